@@ -1,0 +1,244 @@
+//! Blobs: bytes with a descriptor, which can be opened again.
+//!
+//! A retry, a redirect and a fresh token all need a second reader, and a
+//! chunked upload needs one from the middle, so nothing in this crate uploads
+//! from a bare reader. Knows nothing of registries or archives.
+
+use std::fs::File;
+use std::io::{Cursor, Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use crate::descriptor::{Descriptor, media_type};
+use crate::digest::{Digest, Hasher};
+use crate::error::{Error, Result};
+use crate::reference::Origin;
+use crate::stream::{BUFFER, CopyError, Watch, copy};
+
+/// Bytes that can be read more than once.
+pub trait Source: Send + Sync {
+    /// A reader over the bytes from offset `from` to the end.
+    ///
+    /// # Errors
+    /// Whatever keeps the bytes from being read.
+    fn open(&self, from: u64) -> Result<Box<dyn Read + Send + '_>>;
+
+    /// The repository that already holds these bytes, where one is known.
+    fn origin(&self) -> Option<&Origin> {
+        None
+    }
+}
+
+/// A blob to be stored: its descriptor, and where its bytes come from.
+#[derive(Clone)]
+pub struct Blob {
+    descriptor: Descriptor,
+    source: Arc<dyn Source>,
+}
+
+impl Blob {
+    /// A blob whose descriptor is known to be true of `source`.
+    pub fn new(descriptor: Descriptor, source: impl Source + 'static) -> Blob {
+        Blob {
+            descriptor,
+            source: Arc::new(source),
+        }
+    }
+
+    /// A blob of bytes in memory.
+    pub fn bytes(media_type: &str, bytes: Vec<u8>) -> Blob {
+        let descriptor = Descriptor::new(media_type, Digest::of(&bytes), bytes.len() as u64);
+        Blob::new(descriptor, Bytes(bytes))
+    }
+
+    /// A blob of a whole file, which is read once now to learn its digest.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when the file can't be read, [`Error::Unsupported`] when
+    /// it is no regular file (a pipe can't be read twice),
+    /// [`Error::Stopped`].
+    pub fn file(path: &Path, watch: Watch<'_>) -> Result<Blob> {
+        let what = || path.display().to_string();
+        let mut file = File::open(path).map_err(|e| Error::io(what(), e))?;
+        let meta = file.metadata().map_err(|e| Error::io(what(), e))?;
+        if !meta.is_file() {
+            return Err(Error::Unsupported {
+                what: format!("{}: not a regular file", what()),
+            });
+        }
+        let (mut hasher, mut size, mut buffer) = (Hasher::new(), 0, vec![0; BUFFER]);
+        loop {
+            watch.stop.check()?;
+            let n = file.read(&mut buffer).map_err(|e| Error::io(what(), e))?;
+            if n == 0 {
+                break;
+            }
+            hasher.update(&buffer[..n]);
+            size += n as u64;
+        }
+        let modified = meta.modified().ok();
+        let descriptor = Descriptor::new(media_type::OCTET_STREAM, hasher.finish(), size);
+        let source = FileRange {
+            path: path.to_path_buf(),
+            start: 0,
+            len: size,
+            modified,
+        };
+        Ok(Blob::new(descriptor, source))
+    }
+
+    /// Digest, size and media type.
+    pub fn descriptor(&self) -> &Descriptor {
+        &self.descriptor
+    }
+
+    /// The digest.
+    pub fn digest(&self) -> &Digest {
+        &self.descriptor.digest
+    }
+
+    /// The length, bytes.
+    pub fn size(&self) -> u64 {
+        self.descriptor.size
+    }
+
+    /// A reader over the bytes from offset `from`; errors as [`Source::open`].
+    pub fn open(&self, from: u64) -> Result<Box<dyn Read + Send + '_>> {
+        self.source.open(from)
+    }
+
+    /// The repository that already holds the blob, where one is known.
+    pub fn origin(&self) -> Option<&Origin> {
+        self.source.origin()
+    }
+
+    /// Everything in memory, verified; for configs and other small blobs.
+    ///
+    /// # Errors
+    /// Those of the source; [`Error::Mismatch`], [`Error::Size`].
+    pub fn read(&self, limit: u64) -> Result<Vec<u8>> {
+        let reader = crate::digest::Verify::new(self.open(0)?, *self.digest(), Some(self.size()));
+        crate::stream::read_bounded(&self.digest().to_string(), reader, limit)
+    }
+
+    /// Copies the bytes to `to`, verified.
+    ///
+    /// # Errors
+    /// Those of the source; [`Error::Io`] naming `what` for `to`'s.
+    pub fn copy_to(&self, what: &str, to: &mut dyn std::io::Write) -> Result<u64> {
+        let mut reader =
+            crate::digest::Verify::new(self.open(0)?, *self.digest(), Some(self.size()));
+        copy(&mut reader, to, &mut vec![0; BUFFER]).map_err(|e| match e {
+            CopyError::Read(e) => Error::io(self.digest().to_string(), e),
+            CopyError::Write(e) => Error::io(what, e),
+        })
+    }
+}
+
+impl std::fmt::Debug for Blob {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Blob({}, {} bytes)", self.digest(), self.size())
+    }
+}
+
+/// Bytes in memory.
+pub struct Bytes(pub Vec<u8>);
+
+impl Source for Bytes {
+    fn open(&self, from: u64) -> Result<Box<dyn Read + Send + '_>> {
+        let mut cursor = Cursor::new(self.0.as_slice());
+        cursor.set_position(from);
+        Ok(Box::new(cursor))
+    }
+}
+
+/// A stretch of a file: the whole of it, or a member of an archive.
+pub struct FileRange {
+    path: PathBuf,
+    start: u64,
+    len: u64,
+    modified: Option<SystemTime>,
+}
+
+impl FileRange {
+    /// `len` bytes of the file at `path`, from offset `start`.
+    pub fn new(path: impl Into<PathBuf>, start: u64, len: u64) -> FileRange {
+        FileRange {
+            path: path.into(),
+            start,
+            len,
+            modified: None,
+        }
+    }
+}
+
+impl Source for FileRange {
+    fn open(&self, from: u64) -> Result<Box<dyn Read + Send + '_>> {
+        let what = || self.path.display().to_string();
+        let mut file = File::open(&self.path).map_err(|e| Error::io(what(), e))?;
+        let meta = file.metadata().map_err(|e| Error::io(what(), e))?;
+        // The digest was taken of what the file held then; sending something
+        // else would only be found out after the last byte.
+        let changed = meta.len() < self.start + self.len
+            || (self.modified.is_some()
+                && (meta.modified().ok() != self.modified || meta.len() != self.len));
+        if changed {
+            return Err(Error::Unsupported {
+                what: format!("{}: changed while it was read", what()),
+            });
+        }
+        let from = from.min(self.len);
+        file.seek(SeekFrom::Start(self.start + from))
+            .map_err(|e| Error::io(what(), e))?;
+        Ok(Box::new(file.take(self.len - from)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stream::Stop;
+    use std::io::Write;
+
+    fn read(source: &dyn Source, from: u64) -> String {
+        let mut out = String::new();
+        source.open(from).unwrap().read_to_string(&mut out).unwrap();
+        out
+    }
+
+    #[test]
+    fn sources_open_anywhere_and_again() {
+        let bytes = Bytes(b"hello".to_vec());
+        assert_eq!(
+            (read(&bytes, 0), read(&bytes, 3), read(&bytes, 9)),
+            ("hello".into(), "lo".into(), "".into())
+        );
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(b"xxhelloyy").unwrap();
+        let range = FileRange::new(file.path(), 2, 5);
+        assert_eq!(
+            (read(&range, 0), read(&range, 3), read(&range, 9)),
+            ("hello".into(), "lo".into(), "".into())
+        );
+        assert!(FileRange::new(file.path(), 5, 5).open(0).is_err());
+    }
+
+    #[test]
+    fn a_file_is_hashed_and_watched_for_change() {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(b"abc").unwrap();
+        let stop = Stop::new();
+        let blob = Blob::file(file.path(), Watch::new(&(), &stop)).unwrap();
+        assert_eq!((*blob.digest(), blob.size()), (Digest::of(b"abc"), 3));
+        assert_eq!(blob.read(10).unwrap(), b"abc");
+        file.write_all(b"d").unwrap();
+        assert!(blob.open(0).is_err());
+        assert!(Blob::file(&std::env::temp_dir(), Watch::new(&(), &stop)).is_err());
+        stop.set();
+        assert!(matches!(
+            Blob::file(file.path(), Watch::new(&(), &stop)),
+            Err(Error::Stopped)
+        ));
+    }
+}

@@ -1,0 +1,544 @@
+//! The one error of the crate.
+//!
+//! Every failure says what was attempted on what, and why it failed, in one
+//! line without secrets: URLs are kept without their query (signed URLs and
+//! upload states carry credentials there) and text that came from a server has
+//! lost its control characters. Errors travel through [`std::io::Error`] and
+//! back, so that `io::copy` over a verified reader loses nothing.
+
+use std::fmt;
+use std::io;
+
+use crate::digest::Digest;
+
+/// A result whose error is [`Error`].
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Why an operation failed.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Error {
+    /// Words that break a grammar: a digest, reference, platform, setting.
+    Invalid {
+        /// The kind of word, such as `digest`.
+        what: &'static str,
+        /// The word as it was given.
+        value: String,
+        /// The rule it breaks.
+        why: String,
+    },
+    /// Bytes whose digest is not the one they were asked by. (Boxed, because
+    /// two sha512 sums would make every `Result` of the crate large.)
+    Mismatch {
+        /// What the bytes should hash to.
+        expected: Box<Digest>,
+        /// What they do hash to.
+        actual: Box<Digest>,
+    },
+    /// Bytes of another length than was promised.
+    Size {
+        /// The thing measured: a digest or a file name.
+        what: String,
+        /// Bytes promised.
+        expected: u64,
+        /// Bytes found.
+        actual: u64,
+    },
+    /// Data that breaks its format: a manifest, an answer, an archive.
+    Malformed {
+        /// The document.
+        what: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// A thing that is not there, in a store that has no statuses.
+    NotFound {
+        /// The kind of thing and its name.
+        what: String,
+    },
+    /// A registry that answered 401 although everything known was tried.
+    Unauthorized {
+        /// Method and URL of the refused request.
+        request: RequestLine,
+        /// What the registry said.
+        errors: Vec<Diagnostic>,
+        /// Whether any credentials were there to be tried.
+        tried: bool,
+    },
+    /// Credentials that would have to travel over plain http.
+    InsecureAuth {
+        /// Where they would have gone.
+        url: String,
+    },
+    /// An answer with a status the operation has no use for.
+    Status {
+        /// Method and URL of the request.
+        request: RequestLine,
+        /// The HTTP status code.
+        status: u16,
+        /// What the registry said, if it spoke the registry's error format.
+        errors: Vec<Diagnostic>,
+        /// Seconds the server asked to wait, where it said so.
+        retry_after: Option<u64>,
+    },
+    /// No answer: name, connection, TLS, silence, or an answer cut short.
+    Network {
+        /// Method and URL of the request.
+        request: RequestLine,
+        /// The kind of trouble.
+        kind: NetworkKind,
+        /// In the words of the layer that met it.
+        why: String,
+    },
+    /// A server that sent the client somewhere it must not go.
+    Refused {
+        /// Method and URL of the request.
+        request: RequestLine,
+        /// What it asked for and why that is refused.
+        why: String,
+    },
+    /// A blob that the source repository does not hold, so it can't be mounted.
+    NotMounted {
+        /// The blob.
+        digest: Digest,
+        /// The repository it was to come from.
+        from: String,
+    },
+    /// Something that exists but can't be used this way.
+    Unsupported {
+        /// What, and what could be done instead.
+        what: String,
+    },
+    /// None of the platforms there are fits the one wanted.
+    NoPlatform {
+        /// The platform asked for.
+        wanted: String,
+        /// Those there are.
+        available: Vec<String>,
+    },
+    /// The machine's own files and streams.
+    Io {
+        /// The file or stream, and what was done with it.
+        what: String,
+        /// The operating system's reason.
+        source: io::Error,
+    },
+    /// The caller asked for an end.
+    Stopped,
+}
+
+/// A request as it may be shown: no query, no user information.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RequestLine {
+    /// The HTTP method.
+    pub method: String,
+    /// The URL up to its query.
+    pub url: String,
+}
+
+impl fmt::Display for RequestLine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.method, self.url)
+    }
+}
+
+/// What kept an answer from arriving.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum NetworkKind {
+    /// The host name has no address.
+    Name,
+    /// Nobody accepted the connection.
+    Connect,
+    /// The peer's certificate or TLS itself; never cured by trying again.
+    Tls,
+    /// Nothing came or went for the idle timeout.
+    Timeout,
+    /// The connection ended before the answer did.
+    Cut,
+    /// What arrived is not HTTP.
+    Protocol,
+}
+
+/// One entry of a registry's error answer (distribution-spec, "Error Codes").
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Diagnostic {
+    /// The code, such as `BLOB_UNKNOWN`; empty when the registry sent none.
+    pub code: String,
+    /// The registry's words.
+    pub message: String,
+}
+
+impl fmt::Display for Diagnostic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.code.is_empty(), self.message.is_empty()) {
+            (false, false) => write!(f, "{}: {}", self.code, self.message),
+            (false, true) => f.write_str(&self.code),
+            _ => f.write_str(&self.message),
+        }
+    }
+}
+
+impl Error {
+    /// An [`Error::Invalid`] in one call.
+    pub fn invalid(what: &'static str, value: impl Into<String>, why: impl Into<String>) -> Error {
+        Error::Invalid {
+            what,
+            value: value.into(),
+            why: why.into(),
+        }
+    }
+
+    /// An [`Error::Mismatch`] in one call.
+    pub fn mismatch(expected: Digest, actual: Digest) -> Error {
+        Error::Mismatch {
+            expected: Box::new(expected),
+            actual: Box::new(actual),
+        }
+    }
+
+    /// An [`Error::Malformed`] in one call.
+    pub fn malformed(what: impl Into<String>, why: impl fmt::Display) -> Error {
+        Error::Malformed {
+            what: what.into(),
+            why: why.to_string(),
+        }
+    }
+
+    /// An [`Error::Io`] in one call; an [`Error`] that travelled inside
+    /// `source` comes back as itself.
+    pub fn io(what: impl Into<String>, source: io::Error) -> Error {
+        match unwrap_io(source) {
+            Ok(error) => error,
+            Err(source) => Error::Io {
+                what: what.into(),
+                source,
+            },
+        }
+    }
+
+    /// Whether the thing asked for does not exist: a 404, or the same of a
+    /// store without statuses.
+    pub fn is_not_found(&self) -> bool {
+        matches!(
+            self,
+            Error::Status { status: 404, .. } | Error::NotFound { .. }
+        )
+    }
+
+    /// Whether the registry wants other credentials than it got.
+    pub fn is_unauthorized(&self) -> bool {
+        matches!(self, Error::Unauthorized { .. })
+    }
+
+    /// Whether the data, not the way to it, is wrong.
+    pub fn is_corrupt(&self) -> bool {
+        matches!(
+            self,
+            Error::Mismatch { .. } | Error::Size { .. } | Error::Malformed { .. }
+        )
+    }
+
+    /// Whether the same request may succeed later: lost connections, silence,
+    /// and the statuses 408, 429, 499, 500, 502, 503, 504, 522.
+    pub fn is_temporary(&self) -> bool {
+        match self {
+            Error::Network { kind, .. } => {
+                !matches!(kind, NetworkKind::Tls | NetworkKind::Protocol)
+            }
+            Error::Status { status, .. } => is_temporary_status(*status),
+            _ => false,
+        }
+    }
+
+    /// The HTTP status behind the error, where there is one.
+    pub fn status(&self) -> Option<u16> {
+        match self {
+            Error::Status { status, .. } => Some(*status),
+            Error::Unauthorized { .. } => Some(401),
+            _ => None,
+        }
+    }
+
+    /// Whether the registry named `code` (such as `BLOB_UNKNOWN`) in its answer.
+    pub fn has_code(&self, code: &str) -> bool {
+        match self {
+            Error::Status { errors, .. } | Error::Unauthorized { errors, .. } => {
+                errors.iter().any(|e| e.code == code)
+            }
+            _ => false,
+        }
+    }
+}
+
+/// Statuses that pass by themselves; 499 and 522 are what nginx and Cloudflare
+/// say when they lost the registry behind them.
+pub(crate) fn is_temporary_status(status: u16) -> bool {
+    matches!(status, 408 | 429 | 499 | 500 | 502 | 503 | 504 | 522)
+}
+
+/// The words of RFC 9110 for the statuses a registry uses.
+fn reason(status: u16) -> &'static str {
+    match status {
+        301 => "Moved Permanently",
+        302 => "Found",
+        307 => "Temporary Redirect",
+        308 => "Permanent Redirect",
+        400 => "Bad Request",
+        401 => "Unauthorized",
+        403 => "Forbidden",
+        404 => "Not Found",
+        405 => "Method Not Allowed",
+        406 => "Not Acceptable",
+        408 => "Request Timeout",
+        409 => "Conflict",
+        411 => "Length Required",
+        412 => "Precondition Failed",
+        413 => "Content Too Large",
+        415 => "Unsupported Media Type",
+        416 => "Range Not Satisfiable",
+        429 => "Too Many Requests",
+        500 => "Internal Server Error",
+        501 => "Not Implemented",
+        502 => "Bad Gateway",
+        503 => "Service Unavailable",
+        504 => "Gateway Timeout",
+        507 => "Insufficient Storage",
+        _ => "",
+    }
+}
+
+fn write_errors(f: &mut fmt::Formatter<'_>, errors: &[Diagnostic]) -> fmt::Result {
+    for (i, e) in errors.iter().enumerate() {
+        f.write_str(if i == 0 { " (" } else { ", " })?;
+        write!(f, "{e}")?;
+    }
+    if errors.is_empty() {
+        Ok(())
+    } else {
+        f.write_str(")")
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Error::Invalid { what, value, why } => write!(f, "invalid {what} {value:?}: {why}"),
+            Error::Mismatch { expected, actual } => {
+                write!(f, "digest mismatch: expected {expected}, got {actual}")
+            }
+            Error::Size {
+                what,
+                expected,
+                actual,
+            } => {
+                write!(
+                    f,
+                    "{what}: wrong size: expected {expected} bytes, got {actual}"
+                )
+            }
+            Error::Malformed { what, why } => write!(f, "malformed {what}: {why}"),
+            Error::NotFound { what } => write!(f, "{what}: Not Found"),
+            Error::Unauthorized {
+                request, errors, ..
+            } => {
+                write!(f, "{request}: 401 Unauthorized")?;
+                write_errors(f, errors)
+            }
+            Error::InsecureAuth { url } => {
+                write!(
+                    f,
+                    "{url} asks for credentials, which are not sent over http"
+                )
+            }
+            Error::Status {
+                request,
+                status,
+                errors,
+                ..
+            } => {
+                write!(f, "{request}: {status}")?;
+                match reason(*status) {
+                    "" => {}
+                    words => write!(f, " {words}")?,
+                }
+                write_errors(f, errors)
+            }
+            Error::Network { request, why, .. } => write!(f, "{request}: {why}"),
+            Error::Refused { request, why } => write!(f, "{request}: refused: {why}"),
+            Error::NotMounted { digest, from } => {
+                write!(f, "mount failed: {from} does not hold {digest}")
+            }
+            Error::Unsupported { what } => f.write_str(what),
+            Error::NoPlatform { wanted, available } => {
+                write!(
+                    f,
+                    "no image for platform {wanted}; there are: {}",
+                    available.join(", ")
+                )
+            }
+            Error::Io { what, source } => write!(f, "{what}: {source}"),
+            Error::Stopped => f.write_str("interrupted"),
+        }
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Error::Io { source, .. } => Some(source),
+            _ => None,
+        }
+    }
+}
+
+/// Finds an [`Error`] that travelled as an [`io::Error`].
+fn unwrap_io(error: io::Error) -> std::result::Result<Error, io::Error> {
+    if error.get_ref().is_some_and(|inner| inner.is::<Error>()) {
+        // The test above proves both steps.
+        if let Some(Ok(inner)) = error.into_inner().map(|inner| inner.downcast::<Error>()) {
+            return Ok(*inner);
+        }
+        return Err(io::Error::other("lost error"));
+    }
+    Err(error)
+}
+
+impl From<Error> for io::Error {
+    fn from(error: Error) -> io::Error {
+        match error {
+            Error::Io { what, source } => io::Error::new(source.kind(), Error::Io { what, source }),
+            Error::Network {
+                kind: NetworkKind::Cut,
+                ..
+            } => io::Error::new(io::ErrorKind::UnexpectedEof, error),
+            Error::Mismatch { .. } | Error::Size { .. } | Error::Malformed { .. } => {
+                io::Error::new(io::ErrorKind::InvalidData, error)
+            }
+            // Not `Interrupted`: io::copy would silently try again for ever.
+            other => io::Error::other(other),
+        }
+    }
+}
+
+impl From<io::Error> for Error {
+    fn from(error: io::Error) -> Error {
+        Error::io("input or output", error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line() -> RequestLine {
+        RequestLine {
+            method: "GET".into(),
+            url: "https://r.example/v2/a/blobs/x".into(),
+        }
+    }
+
+    #[test]
+    fn every_variant_is_one_line() {
+        let d = Digest::of(b"a");
+        let said = vec![Diagnostic {
+            code: "DENIED".into(),
+            message: "no".into(),
+        }];
+        let all = [
+            Error::invalid("digest", "sha1:x", "only sha256 and sha512 are known"),
+            Error::mismatch(d, Digest::of(b"b")),
+            Error::Size {
+                what: "x".into(),
+                expected: 1,
+                actual: 2,
+            },
+            Error::malformed("manifest", "no layers"),
+            Error::NotFound {
+                what: "alias x".into(),
+            },
+            Error::Unauthorized {
+                request: line(),
+                errors: said.clone(),
+                tried: true,
+            },
+            Error::InsecureAuth {
+                url: "http://r".into(),
+            },
+            Error::Status {
+                request: line(),
+                status: 403,
+                errors: said,
+                retry_after: None,
+            },
+            Error::Network {
+                request: line(),
+                kind: NetworkKind::Cut,
+                why: "cut".into(),
+            },
+            Error::Refused {
+                request: line(),
+                why: "http after https".into(),
+            },
+            Error::NotMounted {
+                digest: d,
+                from: "a".into(),
+            },
+            Error::Unsupported {
+                what: "schema 1".into(),
+            },
+            Error::NoPlatform {
+                wanted: "linux/s390x".into(),
+                available: vec!["linux/amd64".into()],
+            },
+            Error::io("file", io::Error::from(io::ErrorKind::NotFound)),
+            Error::Stopped,
+        ];
+        for e in &all {
+            let s = e.to_string();
+            assert!(!s.is_empty() && !s.contains('\n'), "{s:?}");
+        }
+        assert_eq!(
+            all[7].to_string(),
+            "GET https://r.example/v2/a/blobs/x: 403 Forbidden (DENIED: no)"
+        );
+    }
+
+    #[test]
+    fn travels_through_io_and_back() {
+        let inner = Error::mismatch(Digest::of(b"a"), Digest::of(b"b"));
+        let there: io::Error = inner.into();
+        assert_eq!(there.kind(), io::ErrorKind::InvalidData);
+        assert!(matches!(Error::from(there), Error::Mismatch { .. }));
+        let stopped: io::Error = Error::Stopped.into();
+        assert!(matches!(Error::io("x", stopped), Error::Stopped));
+        let disk = Error::io("f", io::Error::from(io::ErrorKind::StorageFull));
+        let there: io::Error = disk.into();
+        assert_eq!(there.kind(), io::ErrorKind::StorageFull);
+    }
+
+    #[test]
+    fn temporary_means_worth_another_try() {
+        for (status, temporary) in [
+            (429, true),
+            (503, true),
+            (404, false),
+            (400, false),
+            (403, false),
+        ] {
+            let e = Error::Status {
+                request: line(),
+                status,
+                errors: vec![],
+                retry_after: None,
+            };
+            assert_eq!(e.is_temporary(), temporary, "{status}");
+        }
+        let tls = Error::Network {
+            request: line(),
+            kind: NetworkKind::Tls,
+            why: String::new(),
+        };
+        assert!(!tls.is_temporary());
+    }
+}

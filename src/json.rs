@@ -1,0 +1,115 @@
+//! JSON in the exact bytes that Python's `json.dumps(value, sort_keys=True)`
+//! writes: `", "` and `": "` between members, keys sorted, everything outside
+//! ASCII escaped. The digest of an alias and the output that scripts parse
+//! depend on it.
+
+use std::io;
+
+use serde::Serialize;
+use serde_json::Value;
+use serde_json::ser::{CharEscape, Formatter, Serializer};
+
+/// `value` as Python writes it with `sort_keys=True`.
+pub fn python(value: &Value) -> String {
+    let mut out = Vec::new();
+    let mut to = Serializer::with_formatter(&mut out, Python);
+    // A Value has string keys only and a Vec takes every byte, so neither the
+    // serializer nor the writer can fail; every byte written is ASCII.
+    let _ = sorted(value).serialize(&mut to);
+    String::from_utf8(out).unwrap_or_default()
+}
+
+/// Members in the order of their names, all the way down.
+fn sorted(value: &Value) -> Value {
+    match value {
+        Value::Object(members) => {
+            let mut members: Vec<_> = members.iter().collect();
+            members.sort_by(|a, b| a.0.cmp(b.0));
+            Value::Object(
+                members
+                    .into_iter()
+                    .map(|(k, v)| (k.clone(), sorted(v)))
+                    .collect(),
+            )
+        }
+        Value::Array(items) => Value::Array(items.iter().map(sorted).collect()),
+        other => other.clone(),
+    }
+}
+
+struct Python;
+
+impl Formatter for Python {
+    fn begin_array_value<W: ?Sized + io::Write>(
+        &mut self,
+        w: &mut W,
+        first: bool,
+    ) -> io::Result<()> {
+        if first { Ok(()) } else { w.write_all(b", ") }
+    }
+
+    fn begin_object_key<W: ?Sized + io::Write>(
+        &mut self,
+        w: &mut W,
+        first: bool,
+    ) -> io::Result<()> {
+        if first { Ok(()) } else { w.write_all(b", ") }
+    }
+
+    fn begin_object_value<W: ?Sized + io::Write>(&mut self, w: &mut W) -> io::Result<()> {
+        w.write_all(b": ")
+    }
+
+    fn write_string_fragment<W: ?Sized + io::Write>(
+        &mut self,
+        w: &mut W,
+        text: &str,
+    ) -> io::Result<()> {
+        for c in text.chars() {
+            match c {
+                // serde_json passes DEL through, and so does Python.
+                '\0'..='\x7f' => w.write_all(&[c as u8])?,
+                _ => {
+                    for unit in c.encode_utf16(&mut [0; 2]) {
+                        write!(w, "\\u{unit:04x}")?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn write_char_escape<W: ?Sized + io::Write>(
+        &mut self,
+        w: &mut W,
+        escape: CharEscape,
+    ) -> io::Result<()> {
+        match escape {
+            CharEscape::Quote => w.write_all(b"\\\""),
+            CharEscape::ReverseSolidus => w.write_all(b"\\\\"),
+            CharEscape::Solidus => w.write_all(b"/"),
+            CharEscape::Backspace => w.write_all(b"\\b"),
+            CharEscape::FormFeed => w.write_all(b"\\f"),
+            CharEscape::LineFeed => w.write_all(b"\\n"),
+            CharEscape::CarriageReturn => w.write_all(b"\\r"),
+            CharEscape::Tab => w.write_all(b"\\t"),
+            CharEscape::AsciiControl(byte) => write!(w, "\\u{byte:04x}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn writes_what_python_writes() {
+        let value = json!({"b": [1, 2, {}], "a": {"z": null, "y": "é\u{1F600}\n\u{7f}\u{1}\"\\/"}});
+        assert_eq!(
+            python(&value),
+            "{\"a\": {\"y\": \"\\u00e9\\ud83d\\ude00\\n\u{7f}\\u0001\\\"\\\\/\", \"z\": null}, \"b\": [1, 2, {}]}"
+        );
+        assert_eq!(python(&json!([])), "[]");
+    }
+}

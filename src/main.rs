@@ -1,0 +1,3 @@
+//! The `dxf` command.
+
+fn main() {}

@@ -1,0 +1,442 @@
+//! Manifests: the bytes a registry holds, and views of what they say.
+//!
+//! The bytes are the truth. A manifest that is passed on is never serialised
+//! again, so its digest stays what it was. What kind it is comes from the
+//! Content-Type it was served with, else from its `mediaType`, else from its
+//! shape; missing `mediaType` and missing `platform` are legal (image-spec).
+//! Knows nothing of fetching.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+
+use crate::descriptor::{Descriptor, media_type};
+use crate::digest::Digest;
+use crate::error::{Error, Result};
+use crate::json;
+
+/// The largest manifest that is read, bytes (distribution-spec: at least 4 MiB).
+pub const MAX_SIZE: u64 = 4 << 20;
+
+/// How many layers or entries a manifest may name: far beyond any real one,
+/// yet small enough that a hostile one can't exhaust anything.
+const MAX_ENTRIES: usize = 100_000;
+
+/// The kinds of manifest there are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// One image or artifact: config and layers (Docker schema 2, OCI manifest).
+    Image,
+    /// A list of manifests, one a platform (Docker list, OCI index).
+    Index,
+    /// Docker's first format, with its own signature.
+    Schema1,
+}
+
+/// The bytes of a manifest and their media type.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Manifest {
+    media_type: String,
+    bytes: Vec<u8>,
+    kind: Kind,
+}
+
+/// What an image manifest says.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ImageManifest {
+    /// The image's config; for an alias its first blob.
+    pub config: Descriptor,
+    /// The layers, lowest first; for an alias its blobs in order.
+    #[serde(default)]
+    pub layers: Vec<Descriptor>,
+    /// What an artifact is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub artifact_type: Option<String>,
+    /// The manifest this one is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subject: Option<Descriptor>,
+    /// Free text about the whole.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub annotations: BTreeMap<String, String>,
+    /// Everything else, `mediaType` and `schemaVersion` included.
+    #[serde(flatten)]
+    pub rest: Map<String, Value>,
+}
+
+/// What an index says.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct IndexManifest {
+    /// The entries, in order.
+    pub manifests: Vec<Descriptor>,
+    /// What kind of artifacts the index lists.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub artifact_type: Option<String>,
+    /// The manifest this one is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subject: Option<Descriptor>,
+    /// Free text about the whole.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub annotations: BTreeMap<String, String>,
+    /// Everything else, `mediaType` and `schemaVersion` included.
+    #[serde(flatten)]
+    pub rest: Map<String, Value>,
+}
+
+/// What a schema 1 manifest says of its image; layers come newest first.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Schema1Manifest {
+    /// The repository it was made for.
+    #[serde(default)]
+    pub name: String,
+    /// The tag it was made for.
+    #[serde(default)]
+    pub tag: String,
+    /// The processor it runs on.
+    #[serde(default)]
+    pub architecture: String,
+    /// The layers, newest first.
+    pub fs_layers: Vec<Schema1Layer>,
+    /// The configs of the layers, newest first.
+    #[serde(default)]
+    pub history: Vec<Schema1History>,
+}
+
+/// A layer of a schema 1 manifest.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Schema1Layer {
+    /// The layer's digest.
+    pub blob_sum: Digest,
+}
+
+/// One layer's config in a schema 1 manifest.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Schema1History {
+    /// A JSON document in a string.
+    pub v1_compatibility: String,
+}
+
+/// The members that tell the kinds apart.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Shape {
+    media_type: Option<String>,
+    schema_version: Option<u64>,
+    config: Option<serde::de::IgnoredAny>,
+    layers: Option<serde::de::IgnoredAny>,
+    manifests: Option<serde::de::IgnoredAny>,
+    fs_layers: Option<serde::de::IgnoredAny>,
+}
+
+impl Manifest {
+    /// A manifest as it was served or stored.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`] when the bytes are no JSON object, when the types
+    /// in Content-Type and body contradict each other, or when it claims to be
+    /// image and index at once (CVE-2021-41190).
+    pub fn new(content_type: Option<&str>, bytes: Vec<u8>) -> Result<Manifest> {
+        let bad = |why: String| Error::malformed("manifest", why);
+        if bytes.len() as u64 > MAX_SIZE {
+            return Err(bad(format!("it is larger than {MAX_SIZE} bytes")));
+        }
+        let shape: Shape = serde_json::from_slice(&bytes)
+            .map_err(|e| bad(format!("it is not JSON for one ({e})")))?;
+        if shape.manifests.is_some() && (shape.layers.is_some() || shape.config.is_some()) {
+            return Err(bad("it claims to be image and index at once".to_string()));
+        }
+        // Parameters (`; charset=utf-8`) are no part of the type.
+        let served = content_type
+            .map(|text| text.split(';').next().unwrap_or(text).trim())
+            .filter(|text| kind_of(text).is_some());
+        let written = shape.media_type.as_deref().filter(|text| !text.is_empty());
+        if let (Some(served), Some(written)) = (served, written)
+            && kind_of(written).is_some()
+            && served != written
+        {
+            return Err(bad(format!(
+                "it was served as {served} but says it is {written}"
+            )));
+        }
+        let by_shape = shape.kind();
+        let named = served.or(written).and_then(kind_of);
+        let kind = named
+            .or(by_shape)
+            .ok_or_else(|| bad("it has neither layers nor manifests".into()))?;
+        if by_shape.is_some_and(|shape| shape != kind) {
+            return Err(bad(
+                format!("its type and its members disagree ({kind:?})").to_lowercase()
+            ));
+        }
+        let media_type = match (served.or(written), kind) {
+            (Some(text), _) => text,
+            (None, Kind::Image) => media_type::OCI_MANIFEST,
+            (None, Kind::Index) => media_type::OCI_INDEX,
+            (None, Kind::Schema1) => media_type::SCHEMA1_SIGNED,
+        };
+        Ok(Manifest {
+            media_type: media_type.to_string(),
+            bytes,
+            kind,
+        })
+    }
+
+    /// The manifest python-dxf writes for a list of blobs, byte for byte: the
+    /// first blob stands in as config, so the digest is a function of the list.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] for no blobs at all.
+    pub fn alias(blobs: &[Descriptor]) -> Result<Manifest> {
+        let first = blobs.first().ok_or_else(|| Error::Unsupported {
+            what: "an alias needs at least one blob".to_string(),
+        })?;
+        let entry = |d: &Descriptor, kind: &str| json!({"digest": d.digest, "mediaType": kind, "size": d.size});
+        let layers: Vec<Value> = blobs
+            .iter()
+            .map(|d| entry(d, media_type::OCTET_STREAM))
+            .collect();
+        let document = json!({
+            "config": entry(first, media_type::DOCKER_CONFIG),
+            "layers": layers,
+            "mediaType": media_type::DOCKER_MANIFEST,
+            "schemaVersion": 2,
+        });
+        Manifest::new(None, json::python(&document).into_bytes())
+    }
+
+    /// The media type to serve and store it under.
+    pub fn media_type(&self) -> &str {
+        &self.media_type
+    }
+
+    /// The bytes exactly as they came.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// The kind of manifest.
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// The sha256 digest of the bytes.
+    pub fn digest(&self) -> Digest {
+        Digest::of(&self.bytes)
+    }
+
+    /// What points at this manifest.
+    pub fn descriptor(&self) -> Descriptor {
+        Descriptor::new(
+            self.media_type.clone(),
+            self.digest(),
+            self.bytes.len() as u64,
+        )
+    }
+
+    /// The image view.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] for a manifest of another kind,
+    /// [`Error::Malformed`] for one that breaks its format.
+    pub fn image(&self) -> Result<ImageManifest> {
+        let image: ImageManifest = self.view(Kind::Image)?;
+        bounded("layers", image.layers.len())?;
+        Ok(image)
+    }
+
+    /// The index view; errors as [`Manifest::image`].
+    pub fn index(&self) -> Result<IndexManifest> {
+        let index: IndexManifest = self.view(Kind::Index)?;
+        bounded("manifests", index.manifests.len())?;
+        Ok(index)
+    }
+
+    /// The schema 1 view; errors as [`Manifest::image`].
+    pub fn schema1(&self) -> Result<Schema1Manifest> {
+        let schema1: Schema1Manifest = self.view(Kind::Schema1)?;
+        bounded("layers", schema1.fs_layers.len())?;
+        Ok(schema1)
+    }
+
+    fn view<'a, T: Deserialize<'a>>(&'a self, wanted: Kind) -> Result<T> {
+        if self.kind != wanted {
+            return Err(Error::Unsupported {
+                what: format!("{} is no {}", self.kind.words(), wanted.words()),
+            });
+        }
+        serde_json::from_slice(&self.bytes).map_err(|e| Error::malformed("manifest", e))
+    }
+}
+
+impl std::fmt::Debug for Manifest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Manifest({}, {})", self.media_type, self.digest())
+    }
+}
+
+fn bounded(what: &str, count: usize) -> Result<()> {
+    if count > MAX_ENTRIES {
+        return Err(Error::malformed(
+            "manifest",
+            format!("{count} {what} are too many"),
+        ));
+    }
+    Ok(())
+}
+
+impl Kind {
+    fn words(self) -> &'static str {
+        match self {
+            Kind::Image => "an image manifest",
+            Kind::Index => "a multi-platform index",
+            Kind::Schema1 => "a schema 1 manifest (Docker's format before 2016)",
+        }
+    }
+}
+
+impl Shape {
+    fn kind(&self) -> Option<Kind> {
+        if self.manifests.is_some() {
+            Some(Kind::Index)
+        } else if self.layers.is_some() || self.config.is_some() {
+            Some(Kind::Image)
+        } else if self.fs_layers.is_some() || self.schema_version == Some(1) {
+            Some(Kind::Schema1)
+        } else {
+            None
+        }
+    }
+}
+
+fn kind_of(text: &str) -> Option<Kind> {
+    match text {
+        media_type::DOCKER_MANIFEST | media_type::OCI_MANIFEST => Some(Kind::Image),
+        media_type::DOCKER_LIST | media_type::OCI_INDEX => Some(Kind::Index),
+        media_type::SCHEMA1 | media_type::SCHEMA1_SIGNED => Some(Kind::Schema1),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn abc() -> Descriptor {
+        Descriptor::new("", Digest::of(b"abc"), 3)
+    }
+
+    #[test]
+    fn alias_is_pythons_to_the_byte() {
+        let m = Manifest::alias(&[abc()]).unwrap();
+        assert_eq!(m.bytes().len(), 411);
+        let d = "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+        assert_eq!(
+            String::from_utf8_lossy(m.bytes()),
+            format!(
+                "{{\"config\": {{\"digest\": \"{d}\", \"mediaType\": \"application/vnd.docker.container.image.v1+json\", \"size\": 3}}, \
+                 \"layers\": [{{\"digest\": \"{d}\", \"mediaType\": \"application/octet-stream\", \"size\": 3}}], \
+                 \"mediaType\": \"application/vnd.docker.distribution.manifest.v2+json\", \"schemaVersion\": 2}}"
+            )
+        );
+        assert_eq!(m.media_type(), media_type::DOCKER_MANIFEST);
+        assert!(Manifest::alias(&[]).is_err());
+    }
+
+    fn made(content_type: Option<&str>, body: &str) -> Result<(Kind, String)> {
+        Manifest::new(content_type, body.as_bytes().to_vec())
+            .map(|m| (m.kind(), m.media_type().to_string()))
+    }
+
+    #[test]
+    fn type_from_header_then_body_then_shape() {
+        let oci = Some(media_type::OCI_MANIFEST);
+        let body = r#"{"schemaVersion":2,"config":{},"layers":[]}"#;
+        assert_eq!(
+            made(oci, body).unwrap(),
+            (Kind::Image, media_type::OCI_MANIFEST.into())
+        );
+        assert_eq!(
+            made(None, body).unwrap(),
+            (Kind::Image, media_type::OCI_MANIFEST.into())
+        );
+        assert_eq!(made(Some("application/json"), body).unwrap().0, Kind::Image);
+        assert_eq!(
+            made(
+                Some(&format!("{}; charset=utf-8", media_type::OCI_INDEX)),
+                r#"{"manifests":[]}"#
+            )
+            .unwrap()
+            .0,
+            Kind::Index
+        );
+        let typed = format!(
+            r#"{{"mediaType":"{}","layers":[]}}"#,
+            media_type::DOCKER_MANIFEST
+        );
+        assert_eq!(
+            made(Some("text/plain"), &typed).unwrap().1,
+            media_type::DOCKER_MANIFEST
+        );
+        assert_eq!(
+            made(None, r#"{"schemaVersion":1,"fsLayers":[]}"#)
+                .unwrap()
+                .0,
+            Kind::Schema1
+        );
+    }
+
+    #[test]
+    fn contradictions_are_refused() {
+        let both = r#"{"layers":[],"manifests":[]}"#;
+        let typed = format!(
+            r#"{{"mediaType":"{}","layers":[]}}"#,
+            media_type::DOCKER_MANIFEST
+        );
+        for (content_type, body) in [
+            (None, both),
+            (Some(media_type::OCI_MANIFEST), typed.as_str()),
+            (Some(media_type::OCI_INDEX), r#"{"layers":[]}"#),
+            (None, "{}"),
+            (None, "[]"),
+            (None, "null"),
+            (None, "not json"),
+            (None, ""),
+        ] {
+            assert!(
+                matches!(made(content_type, body), Err(Error::Malformed { .. })),
+                "{body}"
+            );
+        }
+        let deep = "[".repeat(200_000);
+        assert!(made(None, &format!("{{\"x\":{deep}")).is_err());
+        assert!(Manifest::new(None, vec![b' '; MAX_SIZE as usize + 1]).is_err());
+    }
+
+    #[test]
+    fn views_refuse_the_wrong_kind_and_hostile_members() {
+        let image = Manifest::alias(&[abc()]).unwrap();
+        assert_eq!(image.image().unwrap().layers[0].size, 3);
+        assert!(matches!(image.index(), Err(Error::Unsupported { .. })));
+        let evil = r#"{"config":{"mediaType":"","digest":"sha256:../../x","size":1},"layers":[]}"#;
+        let evil = Manifest::new(None, evil.into()).unwrap();
+        assert!(matches!(evil.image(), Err(Error::Malformed { .. })));
+    }
+
+    proptest! {
+        #[test]
+        fn mutated_manifests_never_panic(at in 0usize..411, byte in any::<u8>(), cut in 0usize..411) {
+            let mut bytes = Manifest::alias(&[abc()]).unwrap().bytes().to_vec();
+            bytes[at] = byte;
+            bytes.truncate(411 - cut);
+            if let Ok(m) = Manifest::new(None, bytes) {
+                let _ = (m.image(), m.index(), m.schema1());
+            }
+        }
+    }
+}

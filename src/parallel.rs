@@ -1,0 +1,236 @@
+//! Work on several things at once: the only place that spawns threads.
+//!
+//! Workers are bounded, the first error wins, everything is joined before the
+//! call returns. Knows nothing of what an item is.
+
+use std::collections::VecDeque;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+
+use crate::error::{Error, Result};
+use crate::stream::Stop;
+
+/// Calls `work` for every item, at most `jobs` at a time, in the order given.
+///
+/// The [`Stop`] handed to `work` is set as soon as one call fails, so the
+/// others can end within a buffer.
+///
+/// # Errors
+/// The first error of any call.
+pub fn for_each<T: Send>(
+    jobs: usize,
+    items: Vec<T>,
+    stop: &Stop,
+    work: impl Fn(T, &Stop) -> Result<()> + Sync,
+) -> Result<()> {
+    map(jobs, items, stop, work).map(drop)
+}
+
+/// Calls `work` for every item, at most `jobs` at a time, and gives the
+/// results in the order of the items; errors as [`for_each`].
+pub fn map<T: Send, R: Send>(
+    jobs: usize,
+    items: Vec<T>,
+    stop: &Stop,
+    work: impl Fn(T, &Stop) -> Result<R> + Sync,
+) -> Result<Vec<R>> {
+    let count = items.len();
+    let stop = stop.child();
+    if jobs <= 1 || count <= 1 {
+        return items
+            .into_iter()
+            .map(|item| stop.check().and_then(|()| work(item, &stop)))
+            .collect();
+    }
+    let queue = Mutex::new(items.into_iter().enumerate().collect::<VecDeque<_>>());
+    let results = Mutex::new((0..count).map(|_| None).collect::<Vec<Option<R>>>());
+    let failed: Mutex<Option<Error>> = Mutex::new(None);
+    thread::scope(|scope| {
+        for _ in 0..jobs.min(count) {
+            scope.spawn(|| {
+                while !stop.is_set() {
+                    let Some((i, item)) = lock(&queue).pop_front() else {
+                        break;
+                    };
+                    match work(item, &stop) {
+                        Ok(result) => lock(&results)[i] = Some(result),
+                        Err(error) => {
+                            lock(&failed).get_or_insert(error);
+                            stop.set();
+                        }
+                    }
+                }
+            });
+        }
+    });
+    if let Some(error) = failed.into_inner().unwrap_or_else(PoisonError::into_inner) {
+        return Err(error);
+    }
+    stop.check()?;
+    let results = results.into_inner().unwrap_or_else(PoisonError::into_inner);
+    Ok(results.into_iter().flatten().collect())
+}
+
+/// Runs `back` on a thread of its own while `front` runs on this one, both
+/// able to hand buffers to each other through a [`Pipe`]; returns what both
+/// return. A panic in `back` is passed on.
+pub fn beside<A: Send, B>(back: impl FnOnce() -> A + Send, front: impl FnOnce() -> B) -> (A, B) {
+    thread::scope(|scope| {
+        let handle = scope.spawn(back);
+        let b = front();
+        match handle.join() {
+            Ok(a) => (a, b),
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
+    })
+}
+
+/// Starts a thread that lives as long as the process, such as the one that
+/// waits for signals.
+pub fn detached(work: impl FnOnce() + Send + 'static) {
+    drop(thread::spawn(work));
+}
+
+/// A bounded queue between two threads.
+pub struct Pipe<T> {
+    state: Mutex<PipeState<T>>,
+    changed: Condvar,
+    room: usize,
+}
+
+struct PipeState<T> {
+    items: VecDeque<T>,
+    closed: bool,
+}
+
+impl<T> Pipe<T> {
+    /// A queue for at most `room` items.
+    pub fn new(room: usize) -> Pipe<T> {
+        Pipe {
+            state: Mutex::new(PipeState {
+                items: VecDeque::new(),
+                closed: false,
+            }),
+            changed: Condvar::new(),
+            room,
+        }
+    }
+
+    /// Adds an item, waiting for room; gives it back when the pipe is closed.
+    pub fn send(&self, item: T) -> std::result::Result<(), T> {
+        let mut state = lock(&self.state);
+        while !state.closed && state.items.len() >= self.room {
+            state = self
+                .changed
+                .wait(state)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+        if state.closed {
+            return Err(item);
+        }
+        state.items.push_back(item);
+        self.changed.notify_all();
+        Ok(())
+    }
+
+    /// The next item, waiting for one; `None` once closed and empty.
+    pub fn receive(&self) -> Option<T> {
+        let mut state = lock(&self.state);
+        loop {
+            if let Some(item) = state.items.pop_front() {
+                self.changed.notify_all();
+                return Some(item);
+            }
+            if state.closed {
+                return None;
+            }
+            state = self
+                .changed
+                .wait(state)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// Says that nothing more will be sent, or wanted.
+    pub fn close(&self) {
+        lock(&self.state).closed = true;
+        self.changed.notify_all();
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Work that panics takes the scope down with it; the data is not read then.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::time::Duration;
+
+    #[test]
+    fn results_keep_their_order_and_jobs_their_bound() {
+        let (now, most) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        let out = map(3, (0..20).collect(), &Stop::new(), |i: u64, _| {
+            most.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+            thread::sleep(Duration::from_millis(20 - i));
+            now.fetch_sub(1, Ordering::SeqCst);
+            Ok(i * 2)
+        });
+        assert_eq!(out.unwrap(), (0..20).map(|i| i * 2).collect::<Vec<_>>());
+        assert!(most.load(Ordering::SeqCst) <= 3);
+        assert!(
+            map(4, Vec::<u8>::new(), &Stop::new(), |_, _| Ok(()))
+                .unwrap()
+                .is_empty()
+        );
+    }
+
+    #[test]
+    fn the_first_error_stops_the_rest() {
+        for jobs in [1, 4] {
+            let done = AtomicUsize::new(0);
+            let failed = for_each(jobs, (0..1000).collect(), &Stop::new(), |i: u32, stop| {
+                if i == 3 {
+                    return Err(Error::Unsupported {
+                        what: "three".into(),
+                    });
+                }
+                stop.wait(Duration::from_millis(1))?;
+                done.fetch_add(1, Ordering::SeqCst);
+                Ok(())
+            });
+            assert!(
+                matches!(failed, Err(Error::Unsupported { .. })),
+                "{failed:?}"
+            );
+            assert!(done.load(Ordering::SeqCst) < 100);
+        }
+    }
+
+    #[test]
+    fn a_stop_from_outside_ends_the_work() {
+        let stop = Stop::new();
+        stop.set();
+        assert!(matches!(
+            for_each(4, vec![1, 2], &stop, |_, _| Ok(())),
+            Err(Error::Stopped)
+        ));
+    }
+
+    #[test]
+    fn pipes_hand_over_in_order_and_close() {
+        let pipe = Pipe::new(2);
+        let (sent, got) = beside(
+            || {
+                let n = (0..100).take_while(|i| pipe.send(*i).is_ok()).count();
+                pipe.close();
+                n
+            },
+            || std::iter::from_fn(|| pipe.receive()).collect::<Vec<i32>>(),
+        );
+        assert_eq!((sent, got), (100, (0..100).collect()));
+        assert_eq!(pipe.send(1), Err(1));
+    }
+}

@@ -1,0 +1,108 @@
+//! One repository, wherever it lives: in a registry, or in a folder on disk.
+//!
+//! Everything above (aliases, images, copies) is written against [`Store`] and
+//! can't tell its kinds apart.
+
+use std::io::Read;
+
+use crate::blob::Blob;
+use crate::descriptor::Descriptor;
+use crate::digest::{Digest, Verify};
+use crate::error::Result;
+use crate::manifest::Manifest;
+use crate::reference::{Origin, RepoName, Tag, Target};
+use crate::stream::Watch;
+
+/// The bytes of a blob, on their way.
+pub struct Content<'a> {
+    /// The size of the whole blob, bytes, where the store knows it.
+    pub size: Option<u64>,
+    /// The bytes from the offset asked for to the end, not yet verified.
+    pub reader: Box<dyn Read + Send + 'a>,
+}
+
+/// The bytes of a whole blob, verified as they are read.
+pub struct Verified<'a> {
+    /// The size of the blob, bytes, where the store knows it.
+    pub size: Option<u64>,
+    /// Fails at the end when size or digest are wrong.
+    pub reader: Verify<Box<dyn Read + Send + 'a>>,
+}
+
+/// What [`Store::put_blob`] had to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Put {
+    /// Nothing: the blob was there.
+    Existed,
+    /// The blob was taken over from another repository of the same registry.
+    Mounted,
+    /// The bytes were sent.
+    Uploaded,
+}
+
+/// The names in a list, page by page.
+pub type Names<'a> = Box<dyn Iterator<Item = Result<String>> + 'a>;
+
+/// Blobs, manifests and tags of one repository.
+///
+/// Errors are the same for every kind of store: [`crate::Error::is_not_found`]
+/// for what is not there, [`crate::Error::is_corrupt`] for bytes that are not
+/// what their digest says.
+pub trait Store: Send + Sync {
+    /// The repository's name for messages.
+    fn name(&self) -> String;
+
+    /// Where a blob of this store can be mounted from, if anywhere.
+    fn origin(&self) -> Option<Origin>;
+
+    /// The size of a blob, or `None` when it is not there.
+    fn blob_size(&self, digest: &Digest) -> Result<Option<u64>>;
+
+    /// A blob's bytes from offset `from`. Whoever reads has to verify;
+    /// [`Store::pull_blob`] does.
+    fn open_blob(&self, digest: &Digest, from: u64) -> Result<Content<'_>>;
+
+    /// A whole blob, verified. `size` is checked too where it is known.
+    fn pull_blob(&self, digest: &Digest, size: Option<u64>) -> Result<Verified<'_>> {
+        let content = self.open_blob(digest, 0)?;
+        let size = size.or(content.size);
+        Ok(Verified {
+            size,
+            reader: Verify::new(content.reader, *digest, size),
+        })
+    }
+
+    /// Stores a blob unless it is there.
+    fn put_blob(&self, blob: &Blob, watch: Watch<'_>) -> Result<Put>;
+
+    /// Takes a blob over from repository `from` of the same registry, or folder.
+    ///
+    /// # Errors
+    /// [`crate::Error::NotMounted`] when `from` does not hold the blob.
+    fn mount_blob(&self, digest: &Digest, from: &RepoName, watch: Watch<'_>) -> Result<Put>;
+
+    /// Deletes a blob.
+    fn delete_blob(&self, digest: &Digest) -> Result<()>;
+
+    /// The manifest of a tag or digest, verified.
+    fn manifest(&self, target: &Target) -> Result<Manifest>;
+
+    /// What a tag or digest points at, without fetching it where that can be
+    /// avoided; `None` when it is not there.
+    fn head(&self, target: &Target) -> Result<Option<Descriptor>>;
+
+    /// Stores a manifest under a tag or its digest.
+    fn put_manifest(&self, manifest: &Manifest, target: &Target) -> Result<()>;
+
+    /// Deletes a manifest, and with it every tag that points at it.
+    fn delete_manifest(&self, digest: &Digest) -> Result<()>;
+
+    /// Removes one tag and leaves its manifest.
+    ///
+    /// # Errors
+    /// [`crate::Error::Unsupported`] where the registry can't do that.
+    fn untag(&self, tag: &Tag) -> Result<()>;
+
+    /// The tags, in the store's order, fetched page by page.
+    fn tags(&self) -> Names<'_>;
+}

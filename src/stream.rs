@@ -1,0 +1,302 @@
+//! Moving bytes: one large buffer, counted, and stopped when asked.
+//!
+//! [`Stop`] is how an interrupt or a failed neighbour reaches a transfer;
+//! [`Watch`] is what every transfer is given to report to and obey. Knows
+//! nothing of what the bytes mean.
+
+use std::io::{self, Read, Write};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::digest::Digest;
+use crate::error::{Error, Result};
+use crate::progress::Progress;
+
+/// Bytes moved at a time. Larger buys nothing on loopback, smaller costs calls.
+pub const BUFFER: usize = 256 * 1024;
+
+/// A request to end, shared by everything that should hear it.
+///
+/// Clones are the same request. A [`Stop::child`] also ends when its parent
+/// does, but not the other way round.
+#[derive(Clone, Default)]
+pub struct Stop(Arc<State>);
+
+#[derive(Default)]
+struct State {
+    parent: Option<Stop>,
+    inner: Mutex<Inner>,
+    woken: Condvar,
+}
+
+#[derive(Default)]
+struct Inner {
+    set: bool,
+    hooks: Vec<Box<dyn Fn() + Send>>,
+}
+
+impl Stop {
+    /// A request nobody has made yet.
+    pub fn new() -> Stop {
+        Stop::default()
+    }
+
+    /// A narrower request, made by whoever holds it or by `self`.
+    pub fn child(&self) -> Stop {
+        Stop(Arc::new(State {
+            parent: Some(self.clone()),
+            ..State::default()
+        }))
+    }
+
+    /// Makes the request. Runs what [`Stop::on_set`] left, once.
+    pub fn set(&self) {
+        let hooks = {
+            let mut inner = self.lock();
+            inner.set = true;
+            std::mem::take(&mut inner.hooks)
+        };
+        self.0.woken.notify_all();
+        for hook in hooks {
+            hook();
+        }
+    }
+
+    /// Whether the request was made, here or above.
+    pub fn is_set(&self) -> bool {
+        self.lock().set || self.0.parent.as_ref().is_some_and(Stop::is_set)
+    }
+
+    /// [`Error::Stopped`] once the request was made.
+    pub fn check(&self) -> Result<()> {
+        if self.is_set() {
+            Err(Error::Stopped)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Leaves something to run when the request is made; at once if it was.
+    pub fn on_set(&self, hook: impl Fn() + Send + 'static) {
+        let mut inner = self.lock();
+        if inner.set {
+            drop(inner);
+            hook();
+        } else {
+            inner.hooks.push(Box::new(hook));
+        }
+    }
+
+    /// Waits `time`, or less when the request is made meanwhile.
+    ///
+    /// # Errors
+    /// [`Error::Stopped`] when it was.
+    pub fn wait(&self, time: Duration) -> Result<()> {
+        // A parent wakes its own waiters only, so a child looks up now and then.
+        const LOOK_UP: Duration = Duration::from_millis(50);
+        let end = Instant::now() + time;
+        loop {
+            self.check()?;
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok(());
+            }
+            let slice = if self.0.parent.is_some() {
+                left.min(LOOK_UP)
+            } else {
+                left
+            };
+            let guard = self.lock();
+            if guard.set {
+                return Err(Error::Stopped);
+            }
+            drop(
+                self.0
+                    .woken
+                    .wait_timeout(guard, slice)
+                    .unwrap_or_else(PoisonError::into_inner),
+            );
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        // A flag and a list stay whole whatever panicked while they were held.
+        self.0.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What a transfer reports to and obeys.
+#[derive(Clone, Copy)]
+pub struct Watch<'a> {
+    /// Hears how far the transfer has come.
+    pub progress: &'a dyn Progress,
+    /// Ends the transfer within one buffer.
+    pub stop: &'a Stop,
+}
+
+impl<'a> Watch<'a> {
+    /// Reports to `progress` and obeys `stop`.
+    pub fn new(progress: &'a dyn Progress, stop: &'a Stop) -> Watch<'a> {
+        Watch { progress, stop }
+    }
+
+    /// A reader whose bytes are counted as progress of `blob`.
+    pub fn reader<R: Read>(self, blob: Digest, inner: R) -> Watched<'a, R> {
+        Watched {
+            watch: self,
+            blob,
+            inner,
+        }
+    }
+}
+
+/// A reader that counts and can be stopped; see [`Watch::reader`].
+pub struct Watched<'a, R> {
+    watch: Watch<'a>,
+    blob: Digest,
+    inner: R,
+}
+
+impl<R: Read> Read for Watched<'_, R> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        self.watch.stop.check()?;
+        let n = self.inner.read(buf)?;
+        if n > 0 {
+            self.watch.progress.advance(&self.blob, n as u64);
+        }
+        Ok(n)
+    }
+}
+
+/// Why [`copy`] ended early: which side failed.
+#[derive(Debug)]
+pub enum CopyError {
+    /// The source.
+    Read(io::Error),
+    /// The destination.
+    Write(io::Error),
+}
+
+/// Copies everything through `buffer`, which must not be empty.
+///
+/// # Errors
+/// Which side failed, and how.
+pub fn copy(from: &mut dyn Read, to: &mut dyn Write, buffer: &mut [u8]) -> Result<u64, CopyError> {
+    let mut total = 0;
+    loop {
+        let n = match from.read(buffer) {
+            Ok(0) => return Ok(total),
+            Ok(n) => n,
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
+            Err(e) => return Err(CopyError::Read(e)),
+        };
+        to.write_all(&buffer[..n]).map_err(CopyError::Write)?;
+        total += n as u64;
+    }
+}
+
+/// Reads everything, but no more than `limit` bytes.
+///
+/// # Errors
+/// [`Error::Malformed`] naming `what` when there is more; the reader's own.
+pub fn read_bounded(what: &str, from: impl Read, limit: u64) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    from.take(limit + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|e| Error::io(what, e))?;
+    if bytes.len() as u64 > limit {
+        return Err(Error::malformed(
+            what,
+            format!("it is larger than {limit} bytes"),
+        ));
+    }
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    #[test]
+    fn stop_reaches_children_and_not_parents() {
+        let top = Stop::new();
+        let (a, b) = (top.child(), top.child());
+        a.set();
+        assert!(a.is_set() && !b.is_set() && !top.is_set());
+        top.set();
+        assert!(b.is_set() && matches!(b.check(), Err(Error::Stopped)));
+        assert!(matches!(
+            b.wait(Duration::from_secs(60)),
+            Err(Error::Stopped)
+        ));
+    }
+
+    #[test]
+    fn waiting_ends_with_the_request() {
+        let stop = Stop::new();
+        let child = stop.child();
+        let begun = Instant::now();
+        std::thread::scope(|s| {
+            s.spawn(|| assert!(child.wait(Duration::from_secs(30)).is_err()));
+            s.spawn(|| assert!(stop.wait(Duration::from_secs(30)).is_err()));
+            stop.set();
+        });
+        assert!(begun.elapsed() < Duration::from_secs(10));
+        assert!(Stop::new().wait(Duration::from_millis(1)).is_ok());
+    }
+
+    #[test]
+    fn hooks_run_once() {
+        let count = Arc::new(AtomicU64::new(0));
+        let stop = Stop::new();
+        let seen = count.clone();
+        stop.on_set(move || {
+            seen.fetch_add(1, Ordering::SeqCst);
+        });
+        stop.set();
+        stop.set();
+        let seen = count.clone();
+        stop.on_set(move || {
+            seen.fetch_add(10, Ordering::SeqCst);
+        });
+        assert_eq!(count.load(Ordering::SeqCst), 11);
+    }
+
+    struct Count(AtomicU64);
+    impl Progress for Count {
+        fn start(&self, _: &Digest, _: Option<u64>) {}
+        fn advance(&self, _: &Digest, bytes: u64) {
+            self.0.fetch_add(bytes, Ordering::SeqCst);
+        }
+        fn finish(&self, _: &Digest) {}
+    }
+
+    #[test]
+    fn watched_readers_count_and_stop() {
+        let (count, stop) = (Count(AtomicU64::new(0)), Stop::new());
+        let watch = Watch::new(&count, &stop);
+        let mut out = Vec::new();
+        let mut reader = watch.reader(Digest::of(b""), &b"hello"[..]);
+        assert_eq!(copy(&mut reader, &mut out, &mut [0; 2]).unwrap(), 5);
+        assert_eq!(
+            (out.as_slice(), count.0.load(Ordering::SeqCst)),
+            (&b"hello"[..], 5)
+        );
+        stop.set();
+        let failed = copy(&mut reader, &mut out, &mut [0; 2]);
+        let Err(CopyError::Read(e)) = failed else {
+            panic!("{failed:?}")
+        };
+        assert!(matches!(Error::from(e), Error::Stopped));
+    }
+
+    #[test]
+    fn bounded_reads_end() {
+        assert_eq!(read_bounded("x", &b"abc"[..], 3).unwrap(), b"abc");
+        assert!(matches!(
+            read_bounded("x", &b"abcd"[..], 3),
+            Err(Error::Malformed { .. })
+        ));
+    }
+}
