@@ -62,8 +62,8 @@ pub enum Error {
         request: RequestLine,
         /// What the registry said.
         errors: Vec<Diagnostic>,
-        /// Whether any credentials were there to be tried.
-        tried: bool,
+        /// Where the refused credentials came from; `None` when there were none.
+        source: Option<String>,
     },
     /// Credentials that would have to travel over plain http.
     InsecureAuth {
@@ -215,6 +215,12 @@ impl Error {
                 source,
             },
         }
+    }
+
+    /// Finds an [`Error`] that travelled as an [`io::Error`], or gives the
+    /// [`io::Error`] back.
+    pub fn from_io(error: io::Error) -> std::result::Result<Error, io::Error> {
+        unwrap_io(error)
     }
 
     /// Whether the thing asked for does not exist: a 404, or the same of a
@@ -460,7 +466,7 @@ mod tests {
             Error::Unauthorized {
                 request: line(),
                 errors: said.clone(),
-                tried: true,
+                source: Some("DXF_PASSWORD".into()),
             },
             Error::InsecureAuth {
                 url: "http://r".into(),

@@ -1,10 +1,12 @@
 //! Store anything in a container registry.
 
+pub mod auth;
 pub mod blob;
 pub mod credentials;
 pub mod descriptor;
 pub mod digest;
 pub mod error;
+pub mod http;
 pub mod hub;
 pub mod json;
 pub mod manifest;

@@ -32,7 +32,7 @@ struct State {
 #[derive(Default)]
 struct Inner {
     set: bool,
-    hooks: Vec<Box<dyn Fn() + Send>>,
+    hooks: Vec<Box<dyn FnOnce() + Send>>,
 }
 
 impl Stop {
@@ -77,7 +77,7 @@ impl Stop {
     }
 
     /// Leaves something to run when the request is made; at once if it was.
-    pub fn on_set(&self, hook: impl Fn() + Send + 'static) {
+    pub fn on_set(&self, hook: impl FnOnce() + Send + 'static) {
         let mut inner = self.lock();
         if inner.set {
             drop(inner);

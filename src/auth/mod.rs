@@ -1,0 +1,396 @@
+//! Who may see which credentials, and how a 401 is answered.
+//!
+//! No ping: requests go out, the registry's challenge decides. Authorization is
+//! attached by looking at the URL of each hop and at nothing else: it is bound
+//! to the registry's own scheme, host and port, so no redirect, upload location
+//! or next page elsewhere ever carries it (CVE-2020-15157, GHSA-vh4v-2xq2-g5cg).
+//! Tokens are kept for their life, one for every scope; threads that need the
+//! same one wait for a single request.
+
+pub mod challenge;
+mod scope;
+mod token;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use ::http::header::{AUTHORIZATION, HeaderMap, HeaderValue, WWW_AUTHENTICATE};
+
+use crate::credentials::{Credentials, Found, Login};
+use crate::error::{Error, RequestLine, Result};
+use crate::http::{Response, Scheme, Transport, Url};
+use crate::reference::{Host, RepoName};
+use crate::secret::Secret;
+
+pub use scope::Scope;
+use token::{Realm, Token, authorization, granted};
+
+/// How credentials may be used.
+#[derive(Clone, Debug, Default)]
+pub struct Settings {
+    /// Replaces the host of the token server that the registry names.
+    pub auth_host: Option<Host>,
+    /// What to do about credentials over http.
+    pub insecure_auth: InsecureAuth,
+}
+
+/// What to do when credentials would travel in the clear.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum InsecureAuth {
+    /// Stop with [`Error::InsecureAuth`].
+    #[default]
+    Refuse,
+    /// Send them.
+    Allow,
+}
+
+/// What was asked of a token server and what came of it.
+#[derive(Debug, Clone, Default)]
+pub struct Granted {
+    /// The token, where the registry uses tokens.
+    pub token: Option<Secret>,
+    /// `Bearer`, `Basic`, or `none`.
+    pub scheme: &'static str,
+    /// The token server, without query.
+    pub realm: Option<String>,
+    /// The registry's name there.
+    pub service: Option<String>,
+    /// The scopes asked for.
+    pub asked: Vec<String>,
+    /// What the token says it allows, where it can be read.
+    pub granted: Option<String>,
+    /// How long the token is good for.
+    pub expires_in: Option<Duration>,
+    /// Where the login came from, without secrets.
+    pub source: String,
+}
+
+/// What is known of one scope.
+#[derive(Default)]
+struct Slot {
+    token: Option<Token>,
+    /// Where the token came from and what it was asked to allow, so that the
+    /// next one can be had before this one ends.
+    terms: Option<(Realm, Scope)>,
+}
+
+/// The credentials of one registry and the tokens they were traded for.
+pub struct Auth {
+    host: Host,
+    home: Url,
+    settings: Settings,
+    credentials: Credentials,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// The token somebody gave us, until it is refused.
+    given: Option<Token>,
+    /// The registry wants `Authorization` itself (Basic).
+    basic: Option<Secret>,
+    /// Tokens by the scope they were needed for. Each has a lock of its own:
+    /// whoever holds it fetches, the others wait and find it.
+    slots: HashMap<Scope, Arc<Mutex<Slot>>>,
+}
+
+impl Auth {
+    /// Credentials for the registry at `home`, which people call `host`.
+    pub fn new(host: Host, home: Url, settings: Settings, credentials: Credentials) -> Auth {
+        let given = credentials.token.clone().map(Token::given);
+        let state = Mutex::new(State {
+            given,
+            ..State::default()
+        });
+        Auth {
+            host,
+            home,
+            settings,
+            credentials,
+            state,
+        }
+    }
+
+    /// Adds to `headers` what a request for `scope` to `url` may carry, which
+    /// is nothing unless `url` is the registry itself. A token close to its end
+    /// is left at home, so that the registry asks for a new one.
+    pub fn attach(&self, scope: &Scope, url: &Url, headers: &mut HeaderMap) {
+        if url.origin() != self.home.origin() {
+            return;
+        }
+        let Some(value) = self.value(scope) else {
+            return;
+        };
+        if let Ok(mut value) = HeaderValue::from_str(value.reveal()) {
+            value.set_sensitive(true);
+            headers.insert(AUTHORIZATION, value);
+        }
+    }
+
+    fn value(&self, scope: &Scope) -> Option<Secret> {
+        let state = self.lock();
+        if let Some(basic) = &state.basic {
+            return Some(basic.clone());
+        }
+        let slot = state.slots.get(scope).cloned();
+        let slots: Vec<_> = if slot.is_some() {
+            Vec::new()
+        } else {
+            state.slots.values().cloned().collect()
+        };
+        let given = state.given.clone();
+        drop(state);
+        let usable = |token: &Token| !token.is_stale();
+        let held = match slot {
+            Some(slot) => lock(&slot).token.clone().filter(usable),
+            // A token for push serves pull; one that is being fetched is not
+            // waited for here.
+            None => slots
+                .iter()
+                .filter_map(|slot| slot.try_lock().ok()?.token.clone())
+                .find(|token| usable(token) && token.scope.covers(scope)),
+        };
+        held.or(given)
+            .map(|token| Secret::new(format!("Bearer {}", token.secret.reveal())))
+    }
+
+    /// Deals with a 401 to a request for `scope` that carried `sent`. True when
+    /// it is worth sending again.
+    ///
+    /// # Errors
+    /// [`Error::Unauthorized`] when the token server refuses the login,
+    /// [`Error::InsecureAuth`], [`Error::Refused`], and those of the wire.
+    pub fn answer(
+        &self,
+        scope: &Scope,
+        refused: &Response,
+        sent: Option<&str>,
+        transport: &Transport,
+    ) -> Result<bool> {
+        if refused.url.origin() != self.home.origin() {
+            return Ok(false);
+        }
+        let values = refused.headers.get_all(WWW_AUTHENTICATE);
+        let challenges = challenge::parse(values.iter().filter_map(|value| value.to_str().ok()));
+        let of = |scheme: &str| challenges.iter().find(|c| c.scheme == scheme);
+        if let Some(bearer) = of("bearer")
+            && let Some(realm) = bearer.get("realm")
+        {
+            let realm = Realm::of(realm, bearer.get("service"), &self.home, &self.settings)?;
+            let asked = bearer.get("scope").map(Scope::parse).unwrap_or_default();
+            return self.renew(scope, &asked, realm, sent, transport);
+        }
+        match of("basic") {
+            Some(_) => self.begin_basic(scope, sent),
+            None => Ok(false),
+        }
+    }
+
+    /// Replaces a token that would end while a long request is on its way.
+    /// Failing is no error here: the request will be refused and answered.
+    pub fn prepare(&self, scope: &Scope, transport: &Transport) {
+        let Some(slot) = self.lock().slots.get(scope).cloned() else {
+            return;
+        };
+        let mut slot = lock(&slot);
+        if slot.token.as_ref().is_none_or(|token| !token.is_stale()) {
+            return;
+        }
+        let Some((realm, wanted)) = &slot.terms else {
+            return;
+        };
+        let fetched = self
+            .find(wanted)
+            .and_then(|found| self.trade(&found, wanted, realm, transport));
+        slot.token = fetched.ok();
+    }
+
+    fn renew(
+        &self,
+        scope: &Scope,
+        asked: &Scope,
+        realm: Realm,
+        sent: Option<&str>,
+        transport: &Transport,
+    ) -> Result<bool> {
+        let (slot, given_refused) = {
+            let mut state = self.lock();
+            let refused = state.given.take_if(|token| token.is_in(sent)).is_some();
+            (
+                state.slots.entry(scope.clone()).or_default().clone(),
+                refused,
+            )
+        };
+        let mut slot = lock(&slot);
+        if slot
+            .token
+            .as_ref()
+            .is_some_and(|token| !token.is_stale() && !token.is_in(sent))
+        {
+            return Ok(true);
+        }
+        let wanted = match scope.clone().union(asked) {
+            none if none.is_empty() => Scope::catalog(),
+            some => some,
+        };
+        let found = self.find(&wanted)?;
+        if given_refused && found.login == Login::Anonymous {
+            return Ok(false);
+        }
+        slot.token = Some(self.trade(&found, &wanted, &realm, transport)?);
+        slot.terms = Some((realm, wanted));
+        Ok(true)
+    }
+
+    fn begin_basic(&self, scope: &Scope, sent: Option<&str>) -> Result<bool> {
+        let found = self.find(scope)?;
+        let Some(value) = authorization(&found.login) else {
+            return Ok(false);
+        };
+        self.guard(&found.login)?;
+        if sent == Some(value.reveal()) {
+            return Ok(false);
+        }
+        self.lock().basic = Some(value);
+        Ok(true)
+    }
+
+    /// Refuses to let a login travel over http unless that was allowed.
+    fn guard(&self, login: &Login) -> Result<()> {
+        let clear = self.home.scheme() == Scheme::Http
+            && self.settings.insecure_auth == InsecureAuth::Refuse;
+        if clear && *login != Login::Anonymous {
+            return Err(Error::InsecureAuth {
+                url: self.home.to_string(),
+            });
+        }
+        Ok(())
+    }
+
+    fn trade(
+        &self,
+        found: &Found,
+        scope: &Scope,
+        realm: &Realm,
+        transport: &Transport,
+    ) -> Result<Token> {
+        if let Login::Bearer(token) = &found.login {
+            return Ok(Token::given(token.clone()).for_scope(scope));
+        }
+        // The login itself goes to the realm over https, but what it buys would
+        // travel in the clear.
+        self.guard(&found.login)?;
+        realm
+            .fetch(&found.login, scope, transport)
+            .map_err(|error| match error {
+                Error::Status {
+                    request,
+                    status: 400 | 401 | 403,
+                    errors,
+                    ..
+                } => Error::Unauthorized {
+                    request,
+                    errors,
+                    source: self.tried(found),
+                },
+                other => other,
+            })
+    }
+
+    /// The error of a 401 that could not be answered.
+    pub fn unauthorized(
+        &self,
+        scope: &Scope,
+        request: RequestLine,
+        errors: Vec<crate::error::Diagnostic>,
+    ) -> Error {
+        let source = match &self.credentials.token {
+            Some(_) => Some("the token given".to_string()),
+            None => self.find(scope).ok().and_then(|found| self.tried(&found)),
+        };
+        Error::Unauthorized {
+            request,
+            errors,
+            source,
+        }
+    }
+
+    fn tried(&self, found: &Found) -> Option<String> {
+        (found.login != Login::Anonymous).then(|| found.source.clone())
+    }
+
+    /// The login for the repository a scope speaks of.
+    fn find(&self, scope: &Scope) -> Result<Found> {
+        let repo = scope.entries().find_map(|entry| {
+            entry
+                .strip_prefix("repository:")?
+                .rsplit_once(':')?
+                .0
+                .parse::<RepoName>()
+                .ok()
+        });
+        self.credentials.provider.find(&self.host, repo.as_ref())
+    }
+
+    /// A token for exactly `scope`, whatever is held already, after the
+    /// registry's answer to a request for its base.
+    ///
+    /// # Errors
+    /// As [`Auth::answer`].
+    pub fn authenticate(
+        &self,
+        scope: Scope,
+        base: &Response,
+        transport: &Transport,
+    ) -> Result<Granted> {
+        let found = self.find(&scope)?;
+        let mut told = Granted {
+            scheme: "none",
+            source: found.source.clone(),
+            ..Granted::default()
+        };
+        if base.status != 401 {
+            return Ok(told);
+        }
+        let values = base.headers.get_all(WWW_AUTHENTICATE);
+        let challenges = challenge::parse(values.iter().filter_map(|value| value.to_str().ok()));
+        if let Some((realm, bearer)) = challenges
+            .iter()
+            .filter(|c| c.scheme == "bearer")
+            .find_map(|c| Some((c.get("realm")?, c)))
+        {
+            let realm = Realm::of(realm, bearer.get("service"), &self.home, &self.settings)?;
+            let scope = if scope.is_empty() {
+                Scope::catalog()
+            } else {
+                scope
+            };
+            let token = self.trade(&found, &scope, &realm, transport)?;
+            told.scheme = "Bearer";
+            told.realm = Some(realm.url.to_string());
+            told.service = realm.service;
+            told.asked = scope.entries().collect();
+            told.granted = granted(&token.secret);
+            told.expires_in = token.life;
+            told.token = Some(token.secret);
+        } else if challenges.iter().any(|c| c.scheme == "basic") {
+            self.guard(&found.login)?;
+            if found.login == Login::Anonymous {
+                return Err(self.unauthorized(&scope, base.line().clone(), Vec::new()));
+            }
+            told.scheme = "Basic";
+            self.lock().basic = authorization(&found.login);
+        }
+        Ok(told)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        lock(&self.state)
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // What is held is replaced whole, never half-way.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

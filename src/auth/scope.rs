@@ -1,0 +1,138 @@
+//! What a token is asked to allow (distribution's token specification):
+//! `repository:<name>:<actions>`, several at once, merged per resource. GitLab
+//! lets a second entry for a repository override the first, so there is never
+//! more than one.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use crate::reference::RepoName;
+
+/// Resources, and what may be done to each.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Scope(BTreeMap<String, BTreeSet<String>>);
+
+impl Scope {
+    /// Nothing in particular.
+    pub fn none() -> Scope {
+        Scope::default()
+    }
+
+    /// Listing the registry's repositories.
+    pub fn catalog() -> Scope {
+        Scope::none().with("registry:catalog", &["*"])
+    }
+
+    /// `actions` on a repository.
+    pub fn repository(repo: &RepoName, actions: &[&str]) -> Scope {
+        Scope::none().with(&format!("repository:{repo}"), actions)
+    }
+
+    /// The same scope and `actions` on one resource more.
+    pub fn with(mut self, resource: &str, actions: &[&str]) -> Scope {
+        let held = self.0.entry(resource.to_string()).or_default();
+        held.extend(
+            actions
+                .iter()
+                .filter(|a| !a.is_empty())
+                .map(|a| a.to_string()),
+        );
+        self
+    }
+
+    /// Reads the `scope` of a challenge: entries separated by blanks, the
+    /// actions of each behind its last colon (ports and paths have their own).
+    pub fn parse(text: &str) -> Scope {
+        text.split_ascii_whitespace()
+            .fold(Scope::none(), |scope, entry| match entry.rsplit_once(':') {
+                Some((resource, actions)) => {
+                    scope.with(resource, &actions.split(',').collect::<Vec<_>>())
+                }
+                // AWS's public registry asks for plain `aws`.
+                None => scope.with(entry, &[]),
+            })
+    }
+
+    /// Everything both allow.
+    pub fn union(mut self, other: &Scope) -> Scope {
+        for (resource, actions) in &other.0 {
+            self.0
+                .entry(resource.clone())
+                .or_default()
+                .extend(actions.iter().cloned());
+        }
+        self
+    }
+
+    /// Whether whoever may do this may also do `other`.
+    pub fn covers(&self, other: &Scope) -> bool {
+        other.0.iter().all(|(resource, actions)| {
+            self.0
+                .get(resource)
+                .is_some_and(|held| held.contains("*") || actions.is_subset(held))
+        })
+    }
+
+    /// Whether nothing is asked.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The entries, one a resource, as the token server reads them.
+    pub fn entries(&self) -> impl Iterator<Item = String> {
+        self.0.iter().map(|(resource, actions)| {
+            if actions.is_empty() {
+                return resource.clone();
+            }
+            // In the order everybody writes them: some servers compare text.
+            let mut actions: Vec<&str> = actions.iter().map(String::as_str).collect();
+            actions.sort_by_key(|a| {
+                (
+                    ["pull", "push", "delete"]
+                        .iter()
+                        .position(|k| k == a)
+                        .unwrap_or(9),
+                    *a,
+                )
+            });
+            format!("{resource}:{}", actions.join(","))
+        })
+    }
+}
+
+impl fmt::Display for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.entries().collect::<Vec<_>>().join(" "))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn merges_per_resource_and_prints_in_order() {
+        let scope =
+            Scope::parse("repository:a/b:push,pull repository:c:pull repository:a/b:delete aws");
+        assert_eq!(
+            scope.to_string(),
+            "aws repository:a/b:pull,push,delete repository:c:pull"
+        );
+        assert_eq!(Scope::parse("  ").to_string(), "");
+        assert_eq!(
+            Scope::parse("repository:h:5000/a:pull").to_string(),
+            "repository:h:5000/a:pull"
+        );
+        let other = Scope::catalog().union(&Scope::parse("repository:a/b:pull"));
+        assert_eq!(other.to_string(), "registry:catalog:* repository:a/b:pull");
+    }
+
+    #[test]
+    fn covers_what_is_within() {
+        let wide = Scope::parse("repository:a:pull,push");
+        assert!(wide.covers(&Scope::parse("repository:a:pull")) && wide.covers(&Scope::none()));
+        assert!(!wide.covers(&Scope::parse("repository:b:pull")));
+        assert!(!wide.covers(&Scope::parse("repository:a:delete")));
+        assert!(Scope::parse("repository:a:*").covers(&wide));
+    }
+}

@@ -1,0 +1,188 @@
+//! Trying again: how often, how long to wait, and when not to.
+//!
+//! There is one retry layer in the crate, at the level of an operation; a
+//! second one below would multiply the tries. Every wait can be interrupted.
+
+use std::time::{Duration, SystemTime};
+
+use crate::error::{Error, NetworkKind, Result};
+use crate::http::Settings;
+
+/// Waits grow by this factor.
+const FACTOR: u32 = 3;
+/// No wait of our own choosing is longer than this.
+const LONGEST: Duration = Duration::from_secs(30);
+
+/// What is left of an operation's patience.
+pub struct Budget<'a> {
+    settings: &'a Settings,
+    failures: u32,
+    free: bool,
+}
+
+impl<'a> Budget<'a> {
+    /// A whole budget.
+    pub fn new(settings: &'a Settings) -> Budget<'a> {
+        Budget {
+            settings,
+            failures: 0,
+            free: true,
+        }
+    }
+
+    /// Counts anew, because something was achieved since the last failure.
+    pub fn progress(&mut self) {
+        self.failures = 0;
+    }
+
+    /// Waits before another try; or gives the error back when it is final, the
+    /// budget is spent, or the server wants a longer wait than the user does.
+    ///
+    /// # Errors
+    /// The error itself, or [`Error::Stopped`].
+    pub fn again(&mut self, error: Error) -> Result<()> {
+        self.settings.stop.check()?;
+        if !error.is_temporary() {
+            return Err(error);
+        }
+        // A kept-alive connection that the server closed just as it was used
+        // again says nothing about the server; that try is not counted.
+        if self.free
+            && matches!(
+                error,
+                Error::Network {
+                    kind: NetworkKind::Cut,
+                    ..
+                }
+            )
+        {
+            self.free = false;
+            return Ok(());
+        }
+        if self.failures >= self.settings.retries {
+            return Err(error);
+        }
+        let wait = match &error {
+            Error::Status {
+                retry_after: Some(seconds),
+                ..
+            } => Duration::from_secs(*seconds),
+            _ => self.backoff(),
+        };
+        if wait > self.settings.retry_max_wait {
+            return Err(error);
+        }
+        self.failures += 1;
+        self.settings.stop.wait(wait)
+    }
+
+    fn backoff(&self) -> Duration {
+        let step = FACTOR.saturating_pow(self.failures);
+        let wait = self.settings.retry_base.saturating_mul(step).min(LONGEST);
+        wait + wait.mul_f64(0.1 * random_fraction())
+    }
+}
+
+/// Spreads clients that failed together; any source of noise will do.
+fn random_fraction() -> f64 {
+    let now = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default();
+    f64::from(now.subsec_nanos() % 1000) / 1000.0
+}
+
+/// The seconds a `Retry-After` asks for: a number, or a date (RFC 9110, 10.2.3).
+pub fn retry_after(value: &str) -> Option<u64> {
+    let value = value.trim();
+    if !value.is_empty() && value.bytes().all(|b| b.is_ascii_digit()) {
+        return Some(value.parse().unwrap_or(u64::MAX));
+    }
+    let at = httpdate::parse_http_date(value).ok()?;
+    let wait = at.duration_since(SystemTime::now()).unwrap_or_default();
+    // A wait of 3.2 s asks for four: the server counts from the whole second.
+    Some(wait.as_secs() + u64::from(wait.subsec_nanos() > 0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::RequestLine;
+
+    fn status(status: u16, retry_after: Option<u64>) -> Error {
+        let request = RequestLine {
+            method: "GET".into(),
+            url: "https://h/".into(),
+        };
+        Error::Status {
+            request,
+            status,
+            errors: vec![],
+            retry_after,
+        }
+    }
+
+    fn settings() -> Settings {
+        Settings {
+            retries: 2,
+            retry_base: Duration::from_millis(1),
+            ..Settings::default()
+        }
+    }
+
+    #[test]
+    fn budgets_end_and_are_counted_anew() {
+        let settings = settings();
+        let mut budget = Budget::new(&settings);
+        assert!(budget.again(status(503, None)).is_ok());
+        assert!(budget.again(status(503, None)).is_ok());
+        assert!(budget.again(status(503, None)).is_err());
+        budget.progress();
+        assert!(budget.again(status(503, Some(0))).is_ok());
+        assert!(budget.again(status(404, None)).is_err());
+    }
+
+    #[test]
+    fn long_waits_and_interrupts_end_at_once() {
+        let settings = settings();
+        let refused = Budget::new(&settings).again(status(429, Some(3600)));
+        assert_eq!(refused.unwrap_err().status(), Some(429));
+        settings.stop.set();
+        assert!(matches!(
+            Budget::new(&settings).again(status(503, None)),
+            Err(Error::Stopped)
+        ));
+    }
+
+    #[test]
+    fn one_cut_connection_is_free() {
+        let settings = Settings {
+            retries: 0,
+            ..settings()
+        };
+        let cut = || Error::Network {
+            request: RequestLine {
+                method: "GET".into(),
+                url: "https://h/".into(),
+            },
+            kind: NetworkKind::Cut,
+            why: String::new(),
+        };
+        let mut budget = Budget::new(&settings);
+        assert!(budget.again(cut()).is_ok());
+        assert!(budget.again(cut()).is_err());
+    }
+
+    #[test]
+    fn retry_after_is_seconds_or_a_date() {
+        assert_eq!(retry_after("120"), Some(120));
+        assert_eq!(retry_after(" 0 "), Some(0));
+        assert_eq!(retry_after("99999999999999999999"), Some(u64::MAX));
+        assert_eq!(retry_after("Wed, 21 Oct 2015 07:28:00 GMT"), Some(0));
+        let soon = SystemTime::now() + Duration::from_secs(90);
+        let asked = retry_after(&httpdate::fmt_http_date(soon)).unwrap();
+        assert!((88..=91).contains(&asked), "{asked}");
+        for bad in ["", "soon", "-1", "1.5"] {
+            assert_eq!(retry_after(bad), None, "{bad}");
+        }
+    }
+}
