@@ -13,9 +13,11 @@ pub mod manifest;
 pub mod parallel;
 pub mod progress;
 pub mod reference;
+pub mod registry;
 pub mod secret;
 pub mod store;
 pub mod stream;
+pub mod text;
 
 pub use blob::Blob;
 pub use descriptor::{Descriptor, Platform};
@@ -23,5 +25,6 @@ pub use digest::Digest;
 pub use error::{Error, Result};
 pub use manifest::Manifest;
 pub use reference::{Host, Reference, RepoName, Tag, Target};
+pub use registry::{Registry, Repository};
 pub use secret::Secret;
 pub use store::Store;

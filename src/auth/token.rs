@@ -130,10 +130,10 @@ impl Realm {
     /// [`Error::Status`] for a refusal, [`Error::Malformed`] for an answer
     /// without a token, and those of the wire.
     pub fn fetch(&self, login: &Login, scope: &Scope, transport: &Transport) -> Result<Token> {
-        let mut budget = Budget::new(transport.settings());
+        let mut budget = Budget::new();
         loop {
             match self.fetch_once(login, scope, transport) {
-                Err(error) => budget.again(error)?,
+                Err(error) => budget.again(transport.settings(), error)?,
                 token => return token,
             }
         }

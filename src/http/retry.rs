@@ -14,20 +14,16 @@ const FACTOR: u32 = 3;
 const LONGEST: Duration = Duration::from_secs(30);
 
 /// What is left of an operation's patience.
-pub struct Budget<'a> {
-    settings: &'a Settings,
+#[derive(Clone, Copy, Default)]
+pub struct Budget {
     failures: u32,
-    free: bool,
+    free_used: bool,
 }
 
-impl<'a> Budget<'a> {
+impl Budget {
     /// A whole budget.
-    pub fn new(settings: &'a Settings) -> Budget<'a> {
-        Budget {
-            settings,
-            failures: 0,
-            free: true,
-        }
+    pub fn new() -> Budget {
+        Budget::default()
     }
 
     /// Counts anew, because something was achieved since the last failure.
@@ -40,45 +36,54 @@ impl<'a> Budget<'a> {
     ///
     /// # Errors
     /// The error itself, or [`Error::Stopped`].
-    pub fn again(&mut self, error: Error) -> Result<()> {
-        self.settings.stop.check()?;
+    pub fn again(&mut self, settings: &Settings, error: Error) -> Result<()> {
+        if self.wait(settings, &error)? {
+            Ok(())
+        } else {
+            Err(error)
+        }
+    }
+
+    /// The same for a caller that keeps the error; false when it is final.
+    ///
+    /// # Errors
+    /// [`Error::Stopped`].
+    pub fn wait(&mut self, settings: &Settings, error: &Error) -> Result<bool> {
+        settings.stop.check()?;
         if !error.is_temporary() {
-            return Err(error);
+            return Ok(false);
         }
         // A kept-alive connection that the server closed just as it was used
         // again says nothing about the server; that try is not counted.
-        if self.free
-            && matches!(
-                error,
-                Error::Network {
-                    kind: NetworkKind::Cut,
-                    ..
-                }
-            )
-        {
-            self.free = false;
-            return Ok(());
+        let cut = matches!(
+            error,
+            Error::Network {
+                kind: NetworkKind::Cut,
+                ..
+            }
+        );
+        if cut && !self.free_used {
+            self.free_used = true;
+            return Ok(true);
         }
-        if self.failures >= self.settings.retries {
-            return Err(error);
-        }
-        let wait = match &error {
+        let wait = match error {
             Error::Status {
                 retry_after: Some(seconds),
                 ..
             } => Duration::from_secs(*seconds),
-            _ => self.backoff(),
+            _ => self.backoff(settings),
         };
-        if wait > self.settings.retry_max_wait {
-            return Err(error);
+        if self.failures >= settings.retries || wait > settings.retry_max_wait {
+            return Ok(false);
         }
         self.failures += 1;
-        self.settings.stop.wait(wait)
+        settings.stop.wait(wait)?;
+        Ok(true)
     }
 
-    fn backoff(&self) -> Duration {
+    fn backoff(&self, settings: &Settings) -> Duration {
         let step = FACTOR.saturating_pow(self.failures);
-        let wait = self.settings.retry_base.saturating_mul(step).min(LONGEST);
+        let wait = settings.retry_base.saturating_mul(step).min(LONGEST);
         wait + wait.mul_f64(0.1 * random_fraction())
     }
 }
@@ -132,23 +137,23 @@ mod tests {
     #[test]
     fn budgets_end_and_are_counted_anew() {
         let settings = settings();
-        let mut budget = Budget::new(&settings);
-        assert!(budget.again(status(503, None)).is_ok());
-        assert!(budget.again(status(503, None)).is_ok());
-        assert!(budget.again(status(503, None)).is_err());
+        let mut budget = Budget::new();
+        assert!(budget.again(&settings, status(503, None)).is_ok());
+        assert!(budget.again(&settings, status(503, None)).is_ok());
+        assert!(budget.again(&settings, status(503, None)).is_err());
         budget.progress();
-        assert!(budget.again(status(503, Some(0))).is_ok());
-        assert!(budget.again(status(404, None)).is_err());
+        assert!(budget.again(&settings, status(503, Some(0))).is_ok());
+        assert!(budget.again(&settings, status(404, None)).is_err());
     }
 
     #[test]
     fn long_waits_and_interrupts_end_at_once() {
         let settings = settings();
-        let refused = Budget::new(&settings).again(status(429, Some(3600)));
+        let refused = Budget::new().again(&settings, status(429, Some(3600)));
         assert_eq!(refused.unwrap_err().status(), Some(429));
         settings.stop.set();
         assert!(matches!(
-            Budget::new(&settings).again(status(503, None)),
+            Budget::new().again(&settings, status(503, None)),
             Err(Error::Stopped)
         ));
     }
@@ -167,9 +172,9 @@ mod tests {
             kind: NetworkKind::Cut,
             why: String::new(),
         };
-        let mut budget = Budget::new(&settings);
-        assert!(budget.again(cut()).is_ok());
-        assert!(budget.again(cut()).is_err());
+        let mut budget = Budget::new();
+        assert!(budget.again(&settings, cut()).is_ok());
+        assert!(budget.again(&settings, cut()).is_err());
     }
 
     #[test]

@@ -1,0 +1,252 @@
+//! Reading a blob through connections that break.
+//!
+//! A short read is not the end of a blob: the reader asks the registry again
+//! for what is missing, and whoever reads never notices. Only an answer that
+//! begins exactly where it should is taken (RFC 9110, 14.4); one that starts
+//! over is skipped through, a few times at most, so that a server that ignores
+//! ranges can't make the work quadratic.
+
+use std::io::{self, Read};
+
+use ::http::header::{CONTENT_RANGE, RANGE};
+
+use crate::digest::Digest;
+use crate::error::{Error, NetworkKind, RequestLine, Result};
+use crate::http::retry::Budget;
+use crate::http::transport::BodyReader;
+use crate::http::{Request, Response};
+use crate::registry::Repository;
+use crate::stream::BUFFER;
+
+/// How often a server may send a blob from its start when asked for its rest.
+const MAX_RESTARTS: u32 = 3;
+
+/// The bytes of a blob from some offset to its end.
+pub struct Download {
+    repository: Repository,
+    digest: Digest,
+    /// Size of the whole blob, once some answer told.
+    size: Option<u64>,
+    /// The next byte to hand out.
+    offset: u64,
+    body: Option<BodyReader>,
+    budget: Budget,
+    restarts: u32,
+    line: RequestLine,
+}
+
+impl Download {
+    /// Asks for the blob from `offset` on.
+    pub fn open(repository: &Repository, digest: &Digest, offset: u64) -> Result<Download> {
+        let line = RequestLine {
+            method: "GET".to_string(),
+            url: repository.blob_url(digest).to_string(),
+        };
+        let mut download = Download {
+            repository: repository.clone(),
+            digest: *digest,
+            size: None,
+            offset,
+            body: None,
+            budget: Budget::new(),
+            restarts: 0,
+            line,
+        };
+        if let Err(error) = download.ask() {
+            download.recover(error)?;
+        }
+        Ok(download)
+    }
+
+    /// Size of the whole blob, bytes, if the registry told.
+    pub fn size(&self) -> Option<u64> {
+        self.size
+    }
+
+    fn ask(&mut self) -> Result<()> {
+        let request = Request::new("GET", self.repository.blob_url(&self.digest));
+        let request = match self.offset {
+            0 => request,
+            offset => request.header(RANGE, &format!("bytes={offset}-")),
+        };
+        let response = self
+            .repository
+            .attempt(&["pull"], &request, &[200, 206, 416])?;
+        self.take(response)
+    }
+
+    fn take(&mut self, response: Response) -> Result<()> {
+        let wrong = |why: String| Error::malformed(format!("answer to GET {}", response.url), why);
+        match response.status {
+            206 if self.offset > 0 => {
+                let range = response.header(CONTENT_RANGE).and_then(content_range);
+                let Some((start, total)) = range else {
+                    return Err(wrong(
+                        "a partial answer without a readable Content-Range".into(),
+                    ));
+                };
+                if start != self.offset {
+                    return Err(wrong(format!(
+                        "asked for byte {}, it starts at {start}",
+                        self.offset
+                    )));
+                }
+                self.learn_size(total)?;
+                self.body = Some(response.into_reader());
+                Ok(())
+            }
+            200 => {
+                self.learn_size(response.content_length())?;
+                let mut body = response.into_reader();
+                if self.offset > 0 {
+                    self.restarts += 1;
+                    if self.restarts > MAX_RESTARTS {
+                        return Err(Error::Unsupported {
+                            what: format!(
+                                "{}: it breaks off and can't be continued, because the server ignores Range",
+                                self.line
+                            ),
+                        });
+                    }
+                    skip(&mut body, self.offset)?;
+                }
+                self.body = Some(body);
+                Ok(())
+            }
+            416 if self.size.is_none_or(|size| size == self.offset) => {
+                response.drain();
+                self.size = Some(self.offset);
+                self.body = None;
+                Ok(())
+            }
+            status => Err(wrong(format!(
+                "status {status} for a range nobody asked for"
+            ))),
+        }
+    }
+
+    fn learn_size(&mut self, told: Option<u64>) -> Result<()> {
+        match (self.size, told) {
+            (Some(known), Some(told)) if known != told => Err(Error::Size {
+                what: self.digest.to_string(),
+                expected: known,
+                actual: told,
+            }),
+            (None, told) => {
+                self.size = told;
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Waits and asks again, until there is a body or patience ends.
+    fn recover(&mut self, mut error: Error) -> Result<()> {
+        let repository = self.repository.clone();
+        loop {
+            self.budget.again(repository.registry().settings(), error)?;
+            match self.ask() {
+                Ok(()) => return Ok(()),
+                Err(again) => error = again,
+            }
+        }
+    }
+
+    fn is_complete(&self) -> bool {
+        // Without a size the end of the body has to be believed; the digest
+        // decides.
+        self.size.is_none_or(|size| self.offset >= size)
+    }
+}
+
+impl Read for Download {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        loop {
+            let Some(body) = &mut self.body else {
+                return Ok(0);
+            };
+            let error = match body.read(buf) {
+                Ok(0) if buf.is_empty() || self.is_complete() => {
+                    self.body = None;
+                    return Ok(0);
+                }
+                Ok(0) => Error::Network {
+                    request: self.line.clone(),
+                    kind: NetworkKind::Cut,
+                    why: "the connection was cut".to_string(),
+                },
+                Ok(n) => {
+                    self.offset += n as u64;
+                    self.budget.progress();
+                    return Ok(n);
+                }
+                Err(error) => Error::from(error),
+            };
+            self.body = None;
+            self.recover(error)?;
+        }
+    }
+}
+
+/// `bytes 5-9/10` → first byte and total; the total may be unknown (`*`).
+fn content_range(value: &str) -> Option<(u64, Option<u64>)> {
+    let (range, total) = value.trim().strip_prefix("bytes")?.trim().split_once('/')?;
+    let (start, end) = range.split_once('-')?;
+    let (start, end): (u64, u64) = (start.trim().parse().ok()?, end.trim().parse().ok()?);
+    let total = match total.trim() {
+        "*" => None,
+        number => Some(number.parse().ok()?),
+    };
+    (start <= end && total.is_none_or(|total| end < total)).then_some((start, total))
+}
+
+fn skip(body: &mut BodyReader, bytes: u64) -> Result<()> {
+    let mut buffer = vec![0; BUFFER];
+    let mut left = bytes;
+    while left > 0 {
+        let room = buffer
+            .len()
+            .min(usize::try_from(left).unwrap_or(usize::MAX));
+        match body.read(&mut buffer[..room])? {
+            0 => {
+                return Err(Error::Size {
+                    what: "the part already here".into(),
+                    expected: bytes,
+                    actual: bytes - left,
+                });
+            }
+            n => left -= n as u64,
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn ranges_are_read_strictly() {
+        for (value, expected) in [
+            ("bytes 5-9/10", Some((5, Some(10)))),
+            ("bytes 0-0/1", Some((0, Some(1)))),
+            ("bytes 5-9/*", Some((5, None))),
+            ("bytes 5-9/9", None),
+            ("bytes 9-5/10", None),
+            ("bytes */10", None),
+            ("5-9/10", None),
+            ("bytes 5-9", None),
+            ("", None),
+        ] {
+            assert_eq!(content_range(value), expected, "{value}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn never_panics(value in "(bytes )?[0-9*/ -]{0,40}|\\PC{0,40}") {
+            let _ = content_range(&value);
+        }
+    }
+}

@@ -1,0 +1,243 @@
+//! A registry and its repositories over the wire (distribution-spec v1.1).
+//! Knows nothing of images or aliases.
+
+mod download;
+mod listing;
+mod plan;
+mod repository;
+pub mod status;
+mod upload;
+
+use std::cell::RefCell;
+use std::sync::Arc;
+
+use ::http::header::AUTHORIZATION;
+
+use crate::auth::{self, Auth, Granted, InsecureAuth, Scope};
+use crate::credentials::Credentials;
+use crate::error::{Error, Result};
+use crate::http::redirect::follow;
+use crate::http::retry::Budget;
+use crate::http::{self, Request, Response, Scheme, Transport, Url};
+use crate::hub;
+use crate::reference::{Host, RepoName};
+use crate::store::Names;
+
+pub use repository::Repository;
+
+/// How often a 401 is answered before it is final: a stale token, then one
+/// whose scope the registry found too narrow.
+const ANSWERS: usize = 2;
+
+/// How to talk to a registry.
+#[derive(Clone, Default)]
+pub struct Settings {
+    /// Over TLS or in the clear.
+    pub scheme: Scheme,
+    /// Replaces the host of the token server that the registry names.
+    pub auth_host: Option<Host>,
+    /// What to do about credentials over http.
+    pub insecure_auth: InsecureAuth,
+    /// How bodies are cut.
+    pub upload: UploadMode,
+    /// The wire below.
+    pub http: http::Settings,
+}
+
+/// How the bytes of a blob are sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum UploadMode {
+    /// In one request where the registry takes that, else in chunks of a size
+    /// it takes.
+    #[default]
+    Auto,
+    /// In one request, always.
+    Monolithic,
+    /// In chunks of this many bytes.
+    Chunked(u64),
+}
+
+/// A registry. Cheap to clone; clones share connections and tokens.
+#[derive(Clone)]
+pub struct Registry(Arc<Inner>);
+
+struct Inner {
+    host: Host,
+    base: Url,
+    upload: UploadMode,
+    transport: Transport,
+    auth: Auth,
+}
+
+impl Registry {
+    /// The registry at `host`. Nothing is sent yet.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] when no URL can be made of `host`.
+    pub fn connect(host: Host, settings: Settings, credentials: Credentials) -> Result<Registry> {
+        let base = Url::new(settings.scheme, hub::api_host(host.as_str()), "/v2/")?;
+        let auth_settings = auth::Settings {
+            auth_host: settings.auth_host,
+            insecure_auth: settings.insecure_auth,
+        };
+        let auth = Auth::new(host.clone(), base.clone(), auth_settings, credentials);
+        let transport = Transport::new(settings.http, base.clone());
+        Ok(Registry(Arc::new(Inner {
+            host,
+            base,
+            upload: settings.upload,
+            transport,
+            auth,
+        })))
+    }
+
+    /// What people call it.
+    pub fn host(&self) -> &Host {
+        &self.0.host
+    }
+
+    /// One of its repositories; on Docker Hub one-part names get `library/`.
+    pub fn repository(&self, name: RepoName) -> Repository {
+        let full = hub::full_name(self.0.host.as_str(), name.as_str());
+        // `library/` in front leaves a legal name legal, but for its length.
+        Repository::new(self.clone(), full.parse().unwrap_or(name))
+    }
+
+    /// The names of its repositories, page by page.
+    pub fn repos(&self) -> Names<'_> {
+        Box::new(listing::Listing::new(
+            self,
+            Scope::catalog(),
+            self.url("_catalog"),
+            listing::Kind::Repositories,
+        ))
+    }
+
+    /// Asks whether the registry speaks the API, and for a token that allows
+    /// `actions` on `repo`, or listing when there is no repository. A token
+    /// given beforehand is not used.
+    ///
+    /// # Errors
+    /// [`Error::Unauthorized`] when the login is refused, and those of the wire.
+    pub fn authenticate(&self, repo: Option<&RepoName>, actions: &[String]) -> Result<Granted> {
+        let scope = match repo {
+            Some(repo) => {
+                let actions: Vec<&str> = actions.iter().map(String::as_str).collect();
+                Scope::repository(self.repository(repo.clone()).repo_name(), &actions)
+            }
+            None => Scope::catalog(),
+        };
+        let request = Request::new("GET", self.0.base.clone());
+        let mut budget = Budget::new();
+        let base = loop {
+            let sent = follow(&self.0.transport, &request, &|_, _| {});
+            match sent.and_then(|base| {
+                if matches!(base.status, 200 | 401) {
+                    Ok(base)
+                } else {
+                    Err(status::refusal(base))
+                }
+            }) {
+                Ok(base) => break base,
+                Err(error) => budget.again(self.settings(), error)?,
+            }
+        };
+        let granted = self
+            .0
+            .auth
+            .authenticate(scope.clone(), &base, &self.0.transport)?;
+        base.drain();
+        if granted.scheme == "Basic" {
+            // Basic is only known to be right once the registry took it.
+            self.run(&scope, &Request::new("GET", self.0.base.clone()), &[200])?
+                .drain();
+        }
+        Ok(granted)
+    }
+
+    fn base(&self) -> &Url {
+        &self.0.base
+    }
+
+    fn auth(&self) -> &Auth {
+        &self.0.auth
+    }
+
+    fn transport(&self) -> &Transport {
+        &self.0.transport
+    }
+
+    fn upload_mode(&self) -> UploadMode {
+        self.0.upload
+    }
+
+    fn settings(&self) -> &http::Settings {
+        self.0.transport.settings()
+    }
+
+    /// A URL below `/v2/`.
+    fn url(&self, path: &str) -> Url {
+        // The path is made of parsed names only, so it joins.
+        self.0
+            .base
+            .join(path)
+            .unwrap_or_else(|_| self.0.base.clone())
+    }
+
+    /// Sends a request that may be repeated: retries what passes by itself,
+    /// answers a 401, follows redirects; the caller names the statuses it
+    /// understands.
+    fn run(&self, scope: &Scope, request: &Request<'_>, ok: &[u16]) -> Result<Response> {
+        let mut budget = Budget::new();
+        loop {
+            match self.attempt(scope, request, ok) {
+                Err(error) => budget.again(self.settings(), error)?,
+                done => return done,
+            }
+        }
+    }
+
+    /// The same without retries, for requests that are part of a larger
+    /// attempt.
+    fn attempt(&self, scope: &Scope, request: &Request<'_>, ok: &[u16]) -> Result<Response> {
+        let Inner {
+            auth, transport, ..
+        } = &*self.0;
+        auth.prepare(scope, transport);
+        let mut answered = 0;
+        loop {
+            let sent = RefCell::new(None);
+            let response = follow(transport, request, &|url, headers| {
+                auth.attach(scope, url, headers);
+                let value = headers
+                    .get(AUTHORIZATION)
+                    .and_then(|value| value.to_str().ok());
+                *sent.borrow_mut() = value.map(str::to_string);
+            })?;
+            if ok.contains(&response.status) {
+                return Ok(response);
+            }
+            let sent = sent.into_inner();
+            if response.status == 401 && answered < ANSWERS {
+                answered += 1;
+                if auth.answer(scope, &response, sent.as_deref(), transport)? {
+                    response.drain();
+                    continue;
+                }
+            }
+            return Err(self.refusal(scope, response));
+        }
+    }
+
+    fn refusal(&self, scope: &Scope, response: Response) -> Error {
+        // A 401 from anywhere else is that place's error, not a question to us.
+        if response.status == 401 && response.url.origin() == self.0.base.origin() {
+            let request = response.line().clone();
+            return self
+                .0
+                .auth
+                .unauthorized(scope, request, status::diagnostics(response));
+        }
+        status::refusal(response)
+    }
+}

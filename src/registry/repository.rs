@@ -1,0 +1,310 @@
+//! One repository of a registry: its blobs, manifests and tags.
+
+use std::io::Read;
+
+use ::http::header::{ACCEPT, CONTENT_RANGE, CONTENT_TYPE, HeaderName, RANGE};
+
+use crate::auth::Scope;
+use crate::blob::{Blob, Source};
+use crate::descriptor::Descriptor;
+use crate::digest::{Digest, Hasher, Verify};
+use crate::error::{Error, Result};
+use crate::http::{Body, Request, Response, Url};
+use crate::manifest::{self, Kind, Manifest};
+use crate::reference::{Origin, RepoName, Tag, Target};
+use crate::registry::Registry;
+use crate::registry::download::Download;
+use crate::registry::listing::{self, Listing};
+use crate::registry::upload::Upload;
+use crate::store::{Content, Names, Put, Store};
+use crate::stream::Watch;
+
+/// The digest of what was answered (distribution-spec).
+pub(super) const CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
+
+/// All manifest types but schema 1, which is asked for by those who mean it.
+const MANIFEST_TYPES: &str = concat!(
+    "application/vnd.docker.distribution.manifest.v2+json, ",
+    "application/vnd.docker.distribution.manifest.list.v2+json, ",
+    "application/vnd.oci.image.manifest.v1+json, ",
+    "application/vnd.oci.image.index.v1+json"
+);
+
+/// What deleting answers when it worked: 202 by the specification.
+const DELETED: [u16; 3] = [202, 200, 204];
+
+/// A repository. Cheap to clone.
+#[derive(Clone)]
+pub struct Repository {
+    registry: Registry,
+    name: RepoName,
+}
+
+impl Repository {
+    pub(super) fn new(registry: Registry, name: RepoName) -> Repository {
+        Repository { registry, name }
+    }
+
+    /// The registry it is in.
+    pub fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
+    /// Its full name there.
+    pub fn repo_name(&self) -> &RepoName {
+        &self.name
+    }
+
+    /// A blob of this repository that is fetched only when it is read.
+    pub fn blob(&self, descriptor: Descriptor) -> Blob {
+        let origin = Origin {
+            host: self.registry.host().clone(),
+            repo: self.name.clone(),
+        };
+        let source = Remote {
+            repository: self.clone(),
+            digest: descriptor.digest,
+            size: descriptor.size,
+            origin,
+        };
+        Blob::new(descriptor, source)
+    }
+
+    pub(super) fn scope(&self, actions: &[&str]) -> Scope {
+        Scope::repository(&self.name, actions)
+    }
+
+    pub(super) fn run(
+        &self,
+        actions: &[&str],
+        request: &Request<'_>,
+        ok: &[u16],
+    ) -> Result<Response> {
+        self.registry.run(&self.scope(actions), request, ok)
+    }
+
+    pub(super) fn attempt(
+        &self,
+        actions: &[&str],
+        request: &Request<'_>,
+        ok: &[u16],
+    ) -> Result<Response> {
+        self.registry.attempt(&self.scope(actions), request, ok)
+    }
+
+    pub(super) fn url(&self, path: &str) -> Url {
+        self.registry.url(&format!("{}/{path}", self.name))
+    }
+
+    pub(super) fn blob_url(&self, digest: &Digest) -> Url {
+        self.url(&format!("blobs/{digest}"))
+    }
+
+    fn manifest_url(&self, target: &Target) -> Url {
+        self.url(&format!("manifests/{target}"))
+    }
+
+    /// The size of a blob, asked for with the rights that `actions` need.
+    pub(super) fn size_for(&self, actions: &[&str], digest: &Digest) -> Result<Option<u64>> {
+        let head = Request::new("HEAD", self.blob_url(digest));
+        // 403, 405 and 501 come from what does not know HEAD; GET will tell.
+        let answer = self.run(actions, &head, &[200, 404, 403, 405, 501])?;
+        let (status, length) = (answer.status, answer.content_length());
+        answer.drain();
+        match (status, length) {
+            (404, _) => Ok(None),
+            (200, Some(length)) => Ok(Some(length)),
+            _ => self.size_by_range(actions, digest),
+        }
+    }
+
+    fn size_by_range(&self, actions: &[&str], digest: &Digest) -> Result<Option<u64>> {
+        let request = Request::new("GET", self.blob_url(digest)).header(RANGE, "bytes=0-0");
+        let answer = self.run(actions, &request, &[200, 206, 404, 416])?;
+        let range = answer
+            .header(CONTENT_RANGE)
+            .and_then(|value| value.rsplit_once('/')?.1.trim().parse().ok());
+        let size = match answer.status {
+            404 => return Ok(None),
+            206 | 416 => range,
+            _ => answer.content_length(),
+        };
+        let line = answer.line().clone();
+        if answer.status == 206 {
+            answer.drain();
+        }
+        size.map(Some)
+            .ok_or_else(|| Error::malformed(format!("answer to {line}"), "it tells no size"))
+    }
+
+    /// Checks the bytes of a manifest. What a header says never replaces the
+    /// digest asked for (CVE-2025-24882).
+    fn check(asked: &Target, told: Option<Digest>, manifest: &Manifest) -> Result<()> {
+        let expected = match asked {
+            Target::Digest(digest) => Some(*digest),
+            Target::Tag(_) => told,
+        };
+        match expected {
+            // Schema 1 is digested without its signatures.
+            Some(expected) if manifest.kind() != Kind::Schema1 => {
+                let mut hasher = Hasher::like(&expected);
+                hasher.update(manifest.bytes());
+                match hasher.finish() {
+                    actual if actual == expected => Ok(()),
+                    actual => Err(Error::mismatch(expected, actual)),
+                }
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn told_digest(answer: &Response) -> Option<Digest> {
+        answer.header(CONTENT_DIGEST)?.trim().parse().ok()
+    }
+}
+
+impl Store for Repository {
+    fn name(&self) -> String {
+        format!("{}/{}", self.registry.host(), self.name)
+    }
+
+    fn origin(&self) -> Option<Origin> {
+        Some(Origin {
+            host: self.registry.host().clone(),
+            repo: self.name.clone(),
+        })
+    }
+
+    fn blob_size(&self, digest: &Digest) -> Result<Option<u64>> {
+        self.size_for(&["pull"], digest)
+    }
+
+    fn open_blob(&self, digest: &Digest, from: u64) -> Result<Content<'_>> {
+        let download = Download::open(self, digest, from)?;
+        Ok(Content {
+            size: download.size(),
+            reader: Box::new(download),
+        })
+    }
+
+    fn put_blob(&self, blob: &Blob, watch: Watch<'_>) -> Result<Put> {
+        if self.size_for(&["pull", "push"], blob.digest())? == Some(blob.size()) {
+            return Ok(Put::Existed);
+        }
+        self.send_blob(blob, watch)
+    }
+
+    fn send_blob(&self, blob: &Blob, watch: Watch<'_>) -> Result<Put> {
+        let elsewhere =
+            |origin: &&Origin| origin.host == *self.registry.host() && origin.repo != self.name;
+        Upload::new(self, blob, watch)
+            .run(blob.origin().filter(elsewhere).map(|origin| &origin.repo))
+    }
+
+    fn mount_blob(&self, digest: &Digest, from: &RepoName, watch: Watch<'_>) -> Result<Put> {
+        let source = self.registry.repository(from.clone());
+        super::upload::mount(self, digest, &source, watch)
+    }
+
+    fn delete_blob(&self, digest: &Digest) -> Result<()> {
+        let request = Request::new("DELETE", self.blob_url(digest));
+        self.run(&["delete"], &request, &DELETED)?.drain();
+        Ok(())
+    }
+
+    fn manifest(&self, target: &Target) -> Result<Manifest> {
+        let request = Request::new("GET", self.manifest_url(target)).header(ACCEPT, MANIFEST_TYPES);
+        let answer = self.run(&["pull"], &request, &[200])?;
+        let told = Self::told_digest(&answer);
+        let content_type = answer.header(CONTENT_TYPE).map(str::to_string);
+        let manifest = Manifest::new(content_type.as_deref(), answer.bytes(manifest::MAX_SIZE)?)?;
+        Self::check(target, told, &manifest)?;
+        Ok(manifest)
+    }
+
+    fn head(&self, target: &Target) -> Result<Option<Descriptor>> {
+        let request =
+            Request::new("HEAD", self.manifest_url(target)).header(ACCEPT, MANIFEST_TYPES);
+        let answer = self.run(&["pull"], &request, &[200, 404, 403, 405, 501])?;
+        let told = Self::told_digest(&answer).zip(answer.content_length());
+        let media_type = answer.header(CONTENT_TYPE).unwrap_or_default().to_string();
+        let status = answer.status;
+        answer.drain();
+        match (status, told) {
+            (404, _) => Ok(None),
+            (200, Some((digest, size))) => Ok(Some(Descriptor::new(media_type, digest, size))),
+            // Without the header (Red Hat, old ECR), or where HEAD is unknown,
+            // the bytes tell.
+            _ => match self.manifest(target) {
+                Ok(manifest) => Ok(Some(manifest.descriptor())),
+                Err(error) if error.is_not_found() => Ok(None),
+                Err(error) => Err(error),
+            },
+        }
+    }
+
+    fn put_manifest(&self, manifest: &Manifest, target: &Target) -> Result<()> {
+        let request = Request::new("PUT", self.manifest_url(target))
+            .header(CONTENT_TYPE, manifest.media_type())
+            .body(Body::Bytes(manifest.bytes()));
+        let answer = self.run(&["pull", "push"], &request, &[201, 200, 202, 204])?;
+        let told = Self::told_digest(&answer);
+        answer.drain();
+        Self::check(target, told, manifest)
+    }
+
+    fn delete_manifest(&self, digest: &Digest) -> Result<()> {
+        let request = Request::new("DELETE", self.manifest_url(&Target::Digest(*digest)));
+        self.run(&["delete"], &request, &DELETED)?.drain();
+        Ok(())
+    }
+
+    fn untag(&self, tag: &Tag) -> Result<()> {
+        let request = Request::new("DELETE", self.manifest_url(&Target::Tag(tag.clone())));
+        match self.run(&["delete"], &request, &DELETED) {
+            Ok(answer) => {
+                answer.drain();
+                Ok(())
+            }
+            // distribution before 3.0 answers 400 or 405 to a tag.
+            Err(error) if matches!(error.status(), Some(400 | 405 | 501)) => {
+                Err(Error::Unsupported {
+                    what: format!("{error}; this registry can't delete one tag alone"),
+                })
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn tags(&self) -> Names<'_> {
+        Box::new(Listing::new(
+            &self.registry,
+            self.scope(&["pull"]),
+            self.url("tags/list"),
+            listing::Kind::Tags,
+        ))
+    }
+}
+
+/// A blob that stays in its repository until it is read.
+struct Remote {
+    repository: Repository,
+    digest: Digest,
+    size: u64,
+    origin: Origin,
+}
+
+impl Source for Remote {
+    fn open(&self, from: u64) -> Result<Box<dyn Read + Send + '_>> {
+        let content = self.repository.open_blob(&self.digest, from)?;
+        Ok(match from {
+            0 => Box::new(Verify::new(content.reader, self.digest, Some(self.size))),
+            // Only the middle: the receiving side has the whole and checks it.
+            _ => content.reader,
+        })
+    }
+
+    fn origin(&self) -> Option<&Origin> {
+        Some(&self.origin)
+    }
+}

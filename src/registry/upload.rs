@@ -1,0 +1,539 @@
+//! Uploading a blob: open a session, send the bytes, close it with the digest
+//! (distribution-spec, "Pushing blobs").
+//!
+//! One whole `PUT` is what every registry takes, so it comes first. Chunks are
+//! sent where the user wants them, where the registry names a largest chunk,
+//! or after a 413 or repeated resets, which is how proxies with a body limit
+//! look from here. The attempt is the unit of retry: each one opens the blob
+//! anew and sends everything that is missing.
+
+use std::io::Read;
+use std::ops::Range;
+use std::time::Duration;
+
+use ::http::header::{CONTENT_RANGE, CONTENT_TYPE, HeaderName, LOCATION, RANGE};
+
+use crate::blob::Blob;
+use crate::descriptor::{Descriptor, media_type};
+use crate::digest::Digest;
+use crate::error::{Error, Result};
+use crate::http::retry::Budget;
+use crate::http::{Body, Request, Response, Scheme, Url};
+use crate::reference::RepoName;
+use crate::registry::plan::Plan;
+use crate::registry::repository::{CONTENT_DIGEST, Repository};
+use crate::store::{Put, Store};
+use crate::stream::Watch;
+
+/// What pushing needs; asked for as one, so that one token serves it all.
+const PUSH: [&str; 2] = ["pull", "push"];
+/// Statuses of an upload that was closed: 201 by the specification.
+const CLOSED: [u16; 4] = [201, 200, 202, 204];
+/// Statuses of a chunk that was taken: 202 by the specification, 201 from ECR.
+const TAKEN: [u16; 4] = [202, 201, 200, 204];
+/// How often a session is asked where it stands before it is given up.
+const MAX_RESYNCS: u32 = 3;
+/// How long the cancelling of a session may take.
+const LAST_WORD: Duration = Duration::from_secs(2);
+
+const CHUNK_MIN: HeaderName = HeaderName::from_static("oci-chunk-min-length");
+const CHUNK_MAX: HeaderName = HeaderName::from_static("oci-chunk-max-length");
+
+/// One blob on its way into one repository.
+pub struct Upload<'a> {
+    repository: &'a Repository,
+    blob: &'a Blob,
+    watch: Watch<'a>,
+}
+
+/// An open upload session.
+struct Session {
+    url: Url,
+    /// The registry's limits for chunks, where it names them.
+    chunk_min: Option<u64>,
+    chunk_max: Option<u64>,
+}
+
+/// What opening a session came to.
+enum Opened {
+    Session(Session),
+    Mounted,
+}
+
+impl<'a> Upload<'a> {
+    /// An upload that has not begun.
+    pub fn new(repository: &'a Repository, blob: &'a Blob, watch: Watch<'a>) -> Upload<'a> {
+        Upload {
+            repository,
+            blob,
+            watch,
+        }
+    }
+
+    /// Uploads the blob, or has it mounted from repository `from` of the same
+    /// registry.
+    pub fn run(&self, from: Option<&RepoName>) -> Result<Put> {
+        let registry = self.repository.registry();
+        let mut plan = Plan::new(registry.upload_mode(), registry.host(), self.blob.size());
+        let mut budget = Budget::new();
+        loop {
+            let error = match self.attempt(&mut plan, &mut budget, from) {
+                Ok(put) => {
+                    self.watch.progress.finish(self.blob.digest());
+                    return Ok(put);
+                }
+                Err(error) => error,
+            };
+            self.watch.stop.check()?;
+            // The answer to the last request may be all that was lost, and a
+            // second client that commits the same blob may make ours fail.
+            if may_have_committed(&error) && self.is_there() {
+                self.watch.progress.finish(self.blob.digest());
+                return Ok(Put::Uploaded);
+            }
+            if !plan.learn(&error) {
+                budget.again(registry.settings(), error)?;
+            }
+        }
+    }
+
+    fn is_there(&self) -> bool {
+        self.repository
+            .size_for(&PUSH, self.blob.digest())
+            .is_ok_and(|size| size == Some(self.blob.size()))
+    }
+
+    fn attempt(
+        &self,
+        plan: &mut Plan,
+        budget: &mut Budget,
+        from: Option<&RepoName>,
+    ) -> Result<Put> {
+        self.watch
+            .progress
+            .start(self.blob.digest(), Some(self.blob.size()));
+        match open(self.repository, self.blob.digest(), from)? {
+            Opened::Mounted => Ok(Put::Mounted),
+            Opened::Session(session) => self.fill(session, plan, budget),
+        }
+    }
+
+    /// Sends the bytes into an open session, which is cancelled on failure.
+    fn fill(&self, mut session: Session, plan: &mut Plan, budget: &mut Budget) -> Result<Put> {
+        plan.limits(session.chunk_min, session.chunk_max);
+        let sent = match plan.chunk() {
+            None => self.put_whole(&session),
+            Some(_) => self.put_chunks(&mut session, plan, budget),
+        };
+        match sent {
+            Ok(()) => Ok(Put::Uploaded),
+            Err(error) => {
+                cancel(self.repository, &session.url);
+                Err(error)
+            }
+        }
+    }
+
+    fn put_whole(&self, session: &Session) -> Result<()> {
+        let opener = || self.reader(0, self.blob.size());
+        let body = Body::Stream {
+            open: &opener,
+            len: self.blob.size(),
+        };
+        let url = session
+            .url
+            .with_query("digest", &self.blob.digest().to_string());
+        let request = Request::new("PUT", url)
+            .header(CONTENT_TYPE, media_type::OCTET_STREAM)
+            .body(body);
+        self.close(&request)
+    }
+
+    fn close(&self, request: &Request<'_>) -> Result<()> {
+        let answer = self.repository.attempt(&PUSH, request, &CLOSED)?;
+        let told = answer
+            .header(CONTENT_DIGEST)
+            .and_then(|value| value.trim().parse::<Digest>().ok());
+        answer.drain();
+        match told {
+            Some(told) if told != *self.blob.digest() => {
+                Err(Error::mismatch(*self.blob.digest(), told))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn put_chunks(
+        &self,
+        session: &mut Session,
+        plan: &mut Plan,
+        budget: &mut Budget,
+    ) -> Result<()> {
+        let size = self.blob.size();
+        let (mut offset, mut resyncs) = (0, 0);
+        while offset < size {
+            // A plan without chunks has been given up for whole bodies.
+            let len = plan.chunk().unwrap_or(size).min(size - offset);
+            let next = match self.patch(session, plan, offset..offset + len) {
+                Ok(next) => {
+                    budget.progress();
+                    resyncs = 0;
+                    next
+                }
+                Err(error) => {
+                    self.watch.stop.check()?;
+                    resyncs += 1;
+                    if plan.chunk().is_none() || resyncs > MAX_RESYNCS {
+                        return Err(error);
+                    }
+                    self.resync(session, plan, budget, error)?
+                }
+            };
+            if next != offset + len {
+                // Counted again from where the registry stands.
+                self.watch.progress.start(self.blob.digest(), Some(size));
+                self.watch.progress.advance(self.blob.digest(), next);
+            }
+            offset = next;
+        }
+        let url = session
+            .url
+            .with_query("digest", &self.blob.digest().to_string());
+        self.close(&Request::new("PUT", url))?;
+        // Some registries take chunks and lose them (ECR); their 201 is no proof.
+        if self.is_there() {
+            Ok(())
+        } else {
+            Err(self.lost(plan))
+        }
+    }
+
+    /// Sends one chunk; gives the offset of the next.
+    fn patch(&self, session: &mut Session, plan: &mut Plan, bytes: Range<u64>) -> Result<u64> {
+        let (offset, end) = (bytes.start, bytes.end);
+        let len = end - offset;
+        let opener = || self.reader(offset, len);
+        let request = Request::new("PATCH", session.url.clone())
+            .header(CONTENT_TYPE, media_type::OCTET_STREAM)
+            // No `bytes ` in front and no total behind: the spec's own form.
+            .header(CONTENT_RANGE, &format!("{offset}-{}", end - 1))
+            .body(Body::Stream { open: &opener, len });
+        let answer = self.repository.attempt(&PUSH, &request, &TAKEN)?;
+        let stands = answer.header(RANGE).and_then(end_of_range);
+        session.follow(self.repository, answer)?;
+        match stands {
+            Some(stands) if stands > end => Err(Error::malformed(
+                format!("answer to {}", request.line()),
+                "it claims more bytes than were sent",
+            )),
+            // Taken, but not kept (ECR): nothing sent this way will ever be
+            // whole. `0-0` alone may mean none or one; the next chunk will tell.
+            Some(stands) if stands <= offset && offset > 0 => Err(self.lost(plan)),
+            Some(stands) if stands > offset => Ok(stands),
+            _ => Ok(end),
+        }
+    }
+
+    fn lost(&self, plan: &mut Plan) -> Error {
+        plan.avoid_chunks();
+        Error::Unsupported {
+            what: format!(
+                "{}: the registry lost what was sent in chunks",
+                self.repository.name()
+            ),
+        }
+    }
+
+    /// After a chunk that failed: asks the session where it stands. A session
+    /// that can't tell is given up for a new one.
+    fn resync(
+        &self,
+        session: &mut Session,
+        plan: &mut Plan,
+        budget: &mut Budget,
+        error: Error,
+    ) -> Result<u64> {
+        let settings = self.repository.registry().settings();
+        let at_once = plan.learn(&error) || error.status() == Some(416);
+        if !at_once && !budget.wait(settings, &error)? {
+            return Err(error);
+        }
+        loop {
+            match self.stands(session) {
+                Ok(stands) => return Ok(stands),
+                Err(again) if budget.wait(settings, &again)? => {}
+                Err(_) => {
+                    if !error.is_temporary() {
+                        plan.restart();
+                    }
+                    return Err(error);
+                }
+            }
+        }
+    }
+
+    /// How many bytes the registry holds of an open session.
+    fn stands(&self, session: &mut Session) -> Result<u64> {
+        let request = Request::new("GET", session.url.clone());
+        let answer = self.repository.attempt(&PUSH, &request, &[204, 200, 202])?;
+        let stands = answer.header(RANGE).and_then(end_of_range).unwrap_or(0);
+        session.follow(self.repository, answer)?;
+        Ok(stands.min(self.blob.size()))
+    }
+
+    fn reader(&self, offset: u64, len: u64) -> Result<Box<dyn Read + Send + 'a>> {
+        let inner = self.blob.open(offset)?.take(len);
+        Ok(Box::new(self.watch.reader(*self.blob.digest(), inner)))
+    }
+}
+
+impl Session {
+    fn new(repository: &Repository, answer: Response) -> Result<Session> {
+        let number = |name| answer.header(name)?.trim().parse().ok();
+        let mut session = Session {
+            url: answer.url.clone(),
+            chunk_min: number(CHUNK_MIN),
+            chunk_max: number(CHUNK_MAX),
+        };
+        if answer.header(LOCATION).is_none() {
+            return Err(Error::malformed(
+                format!("answer to {}", answer.line()),
+                "it names no upload location",
+            ));
+        }
+        session.follow(repository, answer)?;
+        Ok(session)
+    }
+
+    /// Takes over the location an answer names, if it names one.
+    fn follow(&mut self, repository: &Repository, answer: Response) -> Result<()> {
+        let location = answer.header(LOCATION).map(str::to_string);
+        let (base, line) = (answer.url.clone(), answer.line().clone());
+        answer.drain();
+        if let Some(location) = location {
+            let refused = |why| Error::Refused {
+                request: line.clone(),
+                why,
+            };
+            let url = base
+                .join(&location)
+                .map_err(|e| refused(format!("its upload location is an {e}")))?;
+            self.url = checked_location(repository, url).map_err(refused)?;
+        }
+        Ok(())
+    }
+}
+
+/// A registry behind a TLS proxy often names itself by http; that is put right.
+/// Elsewhere is allowed over https and without credentials (distribution-spec,
+/// "Pushing blobs"), but not on a private address the registry is not on itself.
+fn checked_location(repository: &Repository, url: Url) -> Result<Url, String> {
+    let home = repository.url("");
+    let same_host = url.host() == home.host();
+    if same_host && url.scheme() != home.scheme() {
+        let port_is_default = url.origin().port()
+            == if url.scheme() == Scheme::Http {
+                80
+            } else {
+                443
+            };
+        let moved = url.with_scheme(home.scheme());
+        // `http://r.example/…` from `https://r.example:5000` lost its port too.
+        let moved = if port_is_default {
+            moved.with_authority(home.authority())
+        } else {
+            Ok(moved)
+        };
+        return moved.map_err(|e| e.to_string());
+    }
+    if url.origin() == home.origin() {
+        return Ok(url);
+    }
+    if home.scheme() == Scheme::Https && url.scheme() == Scheme::Http {
+        return Err(format!("its upload location {url} is not https"));
+    }
+    if url.is_local() && !home.is_local() {
+        return Err(format!("its upload location {url} is on a private address"));
+    }
+    Ok(url)
+}
+
+/// Opens a session; with `from`, unless the blob can be mounted.
+fn open(repository: &Repository, digest: &Digest, from: Option<&RepoName>) -> Result<Opened> {
+    let uploads = repository.url("blobs/uploads/");
+    if let Some(from) = from {
+        let url = uploads
+            .with_query("mount", &digest.to_string())
+            .with_query("from", from.as_str());
+        let scope = repository
+            .scope(&PUSH)
+            .with(&format!("repository:{from}"), &["pull"]);
+        // A mount is an optimisation: whatever a registry has against it
+        // (Harbor denies, others answer 405 or 500), the upload goes on.
+        if let Ok(answer) =
+            repository
+                .registry()
+                .attempt(&scope, &Request::new("POST", url), &[201, 202])
+        {
+            return match answer.status {
+                201 => {
+                    answer.drain();
+                    Ok(Opened::Mounted)
+                }
+                _ => Session::new(repository, answer).map(Opened::Session),
+            };
+        }
+    }
+    let answer = repository.attempt(&PUSH, &Request::new("POST", uploads), &[202])?;
+    Session::new(repository, answer).map(Opened::Session)
+}
+
+/// Takes a blob over from `source`: by a mount, or through this machine.
+///
+/// # Errors
+/// [`Error::NotMounted`] when `source` does not hold the blob.
+pub fn mount(
+    repository: &Repository,
+    digest: &Digest,
+    source: &Repository,
+    watch: Watch<'_>,
+) -> Result<Put> {
+    let opened = open(repository, digest, Some(source.repo_name()));
+    let session = match opened? {
+        Opened::Mounted => return Ok(Put::Mounted),
+        Opened::Session(session) => session,
+    };
+    let size = source.size_for(&["pull"], digest);
+    let size = match size {
+        Ok(Some(size)) => size,
+        other => {
+            cancel(repository, &session.url);
+            return match other {
+                Err(error) if !error.is_not_found() => Err(error),
+                _ => Err(Error::NotMounted {
+                    digest: *digest,
+                    from: source.name(),
+                }),
+            };
+        }
+    };
+    let blob = source.blob(Descriptor::new(media_type::OCTET_STREAM, *digest, size));
+    let upload = Upload::new(repository, &blob, watch);
+    watch.progress.start(digest, Some(size));
+    let mut plan = Plan::new(
+        repository.registry().upload_mode(),
+        repository.registry().host(),
+        size,
+    );
+    match upload.fill(session, &mut plan, &mut Budget::new()) {
+        Ok(put) => {
+            watch.progress.finish(digest);
+            Ok(put)
+        }
+        Err(error) if error.is_temporary() || plan.learn(&error) => upload.run(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Cancels a session nobody will use, as well as can be done: it only costs
+/// the registry space until it is cleaned up.
+fn cancel(repository: &Repository, url: &Url) {
+    let registry = repository.registry();
+    if url.origin() != registry.base().origin() {
+        return;
+    }
+    let mut request = Request::new("DELETE", url.clone());
+    registry
+        .auth()
+        .attach(&repository.scope(&PUSH), url, &mut request.headers);
+    let transport = registry.transport();
+    let answer = if transport.settings().stop.is_set() {
+        transport.send_last(&request, LAST_WORD)
+    } else {
+        transport.send(&request)
+    };
+    if let Ok(answer) = answer {
+        answer.drain();
+    }
+}
+
+fn may_have_committed(error: &Error) -> bool {
+    // 400 and 409 come from registries where two clients commit one blob.
+    error.is_temporary() || matches!(error.status(), Some(400 | 404 | 409))
+}
+
+/// `0-99`, or `bytes=0-99` as old ones write it: 100 bytes are there.
+fn end_of_range(value: &str) -> Option<u64> {
+    let value = value.trim();
+    let range = value
+        .strip_prefix("bytes")
+        .map_or(value, |rest| rest.trim_start_matches(['=', ' ']));
+    let (start, end) = range.split_once('-')?;
+    (start.trim() == "0").then_some(())?;
+    match end.trim().parse::<u64>().ok()? {
+        // Either nothing or one byte; nothing is what registries mean.
+        0 => Some(0),
+        end => end.checked_add(1),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_of_sessions() {
+        for (value, expected) in [
+            ("0-99", Some(100)),
+            ("bytes=0-99", Some(100)),
+            ("bytes 0-99", Some(100)),
+            ("0-0", Some(0)),
+            ("5-99", None),
+            ("0-18446744073709551615", None),
+            ("x", None),
+            ("", None),
+        ] {
+            assert_eq!(end_of_range(value), expected, "{value}");
+        }
+    }
+
+    #[test]
+    fn locations_stay_where_credentials_may_go_or_go_without() {
+        let connect = |host: &str, scheme| {
+            let settings = crate::registry::Settings {
+                scheme,
+                ..Default::default()
+            };
+            let registry = crate::registry::Registry::connect(
+                host.parse().unwrap(),
+                settings,
+                crate::credentials::Credentials::anonymous(),
+            );
+            registry.unwrap().repository("a".parse().unwrap())
+        };
+        let https = connect("r.example:5000", Scheme::Https);
+        let at =
+            |url: &str| checked_location(&https, Url::parse(url).unwrap()).map(|url| url.as_str());
+        assert_eq!(
+            at("https://r.example:5000/u?_state=%3D").unwrap(),
+            "https://r.example:5000/u?_state=%3D"
+        );
+        assert_eq!(
+            at("http://r.example:5000/u").unwrap(),
+            "https://r.example:5000/u"
+        );
+        assert_eq!(
+            at("http://r.example/u").unwrap(),
+            "https://r.example:5000/u"
+        );
+        assert_eq!(
+            at("https://store.example/u").unwrap(),
+            "https://store.example/u"
+        );
+        assert!(at("http://store.example/u").is_err());
+        assert!(at("https://169.254.169.254/u").is_err());
+        let http = connect("127.0.0.1:5000", Scheme::Http);
+        let local = Url::parse("http://127.0.0.1:5001/u").unwrap();
+        assert!(checked_location(&http, local).is_ok());
+    }
+}

@@ -1,0 +1,58 @@
+//! Text that came from somewhere else, made fit for a terminal.
+//!
+//! A registry's message, a tag or a file name may hold escape sequences that
+//! move the cursor, colour the screen or turn the reading direction. All of
+//! that becomes `?`, line breaks become blanks, and length is bounded, so that
+//! one message stays one line.
+
+/// The longest piece of foreign text that is shown, characters.
+pub const MAX_SHOWN: usize = 400;
+
+/// `text` without anything a terminal would obey, at most [`MAX_SHOWN`]
+/// characters of it.
+pub fn clean(text: &str) -> String {
+    let mut out: String = text.trim().chars().take(MAX_SHOWN).map(harmless).collect();
+    if text.trim().chars().nth(MAX_SHOWN).is_some() {
+        out.push('…');
+    }
+    out
+}
+
+fn harmless(c: char) -> char {
+    match c {
+        '\n' | '\r' | '\t' | '\u{2028}' | '\u{2029}' => ' ',
+        // Controls, the marks that turn the reading direction, and the byte
+        // order mark.
+        c if c.is_control() => '?',
+        '\u{061c}'
+        | '\u{200e}'
+        | '\u{200f}'
+        | '\u{202a}'..='\u{202e}'
+        | '\u{2066}'..='\u{2069}'
+        | '\u{feff}' => '?',
+        c => c,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn nothing_reaches_the_terminal_that_it_would_obey() {
+        assert_eq!(clean("\u{1b}[31mred\u{7}\nline\r\n"), "?[31mred? line");
+        assert_eq!(clean("a\u{202e}b\u{9b}c\u{2028}d"), "a?b?c d");
+        assert_eq!(clean("grüße 😀"), "grüße 😀");
+        assert_eq!(clean(&"x".repeat(1000)).chars().count(), MAX_SHOWN + 1);
+    }
+
+    proptest! {
+        #[test]
+        fn one_bounded_line(text in any::<String>()) {
+            let shown = clean(&text);
+            prop_assert!(!shown.chars().any(char::is_control));
+            prop_assert!(shown.chars().count() <= MAX_SHOWN + 1);
+        }
+    }
+}
