@@ -6,6 +6,7 @@ pub mod credentials;
 pub mod descriptor;
 pub mod digest;
 pub mod error;
+pub mod fetch;
 pub mod http;
 pub mod hub;
 pub mod json;
