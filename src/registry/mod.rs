@@ -5,10 +5,12 @@ mod download;
 mod listing;
 mod plan;
 mod repository;
+mod sessions;
 pub mod status;
 mod upload;
 
 use std::cell::RefCell;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use ::http::header::AUTHORIZATION;
@@ -40,6 +42,9 @@ pub struct Settings {
     pub insecure_auth: InsecureAuth,
     /// How bodies are cut.
     pub upload: UploadMode,
+    /// A folder for notes of unfinished uploads, so that a later process can go
+    /// on with them; none are kept without one.
+    pub sessions: Option<PathBuf>,
     /// The wire below.
     pub http: http::Settings,
 }
@@ -65,6 +70,7 @@ struct Inner {
     host: Host,
     base: Url,
     upload: UploadMode,
+    sessions: Option<PathBuf>,
     transport: Transport,
     auth: Auth,
 }
@@ -86,6 +92,7 @@ impl Registry {
             host,
             base,
             upload: settings.upload,
+            sessions: settings.sessions,
             transport,
             auth,
         })))
@@ -165,6 +172,10 @@ impl Registry {
 
     fn transport(&self) -> &Transport {
         &self.0.transport
+    }
+
+    fn sessions(&self) -> Option<&Path> {
+        self.0.sessions.as_deref()
     }
 
     fn upload_mode(&self) -> UploadMode {

@@ -22,6 +22,7 @@ use crate::http::{Body, Request, Response, Scheme, Url};
 use crate::reference::RepoName;
 use crate::registry::plan::Plan;
 use crate::registry::repository::{CONTENT_DIGEST, Repository};
+use crate::registry::sessions::Note;
 use crate::store::{Put, Store};
 use crate::stream::Watch;
 
@@ -44,6 +45,30 @@ pub struct Upload<'a> {
     repository: &'a Repository,
     blob: &'a Blob,
     watch: Watch<'a>,
+}
+
+/// What an upload has learned.
+struct State {
+    plan: Plan,
+    budget: Budget,
+    note: Option<Note>,
+}
+
+impl State {
+    fn new(repository: &Repository, size: u64) -> State {
+        let registry = repository.registry();
+        State {
+            plan: Plan::new(registry.upload_mode(), registry.host(), size),
+            budget: Budget::new(),
+            note: None,
+        }
+    }
+
+    fn remember(&mut self, session: &Session) {
+        if let Some(note) = &mut self.note {
+            note.write(&session.url);
+        }
+    }
 }
 
 /// An open upload session.
@@ -71,13 +96,28 @@ impl<'a> Upload<'a> {
     }
 
     /// Uploads the blob, or has it mounted from repository `from` of the same
-    /// registry.
+    /// registry. A session that an earlier process left is gone on with.
     pub fn run(&self, from: Option<&RepoName>) -> Result<Put> {
-        let registry = self.repository.registry();
-        let mut plan = Plan::new(registry.upload_mode(), registry.host(), self.blob.size());
-        let mut budget = Budget::new();
+        let mut state = State::new(self.repository, self.blob.size());
+        state.note = Note::open(
+            self.repository.registry().sessions(),
+            self.repository,
+            self.blob,
+        );
+        let done = self.run_with(&mut state, from);
+        if let Some(note) = state.note {
+            match &done {
+                // The next process may have better luck with the same session.
+                Err(error) if error.is_temporary() => {}
+                _ => note.remove(),
+            }
+        }
+        done
+    }
+
+    fn run_with(&self, state: &mut State, from: Option<&RepoName>) -> Result<Put> {
         loop {
-            let error = match self.attempt(&mut plan, &mut budget, from) {
+            let error = match self.attempt(state, from) {
                 Ok(put) => {
                     self.watch.progress.finish(self.blob.digest());
                     return Ok(put);
@@ -91,8 +131,9 @@ impl<'a> Upload<'a> {
                 self.watch.progress.finish(self.blob.digest());
                 return Ok(Put::Uploaded);
             }
-            if !plan.learn(&error) {
-                budget.again(registry.settings(), error)?;
+            if !state.plan.learn(&error) {
+                let settings = self.repository.registry().settings();
+                state.budget.again(settings, error)?;
             }
         }
     }
@@ -103,35 +144,57 @@ impl<'a> Upload<'a> {
             .is_ok_and(|size| size == Some(self.blob.size()))
     }
 
-    fn attempt(
-        &self,
-        plan: &mut Plan,
-        budget: &mut Budget,
-        from: Option<&RepoName>,
-    ) -> Result<Put> {
-        self.watch
-            .progress
-            .start(self.blob.digest(), Some(self.blob.size()));
-        match open(self.repository, self.blob.digest(), from)? {
+    fn attempt(&self, state: &mut State, from: Option<&RepoName>) -> Result<Put> {
+        let (digest, size) = (self.blob.digest(), self.blob.size());
+        self.watch.progress.start(digest, Some(size));
+        if let Some((session, stands)) = self.left_over(state) {
+            return self.fill(session, stands, state);
+        }
+        match open(self.repository, digest, from)? {
             Opened::Mounted => Ok(Put::Mounted),
-            Opened::Session(session) => self.fill(session, plan, budget),
+            Opened::Session(session) => self.fill(session, 0, state),
         }
     }
 
-    /// Sends the bytes into an open session, which is cancelled on failure.
-    fn fill(&self, mut session: Session, plan: &mut Plan, budget: &mut Budget) -> Result<Put> {
-        plan.limits(session.chunk_min, session.chunk_max);
-        let sent = match plan.chunk() {
-            None => self.put_whole(&session),
-            Some(_) => self.put_chunks(&mut session, plan, budget),
+    /// The session of an earlier attempt, if it holds anything.
+    fn left_over(&self, state: &mut State) -> Option<(Session, u64)> {
+        let note = state.note.as_mut()?;
+        let url = checked_location(self.repository, note.read()?).ok()?;
+        let mut session = Session {
+            url,
+            chunk_min: None,
+            chunk_max: None,
         };
-        match sent {
-            Ok(()) => Ok(Put::Uploaded),
-            Err(error) => {
+        match self.stands(&mut session) {
+            Ok(stands) if stands > 0 => Some((session, stands)),
+            // Nobody home; the note stays for the next attempt.
+            Err(error) if error.is_temporary() => None,
+            // Empty, or unknown by now: a new one costs nothing.
+            _ => {
+                note.clear();
                 cancel(self.repository, &session.url);
-                Err(error)
+                None
             }
         }
+    }
+
+    /// Sends what is missing into an open session. On failure the session is
+    /// cancelled, unless a note says where to go on.
+    fn fill(&self, mut session: Session, stands: u64, state: &mut State) -> Result<Put> {
+        state.plan.limits(session.chunk_min, session.chunk_max);
+        state.remember(&session);
+        let sent = match state.plan.chunk() {
+            None if stands == 0 => self.put_whole(&session),
+            _ => self.put_chunks(&mut session, stands, state),
+        };
+        let Err(error) = sent else {
+            return Ok(Put::Uploaded);
+        };
+        if state.note.is_none() || !error.is_temporary() {
+            state.note.iter_mut().for_each(Note::clear);
+            cancel(self.repository, &session.url);
+        }
+        Err(error)
     }
 
     fn put_whole(&self, session: &Session) -> Result<()> {
@@ -163,30 +226,27 @@ impl<'a> Upload<'a> {
         }
     }
 
-    fn put_chunks(
-        &self,
-        session: &mut Session,
-        plan: &mut Plan,
-        budget: &mut Budget,
-    ) -> Result<()> {
+    /// Sends everything from offset `stands` on in chunks.
+    fn put_chunks(&self, session: &mut Session, stands: u64, state: &mut State) -> Result<()> {
         let size = self.blob.size();
-        let (mut offset, mut resyncs) = (0, 0);
+        let (mut offset, mut resyncs) = (stands, 0);
+        self.watch.progress.advance(self.blob.digest(), stands);
         while offset < size {
             // A plan without chunks has been given up for whole bodies.
-            let len = plan.chunk().unwrap_or(size).min(size - offset);
-            let next = match self.patch(session, plan, offset..offset + len) {
+            let len = state.plan.chunk().unwrap_or(size).min(size - offset);
+            let next = match self.patch(session, state, offset..offset + len) {
                 Ok(next) => {
-                    budget.progress();
+                    state.budget.progress();
                     resyncs = 0;
                     next
                 }
                 Err(error) => {
                     self.watch.stop.check()?;
                     resyncs += 1;
-                    if plan.chunk().is_none() || resyncs > MAX_RESYNCS {
+                    if state.plan.chunk().is_none() || resyncs > MAX_RESYNCS {
                         return Err(error);
                     }
-                    self.resync(session, plan, budget, error)?
+                    self.resync(session, state, error)?
                 }
             };
             if next != offset + len {
@@ -204,12 +264,12 @@ impl<'a> Upload<'a> {
         if self.is_there() {
             Ok(())
         } else {
-            Err(self.lost(plan))
+            Err(self.lost(state))
         }
     }
 
     /// Sends one chunk; gives the offset of the next.
-    fn patch(&self, session: &mut Session, plan: &mut Plan, bytes: Range<u64>) -> Result<u64> {
+    fn patch(&self, session: &mut Session, state: &mut State, bytes: Range<u64>) -> Result<u64> {
         let (offset, end) = (bytes.start, bytes.end);
         let len = end - offset;
         let opener = || self.reader(offset, len);
@@ -221,6 +281,7 @@ impl<'a> Upload<'a> {
         let answer = self.repository.attempt(&PUSH, &request, &TAKEN)?;
         let stands = answer.header(RANGE).and_then(end_of_range);
         session.follow(self.repository, answer)?;
+        state.remember(session);
         match stands {
             Some(stands) if stands > end => Err(Error::malformed(
                 format!("answer to {}", request.line()),
@@ -228,14 +289,14 @@ impl<'a> Upload<'a> {
             )),
             // Taken, but not kept (ECR): nothing sent this way will ever be
             // whole. `0-0` alone may mean none or one; the next chunk will tell.
-            Some(stands) if stands <= offset && offset > 0 => Err(self.lost(plan)),
+            Some(stands) if stands <= offset && offset > 0 => Err(self.lost(state)),
             Some(stands) if stands > offset => Ok(stands),
             _ => Ok(end),
         }
     }
 
-    fn lost(&self, plan: &mut Plan) -> Error {
-        plan.avoid_chunks();
+    fn lost(&self, state: &mut State) -> Error {
+        state.plan.avoid_chunks();
         Error::Unsupported {
             what: format!(
                 "{}: the registry lost what was sent in chunks",
@@ -246,25 +307,19 @@ impl<'a> Upload<'a> {
 
     /// After a chunk that failed: asks the session where it stands. A session
     /// that can't tell is given up for a new one.
-    fn resync(
-        &self,
-        session: &mut Session,
-        plan: &mut Plan,
-        budget: &mut Budget,
-        error: Error,
-    ) -> Result<u64> {
+    fn resync(&self, session: &mut Session, state: &mut State, error: Error) -> Result<u64> {
         let settings = self.repository.registry().settings();
-        let at_once = plan.learn(&error) || error.status() == Some(416);
-        if !at_once && !budget.wait(settings, &error)? {
+        let at_once = state.plan.learn(&error) || error.status() == Some(416);
+        if !at_once && !state.budget.wait(settings, &error)? {
             return Err(error);
         }
         loop {
             match self.stands(session) {
                 Ok(stands) => return Ok(stands),
-                Err(again) if budget.wait(settings, &again)? => {}
+                Err(again) if state.budget.wait(settings, &again)? => {}
                 Err(_) => {
                     if !error.is_temporary() {
-                        plan.restart();
+                        state.plan.restart();
                     }
                     return Err(error);
                 }
@@ -420,17 +475,13 @@ pub fn mount(
     let blob = source.blob(Descriptor::new(media_type::OCTET_STREAM, *digest, size));
     let upload = Upload::new(repository, &blob, watch);
     watch.progress.start(digest, Some(size));
-    let mut plan = Plan::new(
-        repository.registry().upload_mode(),
-        repository.registry().host(),
-        size,
-    );
-    match upload.fill(session, &mut plan, &mut Budget::new()) {
+    let mut state = State::new(repository, size);
+    match upload.fill(session, 0, &mut state) {
         Ok(put) => {
             watch.progress.finish(digest);
             Ok(put)
         }
-        Err(error) if error.is_temporary() || plan.learn(&error) => upload.run(None),
+        Err(error) if error.is_temporary() || state.plan.learn(&error) => upload.run(None),
         Err(error) => Err(error),
     }
 }
