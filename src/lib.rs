@@ -7,6 +7,7 @@ pub mod digest;
 pub mod error;
 pub mod hub;
 pub mod json;
+pub mod layout;
 pub mod manifest;
 pub mod parallel;
 pub mod progress;
