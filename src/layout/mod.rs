@@ -445,7 +445,7 @@ impl Store for Layout {
         let _held = self.hold()?;
         if self.index()?.listed(digest)?.is_some() {
             return Err(Error::Unsupported {
-                what: format!("{digest} is a manifest, not a blob; try del-alias"),
+                what: format!("{digest} is a manifest, not a blob"),
             });
         }
         if self.blobs()?.remove(digest)? {

@@ -126,3 +126,57 @@ fn what_skopeo_wrote_is_read_and_added_to() {
     assert_eq!(raw.as_bytes(), manifest.bytes());
     assert_eq!(everything(&made, &added)[1], b"more");
 }
+
+/// Names the folder for the process that [`killed_writers_leave_a_whole_layout`]
+/// starts and kills.
+const VICTIM: &str = "DXF_TEST_LAYOUT_VICTIM";
+
+/// Does nothing unless it is that process.
+#[test]
+fn writes_until_killed() {
+    let Some(dir) = std::env::var_os(VICTIM) else {
+        return;
+    };
+    let repo = Layouts::new(dir).repository(&"a".parse().unwrap());
+    for i in 0.. {
+        image(
+            &repo,
+            &format!("t{}", i % 7),
+            &format!("{}-{i}", std::process::id()),
+        );
+    }
+}
+
+#[test]
+fn killed_writers_leave_a_whole_layout() {
+    let dir = tempfile::tempdir().unwrap();
+    let repo = Layouts::new(dir.path()).repository(&"a".parse().unwrap());
+    for round in 0..12 {
+        let mut victim = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "layout::writes_until_killed"])
+            .env(VICTIM, dir.path())
+            .stdout(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(20 + 7 * round));
+        victim.kill().unwrap();
+        assert!(!victim.wait().unwrap().success(), "it ended by itself");
+        if !dir.path().join("a/oci-layout").exists() {
+            continue;
+        }
+        for tag in repo.tags().map(Result::unwrap) {
+            let manifest = repo.manifest(&target(&tag)).unwrap();
+            assert_eq!(everything(&repo, &manifest).len(), 2);
+        }
+        // The lock died with its holder.
+        let mine = image(&repo, "mine", &round.to_string());
+        assert_eq!(repo.manifest(&target("mine")).unwrap(), mine);
+    }
+    assert!(repo.tags().count() > 1, "nothing was written before a kill");
+    for blob in std::fs::read_dir(dir.path().join("a/blobs/sha256")).unwrap() {
+        let name = blob.unwrap().file_name().into_string().unwrap();
+        let digest: Digest = format!("sha256:{name}").parse().unwrap();
+        let whole = repo.pull_blob(&digest, None).unwrap();
+        read_bounded("blob", whole.reader, 1 << 20).unwrap();
+    }
+}
