@@ -1,5 +1,6 @@
 //! Store anything in a container registry.
 
+pub mod alias;
 pub mod auth;
 pub mod blob;
 pub mod credentials;
@@ -10,6 +11,7 @@ pub mod fetch;
 pub mod http;
 pub mod hub;
 pub mod json;
+pub mod layout;
 pub mod manifest;
 pub mod parallel;
 pub mod progress;

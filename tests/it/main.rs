@@ -1,1 +1,3 @@
 //! Integration tests: the built binary against real registries.
+
+mod layout;

@@ -1,0 +1,289 @@
+//! Aliases: tags whose manifests name blobs, in python-dxf's meaning.
+//!
+//! Reading an alias is one fetch ([`resolve`]) and a pure projection of what
+//! came ([`blobs`], [`config`]); an alias of several platforms gives one answer
+//! for each. Works on every [`Store`]; knows nothing of command lines and of
+//! how answers are printed.
+
+mod platforms;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+
+use serde_json::json;
+
+use crate::blob::Blob;
+use crate::descriptor::{Descriptor, Platform, media_type};
+use crate::digest::Digest;
+use crate::error::{Error, Result};
+use crate::json;
+use crate::manifest::{Kind, Manifest};
+use crate::parallel;
+use crate::reference::{Tag, Target};
+use crate::store::Store;
+use crate::stream::Watch;
+
+pub use platforms::{ByPlatform, expand, resolve};
+
+/// What a manifest of [`Format::Oci`] says it is.
+pub const ARTIFACT_TYPE: &str = "application/vnd.dxf.alias.v1";
+
+/// The content of [`media_type::OCI_EMPTY`].
+const EMPTY: &[u8] = b"{}";
+
+/// How an operation of several requests is run.
+#[derive(Clone, Copy)]
+pub struct Run<'a> {
+    /// Requests at once.
+    pub jobs: usize,
+    /// What it reports to and obeys.
+    pub watch: Watch<'a>,
+}
+
+/// The manifest that [`set`] writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Format {
+    /// python-dxf's: a Docker image whose config is the first blob, the same
+    /// to the byte.
+    #[default]
+    Docker,
+    /// An OCI artifact with an empty config, for registries and tools that
+    /// take python-dxf's for a broken image.
+    Oci,
+}
+
+/// The blobs of an alias, in order: the layers of its manifest.
+///
+/// # Errors
+/// [`Error::Unsupported`] for a manifest that has none by its kind,
+/// [`Error::Malformed`].
+pub fn blobs(manifest: &Manifest) -> Result<Vec<Descriptor>> {
+    image_only(manifest)?;
+    Ok(manifest.image()?.layers)
+}
+
+/// The digest of the config: of an image its id, of an alias its first blob.
+///
+/// # Errors
+/// As [`blobs`].
+pub fn config(manifest: &Manifest) -> Result<Digest> {
+    image_only(manifest)?;
+    Ok(manifest.image()?.config.digest)
+}
+
+fn image_only(manifest: &Manifest) -> Result<()> {
+    let why = match manifest.kind() {
+        Kind::Image => return Ok(()),
+        Kind::Index => "a multi-platform index names no blobs; choose one of its platforms",
+        // python-dxf gave schema 1 up as well; registries do by and by.
+        Kind::Schema1 => {
+            "a schema 1 manifest (Docker's format before 2016) is no alias; push the image again with a newer tool"
+        }
+    };
+    Err(Error::Unsupported { what: why.into() })
+}
+
+/// Points an alias at blobs the store holds: one HEAD a blob, then the PUT.
+///
+/// # Errors
+/// [`Error::NotFound`] for a blob that is not there, [`Error::Unsupported`] for
+/// none at all, the store's own.
+pub fn set(
+    store: &dyn Store,
+    tag: &Tag,
+    digests: &[Digest],
+    format: Format,
+    run: Run<'_>,
+) -> Result<Manifest> {
+    let mut unique = digests.to_vec();
+    unique.sort();
+    unique.dedup();
+    let sizes = parallel::map(run.jobs, unique, run.watch.stop, |digest, _| {
+        let size = store.blob_size(&digest)?.ok_or_else(|| Error::NotFound {
+            what: format!("blob {digest}; it must be pushed before an alias can name it"),
+        })?;
+        Ok((digest, size))
+    })?;
+    let sizes: BTreeMap<Digest, u64> = sizes.into_iter().collect();
+    let known = |digest: &Digest| {
+        let size = sizes.get(digest)?;
+        Some(Descriptor::new(media_type::OCTET_STREAM, *digest, *size))
+    };
+    let blobs: Vec<Descriptor> = digests.iter().filter_map(known).collect();
+    put(store, tag, &blobs, format, run)
+}
+
+/// The same for blobs whose sizes are known because they were pushed just now:
+/// no HEAD.
+///
+/// # Errors
+/// As [`set`].
+pub fn put(
+    store: &dyn Store,
+    tag: &Tag,
+    blobs: &[Descriptor],
+    format: Format,
+    run: Run<'_>,
+) -> Result<Manifest> {
+    run.watch.stop.check()?;
+    let manifest = match format {
+        Format::Docker => Manifest::alias(blobs)?,
+        Format::Oci => {
+            let manifest = artifact(blobs)?;
+            let empty = Blob::bytes(media_type::OCI_EMPTY, EMPTY.to_vec());
+            // Two bytes that nobody asked to be told about.
+            store.put_blob(&empty, Watch::new(&(), run.watch.stop))?;
+            manifest
+        }
+    };
+    put_unless_same(store, &manifest, tag)?;
+    Ok(manifest)
+}
+
+/// The manifest of [`Format::Oci`] (image-spec, manifest.md, "Guidelines for
+/// Artifact Usage"); like python-dxf's a function of the blobs alone.
+fn artifact(blobs: &[Descriptor]) -> Result<Manifest> {
+    if blobs.is_empty() {
+        // In the same words.
+        return Manifest::alias(blobs);
+    }
+    let entry =
+        |d: &Descriptor, kind: &str| json!({"mediaType": kind, "digest": d.digest, "size": d.size});
+    let layers = blobs.iter().map(|d| entry(d, media_type::OCTET_STREAM));
+    let document = json!({
+        "artifactType": ARTIFACT_TYPE,
+        "config": {"mediaType": media_type::OCI_EMPTY, "digest": Digest::of(EMPTY), "size": EMPTY.len()},
+        "layers": layers.collect::<Vec<_>>(),
+        "mediaType": media_type::OCI_MANIFEST,
+        "schemaVersion": 2,
+    });
+    Manifest::new(None, json::python(&document).into_bytes())
+}
+
+/// Where tags are immutable a second PUT of the very same manifest is refused
+/// (ECR says 400, Harbor 412, Quay 409, Artifactory 403), though all is as
+/// it was asked to be. Asking first would cost everyone a request.
+fn put_unless_same(store: &dyn Store, manifest: &Manifest, tag: &Tag) -> Result<()> {
+    let target = Target::Tag(tag.clone());
+    let Err(refused) = store.put_manifest(manifest, &target) else {
+        return Ok(());
+    };
+    let in_doubt = refused.status().is_some_and(|status| {
+        (400..500).contains(&status) && !matches!(status, 401 | 404 | 408 | 429)
+    });
+    if in_doubt
+        && let Ok(Some(there)) = store.head(&target)
+        && there.digest == manifest.digest()
+    {
+        return Ok(());
+    }
+    Err(refused)
+}
+
+/// Deletes the manifest an alias points at, by its digest as python-dxf does,
+/// so that every other alias of that manifest goes too. Gives what it pointed
+/// at: its blobs, or for an index the one manifest of each platform, which are
+/// not deleted. `platform` narrows what is given, never what is deleted.
+///
+/// # Errors
+/// As [`resolve`], before anything is deleted; the store's own.
+pub fn delete(
+    store: &dyn Store,
+    target: &Target,
+    platform: Option<&Platform>,
+) -> Result<ByPlatform<Vec<Digest>>> {
+    let manifest = store.manifest(target)?;
+    let pointed = pointed(&manifest, platform)?;
+    store.delete_manifest(&digest(&manifest, target))?;
+    Ok(pointed)
+}
+
+/// The digest a store knows a manifest by.
+fn digest(manifest: &Manifest, target: &Target) -> Digest {
+    match target {
+        Target::Digest(digest) => *digest,
+        Target::Tag(_) => manifest.digest(),
+    }
+}
+
+fn pointed(manifest: &Manifest, platform: Option<&Platform>) -> Result<ByPlatform<Vec<Digest>>> {
+    if manifest.kind() == Kind::Index {
+        let children = platforms::children(manifest, platform)?;
+        return children.try_map(|child| Ok(vec![child.digest]));
+    }
+    let layers = blobs(manifest)?;
+    let digests = layers.iter().map(|layer| layer.digest).collect();
+    Ok(ByPlatform::One(digests))
+}
+
+/// Deletes one alias and leaves every other alias of its manifest. Gives what
+/// it pointed at, as [`delete`]. Where the store can't remove a tag, the
+/// manifest is deleted if no other tag points at it.
+///
+/// # Errors
+/// [`Error::Unsupported`] naming the tags that would go too; the store's own.
+pub fn delete_only(store: &dyn Store, tag: &Tag, run: Run<'_>) -> Result<ByPlatform<Vec<Digest>>> {
+    let target = Target::Tag(tag.clone());
+    let manifest = store.manifest(&target)?;
+    let pointed = pointed(&manifest, None)?;
+    let Err(refused) = store.untag(tag) else {
+        return Ok(pointed);
+    };
+    if !cannot_untag(store, &target, &refused) {
+        return Err(refused);
+    }
+    let digest = manifest.digest();
+    let others = siblings(store, tag, &digest, run)?;
+    if others.is_empty() {
+        store.delete_manifest(&digest)?;
+        return Ok(pointed);
+    }
+    Err(Error::Unsupported {
+        what: format!(
+            "{} can't remove the alias {tag} alone, and deleting its manifest {digest} would remove these aliases too: {}",
+            store.name(),
+            named(&others)
+        ),
+    })
+}
+
+/// Whether the store has no way to remove a tag, as the distribution registry
+/// before version 3 (measured on 2.8.2: 400 DIGEST_INVALID, tag there or not).
+fn cannot_untag(store: &dyn Store, target: &Target, refused: &Error) -> bool {
+    match refused {
+        Error::Unsupported { .. } => true,
+        // The tag was there a moment ago. Where it still is, "not found" was
+        // said of the digest that a tag is not.
+        refused if refused.is_not_found() => matches!(store.head(target), Ok(Some(_))),
+        refused => matches!(refused.status(), Some(400 | 405 | 415 | 501)),
+    }
+}
+
+/// The other tags that point at `digest`: one HEAD a tag.
+fn siblings(store: &dyn Store, tag: &Tag, digest: &Digest, run: Run<'_>) -> Result<Vec<Tag>> {
+    let mut others = Vec::new();
+    for name in store.tags() {
+        run.watch.stop.check()?;
+        // A name that is no tag can't be looked up, so nothing is deleted.
+        let other: Tag = name?.parse()?;
+        if other != *tag {
+            others.push(other);
+        }
+    }
+    let found = parallel::map(run.jobs, others, run.watch.stop, |other, _| {
+        let there = store.head(&Target::Tag(other.clone()))?;
+        Ok(there.filter(|there| there.digest == *digest).map(|_| other))
+    })?;
+    Ok(found.into_iter().flatten().collect())
+}
+
+/// The names for a message of one line.
+fn named(tags: &[Tag]) -> String {
+    const SHOWN: usize = 20;
+    let shown: Vec<&str> = tags.iter().take(SHOWN).map(Tag::as_str).collect();
+    match tags.len().saturating_sub(SHOWN) {
+        0 => shown.join(", "),
+        more => format!("{} and {more} more", shown.join(", ")),
+    }
+}

@@ -1,0 +1,155 @@
+//! The folder `blobs/<algorithm>/<hex>` of a layout (image-spec,
+//! image-layout.md, "Blobs").
+//!
+//! A blob's path comes from a parsed digest and from nothing else. What is
+//! written was verified before it got its name; what lies there already is
+//! trusted only after it was hashed again, because a name proves nothing about
+//! a file that others could write. Knows nothing of manifests.
+
+use std::fs;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use crate::digest::{Digest, Verify};
+use crate::error::{Error, Result};
+use crate::stream::{BUFFER, CopyError, Stop, Watch, copy};
+
+use super::files;
+
+/// Where the blobs of one layout lie, and where they are written first.
+pub(super) struct Blobs {
+    blobs: PathBuf,
+    scratch: PathBuf,
+}
+
+impl Blobs {
+    /// The blobs of the layout at `layout`, written first in `scratch`, which
+    /// must be on the same file system.
+    pub fn new(layout: &Path, scratch: PathBuf) -> Blobs {
+        Blobs {
+            blobs: layout.join("blobs"),
+            scratch,
+        }
+    }
+
+    fn folder(&self, digest: &Digest) -> PathBuf {
+        self.blobs.join(digest.algorithm())
+    }
+
+    fn path(&self, digest: &Digest) -> PathBuf {
+        self.folder(digest).join(digest.hex())
+    }
+
+    /// Whether the folders above a blob are folders, not links out of here.
+    fn is_here(&self, digest: &Digest) -> Result<bool> {
+        for folder in [&self.blobs, &self.folder(digest)] {
+            match files::look(folder)? {
+                Some(meta) if meta.is_dir() => {}
+                Some(_) => {
+                    let what = folder.display().to_string();
+                    return Err(Error::malformed(what, "it is no folder"));
+                }
+                None => return Ok(false),
+            }
+        }
+        Ok(true)
+    }
+
+    /// The size of a blob; `None` when it is not there.
+    pub fn size(&self, digest: &Digest) -> Result<Option<u64>> {
+        if !self.is_here(digest)? {
+            return Ok(None);
+        }
+        files::length(&self.path(digest))
+    }
+
+    /// A blob's file and its size, not verified; `None` when it is not there.
+    pub fn open(&self, digest: &Digest) -> Result<Option<(fs::File, u64)>> {
+        if !self.is_here(digest)? {
+            return Ok(None);
+        }
+        files::open(&self.path(digest))
+    }
+
+    /// Whether a blob is there and its bytes are what its digest says.
+    pub fn holds(&self, digest: &Digest, stop: &Stop) -> Result<bool> {
+        let whole = match self.open(digest) {
+            Ok(Some((file, len))) => drain(Verify::new(
+                Watch::new(&(), stop).reader(*digest, file),
+                *digest,
+                Some(len),
+            )),
+            Ok(None) => return Ok(false),
+            Err(e) => Err(e),
+        };
+        match whole {
+            Ok(()) => Ok(true),
+            // To be replaced, as if it were not there.
+            Err(e) if e.is_corrupt() => Ok(false),
+            Err(e) => Err(e),
+        }
+    }
+
+    /// Stores what `from` yields, which must fail where it would end wrongly.
+    pub fn write(&self, digest: &Digest, from: &mut dyn Read) -> Result<()> {
+        self.make_folders(digest)?;
+        let mut temp = files::create(&self.scratch)?;
+        let to = temp.path().to_path_buf();
+        copy(from, &mut temp, &mut vec![0; BUFFER]).map_err(|e| match e {
+            CopyError::Read(e) => Error::io(digest.to_string(), e),
+            CopyError::Write(e) => files::failed(&to)(e),
+        })?;
+        temp.as_file().sync_all().map_err(files::failed(&to))?;
+        files::put(temp, &self.path(digest))
+    }
+
+    /// Takes a blob over from `other` as a second name of the same file. Gives
+    /// `false` where the file systems don't allow that.
+    pub fn link(&self, digest: &Digest, other: &Blobs, watch: Watch<'_>) -> Result<bool> {
+        self.make_folders(digest)?;
+        let Ok(temp) = files::link(&other.path(digest), &self.scratch) else {
+            return Ok(false);
+        };
+        // The new name is the one that is hashed, so nothing can be put in
+        // place of the other one after it was looked at.
+        let Some((file, len)) = files::open(temp.path())? else {
+            return Ok(false);
+        };
+        watch.progress.start(digest, Some(len));
+        drain(Verify::new(watch.reader(*digest, file), *digest, Some(len)))?;
+        files::put(temp, &self.path(digest))?;
+        watch.progress.finish(digest);
+        Ok(true)
+    }
+
+    /// Removes a blob and says whether there was one.
+    pub fn remove(&self, digest: &Digest) -> Result<bool> {
+        let path = self.path(digest);
+        if !self.is_here(digest)? || files::look(&path)?.is_none() {
+            return Ok(false);
+        }
+        fs::remove_file(&path).map_err(files::failed(&path))?;
+        Ok(true)
+    }
+
+    /// Makes every blob written so far survive a loss of power. The bytes did
+    /// already; this is about their names.
+    pub fn sync(&self) -> Result<()> {
+        ["sha256", "sha512"]
+            .iter()
+            .try_for_each(|algorithm| files::sync(&self.blobs.join(algorithm)))
+    }
+
+    fn make_folders(&self, digest: &Digest) -> Result<()> {
+        files::make_folder(&self.blobs)?;
+        files::make_folder(&self.folder(digest))
+    }
+}
+
+/// Reads to the end, for the verdict only.
+fn drain(mut from: impl Read) -> Result<()> {
+    match copy(&mut from, &mut io::sink(), &mut vec![0; BUFFER]) {
+        Ok(_) => Ok(()),
+        Err(CopyError::Read(e) | CopyError::Write(e)) => Err(Error::from(e)),
+    }
+}

@@ -1,0 +1,545 @@
+//! A folder on disk as a store: OCI image layouts (image-spec,
+//! image-layout.md), one a repository, readable by skopeo, oras and crane.
+//!
+//! Blobs are verified before they get their names, `index.json` is changed
+//! under a lock and replaced by a rename, so several processes can write to a
+//! repository at once and none of them loses anything, killed or not. Besides
+//! what the specification asks for, a layout that was written to has a folder
+//! `.dxf` with the lock and the temporary files; those a killed process left
+//! are removed by the next change after a day.
+//! Knows nothing of registries.
+
+mod blobs;
+mod files;
+mod index;
+#[cfg(test)]
+mod tests;
+
+use std::fs::{self, File};
+use std::io::{Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use crate::blob::Blob;
+use crate::descriptor::Descriptor;
+use crate::digest::{Digest, Hasher, Verify};
+use crate::error::{Error, Result};
+use crate::manifest::{self, Kind, Manifest};
+use crate::reference::{Origin, RepoName, Tag, Target};
+use crate::store::{Content, Names, Put, Store};
+use crate::stream::{Stop, Watch, read_bounded};
+
+use blobs::Blobs;
+use index::Index;
+
+/// The file that makes a folder a layout.
+const MARKER: &str = "oci-layout";
+const MARKER_TEXT: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
+/// The marker is thirty bytes; this leaves room for members to come.
+const MARKER_MAX: u64 = 64 << 10;
+const INDEX: &str = "index.json";
+/// The largest `index.json` that is read or written: some fifty thousand tags.
+const INDEX_MAX: u64 = 16 << 20;
+/// Names a layout uses itself, so that no repository below it can have them.
+const RESERVED: [&str; 3] = ["blobs", INDEX, MARKER];
+
+/// A folder of repositories, each an OCI image layout at its own path.
+///
+/// ```
+/// use dxf_registry::layout::Layouts;
+/// use dxf_registry::stream::{Stop, Watch};
+/// use dxf_registry::{Blob, Store};
+///
+/// let dir = tempfile::tempdir()?;
+/// let repo = Layouts::new(dir.path()).repository(&"team/data".parse()?);
+/// let blob = Blob::bytes("application/octet-stream", b"abc".to_vec());
+/// repo.put_blob(&blob, Watch::new(&(), &Stop::new()))?;
+/// assert_eq!(repo.blob_size(blob.digest())?, Some(3));
+/// # Ok::<(), dxf_registry::Error>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct Layouts {
+    dir: PathBuf,
+}
+
+/// One repository in a folder: an OCI image layout.
+///
+/// Made by the first write to it; reading what was never written to says that
+/// the repository is not found.
+#[derive(Debug, Clone)]
+pub struct Layout {
+    dir: PathBuf,
+    /// The repository's name and the folder it counts from.
+    within: Option<(RepoName, Layouts)>,
+}
+
+impl Layouts {
+    /// The repositories below `dir`, which need not exist yet.
+    pub fn new(dir: impl Into<PathBuf>) -> Layouts {
+        Layouts { dir: dir.into() }
+    }
+
+    /// One of the repositories. Its operations fail with [`Error::Invalid`]
+    /// when a part of `name` is `blobs`, `index.json` or `oci-layout`: those
+    /// are files of the layout above.
+    pub fn repository(&self, name: &RepoName) -> Layout {
+        Layout {
+            // The grammar of names has no `..` and no empty part.
+            dir: self.dir.join(name.as_str()),
+            within: Some((name.clone(), self.clone())),
+        }
+    }
+
+    /// The names of the repositories, sorted. Links are not followed.
+    pub fn repos(&self) -> Names<'_> {
+        match self.walk() {
+            Ok(names) => Box::new(names.into_iter().map(Ok)),
+            Err(e) => Box::new(std::iter::once(Err(e))),
+        }
+    }
+
+    fn walk(&self) -> Result<Vec<String>> {
+        let (mut names, mut open) = (Vec::new(), vec![String::new()]);
+        while let Some(above) = open.pop() {
+            let dir = self.dir.join(&above);
+            if files::look(&dir)?.is_none() {
+                continue;
+            }
+            for entry in fs::read_dir(&dir).map_err(files::failed(&dir))? {
+                let entry = entry.map_err(files::failed(&dir))?;
+                let kind = entry.file_type().map_err(files::failed(&entry.path()))?;
+                let Ok(part) = entry.file_name().into_string() else {
+                    continue;
+                };
+                let name = if above.is_empty() {
+                    part.clone()
+                } else {
+                    format!("{above}/{part}")
+                };
+                // A name that is too long ends the descent, too.
+                if !kind.is_dir()
+                    || RESERVED.contains(&part.as_str())
+                    || name.parse::<RepoName>().is_err()
+                {
+                    continue;
+                }
+                if files::look(&entry.path().join(MARKER))?.is_some_and(|meta| meta.is_file()) {
+                    names.push(name.clone());
+                }
+                open.push(name);
+            }
+        }
+        names.sort();
+        Ok(names)
+    }
+}
+
+impl Layout {
+    /// The layout at `dir`, which need not exist yet. It belongs to no folder
+    /// of repositories, so nothing can be mounted into it.
+    pub fn at(dir: impl Into<PathBuf>) -> Layout {
+        Layout {
+            dir: dir.into(),
+            within: None,
+        }
+    }
+
+    /// What `index.json` lists, tagged or not, in its order.
+    ///
+    /// # Errors
+    /// As [`Store::manifest`].
+    pub fn manifests(&self) -> Result<Vec<Descriptor>> {
+        self.index()?.descriptors()
+    }
+
+    /// The folder, unless the name takes a place that a layout needs.
+    fn dir(&self) -> Result<&Path> {
+        if let Some((name, _)) = &self.within
+            && name
+                .as_str()
+                .split('/')
+                .any(|part| RESERVED.contains(&part))
+        {
+            return Err(Error::invalid(
+                "repository",
+                name.as_str(),
+                format!("in a folder no part of it may be {}", RESERVED.join(" or ")),
+            ));
+        }
+        Ok(&self.dir)
+    }
+
+    fn scratch(&self) -> Result<PathBuf> {
+        // No repository can be called that: names begin with a letter or digit.
+        Ok(self.dir()?.join(".dxf"))
+    }
+
+    fn blobs(&self) -> Result<Blobs> {
+        Ok(Blobs::new(self.dir()?, self.scratch()?))
+    }
+
+    fn is_there(&self) -> Result<bool> {
+        Ok(files::length(&self.dir()?.join(MARKER))?.is_some())
+    }
+
+    fn absent(&self) -> Error {
+        Error::NotFound {
+            what: format!("repository {}", self.name()),
+        }
+    }
+
+    /// The error for a blob that is not there.
+    fn lost(&self, digest: &Digest) -> Error {
+        match self.is_there() {
+            Ok(true) => Error::NotFound {
+                what: format!("blob {digest} in {}", self.name()),
+            },
+            Ok(false) => self.absent(),
+            Err(e) => e,
+        }
+    }
+
+    /// The error for a manifest that is not there.
+    fn unknown(&self, target: &Target) -> Error {
+        let kind = match target {
+            Target::Tag(_) => "alias",
+            Target::Digest(_) => "manifest",
+        };
+        Error::NotFound {
+            what: format!("{kind} {target} in {}", self.name()),
+        }
+    }
+
+    /// Makes the layout unless it is there.
+    fn create(&self) -> Result<()> {
+        let (marker, index) = (self.dir()?.join(MARKER), self.dir()?.join(INDEX));
+        if files::length(&marker)?.is_some() && files::length(&index)?.is_some() {
+            return Ok(());
+        }
+        files::make_folders(self.dir()?)?;
+        files::make_folder(&self.dir()?.join("blobs"))?;
+        let _held = self.lock()?;
+        if files::length(&index)?.is_none() {
+            files::replace(&index, &Index::new().into_bytes(), &self.scratch()?)?;
+        }
+        // Last: from here on it is a layout, and it is whole.
+        if files::length(&marker)?.is_none() {
+            files::replace(&marker, MARKER_TEXT, &self.scratch()?)?;
+        }
+        Ok(())
+    }
+
+    /// Keeps other writers away while the file lives.
+    fn lock(&self) -> Result<File> {
+        let scratch = self.scratch()?;
+        files::make_folder(&scratch)?;
+        let held = files::lock(&scratch.join("lock"))?;
+        files::sweep(&scratch, files::STRAY);
+        Ok(held)
+    }
+
+    fn index(&self) -> Result<Index> {
+        let marker = self.dir()?.join(MARKER);
+        let Some((file, _)) = files::open(&marker)? else {
+            return Err(self.absent());
+        };
+        let what = marker.display().to_string();
+        let text = read_bounded(&what, file, MARKER_MAX)?;
+        let text: Value = serde_json::from_slice(&text).map_err(|e| Error::malformed(&what, e))?;
+        match text["imageLayoutVersion"].as_str() {
+            Some(version) if version.starts_with("1.") => {}
+            Some(version) => {
+                return Err(Error::Unsupported {
+                    what: format!("{what}: layout version {version:?} is not known"),
+                });
+            }
+            None => return Err(Error::malformed(what, "it names no layout version")),
+        }
+        let path = self.dir()?.join(INDEX);
+        let what = path.display().to_string();
+        match files::open(&path)? {
+            Some((file, _)) => Index::parse(&what, &read_bounded(&what, file, INDEX_MAX)?),
+            None => Ok(Index::new()),
+        }
+    }
+
+    /// Keeps other writers away from a layout that is there.
+    fn hold(&self) -> Result<File> {
+        // Nothing is made for a change that finds nothing to change.
+        if self.is_there()? {
+            self.lock()
+        } else {
+            Err(self.absent())
+        }
+    }
+
+    /// Replaces the index; only while the layout is held.
+    fn save(&self, index: Index) -> Result<()> {
+        let bytes = index.into_bytes();
+        if bytes.len() as u64 > INDEX_MAX {
+            return Err(Error::Unsupported {
+                what: format!("{}: too many manifests for one layout", self.name()),
+            });
+        }
+        // What the index names has to be there whenever the index is.
+        self.blobs()?.sync()?;
+        files::replace(&self.dir()?.join(INDEX), &bytes, &self.scratch()?)
+    }
+
+    /// The manifest in a blob; `listed` is its entry in the index. A child of
+    /// an index has none, so a blob without one counts when it is a manifest.
+    fn read(&self, digest: &Digest, listed: Option<&Descriptor>) -> Result<Option<Manifest>> {
+        let Some((file, len)) = self.blobs()?.open(digest)? else {
+            return Ok(None);
+        };
+        if listed.is_none() && len > manifest::MAX_SIZE {
+            return Ok(None);
+        }
+        let size = listed.map_or(len, |entry| entry.size);
+        let reader = Verify::new(file, *digest, Some(size));
+        let bytes = read_bounded(&digest.to_string(), reader, manifest::MAX_SIZE)?;
+        let read = Manifest::new(listed.map(|entry| entry.media_type.as_str()), bytes);
+        match (read, listed) {
+            (read, Some(_)) => read.map(Some),
+            // A config is JSON with a member `config`, but not with this one's.
+            (Ok(read), None) if references(&read).is_ok() => Ok(Some(read)),
+            (_, None) => Ok(None),
+        }
+    }
+
+    fn find(&self, target: &Target) -> Result<Option<Manifest>> {
+        let index = self.index()?;
+        match target {
+            Target::Tag(tag) => match index.tagged(tag)? {
+                Some(entry) => self.read(&entry.digest, Some(&entry)),
+                None => Ok(None),
+            },
+            Target::Digest(digest) => self.read(digest, index.listed(digest)?.as_ref()),
+        }
+    }
+
+    /// Fails unless everything `manifest` names is there, as a registry does
+    /// (`MANIFEST_BLOB_UNKNOWN`): a tag never stands for half an image.
+    fn check(&self, manifest: &Manifest) -> Result<()> {
+        let blobs = self.blobs()?;
+        for digest in references(manifest)? {
+            if blobs.size(&digest)?.is_none() {
+                let kind = match manifest.kind() {
+                    Kind::Index => "manifest",
+                    Kind::Image | Kind::Schema1 => "blob",
+                };
+                return Err(Error::NotFound {
+                    what: format!("{kind} {digest} (named by the manifest) in {}", self.name()),
+                });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What a manifest needs. A layer with `urls` lives elsewhere (image-spec,
+/// layer.md, "Non-Distributable Layers"), and a subject need not exist.
+fn references(manifest: &Manifest) -> Result<Vec<Digest>> {
+    Ok(match manifest.kind() {
+        Kind::Image => {
+            let image = manifest.image()?;
+            let own = |layer: &&Descriptor| !layer.rest.contains_key("urls");
+            let layers = image.layers.iter().filter(own).map(|layer| layer.digest);
+            std::iter::once(image.config.digest).chain(layers).collect()
+        }
+        Kind::Index => manifest
+            .index()?
+            .manifests
+            .iter()
+            .map(|m| m.digest)
+            .collect(),
+        Kind::Schema1 => manifest
+            .schema1()?
+            .fs_layers
+            .iter()
+            .map(|l| l.blob_sum)
+            .collect(),
+    })
+}
+
+impl Store for Layout {
+    fn name(&self) -> String {
+        format!("oci:{}", self.dir.display())
+    }
+
+    fn origin(&self) -> Option<Origin> {
+        None
+    }
+
+    fn blob_size(&self, digest: &Digest) -> Result<Option<u64>> {
+        self.blobs()?.size(digest)
+    }
+
+    fn open_blob(&self, digest: &Digest, from: u64) -> Result<Content<'_>> {
+        let Some((mut file, len)) = self.blobs()?.open(digest)? else {
+            return Err(self.lost(digest));
+        };
+        file.seek(SeekFrom::Start(from))
+            .map_err(|e| Error::io(digest.to_string(), e))?;
+        Ok(Content {
+            size: Some(len),
+            reader: Box::new(file),
+        })
+    }
+
+    fn put_blob(&self, blob: &Blob, watch: Watch<'_>) -> Result<Put> {
+        watch.stop.check()?;
+        self.create()?;
+        let (blobs, digest) = (self.blobs()?, *blob.digest());
+        if blobs.size(&digest).ok().flatten() == Some(blob.size())
+            && blobs.holds(&digest, watch.stop)?
+        {
+            return Ok(Put::Existed);
+        }
+        watch.progress.start(&digest, Some(blob.size()));
+        let bytes = watch.reader(digest, blob.open(0)?);
+        files::make_folder(&self.scratch()?)?;
+        blobs.write(&digest, &mut Verify::new(bytes, digest, Some(blob.size())))?;
+        watch.progress.finish(&digest);
+        Ok(Put::Uploaded)
+    }
+
+    fn mount_blob(&self, digest: &Digest, from: &RepoName, watch: Watch<'_>) -> Result<Put> {
+        let Some((_, root)) = &self.within else {
+            return Err(Error::Unsupported {
+                what: format!(
+                    "{} is no repository among others to mount from",
+                    self.name()
+                ),
+            });
+        };
+        let (source, here) = (root.repository(from), self.blobs()?);
+        let there = source.blobs()?;
+        let Some(size) = there.size(digest)? else {
+            return Err(Error::NotMounted {
+                digest: *digest,
+                from: from.to_string(),
+            });
+        };
+        self.create()?;
+        if here.holds(digest, watch.stop)? {
+            return Ok(Put::Existed);
+        }
+        files::make_folder(&self.scratch()?)?;
+        if here.link(digest, &there, watch)? {
+            return Ok(Put::Mounted);
+        }
+        // Another file system, or one without links.
+        let content = source.open_blob(digest, 0)?;
+        watch.progress.start(digest, Some(size));
+        let bytes = watch.reader(*digest, content.reader);
+        here.write(digest, &mut Verify::new(bytes, *digest, content.size))?;
+        watch.progress.finish(digest);
+        Ok(Put::Mounted)
+    }
+
+    fn delete_blob(&self, digest: &Digest) -> Result<()> {
+        // Held, so that a manifest that is being put finds its blobs either
+        // there or not, and never both.
+        let _held = self.hold()?;
+        if self.index()?.listed(digest)?.is_some() {
+            return Err(Error::Unsupported {
+                what: format!("{digest} is a manifest, not a blob"),
+            });
+        }
+        if self.blobs()?.remove(digest)? {
+            Ok(())
+        } else {
+            Err(self.lost(digest))
+        }
+    }
+
+    fn manifest(&self, target: &Target) -> Result<Manifest> {
+        self.find(target)?.ok_or_else(|| self.unknown(target))
+    }
+
+    fn head(&self, target: &Target) -> Result<Option<Descriptor>> {
+        if let Target::Tag(tag) = target {
+            let entry = match self.index() {
+                Ok(index) => index.tagged(tag)?,
+                Err(e) if e.is_not_found() => None,
+                Err(e) => return Err(e),
+            };
+            let Some(entry) = entry else {
+                return Ok(None);
+            };
+            if !entry.media_type.is_empty() {
+                let there = self.blobs()?.size(&entry.digest)?.is_some();
+                let clean = Descriptor::new(entry.media_type, entry.digest, entry.size);
+                return Ok(there.then_some(clean));
+            }
+        }
+        match self.find(target) {
+            Ok(Some(manifest)) => {
+                let mut found = manifest.descriptor();
+                if let Target::Digest(digest) = target {
+                    found.digest = *digest;
+                }
+                Ok(Some(found))
+            }
+            Ok(None) => Ok(None),
+            Err(e) if e.is_not_found() => Ok(None),
+            Err(e) => Err(e),
+        }
+    }
+
+    fn put_manifest(&self, manifest: &Manifest, target: &Target) -> Result<()> {
+        let mut entry = manifest.descriptor();
+        if let Target::Digest(wanted) = target {
+            let mut hasher = Hasher::like(wanted);
+            hasher.update(manifest.bytes());
+            entry.digest = hasher.finish();
+            if entry.digest != *wanted {
+                return Err(Error::mismatch(*wanted, entry.digest));
+            }
+        }
+        self.create()?;
+        let _held = self.hold()?;
+        self.check(manifest)?;
+        let (mut index, blobs) = (self.index()?, self.blobs()?);
+        // Four MiB at most, which nobody needs to interrupt.
+        if !blobs.holds(&entry.digest, &Stop::new())? {
+            blobs.write(&entry.digest, &mut manifest.bytes())?;
+        }
+        match target {
+            Target::Tag(tag) => index.tag(&entry, tag),
+            Target::Digest(_) => index.add(&entry),
+        }
+        self.save(index)
+    }
+
+    fn delete_manifest(&self, digest: &Digest) -> Result<()> {
+        let _held = self.hold()?;
+        let mut index = self.index()?;
+        // The names first: a crash in between leaves a blob that nothing names,
+        // not a name for nothing.
+        if index.remove(digest) {
+            self.save(index)?;
+        } else if self.read(digest, None)?.is_none() {
+            return Err(self.unknown(&Target::Digest(*digest)));
+        }
+        self.blobs()?.remove(digest).map(drop)
+    }
+
+    fn untag(&self, tag: &Tag) -> Result<()> {
+        let _held = self.hold()?;
+        let mut index = self.index()?;
+        if !index.untag(tag) {
+            return Err(self.unknown(&Target::Tag(tag.clone())));
+        }
+        self.save(index)
+    }
+
+    fn tags(&self) -> Names<'_> {
+        match self.index() {
+            Ok(index) => Box::new(index.tags().into_iter().map(Ok)),
+            Err(e) => Box::new(std::iter::once(Err(e))),
+        }
+    }
+}

@@ -1,0 +1,546 @@
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::blob::Bytes;
+use crate::descriptor::media_type::{self, OCTET_STREAM};
+use crate::progress::Progress;
+
+struct Fixture {
+    dir: tempfile::TempDir,
+    stop: Stop,
+}
+
+impl Fixture {
+    fn new() -> Fixture {
+        Fixture {
+            dir: tempfile::tempdir().unwrap(),
+            stop: Stop::new(),
+        }
+    }
+
+    fn layouts(&self) -> Layouts {
+        Layouts::new(self.dir.path())
+    }
+
+    fn repo(&self, name: &str) -> Layout {
+        self.layouts().repository(&r(name))
+    }
+
+    fn watch(&self) -> Watch<'_> {
+        Watch::new(&(), &self.stop)
+    }
+
+    fn push(&self, repo: &Layout, bytes: &[u8]) -> Blob {
+        let blob = blob(bytes);
+        repo.put_blob(&blob, self.watch()).unwrap();
+        blob
+    }
+
+    fn path(&self, repo: &str, digest: &Digest) -> PathBuf {
+        let folder = self.dir.path().join(repo).join("blobs");
+        folder.join(digest.algorithm()).join(digest.hex())
+    }
+
+    /// The files of a repository that are no blobs, index or marker.
+    fn strays(&self, repo: &str) -> Vec<String> {
+        let entries = fs::read_dir(self.dir.path().join(repo).join(".dxf")).unwrap();
+        let names = entries.map(|e| e.unwrap().file_name().into_string().unwrap());
+        names.filter(|name| name != "lock").collect()
+    }
+}
+
+fn r(name: &str) -> RepoName {
+    name.parse().unwrap()
+}
+
+fn tag(name: &str) -> Target {
+    Target::Tag(name.parse().unwrap())
+}
+
+fn t(name: &str) -> Tag {
+    name.parse().unwrap()
+}
+
+fn blob(bytes: &[u8]) -> Blob {
+    Blob::bytes(OCTET_STREAM, bytes.to_vec())
+}
+
+fn alias(blobs: &[&Blob]) -> Manifest {
+    let parts: Vec<_> = blobs.iter().map(|b| b.descriptor().clone()).collect();
+    Manifest::alias(&parts).unwrap()
+}
+
+fn pull(repo: &Layout, digest: &Digest) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let mut reader = repo.pull_blob(digest, None)?.reader;
+    std::io::Read::read_to_end(&mut reader, &mut bytes)?;
+    Ok(bytes)
+}
+
+fn tags(repo: &Layout) -> Vec<String> {
+    repo.tags().collect::<Result<_>>().unwrap()
+}
+
+#[test]
+fn what_was_never_written_is_not_found() {
+    let f = Fixture::new();
+    let (repo, d) = (f.repo("a"), Digest::of(b"x"));
+    assert_eq!(repo.blob_size(&d).unwrap(), None);
+    assert_eq!(repo.head(&tag("x")).unwrap(), None);
+    assert_eq!(repo.head(&Target::Digest(d)).unwrap(), None);
+    let errors = [
+        repo.open_blob(&d, 0).err().unwrap(),
+        repo.manifest(&tag("x")).unwrap_err(),
+        repo.delete_blob(&d).unwrap_err(),
+        repo.delete_manifest(&d).unwrap_err(),
+        repo.untag(&t("x")).unwrap_err(),
+        repo.manifests().unwrap_err(),
+        repo.tags().next().unwrap().unwrap_err(),
+    ];
+    for e in errors {
+        assert!(
+            e.is_not_found() && e.to_string().starts_with("repository "),
+            "{e}"
+        );
+    }
+    assert!(f.layouts().repos().next().is_none());
+    assert!(
+        Layouts::new(f.dir.path().join("no"))
+            .repos()
+            .next()
+            .is_none()
+    );
+    assert_eq!(
+        fs::read_dir(f.dir.path()).unwrap().count(),
+        0,
+        "reading made something"
+    );
+}
+
+#[test]
+fn blobs_come_back_whole_and_in_part() {
+    let f = Fixture::new();
+    let repo = f.repo("team/data");
+    let b = blob(b"hello");
+    assert_eq!(repo.put_blob(&b, f.watch()).unwrap(), Put::Uploaded);
+    assert_eq!(repo.put_blob(&b, f.watch()).unwrap(), Put::Existed);
+    assert_eq!(repo.blob_size(b.digest()).unwrap(), Some(5));
+    assert_eq!(pull(&repo, b.digest()).unwrap(), b"hello");
+    let mut rest = String::new();
+    let mut content = repo.open_blob(b.digest(), 3).unwrap();
+    content.reader.read_to_string(&mut rest).unwrap();
+    assert_eq!((content.size, rest.as_str()), (Some(5), "lo"));
+    repo.delete_blob(b.digest()).unwrap();
+    let gone = repo.delete_blob(b.digest()).unwrap_err();
+    assert!(
+        gone.is_not_found() && gone.to_string().starts_with("blob sha256:"),
+        "{gone}"
+    );
+    let mut hasher = Hasher::like(&format!("sha512:{}", "0".repeat(128)).parse().unwrap());
+    hasher.update(b"long");
+    let long = Descriptor::new("", hasher.finish(), 4);
+    let long = Blob::new(long, Bytes(b"long".to_vec()));
+    repo.put_blob(&long, f.watch()).unwrap();
+    assert_eq!(pull(&repo, long.digest()).unwrap(), b"long");
+    assert!(f.path("team/data", long.digest()).is_file());
+}
+
+#[cfg(unix)]
+#[test]
+fn modes_are_those_of_shared_files() {
+    use std::os::unix::fs::PermissionsExt;
+    let f = Fixture::new();
+    let b = f.push(&f.repo("a"), b"x");
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    // The umask of whoever runs the test takes its part.
+    let plain = f.dir.path().join("plain");
+    fs::write(&plain, "").unwrap();
+    assert_eq!(mode(&f.path("a", b.digest())), mode(&plain) & 0o644);
+    assert_eq!(
+        mode(&f.dir.path().join("a/index.json")),
+        mode(&plain) & 0o644
+    );
+    fs::create_dir(f.dir.path().join("folder")).unwrap();
+    assert_eq!(
+        mode(&f.dir.path().join("a/blobs/sha256")),
+        mode(&f.dir.path().join("folder")) & 0o755
+    );
+}
+
+#[test]
+fn wrong_bytes_are_never_stored_and_leave_nothing() {
+    let f = Fixture::new();
+    let repo = f.repo("a");
+    f.push(&repo, b"other");
+    for (claimed, size) in [
+        (Digest::of(b"abc"), 3),
+        (Digest::of(b"abd"), 4),
+        (Digest::of(b"abd"), 2),
+    ] {
+        let lie = Blob::new(Descriptor::new("", claimed, size), Bytes(b"abd".to_vec()));
+        assert!(repo.put_blob(&lie, f.watch()).unwrap_err().is_corrupt());
+        assert_eq!(repo.blob_size(&claimed).unwrap(), None);
+    }
+    assert!(f.strays("a").is_empty());
+}
+
+#[test]
+fn a_rotten_blob_is_found_and_replaced() {
+    let f = Fixture::new();
+    let repo = f.repo("a");
+    let b = f.push(&repo, b"abc");
+    for rot in ["abd", "ab", ""] {
+        fs::write(f.path("a", b.digest()), rot).unwrap();
+        assert!(pull(&repo, b.digest()).unwrap_err().is_corrupt(), "{rot}");
+        assert_eq!(repo.put_blob(&b, f.watch()).unwrap(), Put::Uploaded);
+        assert_eq!(pull(&repo, b.digest()).unwrap(), b"abc");
+    }
+}
+
+#[derive(Default)]
+struct Seen {
+    started: AtomicU64,
+    bytes: AtomicU64,
+    finished: AtomicU64,
+    stop: Option<Stop>,
+}
+
+impl Progress for Seen {
+    fn start(&self, _: &Digest, total: Option<u64>) {
+        self.started.fetch_add(total.unwrap(), Ordering::SeqCst);
+    }
+    fn advance(&self, _: &Digest, bytes: u64) {
+        self.bytes.fetch_add(bytes, Ordering::SeqCst);
+        if let Some(stop) = &self.stop {
+            stop.set();
+        }
+    }
+    fn finish(&self, _: &Digest) {
+        self.finished.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+#[test]
+fn transfers_are_counted_and_stopped() {
+    let f = Fixture::new();
+    let (repo, b, seen) = (f.repo("a"), blob(&[7; 1_000_000]), Seen::default());
+    repo.put_blob(&b, Watch::new(&seen, &f.stop)).unwrap();
+    assert_eq!(seen.started.into_inner(), 1_000_000);
+    assert_eq!(
+        (seen.bytes.into_inner(), seen.finished.into_inner()),
+        (1_000_000, 1)
+    );
+    let stop = Stop::new();
+    let seen = Seen {
+        stop: Some(stop.clone()),
+        ..Seen::default()
+    };
+    let b = blob(&[8; 1_000_000]);
+    let stopped = repo.put_blob(&b, Watch::new(&seen, &stop));
+    assert!(matches!(stopped, Err(Error::Stopped)), "{stopped:?}");
+    assert!(seen.bytes.into_inner() <= crate::stream::BUFFER as u64);
+    assert_eq!(seen.finished.into_inner(), 0);
+    assert_eq!(repo.blob_size(b.digest()).unwrap(), None);
+    assert!(f.strays("a").is_empty());
+}
+
+#[cfg(unix)]
+#[test]
+fn links_and_other_things_in_the_place_of_files_are_refused() {
+    let f = Fixture::new();
+    let repo = f.repo("a");
+    let b = f.push(&repo, b"abc");
+    let secret = f.dir.path().join("secret");
+    fs::write(&secret, "abc").unwrap();
+    let path = f.path("a", b.digest());
+    fs::remove_file(&path).unwrap();
+    std::os::unix::fs::symlink(&secret, &path).unwrap();
+    assert!(repo.blob_size(b.digest()).unwrap_err().is_corrupt());
+    assert!(repo.open_blob(b.digest(), 0).err().unwrap().is_corrupt());
+    // A push puts the blob in the place of the link, not behind it.
+    assert_eq!(repo.put_blob(&b, f.watch()).unwrap(), Put::Uploaded);
+    assert!(fs::symlink_metadata(&path).unwrap().is_file() && secret.is_file());
+    fs::remove_file(&path).unwrap();
+    fs::create_dir(&path).unwrap();
+    assert!(repo.blob_size(b.digest()).is_err() && repo.put_blob(&b, f.watch()).is_err());
+    assert!(f.strays("a").is_empty());
+    let blobs = f.dir.path().join("a/blobs");
+    fs::rename(&blobs, f.dir.path().join("moved")).unwrap();
+    std::os::unix::fs::symlink(f.dir.path().join("moved"), &blobs).unwrap();
+    assert!(
+        repo.blob_size(&Digest::of(b"zzz"))
+            .unwrap_err()
+            .is_corrupt()
+    );
+    assert!(repo.put_blob(&blob(b"zzz"), f.watch()).is_err());
+    let index = f.dir.path().join("a/index.json");
+    fs::remove_file(&index).unwrap();
+    std::os::unix::fs::symlink(&secret, &index).unwrap();
+    assert!(repo.tags().next().unwrap().unwrap_err().is_corrupt());
+}
+
+#[test]
+fn manifests_live_by_tag_and_digest() {
+    let f = Fixture::new();
+    let repo = f.repo("a");
+    let (b, c) = (f.push(&repo, b"1"), f.push(&repo, b"2"));
+    let (one, two) = (alias(&[&b]), alias(&[&b, &c]));
+    repo.put_manifest(&one, &tag("x")).unwrap();
+    repo.put_manifest(&one, &tag("y")).unwrap();
+    assert_eq!(repo.manifest(&tag("x")).unwrap(), one);
+    assert_eq!(repo.head(&tag("x")).unwrap(), Some(one.descriptor()));
+    repo.put_manifest(&two, &tag("x")).unwrap();
+    repo.put_manifest(&two, &tag("y")).unwrap();
+    assert_eq!(tags(&repo), ["x", "y"]);
+    // Tags moved away; a registry still serves the manifest by its digest.
+    let old = Target::Digest(one.digest());
+    assert_eq!(repo.manifest(&old).unwrap(), one);
+    assert_eq!(repo.head(&old).unwrap(), Some(one.descriptor()));
+    assert_eq!(repo.manifests().unwrap().len(), 3);
+    repo.untag(&t("x")).unwrap();
+    assert!(repo.untag(&t("x")).unwrap_err().is_not_found());
+    assert_eq!(tags(&repo), ["y"]);
+    repo.delete_manifest(&two.digest()).unwrap();
+    assert!(tags(&repo).is_empty());
+    let gone = Target::Digest(two.digest());
+    assert!(repo.manifest(&gone).unwrap_err().is_not_found());
+    assert_eq!(repo.head(&gone).unwrap(), None);
+    assert!(
+        repo.delete_manifest(&two.digest())
+            .unwrap_err()
+            .is_not_found()
+    );
+    assert!(repo.blob_size(c.digest()).unwrap().is_some(), "blobs stay");
+}
+
+#[test]
+fn a_manifest_needs_what_it_names() {
+    let f = Fixture::new();
+    let repo = f.repo("a");
+    let (b, lost) = (f.push(&repo, b"1"), blob(b"2"));
+    let failed = repo
+        .put_manifest(&alias(&[&b, &lost]), &tag("x"))
+        .unwrap_err();
+    assert!(
+        failed.is_not_found() && failed.to_string().contains("named by the manifest"),
+        "{failed}"
+    );
+    assert!(tags(&repo).is_empty());
+    let child = alias(&[&b]);
+    let index = format!(
+        r#"{{"schemaVersion":2,"manifests":[{{"mediaType":"{}","digest":"{}","size":{}}}]}}"#,
+        child.media_type(),
+        child.digest(),
+        child.bytes().len()
+    );
+    let index = Manifest::new(Some(media_type::OCI_INDEX), index.into()).unwrap();
+    assert!(
+        repo.put_manifest(&index, &tag("x"))
+            .unwrap_err()
+            .is_not_found()
+    );
+    let by_digest = Target::Digest(child.digest());
+    assert!(
+        repo.put_manifest(&child, &Target::Digest(index.digest()))
+            .unwrap_err()
+            .is_corrupt()
+    );
+    repo.put_manifest(&child, &by_digest).unwrap();
+    repo.put_manifest(&index, &tag("x")).unwrap();
+    assert_eq!(repo.manifest(&tag("x")).unwrap(), index);
+    assert_eq!(repo.manifest(&by_digest).unwrap(), child);
+    let foreign = format!(
+        r#"{{"schemaVersion":2,"config":{{"digest":"{d}","size":1}},"layers":[{{"digest":"{}","size":1,"urls":["https://e.example/x"]}}]}}"#,
+        lost.digest(),
+        d = b.digest()
+    );
+    let foreign = Manifest::new(Some(media_type::OCI_MANIFEST), foreign.into()).unwrap();
+    repo.put_manifest(&foreign, &tag("foreign")).unwrap();
+}
+
+#[test]
+fn children_are_found_without_an_entry_and_blobs_are_no_manifests() {
+    let f = Fixture::new();
+    let repo = f.repo("a");
+    let b = f.push(&repo, b"1");
+    let child = alias(&[&b]);
+    // As other tools write an index: its children are blobs like any other.
+    f.push(&repo, child.bytes());
+    assert_eq!(
+        repo.manifest(&Target::Digest(child.digest())).unwrap(),
+        child
+    );
+    let config = f.push(&repo, br#"{"os":"linux","config":{"Env":[]},"rootfs":{}}"#);
+    let large = f.push(&repo, &vec![b' '; manifest::MAX_SIZE as usize + 1]);
+    for digest in [b.digest(), config.digest(), large.digest()] {
+        let target = Target::Digest(*digest);
+        assert!(repo.manifest(&target).unwrap_err().is_not_found());
+        assert_eq!(repo.head(&target).unwrap(), None);
+        assert!(repo.delete_manifest(digest).unwrap_err().is_not_found());
+    }
+    repo.delete_manifest(&child.digest()).unwrap();
+    assert_eq!(repo.blob_size(&child.digest()).unwrap(), None);
+    repo.put_manifest(&child, &tag("x")).unwrap();
+    let refused = repo.delete_blob(&child.digest());
+    assert!(
+        matches!(refused, Err(Error::Unsupported { .. })),
+        "{refused:?}"
+    );
+    fs::write(f.path("a", &child.digest()), "{}").unwrap();
+    assert!(repo.manifest(&tag("x")).unwrap_err().is_corrupt());
+    fs::remove_file(f.path("a", &child.digest())).unwrap();
+    assert!(repo.manifest(&tag("x")).unwrap_err().is_not_found());
+    assert_eq!(repo.head(&tag("x")).unwrap(), None);
+}
+
+#[test]
+fn mounting_is_a_second_name() {
+    let f = Fixture::new();
+    let (from, to) = (f.repo("from"), f.repo("deep/to"));
+    let b = f.push(&from, b"abc");
+    assert_eq!(
+        to.mount_blob(b.digest(), &r("from"), f.watch()).unwrap(),
+        Put::Mounted
+    );
+    assert_eq!(
+        to.mount_blob(b.digest(), &r("from"), f.watch()).unwrap(),
+        Put::Existed
+    );
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt;
+        let inode = |repo| fs::metadata(f.path(repo, b.digest())).unwrap().ino();
+        assert_eq!(inode("from"), inode("deep/to"));
+    }
+    from.delete_blob(b.digest()).unwrap();
+    assert_eq!(pull(&to, b.digest()).unwrap(), b"abc");
+    for missing in ["from", "nowhere"] {
+        let failed = to
+            .mount_blob(&Digest::of(b"zz"), &r(missing), f.watch())
+            .unwrap_err();
+        assert_eq!(
+            failed.to_string(),
+            format!(
+                "mount failed: {missing} does not hold {}",
+                Digest::of(b"zz")
+            )
+        );
+    }
+    let alone = Layout::at(f.dir.path().join("alone"));
+    let failed = alone.mount_blob(b.digest(), &r("from"), f.watch());
+    assert!(matches!(failed, Err(Error::Unsupported { .. })));
+}
+
+#[test]
+fn a_rotten_blob_does_not_spread() {
+    let f = Fixture::new();
+    let (from, to) = (f.repo("from"), f.repo("to"));
+    let b = f.push(&from, b"abc");
+    fs::write(f.path("from", b.digest()), "abd").unwrap();
+    assert!(
+        to.mount_blob(b.digest(), &r("from"), f.watch())
+            .unwrap_err()
+            .is_corrupt()
+    );
+    assert_eq!(to.blob_size(b.digest()).unwrap(), None);
+    assert!(f.strays("to").is_empty());
+}
+
+#[test]
+fn repositories_nest_and_are_listed() {
+    let f = Fixture::new();
+    for name in ["b/c", "a", "a/b", "z"] {
+        f.push(&f.repo(name), b"1");
+    }
+    fs::create_dir_all(f.dir.path().join("empty/Upper")).unwrap();
+    fs::write(f.dir.path().join("file"), "").unwrap();
+    // A layout behind the name of a layout's own folder is no repository.
+    fs::write(f.dir.path().join("a/blobs/oci-layout"), "{}").unwrap();
+    #[cfg(unix)]
+    std::os::unix::fs::symlink(f.dir.path().join("a"), f.dir.path().join("linked")).unwrap();
+    let names: Vec<_> = f.layouts().repos().collect::<Result<_>>().unwrap();
+    assert_eq!(names, ["a", "a/b", "b/c", "z"]);
+    for reserved in ["blobs", "a/blobs/b", "a/index.json", "oci-layout"] {
+        let repo = f.repo(reserved);
+        let refused = repo.put_blob(&blob(b"1"), f.watch());
+        assert!(matches!(refused, Err(Error::Invalid { .. })), "{reserved}");
+        assert!(matches!(
+            repo.blob_size(&Digest::of(b"1")),
+            Err(Error::Invalid { .. })
+        ));
+        assert!(repo.tags().next().unwrap().is_err());
+    }
+}
+
+#[test]
+fn writers_lose_nothing_to_each_other() {
+    let f = Fixture::new();
+    std::thread::scope(|scope| {
+        for thread in 0..8 {
+            let f = &f;
+            scope.spawn(move || {
+                for i in 0..20 {
+                    let repo = f.repo("a");
+                    let b = f.push(&repo, format!("{thread}/{i}").as_bytes());
+                    let name = format!("t{thread}-{i}");
+                    repo.put_manifest(&alias(&[&b]), &tag(&name)).unwrap();
+                    assert!(repo.head(&tag(&name)).unwrap().is_some());
+                    assert!(!tags(&repo).is_empty());
+                }
+            });
+        }
+    });
+    assert_eq!(tags(&f.repo("a")).len(), 160);
+    assert!(f.strays("a").is_empty());
+}
+
+#[test]
+fn half_made_and_foreign_layouts() {
+    let f = Fixture::new();
+    let dir = f.dir.path().join("a");
+    fs::create_dir_all(dir.join("blobs/sha256")).unwrap();
+    let repo = f.repo("a");
+    assert!(repo.manifest(&tag("x")).unwrap_err().is_not_found());
+    fs::write(dir.join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#).unwrap();
+    assert!(tags(&repo).is_empty());
+    let b = f.push(&repo, b"1");
+    repo.put_manifest(&alias(&[&b]), &tag("x")).unwrap();
+    for (version, corrupt) in [
+        ("{}", true),
+        ("x", true),
+        (r#"{"imageLayoutVersion":"2.0"}"#, false),
+    ] {
+        fs::write(dir.join("oci-layout"), version).unwrap();
+        let failed = repo.manifest(&tag("x")).unwrap_err();
+        assert_eq!(failed.is_corrupt(), corrupt, "{failed}");
+        assert!(repo.put_manifest(&alias(&[&b]), &tag("y")).is_err());
+    }
+    fs::write(dir.join("oci-layout"), MARKER_TEXT).unwrap();
+    let large = File::create(dir.join("index.json")).unwrap();
+    large.set_len(INDEX_MAX + 1).unwrap();
+    assert!(repo.manifest(&tag("x")).unwrap_err().is_corrupt());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+    #[test]
+    fn a_hostile_index_never_panics(entry in "\\PC{0,40}", digest in prop_oneof![Just(Digest::of(b"1").to_string()), "sha256:[./a-f0-9]{0,70}"], size in any::<i64>()) {
+        let f = Fixture::new();
+        let repo = f.repo("a");
+        f.push(&repo, b"1");
+        let document = serde_json::json!({"manifests": [
+            {"digest": digest, "size": size, "mediaType": entry, "annotations": {"org.opencontainers.image.ref.name": "x"}},
+            entry,
+        ]});
+        fs::write(f.dir.path().join("a/index.json"), document.to_string()).unwrap();
+        prop_assert!(repo.manifest(&tag("x")).is_err());
+        let _ = (repo.head(&tag("x")), tags(&repo), repo.manifests());
+        let _ = repo.delete_manifest(&Digest::of(b"1"));
+        let _ = repo.untag(&t("x"));
+        f.push(&repo, b"1");
+        repo.put_manifest(&alias(&[&blob(b"1")]), &tag("x")).unwrap();
+        prop_assert!(repo.manifest(&tag("x")).is_ok());
+    }
+}
