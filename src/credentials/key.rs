@@ -37,11 +37,23 @@ impl Place {
         self.path.is_empty() && self.host == normal(host.as_str())
     }
 
+    /// Whether this is what Docker's browser login keeps beside the login: its
+    /// own tokens, under `https://index.docker.io/v1/access-token` and
+    /// `…/refresh-token`. No registry takes them.
+    pub fn is_aside(&self) -> bool {
+        self.host == hub::NAME && self.path.starts_with("v1/")
+    }
+
+    /// Whether logging out of `host` ends this, too.
+    pub fn ends_with(&self, host: &Host) -> bool {
+        self.is(host) || self.is_aside() && hub::is_hub(host.as_str())
+    }
+
     /// How closely this place fits `repo` at `host`: the length of its path,
     /// or `None` when `repo` lies elsewhere. Without a repository only the
     /// whole registry fits.
     pub fn fit(&self, host: &Host, repo: Option<&str>) -> Option<usize> {
-        if self.host != normal(host.as_str()) {
+        if self.host != normal(host.as_str()) || self.is_aside() {
             return None;
         }
         let below = |repo: &str| {
@@ -170,6 +182,16 @@ mod tests {
             None
         );
         assert!(!Place::of_key("r.example/team").is(&host("r.example")));
+    }
+
+    #[test]
+    fn docker_s_own_tokens_are_no_login_and_end_with_it() {
+        let token = Place::of_key("https://index.docker.io/v1/access-token");
+        assert!(token.is_aside() && token.ends_with(&host("docker.io")));
+        assert_eq!(token.fit(&host("docker.io"), Some("v1/access-token")), None);
+        assert!(!token.ends_with(&host("r.example")));
+        let other = Place::of_key("https://r.example/v1/x");
+        assert!(!other.is_aside() && !other.ends_with(&host("r.example")));
     }
 
     proptest! {

@@ -5,15 +5,20 @@
 //! [`crate::auth`] decides how to prove it.
 
 mod config;
+mod edit;
 mod files;
 mod helper;
 mod key;
+mod list;
 mod process;
+mod save;
 #[cfg(all(test, unix))]
 mod testing;
 
 pub use files::{Files, is_exposed};
 pub use helper::{HelperFailure, Helpers};
+pub use list::{How, Listed, Logins, list};
+pub use save::{ConfigFile, Saved};
 
 use std::fmt;
 use std::sync::Arc;
