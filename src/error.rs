@@ -109,6 +109,13 @@ pub enum Error {
         /// What, and what could be done instead.
         what: String,
     },
+    /// A credential helper that is missing, fails or talks nonsense.
+    Helper {
+        /// The program, such as `docker-credential-pass`.
+        name: String,
+        /// What happened, or the helper's own words.
+        why: String,
+    },
     /// None of the platforms there are fits the one wanted.
     NoPlatform {
         /// The platform asked for.
@@ -376,6 +383,7 @@ impl fmt::Display for Error {
                 write!(f, "mount failed: {from} does not hold {digest}")
             }
             Error::Unsupported { what } => f.write_str(what),
+            Error::Helper { name, why } => write!(f, "credential helper {name}: {why}"),
             Error::NoPlatform { wanted, available } => {
                 write!(
                     f,
@@ -492,6 +500,10 @@ mod tests {
             },
             Error::Unsupported {
                 what: "schema 1".into(),
+            },
+            Error::Helper {
+                name: "docker-credential-x".into(),
+                why: "it is not installed".into(),
             },
             Error::NoPlatform {
                 wanted: "linux/s390x".into(),

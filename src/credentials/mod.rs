@@ -1,5 +1,24 @@
-//! Where credentials come from. Knows nothing of HTTP: it answers who to be
-//! for a repository, and [`crate::auth`] decides how to prove it.
+//! Where credentials come from: Docker's `config.json`, the containers tools'
+//! `auth.json`, and the credential helpers both name; and where `login` and
+//! `logout` keep them. Knows nothing of HTTP and of the environment: it answers
+//! who to be for a repository, from files whose paths it is given, and
+//! [`crate::auth`] decides how to prove it.
+
+mod config;
+mod edit;
+mod files;
+mod helper;
+mod key;
+mod list;
+mod process;
+mod save;
+#[cfg(all(test, unix))]
+mod testing;
+
+pub use files::{Files, is_exposed};
+pub use helper::{HelperFailure, Helpers};
+pub use list::{How, Listed, Logins, list};
+pub use save::{ConfigFile, Saved};
 
 use std::fmt;
 use std::sync::Arc;
@@ -36,10 +55,40 @@ pub struct Found {
     pub login: Login,
     /// File, key and helper, or the variables, in words without secrets.
     pub source: String,
+    /// A helper that could not be asked on the way to this login. Worth a
+    /// warning; where the login is anonymous and the request needs one,
+    /// [`Found::require`] makes it the error.
+    pub trouble: Option<HelperFailure>,
+}
+
+impl Found {
+    /// A login from `source`, found without trouble.
+    pub fn new(login: Login, source: impl Into<String>) -> Found {
+        Found {
+            login,
+            source: source.into(),
+            trouble: None,
+        }
+    }
+
+    /// The login for a request that is pointless without one, such as a push.
+    /// (A pull takes [`Found::login`] as it is: a public image needs no
+    /// helper, whatever state the helper is in.)
+    ///
+    /// # Errors
+    /// [`crate::Error::Helper`] when the only place that may hold a login could not
+    /// be asked.
+    pub fn require(&self) -> Result<&Login> {
+        match (&self.login, &self.trouble) {
+            (Login::Anonymous, Some(trouble)) => Err(trouble.clone().into()),
+            (login, _) => Ok(login),
+        }
+    }
 }
 
 /// Finds the login for a repository. Asked once a repository, when the
-/// registry first wants to know.
+/// registry first wants to know, and again when it says that a login has
+/// expired: an answer is never remembered here.
 pub trait Provider: Send + Sync {
     /// The login for `repo` (or for the registry as a whole) at `host`;
     /// [`Login::Anonymous`] when there is none.
@@ -72,10 +121,9 @@ impl Credentials {
 
     /// The same login for every repository, from `source`.
     pub fn fixed(login: Login, source: impl Into<String>) -> Credentials {
-        let source = source.into();
         Credentials {
             token: None,
-            provider: Arc::new(Found { login, source }),
+            provider: Arc::new(Found::new(login, source)),
         }
     }
 

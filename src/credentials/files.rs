@@ -1,0 +1,333 @@
+//! The search through credentials files. Which files there are, and in which
+//! order, is the caller's knowledge.
+
+use std::path::{Path, PathBuf};
+
+use super::config::{Config, Entry};
+use super::helper::{HelperFailure, Helpers};
+use super::{Found, Login, Provider};
+use crate::error::Result;
+use crate::hub;
+use crate::reference::{Host, RepoName};
+
+/// Credentials files in the order they are asked; the first that knows a login
+/// wins. Within one file: the entry with the longest path that fits, then the
+/// host's helper, then the entry for the host.
+///
+/// A file that is missing is passed over; one that can't be understood is an
+/// error, since a login that silently does not count looks like a wrong one.
+/// A helper that can't be asked is noted in [`Found::trouble`] and the search
+/// goes on.
+///
+/// ```
+/// use dxf_registry::credentials::{Files, Login, Provider};
+/// let files = Files::new(["/nonexistent/config.json"]);
+/// let found = files.find(&"quay.io".parse()?, None)?;
+/// assert_eq!((found.login, found.source.as_str()), (Login::Anonymous, "none"));
+/// # Ok::<(), dxf_registry::Error>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct Files {
+    paths: Vec<PathBuf>,
+    helpers: Helpers,
+}
+
+impl Files {
+    /// The files at `paths`, whether they exist or not.
+    pub fn new<P: Into<PathBuf>>(paths: impl IntoIterator<Item = P>) -> Files {
+        Files {
+            paths: paths.into_iter().map(Into::into).collect(),
+            helpers: Helpers::default(),
+        }
+    }
+
+    /// Runs helpers as `helpers` says.
+    pub fn with_helpers(self, helpers: Helpers) -> Files {
+        Files { helpers, ..self }
+    }
+
+    /// The files that hold secrets and that others on this machine can read.
+    pub fn exposed(&self) -> Vec<&Path> {
+        let holds_secrets = |path: &Path| match Config::read(path) {
+            Ok(Some(config)) => config.entries().next().is_some(),
+            _ => false,
+        };
+        self.paths
+            .iter()
+            .map(PathBuf::as_path)
+            .filter(|path| is_exposed(path) && holds_secrets(path))
+            .collect()
+    }
+
+    fn ask(&self, config: &Config, query: &Query<'_>) -> Result<Answer> {
+        let entry = config.entry(query.host, query.repo.as_deref());
+        // Only an entry can be for a path: helpers know whole hosts.
+        if let Some(entry) = entry.as_ref().filter(|entry| entry.fit > 0) {
+            return answer(config, entry);
+        }
+        let mut trouble = None;
+        if let Some(name) = config.helper(query.host) {
+            match self.ask_helper(config, name, query.host) {
+                Ok(Some(found)) => return Ok(Answer::found(found)),
+                Ok(None) => {}
+                Err(failure) => trouble = Some(failure),
+            }
+        }
+        let answer = match entry {
+            Some(entry) => answer(config, &entry)?,
+            None => Answer::default(),
+        };
+        Ok(Answer { trouble, ..answer })
+    }
+
+    fn ask_helper(
+        &self,
+        config: &Config,
+        name: &str,
+        host: &Host,
+    ) -> Result<Option<Found>, HelperFailure> {
+        let helper = self.helpers.named(name);
+        for server in config.names(host) {
+            if let Some(login) = helper.get(server)? {
+                let source = format!("{}, helper {}", config.path().display(), helper.program());
+                return Ok(Some(Found::new(login, source)));
+            }
+        }
+        Ok(None)
+    }
+}
+
+impl Provider for Files {
+    fn find(&self, host: &Host, repo: Option<&RepoName>) -> Result<Found> {
+        let query = Query {
+            host,
+            // Keys name a repository as the registry does (`docker.io/library/x`).
+            repo: repo.map(|repo| hub::full_name(host.as_str(), repo.as_str())),
+        };
+        let mut trouble = None;
+        for path in &self.paths {
+            let Some(config) = Config::read(path)? else {
+                continue;
+            };
+            let answer = self.ask(&config, &query)?;
+            trouble = trouble.or(answer.trouble);
+            if let Some(found) = answer.found {
+                return Ok(Found { trouble, ..found });
+            }
+        }
+        let none = Found::new(Login::Anonymous, "none");
+        Ok(Found { trouble, ..none })
+    }
+}
+
+struct Query<'a> {
+    host: &'a Host,
+    repo: Option<String>,
+}
+
+#[derive(Default)]
+struct Answer {
+    found: Option<Found>,
+    trouble: Option<HelperFailure>,
+}
+
+impl Answer {
+    fn found(found: Found) -> Answer {
+        Answer {
+            found: Some(found),
+            trouble: None,
+        }
+    }
+}
+
+fn answer(config: &Config, entry: &Entry<'_>) -> Result<Answer> {
+    let login = entry.login(config.path())?;
+    let source = format!("{}, key {:?}", config.path().display(), entry.key);
+    Ok(Answer::found(Found::new(login, source)))
+}
+
+/// Whether others on this machine can read the file at `path`. (Always `false`
+/// where files have no such modes.)
+pub fn is_exposed(path: &Path) -> bool {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt;
+        std::fs::metadata(path).is_ok_and(|file| file.is_file() && file.mode() & 0o077 != 0)
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = path;
+        false
+    }
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+    use crate::credentials::testing::Keychain;
+    use crate::error::Error;
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
+    use tempfile::TempDir;
+
+    const HUB: &str = "https://index.docker.io/v1/";
+
+    struct Home {
+        dir: TempDir,
+        keychain: Keychain,
+    }
+
+    impl Home {
+        fn new() -> Home {
+            Home {
+                dir: tempfile::tempdir().unwrap(),
+                keychain: Keychain::new("keeper"),
+            }
+        }
+
+        fn path(&self, name: &str) -> PathBuf {
+            self.dir.path().join(name)
+        }
+
+        fn write(&self, name: &str, text: &str) -> &Home {
+            fs::write(self.path(name), text).unwrap();
+            self
+        }
+
+        fn keep(&self, server: &str, username: &str) -> &Home {
+            let helpers = self.keychain.helpers();
+            let keeper = helpers.named("keeper");
+            keeper.store(server, username, &"secret".into()).unwrap();
+            self
+        }
+
+        fn find(&self, host: &str, repo: &str) -> Result<Found> {
+            let paths = ["none", "a", "b"].map(|name| self.path(name));
+            let files = Files::new(paths).with_helpers(self.keychain.helpers());
+            files.find(&host.parse().unwrap(), Some(&repo.parse().unwrap()))
+        }
+
+        /// User or token, and source without the folder's name.
+        fn told(&self, host: &str, repo: &str) -> String {
+            let found = self.find(host, repo).unwrap();
+            let who = match found.login {
+                Login::Password { username, .. } => username,
+                Login::Refresh(token) => token.reveal().to_string(),
+                other => format!("{other:?}"),
+            };
+            let folder = format!("{}/", self.dir.path().display());
+            format!("{who} from {}", found.source.replace(&folder, ""))
+        }
+    }
+
+    #[test]
+    fn the_first_file_with_an_answer_wins() {
+        let home = Home::new();
+        home.write(
+            "a",
+            r#"{"auths": {"r.io": {"identitytoken": "a"}, "x.io": {}}}"#,
+        )
+        .write(
+            "b",
+            r#"{"auths": {"r.io/team": {"identitytoken": "b"}, "x.io": {"identitytoken": "b"},
+                    "docker.io/library/busybox": {"identitytoken": "box"}}}"#,
+        );
+        assert_eq!(home.told("r.io", "team/app"), r#"a from a, key "r.io""#);
+        assert_eq!(home.told("x.io", "app"), r#"b from b, key "x.io""#);
+        assert_eq!(home.told("y.io", "app"), "Anonymous from none");
+        let boxed = r#"box from b, key "docker.io/library/busybox""#;
+        assert_eq!(home.told("registry-1.docker.io", "busybox"), boxed);
+        assert_eq!(home.told("docker.io", "library/busybox"), boxed);
+    }
+
+    #[test]
+    fn paths_before_helpers_before_hosts() {
+        let home = Home::new();
+        home.keep("r.io", "kept").keep(HUB, "hub").keep("own.io", "own").write(
+            "a",
+            r#"{"auths": {"r.io": {"identitytoken": "host"}, "r.io/team": {"identitytoken": "team"},
+                          "old.io": {"identitytoken": "old"}, "free.io": {"identitytoken": "free"}},
+                "credsStore": "keeper",
+                "credHelpers": {"own.io": "keeper", "free.io": ""}}"#,
+        );
+        let helper = "a, helper docker-credential-keeper";
+        assert_eq!(home.told("r.io", "app"), format!("kept from {helper}"));
+        assert_eq!(
+            home.told("r.io", "team/app"),
+            r#"team from a, key "r.io/team""#
+        );
+        assert_eq!(home.told("docker.io", "app"), format!("hub from {helper}"));
+        assert_eq!(home.told("own.io", "app"), format!("own from {helper}"));
+        // The helper does not know it, so the entry counts.
+        assert_eq!(home.told("old.io", "app"), r#"old from a, key "old.io""#);
+        assert_eq!(home.told("free.io", "app"), r#"free from a, key "free.io""#);
+        assert_eq!(home.told("r.io:5000", "app"), "Anonymous from none");
+    }
+
+    #[test]
+    fn empty_entries_tell_the_name_the_helper_knows() {
+        let home = Home::new();
+        home.keep("registry-1.docker.io", "helm").write(
+            "a",
+            r#"{"auths": {"registry-1.docker.io": {}}, "credsStore": "keeper"}"#,
+        );
+        assert!(home.told("docker.io", "app").starts_with("helm from "));
+    }
+
+    #[test]
+    fn a_missing_helper_is_trouble_for_pushes_only() {
+        let home = Home::new();
+        home.write("a", r#"{"credsStore": "desktop"}"#);
+        let found = home.find("r.io", "app").unwrap();
+        assert_eq!(found.login, Login::Anonymous);
+        assert_eq!(
+            found.trouble.as_ref().unwrap().to_string(),
+            "credential helper docker-credential-desktop: it is not installed, or not on the PATH"
+        );
+        assert!(matches!(found.require(), Err(Error::Helper { .. })));
+
+        home.write("b", r#"{"auths": {"r.io": {"identitytoken": "b"}}}"#);
+        let found = home.find("r.io", "app").unwrap();
+        assert!(found.trouble.is_some() && found.require().is_ok());
+        assert!(Found::new(Login::Anonymous, "none").require().is_ok());
+    }
+
+    #[test]
+    fn broken_files_are_errors_that_name_them() {
+        let home = Home::new();
+        home.write("a", "{");
+        let said = home.find("r.io", "app").unwrap_err().to_string();
+        assert!(
+            said.contains(&home.path("a").display().to_string()),
+            "{said}"
+        );
+        fs::remove_file(home.path("a")).unwrap();
+        fs::create_dir(home.path("a")).unwrap();
+        let said = home.find("r.io", "app").unwrap_err().to_string();
+        assert!(
+            said.contains(&home.path("a").display().to_string()),
+            "{said}"
+        );
+    }
+
+    #[test]
+    fn only_readable_secrets_are_exposed() {
+        let home = Home::new();
+        home.write("a", r#"{"auths": {"r.io": {"identitytoken": "a"}}}"#);
+        home.write("b", r#"{"credsStore": "x"}"#);
+        let files = Files::new([home.path("a"), home.path("b"), home.path("none")]);
+        for (mode, exposed) in [(0o600, false), (0o640, true), (0o604, true), (0o400, false)] {
+            for name in ["a", "b"] {
+                let mode = fs::Permissions::from_mode(mode);
+                fs::set_permissions(home.path(name), mode).unwrap();
+            }
+            assert_eq!(is_exposed(&home.path("a")), exposed, "{mode:o}");
+            let expected = if exposed {
+                vec![home.path("a")]
+            } else {
+                vec![]
+            };
+            assert_eq!(files.exposed(), expected, "{mode:o}");
+        }
+    }
+}
