@@ -18,7 +18,7 @@ use std::time::Duration;
 use ::http::header::{AUTHORIZATION, HeaderMap, HeaderValue, WWW_AUTHENTICATE};
 
 use crate::credentials::{Credentials, Found, Login};
-use crate::error::{Error, RequestLine, Result};
+use crate::error::{Diagnostic, Error, RequestLine, Result};
 use crate::http::{Response, Scheme, Transport, Url};
 use crate::reference::{Host, RepoName};
 use crate::secret::Secret;
@@ -90,6 +90,8 @@ struct State {
     given: Option<Token>,
     /// The registry wants `Authorization` itself (Basic).
     basic: Option<Secret>,
+    /// Logins by repository: finding one may read files and run a helper.
+    found: HashMap<Option<RepoName>, Found>,
     /// Tokens by the scope they were needed for. Each has a lock of its own:
     /// whoever holds it fetches, the others wait and find it.
     slots: HashMap<Scope, Arc<Mutex<Slot>>>,
@@ -182,7 +184,7 @@ impl Auth {
             return self.renew(scope, &asked, realm, sent, transport);
         }
         match of("basic") {
-            Some(_) => self.begin_basic(scope, sent),
+            Some(_) => self.begin_basic(scope, sent, transport),
             None => Ok(false),
         }
     }
@@ -201,7 +203,7 @@ impl Auth {
             return;
         };
         let fetched = self
-            .find(wanted)
+            .find(wanted, transport)
             .and_then(|found| self.trade(&found, wanted, realm, transport));
         slot.token = fetched.ok();
     }
@@ -234,24 +236,45 @@ impl Auth {
             none if none.is_empty() => Scope::catalog(),
             some => some,
         };
-        let found = self.find(&wanted)?;
+        let found = self.find(&wanted, transport)?;
         if given_refused && found.login == Login::Anonymous {
             return Ok(false);
         }
-        slot.token = Some(self.trade(&found, &wanted, &realm, transport)?);
+        let traded = match self.trade(&found, &wanted, &realm, transport) {
+            Err(error) if error.is_unauthorized() => {
+                match self.find_other(&wanted, &found.login, transport)? {
+                    Some(other) => self.trade(&other, &wanted, &realm, transport)?,
+                    None => return Err(error),
+                }
+            }
+            traded => traded?,
+        };
+        slot.token = Some(traded);
         slot.terms = Some((realm, wanted));
         Ok(true)
     }
 
-    fn begin_basic(&self, scope: &Scope, sent: Option<&str>) -> Result<bool> {
-        let found = self.find(scope)?;
+    fn begin_basic(
+        &self,
+        scope: &Scope,
+        sent: Option<&str>,
+        transport: &Transport,
+    ) -> Result<bool> {
+        let mut found = self.find(scope, transport)?;
+        let refused = |found: &Found| {
+            let value = authorization(&found.login);
+            value.is_some_and(|value| sent == Some(value.reveal()))
+        };
+        if refused(&found) {
+            match self.find_other(scope, &found.login, transport)? {
+                Some(other) => found = other,
+                None => return Ok(false),
+            }
+        }
         let Some(value) = authorization(&found.login) else {
             return Ok(false);
         };
         self.guard(&found.login)?;
-        if sent == Some(value.reveal()) {
-            return Ok(false);
-        }
         self.lock().basic = Some(value);
         Ok(true)
     }
@@ -303,11 +326,15 @@ impl Auth {
         &self,
         scope: &Scope,
         request: RequestLine,
-        errors: Vec<crate::error::Diagnostic>,
+        errors: Vec<Diagnostic>,
     ) -> Error {
         let source = match &self.credentials.token {
             Some(_) => Some("the token given".to_string()),
-            None => self.find(scope).ok().and_then(|found| self.tried(&found)),
+            None => {
+                let state = self.lock();
+                let found = state.found.get(&scope.repository_name());
+                found.and_then(|found| self.tried(found))
+            }
         };
         Error::Unauthorized {
             request,
@@ -320,17 +347,40 @@ impl Auth {
         (found.login != Login::Anonymous).then(|| found.source.clone())
     }
 
-    /// The login for the repository a scope speaks of.
-    fn find(&self, scope: &Scope) -> Result<Found> {
-        let repo = scope.entries().find_map(|entry| {
-            entry
-                .strip_prefix("repository:")?
-                .rsplit_once(':')?
-                .0
-                .parse::<RepoName>()
-                .ok()
-        });
-        self.credentials.provider.find(&self.host, repo.as_ref())
+    /// The login for the repository a scope speaks of. A helper that failed is
+    /// no reason not to read in public, but it is one not to write.
+    fn find(&self, scope: &Scope, transport: &Transport) -> Result<Found> {
+        let repo = scope.repository_name();
+        let known = self.lock().found.get(&repo).cloned();
+        let found = match known {
+            Some(found) => found,
+            None => {
+                let found = self.credentials.provider.find(&self.host, repo.as_ref())?;
+                if let Some(trouble) = found.trouble.as_ref().filter(|_| scope.only_pulls()) {
+                    let observer = &transport.settings().observer;
+                    observer.warning(&trouble.to_string());
+                }
+                self.lock().found.insert(repo, found.clone());
+                found
+            }
+        };
+        if !scope.only_pulls() {
+            found.require()?;
+        }
+        Ok(found)
+    }
+
+    /// Asks again after a login was refused: helpers hand out passwords that
+    /// end (ECR's after twelve hours). `None` when it is the same.
+    fn find_other(
+        &self,
+        scope: &Scope,
+        than: &Login,
+        transport: &Transport,
+    ) -> Result<Option<Found>> {
+        self.lock().found.remove(&scope.repository_name());
+        let found = self.find(scope, transport)?;
+        Ok((found.login != *than).then_some(found))
     }
 
     /// A token for exactly `scope`, whatever is held already, after the
@@ -344,7 +394,7 @@ impl Auth {
         base: &Response,
         transport: &Transport,
     ) -> Result<Granted> {
-        let found = self.find(&scope)?;
+        let found = self.find(&scope, transport)?;
         let mut told = Granted {
             scheme: "none",
             source: found.source.clone(),

@@ -73,6 +73,18 @@ impl Scope {
         })
     }
 
+    /// The first repository it speaks of.
+    pub fn repository_name(&self) -> Option<RepoName> {
+        self.0
+            .keys()
+            .find_map(|resource| resource.strip_prefix("repository:")?.parse().ok())
+    }
+
+    /// Whether it asks for no more than reading.
+    pub fn only_pulls(&self) -> bool {
+        self.0.values().flatten().all(|action| action == "pull")
+    }
+
     /// Whether nothing is asked.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
