@@ -169,7 +169,7 @@ impl Pump {
 /// earlier call left in `NAME.partial` is checked and continued.
 ///
 /// # Errors
-/// As [`write`]; after all but [`Error::Mismatch`] and its like the partial
+/// As [`fn@write`]; after all but [`Error::Mismatch`] and its like the partial
 /// file is kept for the next call.
 pub fn into_file(
     store: &dyn Store,

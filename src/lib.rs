@@ -1,4 +1,54 @@
-//! Store anything in a container registry.
+//! Store anything in a container registry: blobs, names for lists of blobs,
+//! and whole images. Synchronous, without a container engine.
+//!
+//! A [`Store`] is one repository, wherever it lives: [`registry::Repository`]
+//! is one in a registry, [`layout::Layout`] one in a folder on disk. Everything
+//! else is written against the trait.
+//!
+//! ```
+//! use dxf_registry::{Blob, Store, alias, layout::Layouts, stream::{Stop, Watch}};
+//! use std::io::Read;
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let folder = tempfile::tempdir()?;
+//! let store = Layouts::new(folder.path()).repository(&"team/data".parse()?);
+//! let stop = Stop::new();
+//! let watch = Watch::new(&(), &stop); // no progress wanted
+//!
+//! // A blob is stored under its digest …
+//! let blob = Blob::bytes("application/octet-stream", b"hello".to_vec());
+//! store.put_blob(&blob, watch)?;
+//!
+//! // … and an alias is a name for a list of blobs.
+//! let run = alias::Run { jobs: 4, watch };
+//! alias::set(&store, &"greeting".parse()?, &[*blob.digest()], alias::Format::Docker, run)?;
+//!
+//! let manifest = store.manifest(&"greeting".parse()?)?;
+//! let first = &alias::blobs(&manifest)?[0];
+//! let mut text = String::new();
+//! store.pull_blob(&first.digest, Some(first.size))?.reader.read_to_string(&mut text)?;
+//! assert_eq!(text, "hello");
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! The same against a registry, with a user's name and password:
+//!
+//! ```no_run
+//! use dxf_registry::{Registry, Store, credentials::Credentials, registry::Settings};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let credentials = Credentials::password("me", "secret");
+//! let registry = Registry::connect("registry.example:5000".parse()?, Settings::default(), credentials)?;
+//! for tag in registry.repository("team/data".parse()?).tags() {
+//!     println!("{}", tag?);
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! The library prints nothing, reads no environment variables (but for the
+//! platform's own certificate lookup), and has one error, [`Error`].
 
 pub mod alias;
 pub mod auth;

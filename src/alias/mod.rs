@@ -141,6 +141,42 @@ pub fn put(
     Ok(manifest)
 }
 
+/// Stores blobs and points an alias at them.
+///
+/// A registry may say that it holds a blob and then, when the manifest comes,
+/// that it does not: collected meanwhile (Google's), or left half by a push
+/// that was cancelled (Docker Hub). Then the bytes are sent whatever it says.
+///
+/// # Errors
+/// As [`set`].
+pub fn push(
+    store: &dyn Store,
+    tag: &Tag,
+    blobs: &[Blob],
+    format: Format,
+    run: Run<'_>,
+) -> Result<Manifest> {
+    const TRIES: usize = 2;
+    for blob in blobs {
+        store.put_blob(blob, run.watch)?;
+    }
+    let descriptors: Vec<Descriptor> = blobs.iter().map(|b| b.descriptor().clone()).collect();
+    for _ in 0..TRIES {
+        match put(store, tag, &descriptors, format, run) {
+            Err(error) if denies_blob(&error) => {}
+            done => return done,
+        }
+        for blob in blobs {
+            store.send_blob(blob, run.watch)?;
+        }
+    }
+    put(store, tag, &descriptors, format, run)
+}
+
+fn denies_blob(error: &Error) -> bool {
+    error.has_code("MANIFEST_BLOB_UNKNOWN") || error.has_code("BLOB_UNKNOWN")
+}
+
 /// The manifest of [`Format::Oci`] (image-spec, manifest.md, "Guidelines for
 /// Artifact Usage"); like python-dxf's a function of the blobs alone.
 fn artifact(blobs: &[Descriptor]) -> Result<Manifest> {
