@@ -1,0 +1,379 @@
+//! The words of the command line, as they are written. What they mean is for
+//! the commands to say; so is how many there must be, because the wording of
+//! those errors is python-dxf's.
+
+use std::ffi::{OsStr, OsString};
+use std::path::PathBuf;
+
+use clap::builder::StyledStr;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{Args, CommandFactory, Parser, Subcommand};
+use dxf_registry::{Digest, Error, RepoName, Result, Tag, Target};
+
+use super::exit::Failure;
+
+/// Store anything in a container registry, or in a folder.
+///
+/// DXF_HOST names the store: host[:port] of a registry, or oci:FOLDER.
+/// Everything else comes from the environment too: see `dxf show-env`.
+#[derive(Parser)]
+#[command(
+    name = "dxf",
+    version,
+    disable_help_subcommand = true,
+    override_usage = "dxf <command> [options] <argument>…",
+    subcommand_value_name = "command",
+    subcommand_help_heading = "Commands"
+)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+/// Everything that can be done.
+#[derive(Subcommand)]
+pub enum Command {
+    /// Store a file, or standard input; print its digest
+    #[command(override_usage = "dxf push-blob <repo> <file>|- [@alias]")]
+    PushBlob(Words),
+    /// Write blobs to standard output, or to a file
+    ///
+    /// Without arguments a manifest is read from standard input.
+    #[command(override_usage = "dxf pull-blob [-o FILE] <repo> [<digest>|@alias …]")]
+    PullBlob {
+        #[command(flatten)]
+        words: Words,
+        /// Write to FILE, which appears when it is complete
+        #[arg(short, long, value_name = "FILE")]
+        output: Option<PathBuf>,
+    },
+    /// Print the sizes of blobs and aliases
+    ///
+    /// Without arguments a manifest is read from standard input.
+    #[command(override_usage = "dxf blob-size <repo> [<digest>|@alias …]")]
+    BlobSize(Words),
+    /// Take a blob over from another repository; print its digest
+    #[command(override_usage = "dxf mount-blob <repo> <from-repo> <digest> [@alias]")]
+    MountBlob(Words),
+    /// Delete blobs; with @alias, the alias and all its blobs
+    ///
+    /// Without arguments a manifest is read from standard input, and its blobs
+    /// are deleted.
+    #[command(override_usage = "dxf del-blob [--keep-alias] <repo> [<digest>|@alias …]")]
+    DelBlob {
+        #[command(flatten)]
+        words: Words,
+        /// Delete the blobs of @alias, but not @alias
+        #[arg(long)]
+        keep_alias: bool,
+    },
+    /// Name a list of blobs; print the manifest
+    ///
+    /// A file has a path separator in its name; it is hashed, not uploaded.
+    #[command(override_usage = "dxf set-alias <repo> <alias> <digest>|<file> …")]
+    SetAlias(Words),
+    /// Print the digests of the blobs that aliases name
+    ///
+    /// Without arguments a manifest is read from standard input.
+    #[command(override_usage = "dxf get-alias <repo> [<alias> …]")]
+    GetAlias(Words),
+    /// Delete aliases; print the digests of the blobs they named
+    ///
+    /// An alias is deleted by its manifest's digest, so aliases of the same
+    /// blobs go too.
+    #[command(override_usage = "dxf del-alias [--only] <repo> <alias> …")]
+    DelAlias {
+        #[command(flatten)]
+        words: Words,
+        /// Remove this alias alone, or nothing
+        #[arg(long)]
+        only: bool,
+    },
+    /// Print the config digests of aliases: an image's id
+    ///
+    /// Without arguments a manifest is read from standard input.
+    #[command(override_usage = "dxf get-digest [--manifest] <repo> [<alias> …]")]
+    GetDigest {
+        #[command(flatten)]
+        words: Words,
+        /// Print the digest of the manifest itself
+        #[arg(long)]
+        manifest: bool,
+    },
+    /// Print the manifests of aliases, byte for byte
+    #[command(override_usage = "dxf get-manifest <repo> <alias> …")]
+    GetManifest(Words),
+    /// Print the names of a repository's aliases
+    #[command(override_usage = "dxf list-aliases <repo>")]
+    ListAliases(Words),
+    /// Print the names of the registry's repositories
+    #[command(override_usage = "dxf list-repos")]
+    ListRepos(Words),
+    /// Print a token for some actions: pull, push, delete, *
+    #[command(override_usage = "dxf auth [--explain] <repo> <action> …")]
+    Auth {
+        #[command(flatten)]
+        words: Words,
+        /// Print where credentials come from, what was asked and what granted
+        #[arg(long)]
+        explain: bool,
+    },
+    /// Keep a login for a registry (DXF_HOST unless named)
+    ///
+    /// The password is read from the terminal, or from standard input.
+    #[command(override_usage = "dxf login [-u NAME] [<host>]")]
+    Login {
+        #[command(flatten)]
+        words: Words,
+        /// The user's name
+        #[arg(short, long, value_name = "NAME")]
+        username: Option<String>,
+        /// Read the password from standard input, even from a terminal
+        #[arg(long)]
+        password_stdin: bool,
+    },
+    /// Forget the login for a registry (DXF_HOST unless named)
+    #[command(override_usage = "dxf logout [<host>]")]
+    Logout(Words),
+    /// Print the registries there are logins for
+    #[command(override_usage = "dxf list-logins")]
+    ListLogins(Words),
+    /// Print the variables that are in force, and where they come from
+    #[command(override_usage = "dxf show-env")]
+    ShowEnv(Words),
+    /// Print a completion script for bash, elvish, fish, powershell or zsh
+    #[command(override_usage = "dxf completions <shell>")]
+    Completions(Words),
+    /// Write the manual pages into a folder
+    #[command(override_usage = "dxf man <folder>")]
+    Man(Words),
+}
+
+impl Command {
+    /// The command's name, as it is written.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Command::PushBlob(_) => "push-blob",
+            Command::PullBlob { .. } => "pull-blob",
+            Command::BlobSize(_) => "blob-size",
+            Command::MountBlob(_) => "mount-blob",
+            Command::DelBlob { .. } => "del-blob",
+            Command::SetAlias(_) => "set-alias",
+            Command::GetAlias(_) => "get-alias",
+            Command::DelAlias { .. } => "del-alias",
+            Command::GetDigest { .. } => "get-digest",
+            Command::GetManifest(_) => "get-manifest",
+            Command::ListAliases(_) => "list-aliases",
+            Command::ListRepos(_) => "list-repos",
+            Command::Auth { .. } => "auth",
+            Command::Login { .. } => "login",
+            Command::Logout(_) => "logout",
+            Command::ListLogins(_) => "list-logins",
+            Command::ShowEnv(_) => "show-env",
+            Command::Completions(_) => "completions",
+            Command::Man(_) => "man",
+        }
+    }
+}
+
+/// The arguments of a command, not yet understood.
+#[derive(Args)]
+pub struct Words {
+    #[arg(hide = true, value_name = "argument")]
+    words: Vec<OsString>,
+}
+
+/// A blob, or the blobs of an alias.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Selector {
+    /// One blob.
+    Blob(Digest),
+    /// What an alias, or a manifest's digest, names.
+    Alias(Target),
+}
+
+impl Words {
+    /// The first `least` words and what follows them, `most` in all.
+    ///
+    /// # Errors
+    /// Python's words for too few and too many.
+    pub fn take(&self, least: usize, most: usize) -> Result<&[OsString], Failure> {
+        match self.words.len() {
+            n if n < least => Err(usage("too few arguments")),
+            n if n > most => Err(usage("too many arguments")),
+            _ => Ok(&self.words),
+        }
+    }
+
+    /// A repository and at least `least` more words, `most` at the most.
+    ///
+    /// # Errors
+    /// As [`Words::take`], and for a name that is none.
+    pub fn repo(&self, least: usize, most: usize) -> Result<(RepoName, &[OsString]), Failure> {
+        match self.take(least + 1, most.saturating_add(1))? {
+            [repo, rest @ ..] => Ok((text(repo)?.parse()?, rest)),
+            [] => Err(usage("too few arguments")),
+        }
+    }
+
+    /// No words at all, as argparse asks for it.
+    pub fn none(&self) -> Result<(), Failure> {
+        match self.words.first() {
+            None => Ok(()),
+            Some(word) => Err(usage(format!(
+                "too many arguments (unrecognized arguments: {})",
+                word.display()
+            ))),
+        }
+    }
+}
+
+/// Words that make no command.
+pub fn usage(words: impl Into<String>) -> Failure {
+    Failure::Usage(words.into())
+}
+
+/// A word that is no file name.
+pub fn text(word: &OsStr) -> Result<&str> {
+    word.to_str()
+        .ok_or_else(|| Error::invalid("argument", word.display().to_string(), "it is not UTF-8"))
+}
+
+/// An optional `@alias` to set.
+pub fn alias(word: Option<&OsString>) -> Result<Option<Tag>, Failure> {
+    let Some(word) = word else { return Ok(None) };
+    match text(word)?.strip_prefix('@') {
+        Some(name) => Ok(Some(name.parse()?)),
+        None => Err(usage("invalid alias (it is written @NAME)")),
+    }
+}
+
+/// Digests and `@aliases`.
+pub fn selectors(words: &[OsString]) -> Result<Vec<Selector>> {
+    let one = |word: &OsString| {
+        let word = text(word)?;
+        Ok(match word.strip_prefix('@') {
+            Some(name) => Selector::Alias(name.parse()?),
+            None => Selector::Blob(word.parse()?),
+        })
+    };
+    words.iter().map(one).collect()
+}
+
+/// Aliases, or digests of manifests.
+pub fn targets(words: &[OsString]) -> Result<Vec<Target>> {
+    words.iter().map(|word| text(word)?.parse()).collect()
+}
+
+/// How `command` is used, in one line.
+pub fn usage_line(command: &str) -> String {
+    let mut all = Cli::command();
+    all.build();
+    lower(match all.find_subcommand_mut(command) {
+        Some(found) => found.render_usage(),
+        None => all.render_usage(),
+    })
+}
+
+/// The commands there are, with a line about each.
+pub fn help() -> String {
+    lower(Cli::command().render_help())
+}
+
+/// Text of clap's, with the word that scripts look for as argparse writes it.
+pub fn lower(text: StyledStr) -> String {
+    text.to_string().replacen("Usage:", "usage:", 1)
+}
+
+/// What clap does not understand, in the words of this command: the command
+/// it was said of, if it was one, and what is wrong.
+pub fn explain(error: &clap::Error) -> (String, String) {
+    let get = |kind| error.get(kind).map(ContextValue::to_string);
+    let rendered = error.render().to_string();
+    let said = match error.kind() {
+        ErrorKind::InvalidSubcommand => format!(
+            "there is no command {}",
+            get(ContextKind::InvalidSubcommand).unwrap_or_default()
+        ),
+        _ => {
+            let first = rendered.lines().next().unwrap_or_default();
+            first.trim_start_matches("error: ").to_string()
+        }
+    };
+    let hint = [ContextKind::SuggestedSubcommand, ContextKind::SuggestedArg]
+        .into_iter()
+        .find_map(|kind| best(error.get(kind)?));
+    let said = match hint {
+        Some(hint) => format!("{said}; did you mean {hint}?"),
+        None => said,
+    };
+    (said_of(&rendered), said)
+}
+
+/// The command whose usage clap shows with an error, if it is one.
+fn said_of(rendered: &str) -> String {
+    let shown = rendered.split("Usage: dxf ").nth(1).unwrap_or_default();
+    let shown = shown.split_whitespace().next().unwrap_or_default();
+    let known = Cli::command().find_subcommand(shown).is_some();
+    if known {
+        shown.to_string()
+    } else {
+        String::new()
+    }
+}
+
+/// The likeliest of clap's guesses, which it puts last.
+fn best(guesses: &ContextValue) -> Option<String> {
+    match guesses {
+        ContextValue::String(one) => Some(one.clone()),
+        ContextValue::Strings(many) => many.last().cloned(),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clap_finds_no_fault_with_the_tree() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn selectors_are_told_by_shape() {
+        let digest = Digest::of(b"abc");
+        let words: Vec<OsString> = [
+            digest.to_string(),
+            "@name".to_string(),
+            format!("@{digest}"),
+        ]
+        .map(OsString::from)
+        .to_vec();
+        let found = selectors(&words).unwrap();
+        assert_eq!(found[0], Selector::Blob(digest));
+        assert!(matches!(&found[1], Selector::Alias(Target::Tag(_))));
+        assert_eq!(found[2], Selector::Alias(Target::Digest(digest)));
+        for bad in ["name", "@", "@-x", "@a/b", "sha1:00", ""] {
+            assert!(selectors(&[bad.into()]).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn usage_is_one_line_a_command() {
+        assert_eq!(
+            usage_line("push-blob"),
+            "usage: dxf push-blob <repo> <file>|- [@alias]"
+        );
+        assert!(usage_line("").starts_with("usage: dxf <command>"));
+        let named = Cli::command();
+        for command in named.get_subcommands() {
+            let line = usage_line(command.get_name());
+            assert!(
+                line.starts_with(&format!("usage: dxf {}", command.get_name())),
+                "{line}"
+            );
+        }
+    }
+}

@@ -1,0 +1,562 @@
+//! The environment turned into typed settings, once.
+//!
+//! Nothing is contacted and no file is read here except the password file, so
+//! that a wrong variable is told before anything happens.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::sync::Arc;
+
+use dxf_registry::alias::Format;
+use dxf_registry::credentials::{Credentials, Files, Helpers, Login};
+use dxf_registry::http::{self, ClientCert, Proxies, Roots, Tls};
+use dxf_registry::registry::{InsecureAuth, Scheme, Settings, UploadMode};
+use dxf_registry::{Error, Host, Platform, Result, Secret};
+
+use super::bars::Show;
+use super::env::{self, Env};
+use super::log::Log;
+
+/// The store that `DXF_HOST` names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Place {
+    /// A registry.
+    Registry(Host),
+    /// A folder of image layouts.
+    Folder(PathBuf),
+}
+
+/// How lists are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shape {
+    /// One item a line.
+    Text,
+    /// One JSON document.
+    Json,
+}
+
+/// Everything the environment says.
+pub struct Context {
+    /// The store, where one is named.
+    pub place: Option<Place>,
+    /// How to talk to registries.
+    pub settings: Settings,
+    /// The token to begin with.
+    token: Option<Secret>,
+    /// The login for `DXF_HOST`, where the environment has one.
+    login: Option<(Login, &'static str)>,
+    /// The files with logins for every host, in the order they are asked.
+    pub login_files: Vec<PathBuf>,
+    /// Whether those files count.
+    anonymous: bool,
+    /// How the helpers they name are run.
+    pub helpers: Helpers,
+    /// The platform to take of a multi-platform alias.
+    pub platform: Option<Platform>,
+    /// Bytes read at a time.
+    pub chunk: usize,
+    /// Where temporary files go that have no better place.
+    pub tmpdir: PathBuf,
+    /// What `set-alias` writes.
+    pub format: Format,
+    /// How lists are written.
+    pub shape: Shape,
+    /// How progress is shown.
+    pub show: Show,
+    /// What is logged.
+    pub log: Log,
+    /// Whether `pull-blob` names each blob before its bytes.
+    pub blob_info: bool,
+}
+
+impl Context {
+    /// Reads everything; `terminal` is whether standard error is one.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] naming the variable whose value is wrong.
+    pub fn new(env: Env<'_>, terminal: bool) -> Result<Context> {
+        let anonymous = env.switch(&env::ANONYMOUS)?;
+        Ok(Context {
+            place: env.with(&env::HOST, place)?,
+            settings: settings(env)?,
+            token: env.secret(&env::TOKEN)?.filter(|_| !anonymous),
+            login: login(env, anonymous)?,
+            login_files: login_files(env),
+            anonymous,
+            helpers: Helpers {
+                path: env.raw(&env::PATH).map(|(_, path)| path),
+                ..Helpers::default()
+            },
+            platform: env.word(&env::PLATFORM)?,
+            chunk: env
+                .size(&env::CHUNK_SIZE)?
+                .map(chunk)
+                .transpose()?
+                .unwrap_or(1 << 20),
+            tmpdir: env
+                .path(&env::TMPDIR_DXF)
+                .or_else(|| env.path(&env::TMPDIR))
+                .unwrap_or_else(std::env::temp_dir),
+            format: env
+                .one_of(
+                    &env::ALIAS_FORMAT,
+                    &[("docker", Format::Docker), ("oci", Format::Oci)],
+                )?
+                .unwrap_or(Format::Docker),
+            shape: env
+                .one_of(
+                    &env::OUTPUT,
+                    &[("text", Shape::Text), ("json", Shape::Json)],
+                )?
+                .unwrap_or(Shape::Text),
+            show: show(env, terminal),
+            log: env
+                .one_of(&env::LOG, &[("http", Log::Http)])?
+                .unwrap_or(Log::Off),
+            blob_info: env.is_one(&env::BLOB_INFO),
+        })
+    }
+
+    /// Who to be at `host`: what the environment says is for `DXF_HOST` alone.
+    pub fn credentials(&self, host: &Host) -> Credentials {
+        let here = self.place == Some(Place::Registry(host.clone()));
+        match &self.login {
+            Some((login, source)) if here || self.anonymous => Credentials {
+                token: self.token.clone().filter(|_| here),
+                ..Credentials::fixed(login.clone(), *source)
+            },
+            _ => Credentials {
+                token: self.token.clone().filter(|_| here),
+                provider: Arc::new(self.files()),
+            },
+        }
+    }
+
+    /// The logins that Docker, podman and their helpers keep.
+    fn files(&self) -> Files {
+        Files::new(self.login_files.clone()).with_helpers(self.helpers.clone())
+    }
+
+    /// Where the environment's login comes from, in words without secrets.
+    pub fn login_source(&self) -> Option<&str> {
+        match (&self.login, &self.token) {
+            (Some((login, source)), _) if *login != Login::Anonymous => Some(source),
+            (None, Some(_)) => Some(env::TOKEN.name),
+            _ => None,
+        }
+    }
+
+    /// The name and password of the environment, where both are there.
+    pub fn password(&self) -> Option<(&str, &Secret)> {
+        match &self.login {
+            Some((Login::Password { username, password }, _)) => Some((username, password)),
+            _ => None,
+        }
+    }
+}
+
+/// The store that a value of `DXF_HOST` names.
+fn place(text: &str) -> Result<Place, String> {
+    match text.strip_prefix("oci:") {
+        Some("") => Err("a folder belongs behind oci:".to_string()),
+        Some(folder) => Ok(Place::Folder(folder.into())),
+        None => Host::from_str(text).map(Place::Registry).map_err(|_| {
+            "it takes host or host:port, without https:// and without a path, or oci:FOLDER"
+                .to_string()
+        }),
+    }
+}
+
+fn settings(env: Env<'_>) -> Result<Settings> {
+    let known = Settings::default();
+    Ok(Settings {
+        scheme: if env.is_one(&env::INSECURE) {
+            Scheme::Http
+        } else {
+            Scheme::Https
+        },
+        auth_host: env.word(&env::AUTH_HOST)?,
+        insecure_auth: if env.switch(&env::ALLOW_INSECURE_AUTH)? {
+            InsecureAuth::Allow
+        } else {
+            InsecureAuth::Refuse
+        },
+        upload: env.with(&env::UPLOAD, upload)?.unwrap_or(known.upload),
+        http: wire(env, known.http)?,
+    })
+}
+
+fn upload(text: &str) -> Result<UploadMode, String> {
+    match text {
+        "auto" => Ok(UploadMode::Auto),
+        "monolithic" => Ok(UploadMode::Monolithic),
+        size => match super::size::parse(size) {
+            Ok(0) | Err(_) => Err("it takes auto, monolithic, or a size such as 32MiB".to_string()),
+            Ok(size) => Ok(UploadMode::Chunked(size)),
+        },
+    }
+}
+
+fn wire(env: Env<'_>, known: http::Settings) -> Result<http::Settings> {
+    let retries = env.number(&env::RETRIES, 0, 1000)?;
+    let jobs = env.number(&env::JOBS, 1, 256)?;
+    Ok(http::Settings {
+        connect_timeout: env
+            .seconds(&env::CONNECT_TIMEOUT)?
+            .unwrap_or(known.connect_timeout),
+        idle_timeout: env.seconds(&env::TIMEOUT)?.unwrap_or(known.idle_timeout),
+        retries: retries.map_or(known.retries, |n| n as u32),
+        retry_max_wait: match env.text(&env::RETRY_MAX_WAIT)?.as_deref() {
+            Some("0") => std::time::Duration::ZERO,
+            _ => env
+                .seconds(&env::RETRY_MAX_WAIT)?
+                .unwrap_or(known.retry_max_wait),
+        },
+        jobs: jobs.map_or(known.jobs, |n| n as usize),
+        tls: tls(env)?,
+        proxies: proxies(env)?,
+        ..known
+    })
+}
+
+/// The variable that decides which certificates are trusted, and what it says.
+pub fn roots(env: Env<'_>) -> (Option<&'static env::Var>, Roots) {
+    if env.is_one(&env::SKIPTLSVERIFY) {
+        return (Some(&env::SKIPTLSVERIFY), Roots::Unverified);
+    }
+    for var in [
+        &env::TLSVERIFY,
+        &env::REQUESTS_CA_BUNDLE,
+        &env::SSL_CERT_FILE,
+    ] {
+        if let Some(file) = env.path(var) {
+            return (Some(var), Roots::File(file));
+        }
+    }
+    (None, Roots::System)
+}
+
+fn tls(env: Env<'_>) -> Result<Tls> {
+    let (cert, key) = (env.path(&env::CLIENT_CERT), env.path(&env::CLIENT_KEY));
+    let client = match (cert, key) {
+        (Some(cert), Some(key)) => Some(ClientCert { cert, key }),
+        // One file often holds both.
+        (Some(cert), None) => Some(ClientCert {
+            key: cert.clone(),
+            cert,
+        }),
+        (None, Some(key)) => {
+            let key = key.display().to_string();
+            let why = format!("it needs {}", env::CLIENT_CERT.name);
+            return Err(Error::invalid(env::CLIENT_KEY.name, key, why));
+        }
+        (None, None) => None,
+    };
+    // A user's own folders come before the machine's, as in containers/image.
+    let home = env.path(&env::HOME);
+    let own = home.iter().flat_map(|home| {
+        [".config/containers/certs.d", ".docker/certs.d"].map(|folder| home.join(folder))
+    });
+    let everybodys = ["/etc/containers/certs.d", "/etc/docker/certs.d"].map(PathBuf::from);
+    Ok(Tls {
+        roots: roots(env).1,
+        client,
+        certs_d: own.chain(everybodys).collect(),
+    })
+}
+
+fn proxies(env: Env<'_>) -> Result<Proxies> {
+    let first = |vars: [&env::Var; 3]| -> Result<Option<Secret>> {
+        for var in vars {
+            if let Some(url) = env.secret(var)? {
+                return Ok(Some(url));
+            }
+        }
+        Ok(None)
+    };
+    Ok(Proxies {
+        http: first([&env::PROXY, &env::HTTP_PROXY, &env::ALL_PROXY])?,
+        https: first([&env::PROXY, &env::HTTPS_PROXY, &env::ALL_PROXY])?,
+        no_proxy: env.text(&env::NO_PROXY)?.unwrap_or_default(),
+    })
+}
+
+/// The environment's login; a name with a password beats `DXF_AUTHORIZATION`,
+/// as in python-dxf, and a name alone counts for nothing there.
+fn login(env: Env<'_>, anonymous: bool) -> Result<Option<(Login, &'static str)>> {
+    if anonymous {
+        return Ok(Some((Login::Anonymous, env::ANONYMOUS.name)));
+    }
+    if let Some(username) = env.text(&env::USERNAME)? {
+        let (password, source) = match env.secret(&env::PASSWORD)? {
+            Some(password) => (Some(password), "DXF_USERNAME and DXF_PASSWORD"),
+            None => (password_file(env)?, "DXF_USERNAME and DXF_PASSWORD_FILE"),
+        };
+        if let Some(password) = password {
+            return Ok(Some((Login::Password { username, password }, source)));
+        }
+    }
+    let header = env.secret(&env::AUTHORIZATION)?;
+    Ok(header.map(|header| (Login::Header(header), env::AUTHORIZATION.name)))
+}
+
+fn password_file(env: Env<'_>) -> Result<Option<Secret>> {
+    let Some(path) = env.path(&env::PASSWORD_FILE) else {
+        return Ok(None);
+    };
+    let why =
+        |why: String| Error::invalid(env::PASSWORD_FILE.name, path.display().to_string(), why);
+    let line = first_line(&path).map_err(|e| why(e.to_string()))?;
+    if line.is_empty() {
+        return Err(why("its first line is empty".to_string()));
+    }
+    Ok(Some(Secret::new(line)))
+}
+
+fn first_line(path: &Path) -> std::io::Result<String> {
+    // Somebody may name a device; no password is longer than this.
+    let mut line = String::new();
+    BufReader::new(File::open(path)?.take(64 << 10)).read_line(&mut line)?;
+    Ok(line.trim_end_matches(['\r', '\n']).to_string())
+}
+
+/// The files in which Docker, podman and their helpers keep logins, in the
+/// order they are asked. `login` writes to the first.
+fn login_files(env: Env<'_>) -> Vec<PathBuf> {
+    let home = env.path(&env::HOME);
+    let under = |folder: &str| home.as_ref().map(|home| home.join(folder));
+    [
+        env.path(&env::DOCKER_CONFIG),
+        under(".docker").filter(|_| env.path(&env::DOCKER_CONFIG).is_none()),
+    ]
+    .into_iter()
+    .flatten()
+    .map(|folder| folder.join("config.json"))
+    .chain(env.path(&env::REGISTRY_AUTH_FILE))
+    .chain(
+        env.path(&env::XDG_RUNTIME_DIR)
+            .map(|folder| folder.join("containers/auth.json")),
+    )
+    .chain(under(".config/containers/auth.json"))
+    .collect()
+}
+
+fn chunk(size: u64) -> Result<usize> {
+    const MOST: u64 = 1 << 30;
+    if (1..=MOST).contains(&size) {
+        return Ok(size as usize);
+    }
+    let why = "it takes a size from 1 to 1GiB";
+    Err(Error::invalid(env::CHUNK_SIZE.name, size.to_string(), why))
+}
+
+fn show(env: Env<'_>, terminal: bool) -> Show {
+    let asked = env.raw(&env::PROGRESS).map(|(_, value)| value);
+    let asked = asked.as_deref().and_then(|value| value.to_str());
+    match (asked, terminal) {
+        (Some("0"), _) => Show::Nothing,
+        (_, true) if env.raw(&env::NO_COLOR).is_some() => Show::Bars,
+        (_, true) => Show::Colours,
+        (Some("1"), false) => Show::Lines,
+        (_, false) => Show::Nothing,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashMap;
+    use std::ffi::OsString;
+
+    fn made(pairs: &[(&str, &str)]) -> Result<Context> {
+        let map: HashMap<String, OsString> = pairs
+            .iter()
+            .map(|(k, v)| (k.to_string(), v.into()))
+            .collect();
+        let lookup = |name: &str| map.get(name).cloned();
+        Context::new(Env::new(&lookup), false)
+    }
+
+    fn source(pairs: &[(&str, &str)]) -> String {
+        let mut all = vec![("DXF_HOST", "r.example")];
+        all.extend_from_slice(pairs);
+        let host: Host = "r.example".parse().unwrap();
+        let credentials = made(&all).unwrap().credentials(&host);
+        let token = credentials.token.map_or("", |_| "token, ");
+        let found = credentials.provider.find(&host, None).unwrap();
+        format!("{token}{}", found.source)
+    }
+
+    #[test]
+    fn hosts_and_folders() {
+        let place = |text| made(&[("DXF_HOST", text)]).map(|c| c.place);
+        assert_eq!(place("").unwrap(), None);
+        assert_eq!(
+            place("oci:some/dir").unwrap(),
+            Some(Place::Folder("some/dir".into()))
+        );
+        assert!(matches!(
+            place("localhost:5000").unwrap(),
+            Some(Place::Registry(_))
+        ));
+        for bad in ["https://r.example", "oci:", "r.example/path", "file:///x"] {
+            let said = place(bad).unwrap_err().to_string();
+            assert!(said.contains("DXF_HOST") && said.contains(bad), "{said}");
+        }
+    }
+
+    #[test]
+    fn logins_have_an_order() {
+        let (name, password) = (("DXF_USERNAME", "u"), ("DXF_PASSWORD", "p"));
+        let header = ("DXF_AUTHORIZATION", "Basic x");
+        let token = ("DXF_TOKEN", "t");
+        let anonymous = ("DXF_ANONYMOUS", "1");
+        assert_eq!(source(&[]), "none");
+        assert_eq!(
+            source(&[name, password, header]),
+            "DXF_USERNAME and DXF_PASSWORD"
+        );
+        assert_eq!(source(&[name, header]), "DXF_AUTHORIZATION");
+        assert_eq!(source(&[name]), "none");
+        assert_eq!(source(&[token, header]), "token, DXF_AUTHORIZATION");
+        assert_eq!(source(&[anonymous, token, name, password]), "DXF_ANONYMOUS");
+    }
+
+    #[test]
+    fn a_password_file_is_read_to_its_first_line() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("pw");
+        std::fs::write(&file, "secret \r\nmore\n").unwrap();
+        let path = file.to_str().unwrap();
+        let context = made(&[("DXF_USERNAME", "u"), ("DXF_PASSWORD_FILE", path)]).unwrap();
+        assert_eq!(context.password().unwrap().1.reveal(), "secret ");
+        std::fs::write(&file, "\n").unwrap();
+        let bad = made(&[("DXF_USERNAME", "u"), ("DXF_PASSWORD_FILE", path)]);
+        assert!(bad.err().unwrap().to_string().contains("DXF_PASSWORD_FILE"));
+    }
+
+    #[test]
+    fn other_hosts_get_nothing_of_the_environment() {
+        let context = made(&[("DXF_HOST", "a.example"), ("DXF_TOKEN", "t")]).unwrap();
+        let other: Host = "b.example".parse().unwrap();
+        assert!(context.credentials(&other).token.is_none());
+    }
+
+    #[test]
+    fn login_files_are_found_where_their_owners_put_them() {
+        let of = |pairs: &[(&str, &str)]| {
+            let files = made(pairs).unwrap().login_files;
+            files
+                .iter()
+                .map(|f| f.display().to_string())
+                .collect::<Vec<_>>()
+                .join(" ")
+        };
+        assert_eq!(of(&[]), "");
+        assert_eq!(
+            of(&[
+                ("HOME", "h"),
+                ("XDG_RUNTIME_DIR", "x"),
+                ("REGISTRY_AUTH_FILE", "r")
+            ]),
+            "h/.docker/config.json r x/containers/auth.json h/.config/containers/auth.json"
+        );
+        assert_eq!(
+            of(&[("HOME", "h"), ("DOCKER_CONFIG", "d")]),
+            "d/config.json h/.config/containers/auth.json"
+        );
+    }
+
+    #[test]
+    fn certificates_have_an_order() {
+        let which = |pairs: &[(&str, &str)]| match made(pairs).unwrap().settings.http.tls.roots {
+            Roots::System => "system".to_string(),
+            Roots::Unverified => "none".to_string(),
+            Roots::File(file) => file.display().to_string(),
+        };
+        let all = [
+            ("SSL_CERT_FILE", "ssl"),
+            ("REQUESTS_CA_BUNDLE", "requests"),
+            ("DXF_TLSVERIFY", "own"),
+            ("DXF_SKIPTLSVERIFY", "1"),
+        ];
+        let expected = ["system", "ssl", "requests", "own", "none"];
+        for (n, wanted) in expected.iter().enumerate() {
+            assert_eq!(which(&all[..n]), *wanted);
+        }
+        assert_eq!(which(&[("DXF_SKIPTLSVERIFY", "true")]), "system");
+        assert!(made(&[("DXF_CLIENT_KEY", "k")]).is_err());
+        let client = made(&[("DXF_CLIENT_CERT", "both")])
+            .unwrap()
+            .settings
+            .http
+            .tls
+            .client;
+        assert_eq!(client.unwrap().key, PathBuf::from("both"));
+    }
+
+    #[test]
+    fn proxies_have_an_order() {
+        let pairs = [
+            ("ALL_PROXY", "all"),
+            ("https_proxy", "s"),
+            ("DXF_PROXY", "own"),
+        ];
+        let of = |n: usize| {
+            let proxies = made(&pairs[..n]).unwrap().settings.http.proxies;
+            let text = |p: Option<Secret>| p.map_or(String::new(), |s| s.reveal().to_string());
+            format!("{} {}", text(proxies.http), text(proxies.https))
+        };
+        assert_eq!(
+            [of(0), of(1), of(2), of(3)],
+            [" ", "all all", "all s", "own own"]
+        );
+    }
+
+    #[test]
+    fn numbers_and_words() {
+        let context = made(&[
+            ("DXF_UPLOAD", "5MiB"),
+            ("DXF_CHUNK_SIZE", "8192"),
+            ("DXF_JOBS", "3"),
+            ("DXF_RETRY_MAX_WAIT", "0"),
+            ("DXF_INSECURE", "1"),
+        ])
+        .unwrap();
+        assert_eq!(context.settings.upload, UploadMode::Chunked(5 << 20));
+        assert_eq!((context.chunk, context.settings.http.jobs), (8192, 3));
+        assert!(context.settings.http.retry_max_wait.is_zero());
+        assert_eq!(context.settings.scheme, Scheme::Http);
+        for (name, value) in [
+            ("DXF_UPLOAD", "fast"),
+            ("DXF_UPLOAD", "0"),
+            ("DXF_CHUNK_SIZE", "0"),
+            ("DXF_CHUNK_SIZE", "2GiB"),
+            ("DXF_JOBS", "0"),
+            ("DXF_RETRIES", "many"),
+            ("DXF_LOG", "all"),
+            ("DXF_OUTPUT", "yaml"),
+            ("DXF_ALIAS_FORMAT", "x"),
+            ("DXF_PLATFORM", "linux"),
+            ("DXF_ALLOW_INSECURE_AUTH", "2"),
+        ] {
+            let said = made(&[(name, value)]).err().map(|e| e.to_string());
+            assert!(said.is_some_and(|s| s.contains(name)), "{name}={value}");
+        }
+    }
+
+    #[test]
+    fn progress_is_shown_to_whoever_looks() {
+        let of = |value: &str, terminal| {
+            let lookup = |name: &str| (name == "DXF_PROGRESS").then(|| value.into());
+            show(Env::new(&lookup), terminal)
+        };
+        assert_eq!(of("0", true), Show::Nothing);
+        assert_eq!(of("1", false), Show::Lines);
+        assert_eq!(of("1", true), Show::Colours);
+        assert_eq!(of("", false), Show::Nothing);
+        assert_eq!(of("", true), Show::Colours);
+    }
+}

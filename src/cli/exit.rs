@@ -1,0 +1,336 @@
+//! Failures: their exit codes, their one line, and what to do about them.
+//!
+//! The only place with exit codes. Hints are keyed on the error, and on the
+//! words of the layer below only where TLS gives nothing better.
+
+use std::io::ErrorKind;
+
+use dxf_registry::Error;
+use dxf_registry::error::NetworkKind;
+
+use super::context::Context;
+use super::text;
+
+/// All went well.
+pub const DONE: u8 = 0;
+/// Any failure without a code of its own.
+pub const FAILED: u8 = 1;
+/// Not found, or wrong usage: python-dxf uses ENOENT, and argparse the same.
+pub const NOT_FOUND: u8 = 2;
+/// The registry wants other credentials: python-dxf's EACCES.
+pub const UNAUTHORIZED: u8 = 13;
+/// Data that is not what it claims to be: sysexits' EX_DATAERR.
+pub const DATA: u8 = 65;
+/// No answer: EX_UNAVAILABLE.
+pub const NETWORK: u8 = 69;
+/// Asked too often: EX_TEMPFAIL.
+pub const LIMITED: u8 = 75;
+
+/// Why a command ended early.
+#[derive(Debug)]
+pub enum Failure {
+    /// Words that make no command.
+    Usage(String),
+    /// A variable that has to be set.
+    Unset(&'static str),
+    /// What the library says.
+    Error(Error),
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Failure {
+        Failure::Error(error)
+    }
+}
+
+/// The exit code of `failure`; `interrupted` is the one of a signal.
+pub fn code(failure: &Failure, interrupted: u8) -> u8 {
+    let error = match failure {
+        Failure::Usage(_) | Failure::Unset(_) => return NOT_FOUND,
+        Failure::Error(error) => error,
+    };
+    match error {
+        Error::Invalid { .. } => NOT_FOUND,
+        e if e.is_not_found() => NOT_FOUND,
+        Error::Unauthorized { .. } => UNAUTHORIZED,
+        e if e.is_corrupt() => DATA,
+        Error::Network { .. } => NETWORK,
+        Error::Status { status: 429, .. } => LIMITED,
+        Error::Status { status: 500.., .. } => NETWORK,
+        e if e.is_temporary() => NETWORK,
+        Error::Stopped => interrupted,
+        _ => FAILED,
+    }
+}
+
+/// The line that says what `operation` failed of.
+pub fn line(operation: &str, failure: &Failure, context: Option<&Context>) -> String {
+    let lead = match operation {
+        "" => "dxf".to_string(),
+        operation => format!("dxf: {operation}"),
+    };
+    let (said, hint) = match failure {
+        Failure::Usage(words) => return format!("{lead}: {words}"),
+        Failure::Unset(name) => (
+            format!("{name} is not set"),
+            Some("try DXF_HOST=registry.example:5000, or DXF_HOST=oci:FOLDER for a folder".into()),
+        ),
+        Failure::Error(error) => (text::line(&error.to_string()), hint(error, context)),
+    };
+    match hint {
+        Some(hint) => format!("{lead}: {said}; {hint}"),
+        None => format!("{lead}: {said}"),
+    }
+}
+
+/// What could be done about `error`.
+fn hint(error: &Error, context: Option<&Context>) -> Option<String> {
+    let fixed = match error {
+        Error::Unauthorized { request, tried, .. } => {
+            return Some(login_hint(&request.url, *tried, context));
+        }
+        Error::InsecureAuth { .. } => "try https, or DXF_ALLOW_INSECURE_AUTH=1",
+        Error::Invalid { what: "digest", .. } => "an alias is written @NAME",
+        Error::Status { .. } => return status_hint(error),
+        Error::Network { kind, why, .. } => network_hint(*kind, why)?,
+        Error::NoPlatform { .. } => "set DXF_PLATFORM to one of these",
+        Error::Io { source, .. } if source.kind() == ErrorKind::StorageFull => {
+            "make room; DXF_TMPDIR is where temporary files go"
+        }
+        _ => return None,
+    };
+    Some(fixed.to_string())
+}
+
+fn login_hint(url: &str, tried: bool, context: Option<&Context>) -> String {
+    let host = authority(url);
+    match (tried, context.and_then(Context::login_source)) {
+        (true, Some(source)) => format!("{source} were tried and refused"),
+        (true, None) => "the credentials there are were tried and refused".to_string(),
+        (false, _) => format!("set DXF_USERNAME and DXF_PASSWORD, or run dxf login {host}"),
+    }
+}
+
+fn status_hint(error: &Error) -> Option<String> {
+    let Error::Status {
+        request,
+        status,
+        retry_after,
+        ..
+    } = error
+    else {
+        return None;
+    };
+    let host = authority(&request.url);
+    let catalog = request.url.ends_with("/_catalog");
+    let hint = match status {
+        429 => match retry_after {
+            Some(seconds) => {
+                return Some(format!(
+                    "the registry asks to wait {seconds} s; DXF_RETRY_MAX_WAIT is how long that is done"
+                ));
+            }
+            None => "wait, or log in: known users may ask more often",
+        },
+        405 if request.method == "DELETE" => DELETES,
+        _ if request.method == "DELETE" && error.has_code("UNSUPPORTED") => DELETES,
+        404 if error.has_code("NAME_UNKNOWN") && host.contains(".dkr.ecr.") => {
+            "create it first: aws ecr create-repository --repository-name NAME"
+        }
+        401 | 403 | 404 | 405 | 501 if catalog => {
+            "many registries list their repositories to administrators only, or never"
+        }
+        403 => "the login may not do this here, or the repository does not exist",
+        400 if request.url.starts_with("http:") => "if it speaks https, unset DXF_INSECURE",
+        413 => "the registry, or a proxy before it, limits uploads; try DXF_UPLOAD=32MiB",
+        507 => "the registry's disk is full",
+        _ => return None,
+    };
+    Some(hint.to_string())
+}
+
+const DELETES: &str = "deletes are disabled (distribution: storage.delete.enabled)";
+
+fn network_hint(kind: NetworkKind, why: &str) -> Option<&'static str> {
+    match kind {
+        NetworkKind::Name => Some("is the host in DXF_HOST spelled right?"),
+        NetworkKind::Connect => Some("is the registry running, and the port in DXF_HOST right?"),
+        // rustls names what it got instead of a handshake; there is no other sign.
+        NetworkKind::Tls
+            if why.contains("InvalidContentType") || why.contains("corrupt message") =>
+        {
+            Some("if it speaks http, set DXF_INSECURE=1")
+        }
+        NetworkKind::Tls if why.to_ascii_lowercase().contains("certificate") => {
+            Some("name its authority's PEM file in DXF_TLSVERIFY, or set DXF_SKIPTLSVERIFY=1")
+        }
+        NetworkKind::Protocol => Some("if it speaks https, unset DXF_INSECURE"),
+        NetworkKind::Timeout => Some("DXF_TIMEOUT is how long silence is borne"),
+        _ => None,
+    }
+}
+
+/// The host and port of a URL without user information.
+fn authority(url: &str) -> &str {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    rest.split('/').next().unwrap_or(rest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use dxf_registry::Digest;
+    use dxf_registry::error::{Diagnostic, RequestLine};
+
+    fn request(method: &str, url: &str) -> RequestLine {
+        RequestLine {
+            method: method.into(),
+            url: url.into(),
+        }
+    }
+
+    fn status(method: &str, url: &str, status: u16, code: &str) -> Error {
+        Error::Status {
+            request: request(method, url),
+            status,
+            errors: vec![Diagnostic {
+                code: code.into(),
+                message: "words".into(),
+            }],
+            retry_after: None,
+        }
+    }
+
+    fn unauthorized(tried: bool) -> Error {
+        Error::Unauthorized {
+            request: request("GET", "https://r.example:5000/v2/a/tags/list"),
+            errors: vec![],
+            tried,
+        }
+    }
+
+    fn network(kind: NetworkKind, why: &str) -> Error {
+        Error::Network {
+            request: request("GET", "https://r/v2/"),
+            kind,
+            why: why.into(),
+        }
+    }
+
+    #[test]
+    fn codes_are_the_contracts() {
+        let digest = Digest::of(b"a");
+        let url = "https://r/v2/x";
+        let table = [
+            (Error::invalid("digest", "x", "y"), 2),
+            (status("GET", url, 404, ""), 2),
+            (Error::NotFound { what: "x".into() }, 2),
+            (unauthorized(false), 13),
+            (Error::mismatch(digest, Digest::of(b"b")), 65),
+            (Error::malformed("x", "y"), 65),
+            (network(NetworkKind::Tls, ""), 69),
+            (status("GET", url, 503, ""), 69),
+            (status("GET", url, 408, ""), 69),
+            (status("GET", url, 429, ""), 75),
+            (status("GET", url, 403, ""), 1),
+            (status("GET", url, 405, ""), 1),
+            (Error::InsecureAuth { url: url.into() }, 1),
+            (Error::Unsupported { what: "x".into() }, 1),
+            (
+                Error::NotMounted {
+                    digest,
+                    from: "a".into(),
+                },
+                1,
+            ),
+            (
+                Error::NoPlatform {
+                    wanted: "x".into(),
+                    available: vec![],
+                },
+                1,
+            ),
+            (Error::io("f", ErrorKind::NotFound.into()), 1),
+            (Error::Stopped, 143),
+        ];
+        for (error, wanted) in table {
+            let said = error.to_string();
+            assert_eq!(code(&error.into(), 143), wanted, "{said}");
+        }
+        assert_eq!(code(&Failure::Usage(String::new()), 130), 2);
+        assert_eq!(code(&Failure::Unset("DXF_HOST"), 130), 2);
+    }
+
+    #[test]
+    fn hints_fit_the_failure() {
+        let ecr = "https://1.dkr.ecr.eu-west-1.amazonaws.com/v2/a/blobs/uploads/";
+        let table = [
+            (unauthorized(false), "dxf login r.example:5000"),
+            (unauthorized(true), "refused"),
+            (
+                Error::InsecureAuth {
+                    url: "http://r".into(),
+                },
+                "DXF_ALLOW_INSECURE_AUTH=1",
+            ),
+            (
+                status("GET", "https://r/v2/a/manifests/x", 404, "MANIFEST_UNKNOWN"),
+                "Not Found",
+            ),
+            (
+                status("DELETE", "https://r/x", 405, "UNSUPPORTED"),
+                "storage.delete.enabled",
+            ),
+            (
+                status("DELETE", "https://r/x", 400, "UNSUPPORTED"),
+                "storage.delete.enabled",
+            ),
+            (
+                status("POST", ecr, 404, "NAME_UNKNOWN"),
+                "aws ecr create-repository",
+            ),
+            (
+                status("GET", "https://r/v2/_catalog", 404, ""),
+                "administrators",
+            ),
+            (network(NetworkKind::Connect, "refused"), "running"),
+            (
+                network(NetworkKind::Tls, "invalid peer certificate: UnknownIssuer"),
+                "DXF_TLSVERIFY",
+            ),
+            (
+                network(
+                    NetworkKind::Tls,
+                    "corrupt message of type InvalidContentType",
+                ),
+                "DXF_INSECURE=1",
+            ),
+            (
+                Error::NoPlatform {
+                    wanted: "x/y".into(),
+                    available: vec!["linux/arm64".into()],
+                },
+                "linux/arm64",
+            ),
+            (Error::io("f", ErrorKind::StorageFull.into()), "room"),
+        ];
+        for (error, wanted) in table {
+            let said = line("op", &error.into(), None);
+            assert!(
+                said.starts_with("dxf: op: ") && said.contains(wanted),
+                "{said}"
+            );
+            assert!(!said.contains('\n'));
+        }
+    }
+
+    #[test]
+    fn a_server_cannot_write_on_the_terminal() {
+        let mut error = status("GET", "https://r/x", 400, "X");
+        if let Error::Status { errors, .. } = &mut error {
+            errors[0].message = format!("\x1b[2J\ndxf: all is well{}", "!".repeat(5000));
+        }
+        let said = line("op", &error.into(), None);
+        assert!(!said.contains('\x1b') && !said.contains('\n') && said.len() < 1000);
+    }
+}

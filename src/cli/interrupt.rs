@@ -1,0 +1,158 @@
+//! Being asked to end: the first signal asks the work to stop and clean up
+//! after itself, a second one, or five seconds, ends the process.
+//!
+//! Exiting at once skips every destructor, so temporary files are written down
+//! here for the time they exist.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use dxf_registry::stream::Stop;
+
+/// The number of SIGINT on every system there is.
+const SIGINT: i32 = 2;
+
+/// The request to end, and what has to be done about it. Clones are the same.
+#[derive(Clone, Default)]
+pub struct Interrupt(Arc<State>);
+
+#[derive(Default)]
+struct State {
+    stop: Stop,
+    signal: AtomicI32,
+    idle: AtomicBool,
+    litter: Mutex<BTreeSet<PathBuf>>,
+}
+
+/// A temporary file that has to go when the process does.
+pub struct Litter {
+    interrupt: Interrupt,
+    path: PathBuf,
+}
+
+impl Interrupt {
+    /// What the library's transfers obey.
+    pub fn stop(&self) -> &Stop {
+        &self.0.stop
+    }
+
+    /// The exit code of an interrupted command: 130 after SIGINT, 143 after
+    /// SIGTERM, as shells count.
+    pub fn code(&self) -> u8 {
+        match self.0.signal.load(Ordering::SeqCst) {
+            signal @ 1..=64 => 128 + signal as u8,
+            _ => 128 + SIGINT as u8,
+        }
+    }
+
+    /// Runs `work`, which waits for a person or another program: a signal
+    /// meanwhile ends the process, there being nothing to finish.
+    pub fn waiting<T>(&self, work: impl FnOnce() -> T) -> T {
+        self.0.idle.store(true, Ordering::SeqCst);
+        let result = work();
+        self.0.idle.store(false, Ordering::SeqCst);
+        result
+    }
+
+    /// Has the file at `path` removed if the process ends before the guard.
+    pub fn litter(&self, path: &Path) -> Litter {
+        self.lock().insert(path.to_path_buf());
+        Litter {
+            interrupt: self.clone(),
+            path: path.to_path_buf(),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeSet<PathBuf>> {
+        // A set of names stays whole whatever panicked while it was held.
+        self.0.litter.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Removes what lies about.
+    fn sweep(&self) {
+        for path in self.lock().iter() {
+            // Nothing could be done about a file that stays.
+            let _ = fs::remove_file(path);
+        }
+    }
+}
+
+impl Drop for Litter {
+    fn drop(&mut self) {
+        self.interrupt.lock().remove(&self.path);
+    }
+}
+
+/// Listens for SIGINT and SIGTERM for the rest of the process.
+#[cfg(unix)]
+pub fn listen(interrupt: &Interrupt) {
+    use dxf_registry::parallel::detached;
+    use signal_hook::consts::{SIGINT, SIGTERM};
+    use signal_hook::iterator::Signals;
+
+    // Without handlers a signal still ends the process, only less tidily.
+    let Ok(mut signals) = Signals::new([SIGINT, SIGTERM]) else {
+        return;
+    };
+    let interrupt = interrupt.clone();
+    detached(move || {
+        for signal in signals.forever() {
+            let first = interrupt.0.signal.swap(signal, Ordering::SeqCst) == 0;
+            if !first || interrupt.0.idle.load(Ordering::SeqCst) {
+                leave(&interrupt);
+            }
+            interrupt.0.stop.set();
+            let late = interrupt.clone();
+            detached(move || {
+                std::thread::sleep(GRACE);
+                leave(&late);
+            });
+        }
+    });
+}
+
+/// Nothing to listen to: the system ends the process by itself.
+#[cfg(not(unix))]
+pub fn listen(_: &Interrupt) {}
+
+/// How long the work may take to stop.
+#[cfg(unix)]
+const GRACE: std::time::Duration = std::time::Duration::from_secs(5);
+
+#[cfg(unix)]
+fn leave(interrupt: &Interrupt) -> ! {
+    interrupt.sweep();
+    std::process::exit(i32::from(interrupt.code()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_are_those_of_shells() {
+        let interrupt = Interrupt::default();
+        assert_eq!(interrupt.code(), 130);
+        interrupt.0.signal.store(15, Ordering::SeqCst);
+        assert_eq!(interrupt.code(), 143);
+    }
+
+    #[test]
+    fn litter_is_swept_only_while_it_is_litter() {
+        let dir = tempfile::tempdir().unwrap();
+        let (kept, gone) = (dir.path().join("kept"), dir.path().join("gone"));
+        fs::write(&kept, "").unwrap();
+        fs::write(&gone, "").unwrap();
+        let interrupt = Interrupt::default();
+        drop(interrupt.litter(&kept));
+        let guard = interrupt.litter(&gone);
+        interrupt.sweep();
+        assert!(kept.exists() && !gone.exists());
+        drop(guard);
+        assert!(interrupt.waiting(|| interrupt.0.idle.load(Ordering::SeqCst)));
+        assert!(!interrupt.0.idle.load(Ordering::SeqCst));
+    }
+}

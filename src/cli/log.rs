@@ -1,0 +1,43 @@
+//! `DXF_LOG=http`: one line an exchange; and the warnings of registries, which
+//! are shown without being asked for (distribution-spec, "Warnings").
+
+use dxf_registry::http::{Exchange, Observer};
+
+use super::console::Console;
+
+/// Which exchanges are written down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Log {
+    /// None.
+    Off,
+    /// All.
+    Http,
+}
+
+/// Writes what the library observes to standard error.
+pub struct Logger {
+    console: Console,
+    log: Log,
+}
+
+impl Logger {
+    /// Writes to `console` what `log` asks for.
+    pub fn new(console: &Console, log: Log) -> Logger {
+        Logger {
+            console: console.clone(),
+            log,
+        }
+    }
+}
+
+impl Observer for Logger {
+    fn exchange(&self, exchange: &Exchange<'_>) {
+        if self.log == Log::Http {
+            self.console.line(&format!("http: {exchange}"));
+        }
+    }
+
+    fn warning(&self, text: &str) {
+        self.console.warn(text);
+    }
+}

@@ -1,0 +1,202 @@
+//! The `dxf` command: words and variables in, lines and an exit code out.
+//!
+//! Everything of the process comes in as a parameter, so that tests run it with
+//! buffers and a map. The registry is the library's business; this part only
+//! reads arguments, calls it, and writes what scripts expect.
+
+pub mod console;
+pub mod interrupt;
+
+mod aliases;
+mod args;
+mod auth;
+mod bars;
+mod blobs;
+mod context;
+mod env;
+mod exit;
+mod input;
+mod log;
+mod output;
+mod own;
+mod session;
+mod size;
+mod text;
+
+use std::ffi::OsString;
+use std::io::{Read, Write};
+
+use clap::Parser;
+
+use args::{Cli, Command};
+use console::{Console, Out};
+use context::Context;
+use env::Env;
+use exit::Failure;
+use interrupt::Interrupt;
+use session::Session;
+
+/// What a process has to read from and write to.
+pub struct Streams<'a> {
+    /// Standard input.
+    pub stdin: &'a mut dyn Read,
+    /// Standard output.
+    pub stdout: &'a mut dyn Write,
+    /// Standard error.
+    pub console: Console,
+    /// Which of them a person sits at.
+    pub terminal: Terminals,
+}
+
+/// Which streams are terminals.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Terminals {
+    /// Standard input.
+    pub stdin: bool,
+    /// Standard output.
+    pub stdout: bool,
+    /// Standard error.
+    pub stderr: bool,
+}
+
+/// Runs the command that `words` make, the program's name first, with the
+/// variables that `lookup` finds; returns the exit code.
+pub fn run(
+    words: impl IntoIterator<Item = OsString>,
+    lookup: &dyn Fn(&str) -> Option<OsString>,
+    streams: Streams<'_>,
+    interrupt: &Interrupt,
+) -> u8 {
+    let console = streams.console.clone();
+    let mut out = Out::new(streams.stdout, streams.terminal.stdout);
+    let mut told = Told::default();
+    let done = match Cli::try_parse_from(words) {
+        Ok(Cli { command: None }) => {
+            console.raw(args::help().as_str());
+            Err(args::usage("too few arguments"))
+        }
+        Ok(Cli {
+            command: Some(command),
+        }) => {
+            told.command = command.name().to_string();
+            let input = Input {
+                stdin: streams.stdin,
+                terminal: streams.terminal,
+                interrupt,
+            };
+            begin(
+                &command,
+                Env::new(lookup),
+                &mut out,
+                &console,
+                input,
+                &mut told,
+            )
+        }
+        Err(error) if error.use_stderr() => {
+            let (command, said) = args::explain(&error);
+            told.command = command;
+            Err(args::usage(said))
+        }
+        Err(text) => write!(out, "{}", args::lower(text.render())).map_err(stdout),
+    };
+    let flushed = out.flush().map_err(stdout);
+    if out.is_gone() {
+        return exit::DONE;
+    }
+    match done.and(flushed) {
+        Ok(()) => exit::DONE,
+        Err(failure) => told.tell(&failure, &console, interrupt),
+    }
+}
+
+/// Standard output that can't be written to.
+fn stdout(error: std::io::Error) -> Failure {
+    Failure::Error(dxf_registry::Error::io("standard output", error))
+}
+
+/// What a failure is told with.
+#[derive(Default)]
+struct Told {
+    command: String,
+    context: Option<Context>,
+}
+
+impl Told {
+    fn tell(&self, failure: &Failure, console: &Console, interrupt: &Interrupt) -> u8 {
+        console.clear();
+        if let Failure::Usage(_) = failure {
+            console.raw(&args::usage_line(&self.command));
+        }
+        let line = exit::line(&self.command, failure, self.context.as_ref());
+        // The parts from elsewhere are clean already, and a hint must not be cut.
+        console.raw(&text::sanitize(&line));
+        exit::code(failure, interrupt.code())
+    }
+}
+
+/// What a command may read from.
+struct Input<'a> {
+    stdin: &'a mut dyn Read,
+    terminal: Terminals,
+    interrupt: &'a Interrupt,
+}
+
+/// Reads the environment, then does what was asked.
+fn begin(
+    command: &Command,
+    env: Env<'_>,
+    out: &mut Out<'_>,
+    console: &Console,
+    input: Input<'_>,
+    told: &mut Told,
+) -> Result<(), Failure> {
+    match command {
+        Command::Completions(words) => return own::completions(out, words),
+        Command::Man(words) => return own::man(words),
+        _ => {}
+    }
+    let context = told
+        .context
+        .insert(Context::new(env, input.terminal.stderr)?);
+    if let Command::ShowEnv(words) = command {
+        return own::show_env(out, env, context, words);
+    }
+    let progress = bars::progress(context.show, console);
+    let input = Input {
+        stdin: &mut *input.stdin,
+        ..input
+    };
+    let mut session = Session::new(context, out, console, input, &*progress);
+    dispatch(&mut session, command)
+}
+
+fn dispatch(s: &mut Session<'_, '_>, command: &Command) -> Result<(), Failure> {
+    match command {
+        Command::PushBlob(words) => blobs::push(s, words),
+        Command::PullBlob { words, output } => blobs::pull(s, words, output.as_deref()),
+        Command::BlobSize(words) => blobs::size(s, words),
+        Command::MountBlob(words) => blobs::mount(s, words),
+        Command::DelBlob { words, keep_alias } => blobs::delete(s, words, *keep_alias),
+        Command::SetAlias(words) => aliases::set(s, words),
+        Command::GetAlias(words) => aliases::get(s, words),
+        Command::DelAlias { words, only } => aliases::delete(s, words, *only),
+        Command::GetDigest { words, manifest } => aliases::digest(s, words, *manifest),
+        Command::GetManifest(words) => aliases::manifest(s, words),
+        Command::ListAliases(words) => aliases::list(s, words),
+        Command::ListRepos(words) => auth::repos(s, words),
+        Command::Auth { words, explain } => auth::token(s, words, *explain),
+        Command::Login {
+            words,
+            username,
+            password_stdin,
+        } => auth::login(s, words, username.as_deref(), *password_stdin),
+        Command::Logout(words) => auth::logout(s, words),
+        Command::ListLogins(words) => auth::logins(s, words),
+        // These were done before a session was needed.
+        Command::ShowEnv(_) | Command::Completions(_) | Command::Man(_) => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,231 @@
+//! Where `-o FILE` goes: beside its final name first, and there by a rename,
+//! so that nobody ever sees half of it. What is no regular file (a pipe, a
+//! terminal, `/dev/…`) is written straight through.
+
+use std::fs::{self, File, OpenOptions, Permissions};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use dxf_registry::{Error, Result};
+use tempfile::NamedTempFile;
+
+use super::console::Out;
+use super::exit::Failure;
+use super::interrupt::{Interrupt, Litter};
+use super::stdout;
+
+/// Something bytes are written to.
+pub enum Output {
+    /// Standard output.
+    Stdout,
+    /// What can't be renamed.
+    Through(File, PathBuf),
+    /// A file under its temporary name. (Boxed: it is much the largest.)
+    Aside(Box<Aside>),
+}
+
+/// A file that is not complete yet.
+pub struct Aside {
+    file: NamedTempFile,
+    target: PathBuf,
+    _litter: Litter,
+}
+
+impl Output {
+    /// Opens `path`; without one, or for `-`, standard output.
+    ///
+    /// # Errors
+    /// For a folder, and whatever keeps the file from being made.
+    pub fn open(path: Option<&Path>, interrupt: &Interrupt) -> Result<Output> {
+        let Some(path) = path.filter(|path| !is_stdout(path)) else {
+            return Ok(Output::Stdout);
+        };
+        let what = path.display().to_string();
+        let failed = |e| Error::io(&what, e);
+        match fs::metadata(path) {
+            Ok(meta) if meta.is_dir() => {
+                return Err(failed(io::ErrorKind::IsADirectory.into()));
+            }
+            // What lies in /dev may look like the file it stands for, yet it
+            // belongs to whoever opened that.
+            Ok(meta) if !meta.is_file() || path.starts_with("/dev") => {
+                let file = OpenOptions::new().write(true).open(path).map_err(failed)?;
+                return Ok(Output::Through(file, path.to_path_buf()));
+            }
+            _ => {}
+        }
+        let target = follow(path).map_err(failed)?;
+        let file = aside(&target).map_err(failed)?;
+        let litter = interrupt.litter(file.path());
+        Ok(Output::Aside(Box::new(Aside {
+            file,
+            target,
+            _litter: litter,
+        })))
+    }
+
+    /// Whether the bytes go to standard output.
+    pub fn is_stdout(&self) -> bool {
+        matches!(self, Output::Stdout)
+    }
+
+    /// What to write to; `out` is standard output.
+    pub fn writer<'a>(&'a mut self, out: &'a mut Out<'_>) -> &'a mut dyn Write {
+        match self {
+            Output::Stdout => out,
+            Output::Through(file, _) => file,
+            Output::Aside(aside) => aside.file.as_file_mut(),
+        }
+    }
+
+    /// The failure of a write.
+    pub fn failed(&self, error: io::Error) -> Failure {
+        let path = match self {
+            Output::Stdout => return stdout(error),
+            Output::Through(_, path) => path,
+            Output::Aside(aside) => &aside.target,
+        };
+        Error::io(path.display().to_string(), error).into()
+    }
+
+    /// Gives the file its name, now that it is complete.
+    ///
+    /// # Errors
+    /// When it can't be renamed.
+    pub fn commit(self) -> Result<(), Failure> {
+        let Output::Aside(aside) = self else {
+            return Ok(());
+        };
+        let what = aside.target.display().to_string();
+        let renamed = aside.file.persist(&aside.target);
+        renamed.map_err(|e| Error::io(what, e.error))?;
+        Ok(())
+    }
+}
+
+fn is_stdout(path: &Path) -> bool {
+    ["-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"]
+        .iter()
+        .any(|name| path == Path::new(name))
+}
+
+/// The file behind a chain of links, whether it exists or not: a link is
+/// written through, not replaced.
+fn follow(path: &Path) -> io::Result<PathBuf> {
+    const LINKS: usize = 40;
+    let mut path = path.to_path_buf();
+    for _ in 0..LINKS {
+        match fs::read_link(&path) {
+            Ok(to) => path = path.parent().unwrap_or(Path::new("")).join(to),
+            Err(_) => return Ok(path),
+        }
+    }
+    Err(io::Error::other("too many levels of symbolic links"))
+}
+
+/// A new file in the folder of `target`, with the permissions it will have.
+fn aside(target: &Path) -> io::Result<NamedTempFile> {
+    let folder = match target.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    let mut name = std::ffi::OsString::from(".");
+    name.push(target.file_name().unwrap_or_default());
+    name.push(".");
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(&name).suffix(".part");
+    if let Some(permissions) = permissions() {
+        builder.permissions(permissions);
+    }
+    let file = builder.tempfile_in(folder)?;
+    if let Ok(meta) = fs::metadata(target) {
+        file.as_file().set_permissions(meta.permissions())?;
+    }
+    Ok(file)
+}
+
+/// What any new file gets, before the umask; tempfile would make it private.
+#[cfg(unix)]
+fn permissions() -> Option<Permissions> {
+    use std::os::unix::fs::PermissionsExt;
+    Some(Permissions::from_mode(0o666))
+}
+
+#[cfg(not(unix))]
+fn permissions() -> Option<Permissions> {
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn write(path: &Path, bytes: &[u8]) -> Output {
+        let (mut none, interrupt) = (Vec::new(), Interrupt::default());
+        let mut output = Output::open(Some(path), &interrupt).unwrap();
+        let mut out = Out::new(&mut none, false);
+        output.writer(&mut out).write_all(bytes).unwrap();
+        output
+    }
+
+    fn names(dir: &Path) -> Vec<String> {
+        let entries = fs::read_dir(dir).unwrap();
+        let mut names: Vec<String> = entries
+            .map(|e| e.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn the_name_appears_when_the_file_is_whole() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("f");
+        drop(write(&path, b"half"));
+        assert!(names(dir.path()).is_empty());
+        let output = write(&path, b"whole");
+        assert!(!path.exists());
+        output.commit().unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"whole");
+        assert_eq!(names(dir.path()), ["f"]);
+        assert!(Output::open(Some(dir.path()), &Interrupt::default()).is_err());
+        let missing = dir.path().join("no").join("f");
+        assert!(Output::open(Some(&missing), &Interrupt::default()).is_err());
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn links_and_permissions_stay() {
+        use std::os::unix::fs::{PermissionsExt, symlink};
+        let dir = tempfile::tempdir().unwrap();
+        let (file, link) = (dir.path().join("f"), dir.path().join("l"));
+        fs::write(&file, "old").unwrap();
+        fs::set_permissions(&file, Permissions::from_mode(0o640)).unwrap();
+        symlink("f", &link).unwrap();
+        write(&link, b"new").commit().unwrap();
+        assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+        assert_eq!(fs::read(&file).unwrap(), b"new");
+        assert_eq!(
+            fs::metadata(&file).unwrap().permissions().mode() & 0o777,
+            0o640
+        );
+        // As any new file, not as a private one.
+        let (new, plain) = (dir.path().join("new"), dir.path().join("plain"));
+        write(&new, b"x").commit().unwrap();
+        fs::write(&plain, "x").unwrap();
+        let mode = |path| fs::metadata(path).unwrap().permissions().mode();
+        assert_eq!(mode(&new), mode(&plain));
+        symlink("loop", dir.path().join("loop")).unwrap();
+        assert!(follow(&dir.path().join("loop")).is_err());
+    }
+
+    #[test]
+    fn what_is_no_file_is_written_through() {
+        for name in ["-", "/dev/stdout"] {
+            let output = Output::open(Some(Path::new(name)), &Interrupt::default());
+            assert!(output.unwrap().is_stdout());
+        }
+        #[cfg(unix)]
+        write(Path::new("/dev/null"), b"x").commit().unwrap();
+    }
+}

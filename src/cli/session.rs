@@ -1,0 +1,176 @@
+//! One run of a command: its settings, its streams, and the store it works on.
+
+use std::io::{Read, Write};
+use std::sync::Arc;
+
+use dxf_registry::alias::{self, ByPlatform, Run};
+use dxf_registry::layout::Layouts;
+use dxf_registry::progress::Progress;
+use dxf_registry::registry::{Registry, Settings};
+use dxf_registry::stream::{Watch, read_bounded};
+use dxf_registry::{Host, Manifest, RepoName, Result, Store, Target, json, manifest};
+use serde_json::Value;
+
+use super::console::{Console, Out};
+use super::context::{Context, Place, Shape};
+use super::exit::Failure;
+use super::interrupt::Interrupt;
+use super::log::Logger;
+use super::{Input, Terminals, env, stdout, text};
+
+/// What every command is given.
+pub struct Session<'s, 'o> {
+    /// The settings.
+    pub context: &'s Context,
+    /// Standard output.
+    pub out: &'s mut Out<'o>,
+    /// Standard error.
+    pub console: &'s Console,
+    /// Standard input.
+    pub stdin: &'s mut dyn Read,
+    /// Which streams are terminals.
+    pub terminal: Terminals,
+    /// How the run may be ended.
+    pub interrupt: &'s Interrupt,
+    progress: &'s dyn Progress,
+}
+
+impl<'s, 'o> Session<'s, 'o> {
+    /// A run with `context`.
+    pub fn new(
+        context: &'s Context,
+        out: &'s mut Out<'o>,
+        console: &'s Console,
+        input: Input<'s>,
+        progress: &'s dyn Progress,
+    ) -> Session<'s, 'o> {
+        Session {
+            context,
+            out,
+            console,
+            stdin: input.stdin,
+            terminal: input.terminal,
+            interrupt: input.interrupt,
+            progress,
+        }
+    }
+
+    /// What transfers report to and obey.
+    pub fn watch(&self) -> Watch<'s> {
+        Watch::new(self.progress, self.interrupt.stop())
+    }
+
+    /// What works on several things at once.
+    pub fn run(&self) -> Run<'s> {
+        Run {
+            jobs: self.context.settings.http.jobs,
+            watch: self.watch(),
+        }
+    }
+
+    /// Where `DXF_HOST` points.
+    pub fn place(&self) -> Result<&'s Place, Failure> {
+        let place = self.context.place.as_ref();
+        place.ok_or(Failure::Unset(env::HOST.name))
+    }
+
+    /// How to talk to registries, heard by the log and obeying signals.
+    pub fn settings(&self) -> Settings {
+        let mut settings = self.context.settings.clone();
+        settings.http.stop = self.interrupt.stop().clone();
+        settings.http.observer = Arc::new(Logger::new(self.console, self.context.log));
+        settings
+    }
+
+    /// The registry at `host`.
+    pub fn registry(&self, host: &Host) -> Result<Registry> {
+        let credentials = self.context.credentials(host);
+        Registry::connect(host.clone(), self.settings(), credentials)
+    }
+
+    /// A repository of the store that `DXF_HOST` names.
+    pub fn store(&self, repo: RepoName) -> Result<Box<dyn Store>, Failure> {
+        Ok(match self.place()? {
+            Place::Registry(host) => Box::new(self.registry(host)?.repository(repo)),
+            Place::Folder(folder) => Box::new(Layouts::new(folder).repository(&repo)),
+        })
+    }
+
+    /// What an alias names, for the platform asked for.
+    pub fn resolve(&self, store: &dyn Store, target: &Target) -> Result<ByPlatform<Manifest>> {
+        alias::resolve(store, target, self.context.platform.as_ref(), self.run())
+    }
+
+    /// What each of `targets` names; without any, what the manifest on
+    /// standard input does.
+    pub fn manifests(
+        &mut self,
+        store: &dyn Store,
+        targets: &[Target],
+    ) -> Result<Vec<ByPlatform<Manifest>>> {
+        if targets.is_empty() {
+            return Ok(vec![self.stdin_manifest(store)?]);
+        }
+        targets.iter().map(|t| self.resolve(store, t)).collect()
+    }
+
+    /// The manifest on standard input, for the platform asked for.
+    pub fn stdin_manifest(&mut self, store: &dyn Store) -> Result<ByPlatform<Manifest>> {
+        let stdin = &mut *self.stdin;
+        let bytes = self
+            .interrupt
+            .waiting(|| read_bounded("standard input", stdin, manifest::MAX_SIZE))?;
+        let manifest = Manifest::new(None, bytes)?;
+        alias::expand(store, manifest, self.context.platform.as_ref(), self.run())
+    }
+
+    /// Writes bytes to standard output as they are.
+    pub fn write(&mut self, bytes: &[u8]) -> Result<(), Failure> {
+        self.out.write_all(bytes).map_err(stdout)
+    }
+
+    /// Writes a line to standard output.
+    pub fn line(&mut self, line: impl std::fmt::Display) -> Result<(), Failure> {
+        writeln!(self.out, "{line}").map_err(stdout)
+    }
+
+    /// Writes names that came from elsewhere, one a line or as a JSON list, as
+    /// they arrive.
+    pub fn names(&mut self, names: impl Iterator<Item = Result<String>>) -> Result<(), Failure> {
+        let mut lead = "[";
+        for name in names {
+            let name = name?;
+            match self.context.shape {
+                Shape::Text => self.line(text::sanitize(&name))?,
+                Shape::Json => {
+                    self.write(format!("{lead}{}", json::python(&name.into())).as_bytes())?
+                }
+            }
+            lead = ", ";
+        }
+        match (self.context.shape, lead) {
+            (Shape::Text, _) => Ok(()),
+            (Shape::Json, "[") => self.line("[]"),
+            (Shape::Json, _) => self.line("]"),
+        }
+    }
+
+    /// Writes what one platform says as `one` does, what several say as a line
+    /// of JSON with a member for each.
+    pub fn by_platform<T>(
+        &mut self,
+        found: ByPlatform<T>,
+        value: impl Fn(&T) -> Value,
+        one: impl FnOnce(&mut Self, T) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        match found {
+            ByPlatform::One(found) => one(self, found),
+            ByPlatform::Each(each) => {
+                let members = each
+                    .iter()
+                    .map(|(name, found)| (name.clone(), value(found)));
+                self.line(json::python(&Value::Object(members.collect())))
+            }
+        }
+    }
+}
