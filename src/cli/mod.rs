@@ -27,6 +27,7 @@ use std::ffi::OsString;
 use std::io::{Read, Write};
 
 use clap::Parser;
+use dxf_registry::Error;
 
 use args::{Cli, Command};
 use console::{Console, Out};
@@ -101,18 +102,21 @@ pub fn run(
         Err(text) => write!(out, "{}", args::lower(text.render())).map_err(stdout),
     };
     let flushed = out.flush().map_err(stdout);
+    let interrupted = interrupt.stop().is_set();
     if out.is_gone() {
-        return exit::DONE;
+        return if interrupted { interrupt.code() } else { exit::DONE };
     }
     match done.and(flushed) {
         Ok(()) => exit::DONE,
+        // Whatever broke then broke because of that.
+        Err(_) if interrupted => told.tell(&Error::Stopped.into(), &console, interrupt),
         Err(failure) => told.tell(&failure, &console, interrupt),
     }
 }
 
 /// Standard output that can't be written to.
 fn stdout(error: std::io::Error) -> Failure {
-    Failure::Error(dxf_registry::Error::io("standard output", error))
+    Failure::Error(Error::io("standard output", error))
 }
 
 /// What a failure is told with.
