@@ -184,6 +184,7 @@ fn settings(env: Env<'_>) -> Result<Settings> {
             InsecureAuth::Refuse
         },
         upload: env.with(&env::UPLOAD, upload)?.unwrap_or(known.upload),
+        sessions: None,
         http: wire(env, known.http)?,
     })
 }

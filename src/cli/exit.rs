@@ -86,8 +86,10 @@ pub fn line(operation: &str, failure: &Failure, context: Option<&Context>) -> St
 /// What could be done about `error`.
 fn hint(error: &Error, context: Option<&Context>) -> Option<String> {
     let fixed = match error {
-        Error::Unauthorized { request, tried, .. } => {
-            return Some(login_hint(&request.url, *tried, context));
+        Error::Unauthorized {
+            request, source, ..
+        } => {
+            return Some(login_hint(&request.url, source.as_deref()));
         }
         Error::InsecureAuth { .. } => "try https, or DXF_ALLOW_INSECURE_AUTH=1",
         Error::Invalid { what: "digest", .. } => "an alias is written @NAME",
@@ -102,12 +104,13 @@ fn hint(error: &Error, context: Option<&Context>) -> Option<String> {
     Some(fixed.to_string())
 }
 
-fn login_hint(url: &str, tried: bool, context: Option<&Context>) -> String {
-    let host = authority(url);
-    match (tried, context.and_then(Context::login_source)) {
-        (true, Some(source)) => format!("{source} were tried and refused"),
-        (true, None) => "the credentials there are were tried and refused".to_string(),
-        (false, _) => format!("set DXF_USERNAME and DXF_PASSWORD, or run dxf login {host}"),
+fn login_hint(url: &str, tried: Option<&str>) -> String {
+    match tried {
+        Some(source) => format!("the credentials were tried and refused: {source}"),
+        None => {
+            let host = authority(url);
+            format!("set DXF_USERNAME and DXF_PASSWORD, or run dxf login {host}")
+        }
     }
 }
 
@@ -155,10 +158,7 @@ fn network_hint(kind: NetworkKind, why: &str) -> Option<&'static str> {
     match kind {
         NetworkKind::Name => Some("is the host in DXF_HOST spelled right?"),
         NetworkKind::Connect => Some("is the registry running, and the port in DXF_HOST right?"),
-        // rustls names what it got instead of a handshake; there is no other sign.
-        NetworkKind::Tls
-            if why.contains("InvalidContentType") || why.contains("corrupt message") =>
-        {
+        NetworkKind::Tls if why.contains("does not speak TLS") => {
             Some("if it speaks http, set DXF_INSECURE=1")
         }
         NetworkKind::Tls if why.to_ascii_lowercase().contains("certificate") => {
@@ -205,7 +205,7 @@ mod tests {
         Error::Unauthorized {
             request: request("GET", "https://r.example:5000/v2/a/tags/list"),
             errors: vec![],
-            tried,
+            source: tried.then(|| "DXF_PASSWORD".to_string()),
         }
     }
 
@@ -295,14 +295,14 @@ mod tests {
             ),
             (network(NetworkKind::Connect, "refused"), "running"),
             (
-                network(NetworkKind::Tls, "invalid peer certificate: UnknownIssuer"),
+                network(
+                    NetworkKind::Tls,
+                    "the certificate is signed by an unknown authority",
+                ),
                 "DXF_TLSVERIFY",
             ),
             (
-                network(
-                    NetworkKind::Tls,
-                    "corrupt message of type InvalidContentType",
-                ),
+                network(NetworkKind::Tls, "the server does not speak TLS"),
                 "DXF_INSECURE=1",
             ),
             (

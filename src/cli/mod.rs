@@ -104,7 +104,11 @@ pub fn run(
     let flushed = out.flush().map_err(stdout);
     let interrupted = interrupt.stop().is_set();
     if out.is_gone() {
-        return if interrupted { interrupt.code() } else { exit::DONE };
+        return if interrupted {
+            interrupt.code()
+        } else {
+            exit::DONE
+        };
     }
     match done.and(flushed) {
         Ok(()) => exit::DONE,

@@ -15,16 +15,18 @@ use std::sync::Arc;
 
 use ::http::header::AUTHORIZATION;
 
-use crate::auth::{self, Auth, Granted, InsecureAuth, Scope};
+use crate::auth::{self, Auth, Scope};
 use crate::credentials::Credentials;
 use crate::error::{Error, Result};
 use crate::http::redirect::follow;
 use crate::http::retry::Budget;
-use crate::http::{self, Request, Response, Scheme, Transport, Url};
+use crate::http::{self, Request, Response, Transport, Url};
 use crate::hub;
 use crate::reference::{Host, RepoName};
 use crate::store::Names;
 
+pub use crate::auth::{Granted, InsecureAuth};
+pub use crate::http::Scheme;
 pub use repository::Repository;
 
 /// How often a 401 is answered before it is final: a stale token, then one
