@@ -8,6 +8,12 @@
 /// The longest piece of foreign text that is shown, characters.
 pub const MAX_SHOWN: usize = 400;
 
+/// `text` without anything a terminal would obey, all of it: for lines that
+/// are this program's own but for some words.
+pub fn one_line(text: &str) -> String {
+    text.chars().map(harmless).collect()
+}
+
 /// `text` without anything a terminal would obey, at most [`MAX_SHOWN`]
 /// characters of it.
 pub fn clean(text: &str) -> String {
@@ -52,6 +58,7 @@ mod tests {
         fn one_bounded_line(text in any::<String>()) {
             let shown = clean(&text);
             prop_assert!(!shown.chars().any(char::is_control));
+            prop_assert!(!one_line(&text).chars().any(char::is_control));
             prop_assert!(shown.chars().count() <= MAX_SHOWN + 1);
         }
     }

@@ -5,11 +5,12 @@ use std::fmt::Display;
 use std::io::Read;
 
 use console::Term;
+use dxf_registry::auth::Granted;
 use dxf_registry::credentials::{ConfigFile, Credentials, How, Listed, list};
 use dxf_registry::layout::Layouts;
-use dxf_registry::registry::{Granted, Registry};
 use dxf_registry::stream::read_bounded;
-use dxf_registry::{Error, Host, Result, Secret, json};
+use dxf_registry::text::one_line;
+use dxf_registry::{Error, Host, Registry, Result, Secret, json};
 use serde_json::{Value, json};
 
 use super::args::{self, Words};
@@ -223,6 +224,6 @@ impl Session<'_, '_> {
     /// Writes a line that holds words from elsewhere.
     fn foreign(&mut self, line: impl Display) -> Result<(), Failure> {
         let line = line.to_string();
-        self.line(super::text::sanitize(&line))
+        self.line(one_line(&line))
     }
 }

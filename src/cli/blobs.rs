@@ -1,17 +1,18 @@
 //! The commands about blobs.
 
 use std::collections::HashSet;
+use std::io::{self, Read};
 use std::path::Path;
 
 use dxf_registry::alias::{self, ByPlatform};
-use dxf_registry::stream::{CopyError, copy};
+use dxf_registry::fetch::{self, Wanted};
 use dxf_registry::{Descriptor, Digest, Error, Manifest, Result, Store, Target, json};
 use serde_json::Value;
 
 use super::args::{self, Selector, Words};
 use super::exit::Failure;
 use super::input;
-use super::output::Output;
+use super::output::{self, Output};
 use super::session::Session;
 
 /// `push-blob <repo> <file>|- [@alias]`
@@ -20,10 +21,12 @@ pub fn push(s: &mut Session<'_, '_>, words: &Words) -> Result<(), Failure> {
     let tag = args::alias(rest.get(1))?;
     let store = s.store(repo)?;
     let stored = input::blob(s, &rest[0])?;
-    store.put_blob(&stored.blob, s.watch())?;
-    if let Some(tag) = tag {
-        let blob = std::slice::from_ref(stored.blob.descriptor());
-        alias::put(&*store, &tag, blob, s.context.format, s.run())?;
+    match tag {
+        Some(tag) => {
+            let blob = std::slice::from_ref(&stored.blob);
+            alias::push(&*store, &tag, blob, s.context.format, s.run())?;
+        }
+        None => drop(store.put_blob(&stored.blob, s.watch())?),
     }
     s.line(stored.blob.digest())
 }
@@ -34,21 +37,27 @@ pub fn pull(s: &mut Session<'_, '_>, words: &Words, file: Option<&Path>) -> Resu
     let selectors = args::selectors(rest)?;
     let store = s.store(repo)?;
     let parts = parts(s, &*store, &selectors)?;
+    if let Some(path) = file.filter(|path| output::is_plain(path) && !s.context.blob_info) {
+        fetch::into_file(&*store, &only_blobs(&parts)?, path, s.watch())?;
+        return Ok(());
+    }
     let mut output = Output::open(file, s.interrupt)?;
-    refuse_lists(&parts, &output)?;
+    if !output.is_stdout() {
+        only_blobs(&parts)?;
+    }
     for part in parts {
         match part {
-            Part::Blob(digest, size) => one(s, &*store, (digest, size), &mut output)?,
+            Part::Blob(wanted) => one(s, &*store, wanted, &mut output)?,
             Part::List(digests) => s.line(json::python(&digests))?,
         }
     }
-    output.commit()
+    Ok(output.commit()?)
 }
 
 /// A piece of what `pull-blob` writes.
 enum Part {
-    /// A blob and its size, where a manifest gave it.
-    Blob(Digest, Option<u64>),
+    /// A blob.
+    Blob(Wanted),
     /// The digests of each platform, which python-dxf prints instead.
     List(Value),
 }
@@ -62,7 +71,10 @@ fn parts(s: &mut Session<'_, '_>, store: &dyn Store, selectors: &[Selector]) -> 
     }
     for selector in selectors {
         match selector {
-            Selector::Blob(digest) => parts.push(Part::Blob(*digest, None)),
+            Selector::Blob(digest) => parts.push(Part::Blob(Wanted {
+                digest: *digest,
+                size: None,
+            })),
             Selector::Alias(target) => add(&mut parts, s.resolve(store, target)?)?,
         }
     }
@@ -71,9 +83,12 @@ fn parts(s: &mut Session<'_, '_>, store: &dyn Store, selectors: &[Selector]) -> 
 
 fn add(parts: &mut Vec<Part>, found: ByPlatform<Manifest>) -> Result<()> {
     match found.try_map(|manifest| alias::blobs(&manifest))? {
-        ByPlatform::One(blobs) => {
-            parts.extend(blobs.iter().map(|b| Part::Blob(b.digest, Some(b.size))));
-        }
+        ByPlatform::One(blobs) => parts.extend(blobs.iter().map(|blob| {
+            Part::Blob(Wanted {
+                digest: blob.digest,
+                size: Some(blob.size),
+            })
+        })),
         ByPlatform::Each(each) => {
             let members = each
                 .iter()
@@ -89,51 +104,56 @@ pub fn digests(blobs: &[Descriptor]) -> Value {
     blobs.iter().map(|blob| blob.digest.to_string()).collect()
 }
 
-/// A list of platforms is for a person or a script to choose from, not for a
-/// file of bytes.
-fn refuse_lists(parts: &[Part], output: &Output) -> Result<()> {
-    let list = parts.iter().find_map(|part| match part {
-        Part::List(Value::Object(each)) => Some(each),
-        _ => None,
-    });
-    match list {
-        Some(each) if !output.is_stdout() => Err(Error::Unsupported {
-            what: format!(
+/// The blobs of `parts`: a list of platforms is for a person or a script to
+/// choose from, not for a file of bytes.
+fn only_blobs(parts: &[Part]) -> Result<Vec<Wanted>> {
+    let one = |part: &Part| match part {
+        Part::Blob(wanted) => Ok(*wanted),
+        Part::List(each) => {
+            let names = each.as_object().into_iter().flat_map(|each| each.keys());
+            let names: Vec<&str> = names.map(String::as_str).collect();
+            let what = format!(
                 "the alias is for several platforms; set DXF_PLATFORM to one of: {}",
-                each.keys().cloned().collect::<Vec<_>>().join(", ")
-            ),
-        }),
-        _ => Ok(()),
-    }
+                names.join(", ")
+            );
+            Err(Error::Unsupported { what })
+        }
+    };
+    parts.iter().map(one).collect()
 }
 
 /// Writes one blob, verified; python-dxf's header first where it is asked for.
 fn one(
     s: &mut Session<'_, '_>,
     store: &dyn Store,
-    (digest, size): (Digest, Option<u64>),
+    wanted: Wanted,
     output: &mut Output,
 ) -> Result<(), Failure> {
-    let content = store.pull_blob(&digest, size)?;
+    let mut content = store.open_blob(&wanted.digest, 0)?;
+    let name = output.name();
     if s.context.blob_info {
-        let size = match content.size {
+        let size = match wanted.size.or(content.size) {
             Some(size) => size,
-            None => size_of(store, &digest)?,
+            None => size_of(store, &wanted.digest)?,
         };
-        let header = format!("{digest} {size}\n");
+        let header = format!("{} {size}\n", wanted.digest);
         let written = output.writer(s.out).write_all(header.as_bytes());
-        written.map_err(|e| output.failed(e))?;
+        written.map_err(|e| Error::io(&name, e))?;
     }
+    content.reader = Box::new(Chunked(content.reader, s.context.chunk));
     let watch = s.watch();
-    watch.progress.start(&digest, content.size);
-    let mut reader = watch.reader(digest, content.reader);
-    let mut buffer = vec![0; s.context.chunk];
-    match copy(&mut reader, output.writer(s.out), &mut buffer) {
-        Ok(_) => watch.progress.finish(&digest),
-        Err(CopyError::Read(e)) => return Err(Error::io(digest.to_string(), e).into()),
-        Err(CopyError::Write(e)) => return Err(output.failed(e)),
-    }
+    fetch::write(content, wanted, (&name, output.writer(s.out)), watch)?;
     Ok(())
+}
+
+/// Reads no more than so many bytes at a time (`DXF_CHUNK_SIZE`).
+struct Chunked<R>(R, usize);
+
+impl<R: Read> Read for Chunked<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let most = buffer.len().min(self.1);
+        self.0.read(&mut buffer[..most])
+    }
 }
 
 fn size_of(store: &dyn Store, digest: &Digest) -> Result<u64> {

@@ -5,9 +5,8 @@ use std::collections::HashSet;
 use std::io::{self, BufWriter, ErrorKind, Write};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
+use dxf_registry::text::{clean, one_line};
 use indicatif::MultiProgress;
-
-use super::text;
 
 /// Standard error, shared by everything that has something to say.
 #[derive(Clone)]
@@ -31,7 +30,7 @@ impl Console {
 
     /// Writes a line, made fit for a terminal; bars step aside for it.
     pub fn line(&self, line: &str) {
-        self.raw(&text::line(line));
+        self.raw(&one_line(line));
     }
 
     /// Writes text of this command's own, such as its usage, as it is.
@@ -50,7 +49,7 @@ impl Console {
     /// Writes a warning the first time it comes up.
     pub fn warn(&self, words: &str) {
         if lock(&self.0.said).insert(words.to_string()) {
-            self.line(&format!("dxf: warning: {words}"));
+            self.raw(&format!("dxf: warning: {}", clean(words)));
         }
     }
 

@@ -10,9 +10,10 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use dxf_registry::alias::Format;
+use dxf_registry::auth::InsecureAuth;
 use dxf_registry::credentials::{Credentials, Files, Helpers, Login};
-use dxf_registry::http::{self, ClientCert, Proxies, Roots, Tls};
-use dxf_registry::registry::{InsecureAuth, Scheme, Settings, UploadMode};
+use dxf_registry::http::{self, ClientCert, Proxies, Roots, Scheme, Tls};
+use dxf_registry::registry::{Settings, UploadMode};
 use dxf_registry::{Error, Host, Platform, Result, Secret};
 
 use super::bars::Show;
@@ -139,15 +140,6 @@ impl Context {
         Files::new(self.login_files.clone()).with_helpers(self.helpers.clone())
     }
 
-    /// Where the environment's login comes from, in words without secrets.
-    pub fn login_source(&self) -> Option<&str> {
-        match (&self.login, &self.token) {
-            (Some((login, source)), _) if *login != Login::Anonymous => Some(source),
-            (None, Some(_)) => Some(env::TOKEN.name),
-            _ => None,
-        }
-    }
-
     /// The name and password of the environment, where both are there.
     pub fn password(&self) -> Option<(&str, &Secret)> {
         match &self.login {
@@ -184,9 +176,19 @@ fn settings(env: Env<'_>) -> Result<Settings> {
             InsecureAuth::Refuse
         },
         upload: env.with(&env::UPLOAD, upload)?.unwrap_or(known.upload),
-        sessions: None,
+        sessions: cache(env).map(|folder| folder.join("uploads")),
         http: wire(env, known.http)?,
     })
+}
+
+/// The folder for what a later run may need, unless it is turned off.
+fn cache(env: Env<'_>) -> Option<PathBuf> {
+    if let Some(folder) = env.path(&env::CACHE) {
+        return Some(folder).filter(|folder| folder != Path::new("0"));
+    }
+    let home = || Some(env.path(&env::HOME)?.join(".cache"));
+    let folder = env.path(&env::XDG_CACHE_HOME).or_else(home)?;
+    Some(folder.join("dxf"))
 }
 
 fn upload(text: &str) -> Result<UploadMode, String> {

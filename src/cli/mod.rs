@@ -21,7 +21,6 @@ mod output;
 mod own;
 mod session;
 mod size;
-mod text;
 
 use std::ffi::OsString;
 use std::io::{Read, Write};
@@ -70,7 +69,7 @@ pub fn run(
 ) -> u8 {
     let console = streams.console.clone();
     let mut out = Out::new(streams.stdout, streams.terminal.stdout);
-    let mut told = Told::default();
+    let mut name = String::new();
     let done = match Cli::try_parse_from(words) {
         Ok(Cli { command: None }) => {
             console.raw(args::help().as_str());
@@ -79,24 +78,17 @@ pub fn run(
         Ok(Cli {
             command: Some(command),
         }) => {
-            told.command = command.name().to_string();
+            name = command.name().to_string();
             let input = Input {
                 stdin: streams.stdin,
                 terminal: streams.terminal,
                 interrupt,
             };
-            begin(
-                &command,
-                Env::new(lookup),
-                &mut out,
-                &console,
-                input,
-                &mut told,
-            )
+            begin(&command, Env::new(lookup), &mut out, &console, input)
         }
         Err(error) if error.use_stderr() => {
             let (command, said) = args::explain(&error);
-            told.command = command;
+            name = command;
             Err(args::usage(said))
         }
         Err(text) => write!(out, "{}", args::lower(text.render())).map_err(stdout),
@@ -113,8 +105,8 @@ pub fn run(
     match done.and(flushed) {
         Ok(()) => exit::DONE,
         // Whatever broke then broke because of that.
-        Err(_) if interrupted => told.tell(&Error::Stopped.into(), &console, interrupt),
-        Err(failure) => told.tell(&failure, &console, interrupt),
+        Err(_) if interrupted => tell(&name, &Error::Stopped.into(), &console, interrupt),
+        Err(failure) => tell(&name, &failure, &console, interrupt),
     }
 }
 
@@ -123,24 +115,14 @@ fn stdout(error: std::io::Error) -> Failure {
     Failure::Error(Error::io("standard output", error))
 }
 
-/// What a failure is told with.
-#[derive(Default)]
-struct Told {
-    command: String,
-    context: Option<Context>,
-}
-
-impl Told {
-    fn tell(&self, failure: &Failure, console: &Console, interrupt: &Interrupt) -> u8 {
-        console.clear();
-        if let Failure::Usage(_) = failure {
-            console.raw(&args::usage_line(&self.command));
-        }
-        let line = exit::line(&self.command, failure, self.context.as_ref());
-        // The parts from elsewhere are clean already, and a hint must not be cut.
-        console.raw(&text::sanitize(&line));
-        exit::code(failure, interrupt.code())
+/// Says why `command` failed; returns the exit code.
+fn tell(command: &str, failure: &Failure, console: &Console, interrupt: &Interrupt) -> u8 {
+    console.clear();
+    if let Failure::Usage(_) = failure {
+        console.raw(&args::usage_line(command));
     }
+    console.line(&exit::line(command, failure));
+    exit::code(failure, interrupt.code())
 }
 
 /// What a command may read from.
@@ -157,25 +139,22 @@ fn begin(
     out: &mut Out<'_>,
     console: &Console,
     input: Input<'_>,
-    told: &mut Told,
 ) -> Result<(), Failure> {
     match command {
         Command::Completions(words) => return own::completions(out, words),
         Command::Man(words) => return own::man(words),
         _ => {}
     }
-    let context = told
-        .context
-        .insert(Context::new(env, input.terminal.stderr)?);
+    let context = Context::new(env, input.terminal.stderr)?;
     if let Command::ShowEnv(words) = command {
-        return own::show_env(out, env, context, words);
+        return own::show_env(out, env, &context, words);
     }
     let progress = bars::progress(context.show, console);
     let input = Input {
         stdin: &mut *input.stdin,
         ..input
     };
-    let mut session = Session::new(context, out, console, input, &*progress);
+    let mut session = Session::new(&context, out, console, input, &*progress);
     dispatch(&mut session, command)
 }
 

@@ -1,6 +1,9 @@
-//! Where `-o FILE` goes: beside its final name first, and there by a rename,
-//! so that nobody ever sees half of it. What is no regular file (a pipe, a
-//! terminal, `/dev/…`) is written straight through.
+//! Where a stream of blobs goes: to standard output, straight through to what
+//! is no regular file (a pipe, a terminal, `/dev/…`), or to a file beside its
+//! final name first, and there by a rename, so that nobody ever sees half of it.
+//!
+//! Blobs alone go to a file by [`dxf_registry::fetch::into_file`], which knows
+//! how to go on with one; this is for what stands between them too.
 
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Write};
@@ -10,9 +13,7 @@ use dxf_registry::{Error, Result};
 use tempfile::NamedTempFile;
 
 use super::console::Out;
-use super::exit::Failure;
 use super::interrupt::{Interrupt, Litter};
-use super::stdout;
 
 /// Something bytes are written to.
 pub enum Output {
@@ -42,17 +43,12 @@ impl Output {
         };
         let what = path.display().to_string();
         let failed = |e| Error::io(&what, e);
-        match fs::metadata(path) {
-            Ok(meta) if meta.is_dir() => {
-                return Err(failed(io::ErrorKind::IsADirectory.into()));
-            }
-            // What lies in /dev may look like the file it stands for, yet it
-            // belongs to whoever opened that.
-            Ok(meta) if !meta.is_file() || path.starts_with("/dev") => {
-                let file = OpenOptions::new().write(true).open(path).map_err(failed)?;
-                return Ok(Output::Through(file, path.to_path_buf()));
-            }
-            _ => {}
+        if path.is_dir() {
+            return Err(failed(io::ErrorKind::IsADirectory.into()));
+        }
+        if !is_plain(path) {
+            let file = OpenOptions::new().write(true).open(path).map_err(failed)?;
+            return Ok(Output::Through(file, path.to_path_buf()));
         }
         let target = follow(path).map_err(failed)?;
         let file = aside(&target).map_err(failed)?;
@@ -78,21 +74,20 @@ impl Output {
         }
     }
 
-    /// The failure of a write.
-    pub fn failed(&self, error: io::Error) -> Failure {
-        let path = match self {
-            Output::Stdout => return stdout(error),
-            Output::Through(_, path) => path,
-            Output::Aside(aside) => &aside.target,
-        };
-        Error::io(path.display().to_string(), error).into()
+    /// What to call it in an error.
+    pub fn name(&self) -> String {
+        match self {
+            Output::Stdout => "standard output".to_string(),
+            Output::Through(_, path) => path.display().to_string(),
+            Output::Aside(aside) => aside.target.display().to_string(),
+        }
     }
 
     /// Gives the file its name, now that it is complete.
     ///
     /// # Errors
     /// When it can't be renamed.
-    pub fn commit(self) -> Result<(), Failure> {
+    pub fn commit(self) -> Result<()> {
         let Output::Aside(aside) = self else {
             return Ok(());
         };
@@ -101,6 +96,14 @@ impl Output {
         renamed.map_err(|e| Error::io(what, e.error))?;
         Ok(())
     }
+}
+
+/// Whether a file can be made at `path`: nothing is there, or a file. What lies
+/// in /dev may look like the file it stands for, yet it belongs to whoever
+/// opened that.
+pub fn is_plain(path: &Path) -> bool {
+    let fit = fs::metadata(path).map_or(true, |meta| meta.is_file());
+    fit && !is_stdout(path) && !path.starts_with("/dev")
 }
 
 fn is_stdout(path: &Path) -> bool {

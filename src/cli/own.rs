@@ -6,6 +6,7 @@ use std::path::Path;
 
 use clap::{CommandFactory, ValueEnum};
 use clap_complete::Shell;
+use dxf_registry::text::one_line;
 use dxf_registry::{Error, json};
 use serde_json::{Value, json};
 
@@ -14,7 +15,7 @@ use super::console::Out;
 use super::context::{self, Context, Shape};
 use super::env::{self, Env, Kind, Var};
 use super::exit::Failure;
-use super::{stdout, text};
+use super::stdout;
 
 /// `show-env`
 pub fn show_env(
@@ -27,7 +28,7 @@ pub fn show_env(
     let lines: Vec<Line> = env::ALL.iter().map(|var| line(var, env)).collect();
     match context.shape {
         Shape::Text => lines.iter().try_for_each(|line| {
-            let value = text::sanitize(&line.value);
+            let value = one_line(&line.value);
             writeln!(out, "{} = {value}  ({})", line.name, line.source).map_err(stdout)
         }),
         Shape::Json => {

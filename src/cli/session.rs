@@ -8,6 +8,7 @@ use dxf_registry::layout::Layouts;
 use dxf_registry::progress::Progress;
 use dxf_registry::registry::{Registry, Settings};
 use dxf_registry::stream::{Watch, read_bounded};
+use dxf_registry::text::one_line;
 use dxf_registry::{Host, Manifest, RepoName, Result, Store, Target, json, manifest};
 use serde_json::Value;
 
@@ -16,7 +17,7 @@ use super::context::{Context, Place, Shape};
 use super::exit::Failure;
 use super::interrupt::Interrupt;
 use super::log::Logger;
-use super::{Input, Terminals, env, stdout, text};
+use super::{Input, Terminals, env, stdout};
 
 /// What every command is given.
 pub struct Session<'s, 'o> {
@@ -141,7 +142,7 @@ impl<'s, 'o> Session<'s, 'o> {
         for name in names {
             let name = name?;
             match self.context.shape {
-                Shape::Text => self.line(text::sanitize(&name))?,
+                Shape::Text => self.line(one_line(&name))?,
                 Shape::Json => {
                     self.write(format!("{lead}{}", json::python(&name.into())).as_bytes())?
                 }
