@@ -97,10 +97,24 @@ impl Progress for Bars {
     }
 
     fn finish(&self, blob: &Digest) {
-        if let Some(bar) = lock(&self.bars).remove(blob) {
-            bar.finish();
-        }
+        let Some(bar) = lock(&self.bars).remove(blob) else {
+            return;
+        };
+        // A finished bar keeps the cursor behind it, where the next program
+        // would go on writing; a line does not.
+        let (bytes, took) = (bar.position(), bar.elapsed());
+        bar.finish_and_clear();
+        let (label, total) = (label(blob), size::show(bytes));
+        let rate = rate(bytes, took).unwrap_or_default();
+        self.console.raw(&format!("{label} 100% {total}{rate}"));
     }
+}
+
+/// Bytes a second, where enough time has passed to tell.
+fn rate(bytes: u64, time: Duration) -> Option<String> {
+    let seconds = time.as_secs_f64();
+    let rate = (seconds >= 0.001).then(|| (bytes as f64 / seconds) as u64)?;
+    Some(format!(" {}/s", size::show(rate)))
 }
 
 /// Lines for a log: few of them, and always a first and a last.
@@ -133,12 +147,7 @@ impl Lines {
 
     fn write(&self, blob: &Digest, line: &Line) {
         let label = label(blob);
-        let seconds = line.begun.elapsed().as_secs_f64();
-        let rate = if seconds < 0.001 {
-            String::new()
-        } else {
-            format!(" {}/s", size::show((line.done as f64 / seconds) as u64))
-        };
+        let rate = rate(line.done, line.begun.elapsed()).unwrap_or_default();
         let done = line.done;
         self.console.raw(&match line.total {
             Some(total) => format!("{label}: {:>3}% {done}/{total} bytes{rate}", line.percent),

@@ -1,7 +1,7 @@
 //! Failures: their exit codes, their one line, and what to do about them.
 //!
-//! The only place with exit codes. Hints are keyed on the error, and on the
-//! words of the layer below only where TLS gives nothing better.
+//! The only place with exit codes. Hints are keyed on the error, and on its words
+//! only where it is TLS, of which the error tells no kinds.
 
 use std::io::ErrorKind;
 
@@ -152,14 +152,14 @@ fn network_hint(kind: NetworkKind, why: &str) -> Option<&'static str> {
     match kind {
         NetworkKind::Name => Some("is the host in DXF_HOST spelled right?"),
         NetworkKind::Connect => Some("is the registry running, and the port in DXF_HOST right?"),
-        // rustls names what it got instead of a handshake; there is no other sign.
-        NetworkKind::Tls
-            if why.contains("InvalidContentType") || why.contains("corrupt message") =>
-        {
+        NetworkKind::Tls if why.contains("does not speak TLS") => {
             Some("if it speaks http, set DXF_INSECURE=1")
         }
-        NetworkKind::Tls if why.to_ascii_lowercase().contains("certificate") => {
+        NetworkKind::Tls if why.contains("authority") => {
             Some("name its authority's PEM file in DXF_TLSVERIFY, or set DXF_SKIPTLSVERIFY=1")
+        }
+        NetworkKind::Tls if why.contains("certificate") => {
+            Some("DXF_SKIPTLSVERIFY=1 accepts it all the same")
         }
         NetworkKind::Protocol => Some("if it speaks https, unset DXF_INSECURE"),
         NetworkKind::Timeout => Some("DXF_TIMEOUT is how long silence is borne"),
@@ -295,14 +295,14 @@ mod tests {
             ),
             (network(NetworkKind::Connect, "refused"), "running"),
             (
-                network(NetworkKind::Tls, "invalid peer certificate: UnknownIssuer"),
+                network(
+                    NetworkKind::Tls,
+                    "the certificate is signed by an unknown authority",
+                ),
                 "DXF_TLSVERIFY",
             ),
             (
-                network(
-                    NetworkKind::Tls,
-                    "corrupt message of type InvalidContentType",
-                ),
+                network(NetworkKind::Tls, "the server does not speak TLS"),
                 "DXF_INSECURE=1",
             ),
             (
