@@ -6,7 +6,7 @@ use serde_json::Value;
 use std::ffi::OsStr;
 use std::path::Path;
 
-use super::args::{self, Words};
+use super::args::{self, DelAlias, GetDigest, Words};
 use super::blobs::digests;
 use super::exit::Failure;
 use super::input;
@@ -68,15 +68,17 @@ pub fn get(s: &mut Session<'_, '_>, words: &Words) -> Result<(), Failure> {
 }
 
 /// `del-alias [--only] <repo> <alias> …`
-pub fn delete(s: &mut Session<'_, '_>, words: &Words, only: bool) -> Result<(), Failure> {
-    let (repo, rest) = words.repo(0, usize::MAX)?;
+pub fn delete(s: &mut Session<'_, '_>, args: &DelAlias) -> Result<(), Failure> {
+    let (repo, rest) = args.words.repo(0, usize::MAX)?;
     let targets = args::targets(rest)?;
     let store = s.store(repo)?;
     let mut deleted = Vec::new();
     for target in &targets {
         deleted.push(match target {
-            Target::Tag(tag) if only => alias::delete_only(&*store, tag, s.run())?,
-            Target::Digest(_) if only => return Err(args::usage("--only takes names, no digests")),
+            Target::Tag(tag) if args.only => alias::delete_only(&*store, tag, s.run())?,
+            Target::Digest(_) if args.only => {
+                return Err(args::usage("--only takes names, no digests"));
+            }
             // Whatever DXF_PLATFORM says: an alias goes as a whole.
             target => alias::delete(&*store, target, None)?,
         });
@@ -98,16 +100,16 @@ fn child(digests: &Vec<Digest>) -> Value {
 }
 
 /// `get-digest [--manifest] <repo> [<alias> …]`
-pub fn digest(s: &mut Session<'_, '_>, words: &Words, own: bool) -> Result<(), Failure> {
-    let (repo, rest) = words.repo(0, usize::MAX)?;
+pub fn digest(s: &mut Session<'_, '_>, args: &GetDigest) -> Result<(), Failure> {
+    let (repo, rest) = args.words.repo(0, usize::MAX)?;
     let targets = args::targets(rest)?;
     let store = s.store(repo)?;
-    let found = if own && s.context.platform.is_none() && !targets.is_empty() {
+    let found = if args.manifest && s.context.platform.is_none() && !targets.is_empty() {
         let asked: Result<Vec<_>> = targets.iter().map(|t| head(&*store, t)).collect();
         asked?
     } else {
         let wanted = |m: Manifest| {
-            if own {
+            if args.manifest {
                 Ok(m.digest())
             } else {
                 alias::config(&m)

@@ -41,13 +41,7 @@ pub enum Command {
     ///
     /// Without arguments a manifest is read from standard input.
     #[command(override_usage = "dxf pull-blob [-o FILE] <repo> [<digest>|@alias …]")]
-    PullBlob {
-        #[command(flatten)]
-        words: Words,
-        /// Write to FILE, which appears when it is complete
-        #[arg(short, long, value_name = "FILE")]
-        output: Option<PathBuf>,
-    },
+    PullBlob(PullBlob),
     /// Print the sizes of blobs and aliases
     ///
     /// Without arguments a manifest is read from standard input.
@@ -61,13 +55,7 @@ pub enum Command {
     /// Without arguments a manifest is read from standard input, and its blobs
     /// are deleted.
     #[command(override_usage = "dxf del-blob [--keep-alias] <repo> [<digest>|@alias …]")]
-    DelBlob {
-        #[command(flatten)]
-        words: Words,
-        /// Delete the blobs of @alias, but not @alias
-        #[arg(long)]
-        keep_alias: bool,
-    },
+    DelBlob(DelBlob),
     /// Name a list of blobs; print the manifest
     ///
     /// A file has a path separator in its name; it is hashed, not uploaded.
@@ -83,24 +71,12 @@ pub enum Command {
     /// An alias is deleted by its manifest's digest, so aliases of the same
     /// blobs go too.
     #[command(override_usage = "dxf del-alias [--only] <repo> <alias> …")]
-    DelAlias {
-        #[command(flatten)]
-        words: Words,
-        /// Remove this alias alone, or nothing
-        #[arg(long)]
-        only: bool,
-    },
+    DelAlias(DelAlias),
     /// Print the config digests of aliases: an image's id
     ///
     /// Without arguments a manifest is read from standard input.
     #[command(override_usage = "dxf get-digest [--manifest] <repo> [<alias> …]")]
-    GetDigest {
-        #[command(flatten)]
-        words: Words,
-        /// Print the digest of the manifest itself
-        #[arg(long)]
-        manifest: bool,
-    },
+    GetDigest(GetDigest),
     /// Print the manifests of aliases, byte for byte
     #[command(override_usage = "dxf get-manifest <repo> <alias> …")]
     GetManifest(Words),
@@ -112,27 +88,12 @@ pub enum Command {
     ListRepos(Words),
     /// Print a token for some actions: pull, push, delete, *
     #[command(override_usage = "dxf auth [--explain] <repo> <action> …")]
-    Auth {
-        #[command(flatten)]
-        words: Words,
-        /// Print where credentials come from, what was asked and what granted
-        #[arg(long)]
-        explain: bool,
-    },
+    Auth(Auth),
     /// Keep a login for a registry (DXF_HOST unless named)
     ///
     /// The password is read from the terminal, or from standard input.
     #[command(override_usage = "dxf login [-u NAME] [<host>]")]
-    Login {
-        #[command(flatten)]
-        words: Words,
-        /// The user's name
-        #[arg(short, long, value_name = "NAME")]
-        username: Option<String>,
-        /// Read the password from standard input, even from a terminal
-        #[arg(long)]
-        password_stdin: bool,
-    },
+    Login(Login),
     /// Forget the login for a registry (DXF_HOST unless named)
     #[command(override_usage = "dxf logout [<host>]")]
     Logout(Words),
@@ -155,19 +116,19 @@ impl Command {
     pub fn name(&self) -> &'static str {
         match self {
             Command::PushBlob(_) => "push-blob",
-            Command::PullBlob { .. } => "pull-blob",
+            Command::PullBlob(_) => "pull-blob",
             Command::BlobSize(_) => "blob-size",
             Command::MountBlob(_) => "mount-blob",
-            Command::DelBlob { .. } => "del-blob",
+            Command::DelBlob(_) => "del-blob",
             Command::SetAlias(_) => "set-alias",
             Command::GetAlias(_) => "get-alias",
-            Command::DelAlias { .. } => "del-alias",
-            Command::GetDigest { .. } => "get-digest",
+            Command::DelAlias(_) => "del-alias",
+            Command::GetDigest(_) => "get-digest",
             Command::GetManifest(_) => "get-manifest",
             Command::ListAliases(_) => "list-aliases",
             Command::ListRepos(_) => "list-repos",
-            Command::Auth { .. } => "auth",
-            Command::Login { .. } => "login",
+            Command::Auth(_) => "auth",
+            Command::Login(_) => "login",
             Command::Logout(_) => "logout",
             Command::ListLogins(_) => "list-logins",
             Command::ShowEnv(_) => "show-env",
@@ -182,6 +143,75 @@ impl Command {
 pub struct Words {
     #[arg(hide = true, value_name = "argument")]
     words: Vec<OsString>,
+}
+
+/// What `pull-blob` takes.
+#[derive(Args)]
+pub struct PullBlob {
+    /// The arguments.
+    #[command(flatten)]
+    pub words: Words,
+    /// Write to FILE, which appears when it is complete
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+}
+
+/// What `del-blob` takes.
+#[derive(Args)]
+pub struct DelBlob {
+    /// The arguments.
+    #[command(flatten)]
+    pub words: Words,
+    /// Delete the blobs of @alias, but not @alias
+    #[arg(long)]
+    pub keep_alias: bool,
+}
+
+/// What `del-alias` takes.
+#[derive(Args)]
+pub struct DelAlias {
+    /// The arguments.
+    #[command(flatten)]
+    pub words: Words,
+    /// Remove this alias alone, or nothing
+    #[arg(long)]
+    pub only: bool,
+}
+
+/// What `get-digest` takes.
+#[derive(Args)]
+pub struct GetDigest {
+    /// The arguments.
+    #[command(flatten)]
+    pub words: Words,
+    /// Print the digest of the manifest itself
+    #[arg(long)]
+    pub manifest: bool,
+}
+
+/// What `auth` takes.
+#[derive(Args)]
+pub struct Auth {
+    /// The arguments.
+    #[command(flatten)]
+    pub words: Words,
+    /// Print where credentials come from, what was asked and what granted
+    #[arg(long)]
+    pub explain: bool,
+}
+
+/// What `login` takes.
+#[derive(Args)]
+pub struct Login {
+    /// The arguments.
+    #[command(flatten)]
+    pub words: Words,
+    /// The user's name
+    #[arg(short, long, value_name = "NAME")]
+    pub username: Option<String>,
+    /// Read the password from standard input, even from a terminal
+    #[arg(long)]
+    pub password_stdin: bool,
 }
 
 /// A blob, or the blobs of an alias.

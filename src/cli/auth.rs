@@ -13,7 +13,7 @@ use dxf_registry::text::one_line;
 use dxf_registry::{Error, Host, Registry, Result, Secret, json};
 use serde_json::{Value, json};
 
-use super::args::{self, Words};
+use super::args::{self, Auth, Login, Words};
 use super::context::{Place, Shape};
 use super::env;
 use super::exit::Failure;
@@ -32,8 +32,8 @@ pub fn repos(s: &mut Session<'_, '_>, words: &Words) -> Result<(), Failure> {
 }
 
 /// `auth [--explain] <repo> <action> …`
-pub fn token(s: &mut Session<'_, '_>, words: &Words, explain: bool) -> Result<(), Failure> {
-    let (repo, rest) = words.repo(0, usize::MAX)?;
+pub fn token(s: &mut Session<'_, '_>, args: &Auth) -> Result<(), Failure> {
+    let (repo, rest) = args.words.repo(0, usize::MAX)?;
     let actions: Result<Vec<String>> = rest
         .iter()
         .map(|w| Ok(args::text(w)?.to_string()))
@@ -41,12 +41,12 @@ pub fn token(s: &mut Session<'_, '_>, words: &Words, explain: bool) -> Result<()
     let actions = actions?;
     let host = match s.place()? {
         Place::Registry(host) => host,
-        Place::Folder(_) if explain => return s.line("a folder needs no credentials"),
+        Place::Folder(_) if args.explain => return s.line("a folder needs no credentials"),
         Place::Folder(_) => return Ok(()),
     };
     let granted = s.registry(host)?.authenticate(Some(&repo), &actions)?;
     match &granted.token {
-        _ if explain => explanation(s, &granted),
+        _ if args.explain => explanation(s, &granted),
         Some(token) => s.line(token.reveal()),
         None => Ok(()),
     }
@@ -107,15 +107,10 @@ fn config(s: &Session<'_, '_>) -> Result<ConfigFile> {
 }
 
 /// `login [-u NAME] [<host>]`
-pub fn login(
-    s: &mut Session<'_, '_>,
-    words: &Words,
-    username: Option<&str>,
-    from_stdin: bool,
-) -> Result<(), Failure> {
-    let host = host(s, words)?;
+pub fn login(s: &mut Session<'_, '_>, args: &Login) -> Result<(), Failure> {
+    let host = host(s, &args.words)?;
     let file = config(s)?;
-    let (username, password) = ask(s, username, from_stdin)?;
+    let (username, password) = ask(s, args)?;
     // A login that does not work would only fail later, and less clearly.
     let tried = Credentials::password(&username, password.clone());
     Registry::connect(host.clone(), s.settings(), tried)?.authenticate(None, &[])?;
@@ -128,20 +123,16 @@ pub fn login(
 }
 
 /// Name and password: given, in the environment, or asked for.
-fn ask(
-    s: &mut Session<'_, '_>,
-    username: Option<&str>,
-    from_stdin: bool,
-) -> Result<(String, Secret)> {
+fn ask(s: &mut Session<'_, '_>, args: &Login) -> Result<(String, Secret)> {
     if let Some((name, password)) = s.context.password()
-        && !from_stdin
-        && username.is_none_or(|given| given == name)
+        && !args.password_stdin
+        && args.username.as_ref().is_none_or(|given| given == name)
     {
         return Ok((name.to_string(), password.clone()));
     }
-    let by_hand = s.terminal.stdin && s.terminal.stderr && !from_stdin;
-    let username = match (username, by_hand) {
-        (Some(name), _) => name.to_string(),
+    let by_hand = s.terminal.stdin && s.terminal.stderr && !args.password_stdin;
+    let username = match (&args.username, by_hand) {
+        (Some(name), _) => name.clone(),
         (None, true) => prompt(s, "Username: ", Term::read_line)?,
         (None, false) => {
             let why = "name the user with -u NAME";

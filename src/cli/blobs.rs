@@ -2,14 +2,13 @@
 
 use std::collections::HashSet;
 use std::io::{self, Read};
-use std::path::Path;
 
 use dxf_registry::alias::{self, ByPlatform};
 use dxf_registry::fetch::{self, Wanted};
 use dxf_registry::{Descriptor, Digest, Error, Manifest, Result, Store, Target, json};
 use serde_json::Value;
 
-use super::args::{self, Selector, Words};
+use super::args::{self, DelBlob, PullBlob, Selector, Words};
 use super::exit::Failure;
 use super::input;
 use super::output::{self, Output};
@@ -32,10 +31,11 @@ pub fn push(s: &mut Session<'_, '_>, words: &Words) -> Result<(), Failure> {
 }
 
 /// `pull-blob [-o FILE] <repo> [<digest>|@alias …]`
-pub fn pull(s: &mut Session<'_, '_>, words: &Words, file: Option<&Path>) -> Result<(), Failure> {
-    let (repo, rest) = words.repo(0, usize::MAX)?;
+pub fn pull(s: &mut Session<'_, '_>, args: &PullBlob) -> Result<(), Failure> {
+    let (repo, rest) = args.words.repo(0, usize::MAX)?;
     let selectors = args::selectors(rest)?;
     let store = s.store(repo)?;
+    let file = args.output.as_deref();
     let parts = parts(s, &*store, &selectors)?;
     if let Some(path) = file.filter(|path| output::is_plain(path) && !s.context.blob_info) {
         fetch::into_file(&*store, &only_blobs(&parts)?, path, s.watch())?;
@@ -208,8 +208,8 @@ pub fn mount(s: &mut Session<'_, '_>, words: &Words) -> Result<(), Failure> {
 }
 
 /// `del-blob [--keep-alias] <repo> [<digest>|@alias …]`
-pub fn delete(s: &mut Session<'_, '_>, words: &Words, keep_alias: bool) -> Result<(), Failure> {
-    let (repo, rest) = words.repo(0, usize::MAX)?;
+pub fn delete(s: &mut Session<'_, '_>, args: &DelBlob) -> Result<(), Failure> {
+    let (repo, rest) = args.words.repo(0, usize::MAX)?;
     let selectors = args::selectors(rest)?;
     let store = s.store(repo)?;
     let mut doomed = Doomed::new(&*store);
@@ -219,7 +219,7 @@ pub fn delete(s: &mut Session<'_, '_>, words: &Words, keep_alias: bool) -> Resul
     for selector in &selectors {
         match selector {
             Selector::Blob(digest) => doomed.named(*digest),
-            Selector::Alias(target) if keep_alias => {
+            Selector::Alias(target) if args.keep_alias => {
                 doomed.blobs_of(alias::resolve(&*store, target, None, s.run())?)?;
             }
             // All aliases go before the first blob does, as in python-dxf.

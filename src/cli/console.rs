@@ -8,6 +8,8 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use dxf_registry::text::{clean, one_line};
 use indicatif::MultiProgress;
 
+use super::Terminals;
+
 /// Standard error, shared by everything that has something to say.
 #[derive(Clone)]
 pub struct Console(Arc<Inner>);
@@ -81,10 +83,10 @@ pub struct Out<'a> {
 
 impl<'a> Out<'a> {
     /// Writes to `to`; on a terminal every line at once.
-    pub fn new(to: &'a mut dyn Write, terminal: bool) -> Out<'a> {
+    pub fn new(to: &'a mut dyn Write, terminal: Terminals) -> Out<'a> {
         Out {
             to: BufWriter::with_capacity(64 << 10, to),
-            eager: terminal,
+            eager: terminal.stdout,
             gone: false,
         }
     }
@@ -133,7 +135,7 @@ mod tests {
     #[test]
     fn a_reader_that_left_is_noticed() {
         let mut gone = Gone;
-        let mut out = Out::new(&mut gone, false);
+        let mut out = Out::new(&mut gone, Terminals::default());
         assert!(out.write_all(b"x").is_ok() && !out.is_gone());
         assert!(out.flush().is_err() && out.is_gone());
         // What is still buffered would be tried again on drop.
@@ -143,7 +145,11 @@ mod tests {
     #[test]
     fn a_terminal_sees_each_line() {
         let mut seen = Vec::new();
-        let mut out = Out::new(&mut seen, true);
+        let terminal = Terminals {
+            stdout: true,
+            ..Terminals::default()
+        };
+        let mut out = Out::new(&mut seen, terminal);
         out.write_all(b"one\ntw").unwrap();
         assert_eq!(out.to.buffer(), b"");
         out.write_all(b"o").unwrap();

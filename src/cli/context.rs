@@ -16,6 +16,7 @@ use dxf_registry::http::{self, ClientCert, Proxies, Roots, Scheme, Tls};
 use dxf_registry::registry::{Settings, UploadMode};
 use dxf_registry::{Error, Host, Platform, Result, Secret};
 
+use super::Terminals;
 use super::bars::Show;
 use super::env::{self, Env};
 use super::log::Log;
@@ -73,11 +74,11 @@ pub struct Context {
 }
 
 impl Context {
-    /// Reads everything; `terminal` is whether standard error is one.
+    /// Reads everything; `terminal` says who is looking.
     ///
     /// # Errors
     /// [`Error::Invalid`] naming the variable whose value is wrong.
-    pub fn new(env: Env<'_>, terminal: bool) -> Result<Context> {
+    pub fn new(env: Env<'_>, terminal: Terminals) -> Result<Context> {
         let anonymous = env.switch(&env::ANONYMOUS)?;
         Ok(Context {
             place: env.with(&env::HOST, place)?,
@@ -112,7 +113,7 @@ impl Context {
                     &[("text", Shape::Text), ("json", Shape::Json)],
                 )?
                 .unwrap_or(Shape::Text),
-            show: show(env, terminal),
+            show: show(env, terminal.stderr),
             log: env
                 .one_of(&env::LOG, &[("http", Log::Http)])?
                 .unwrap_or(Log::Off),
@@ -379,7 +380,7 @@ mod tests {
             .map(|(k, v)| (k.to_string(), v.into()))
             .collect();
         let lookup = |name: &str| map.get(name).cloned();
-        Context::new(Env::new(&lookup), false)
+        Context::new(Env::new(&lookup), Terminals::default())
     }
 
     fn source(pairs: &[(&str, &str)]) -> String {

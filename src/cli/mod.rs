@@ -68,7 +68,7 @@ pub fn run(
     interrupt: &Interrupt,
 ) -> u8 {
     let console = streams.console.clone();
-    let mut out = Out::new(streams.stdout, streams.terminal.stdout);
+    let mut out = Out::new(streams.stdout, streams.terminal);
     let mut name = String::new();
     let done = match Cli::try_parse_from(words) {
         Ok(Cli { command: None }) => {
@@ -82,9 +82,10 @@ pub fn run(
             let input = Input {
                 stdin: streams.stdin,
                 terminal: streams.terminal,
+                console: &console,
                 interrupt,
             };
-            begin(&command, Env::new(lookup), &mut out, &console, input)
+            begin(&command, Env::new(lookup), &mut out, input)
         }
         Err(error) if error.use_stderr() => {
             let (command, said) = args::explain(&error);
@@ -125,10 +126,11 @@ fn tell(command: &str, failure: &Failure, console: &Console, interrupt: &Interru
     exit::code(failure, interrupt.code())
 }
 
-/// What a command may read from.
+/// The rest of what a command is given.
 struct Input<'a> {
     stdin: &'a mut dyn Read,
     terminal: Terminals,
+    console: &'a Console,
     interrupt: &'a Interrupt,
 }
 
@@ -137,7 +139,6 @@ fn begin(
     command: &Command,
     env: Env<'_>,
     out: &mut Out<'_>,
-    console: &Console,
     input: Input<'_>,
 ) -> Result<(), Failure> {
     match command {
@@ -145,39 +146,35 @@ fn begin(
         Command::Man(words) => return own::man(words),
         _ => {}
     }
-    let context = Context::new(env, input.terminal.stderr)?;
+    let context = Context::new(env, input.terminal)?;
     if let Command::ShowEnv(words) = command {
         return own::show_env(out, env, &context, words);
     }
-    let progress = bars::progress(context.show, console);
+    let progress = bars::progress(context.show, input.console);
     let input = Input {
         stdin: &mut *input.stdin,
         ..input
     };
-    let mut session = Session::new(&context, out, console, input, &*progress);
+    let mut session = Session::new(&context, out, input, &*progress);
     dispatch(&mut session, command)
 }
 
 fn dispatch(s: &mut Session<'_, '_>, command: &Command) -> Result<(), Failure> {
     match command {
         Command::PushBlob(words) => blobs::push(s, words),
-        Command::PullBlob { words, output } => blobs::pull(s, words, output.as_deref()),
+        Command::PullBlob(args) => blobs::pull(s, args),
         Command::BlobSize(words) => blobs::size(s, words),
         Command::MountBlob(words) => blobs::mount(s, words),
-        Command::DelBlob { words, keep_alias } => blobs::delete(s, words, *keep_alias),
+        Command::DelBlob(args) => blobs::delete(s, args),
         Command::SetAlias(words) => aliases::set(s, words),
         Command::GetAlias(words) => aliases::get(s, words),
-        Command::DelAlias { words, only } => aliases::delete(s, words, *only),
-        Command::GetDigest { words, manifest } => aliases::digest(s, words, *manifest),
+        Command::DelAlias(args) => aliases::delete(s, args),
+        Command::GetDigest(args) => aliases::digest(s, args),
         Command::GetManifest(words) => aliases::manifest(s, words),
         Command::ListAliases(words) => aliases::list(s, words),
         Command::ListRepos(words) => auth::repos(s, words),
-        Command::Auth { words, explain } => auth::token(s, words, *explain),
-        Command::Login {
-            words,
-            username,
-            password_stdin,
-        } => auth::login(s, words, username.as_deref(), *password_stdin),
+        Command::Auth(args) => auth::token(s, args),
+        Command::Login(args) => auth::login(s, args),
         Command::Logout(words) => auth::logout(s, words),
         Command::ListLogins(words) => auth::logins(s, words),
         // These were done before a session was needed.

@@ -162,11 +162,12 @@ fn permissions() -> Option<Permissions> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::Terminals;
 
     fn write(path: &Path, bytes: &[u8]) -> Output {
         let (mut none, interrupt) = (Vec::new(), Interrupt::default());
         let mut output = Output::open(Some(path), &interrupt).unwrap();
-        let mut out = Out::new(&mut none, false);
+        let mut out = Out::new(&mut none, Terminals::default());
         output.writer(&mut out).write_all(bytes).unwrap();
         output
     }

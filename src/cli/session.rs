@@ -41,14 +41,13 @@ impl<'s, 'o> Session<'s, 'o> {
     pub fn new(
         context: &'s Context,
         out: &'s mut Out<'o>,
-        console: &'s Console,
         input: Input<'s>,
         progress: &'s dyn Progress,
     ) -> Session<'s, 'o> {
         Session {
             context,
             out,
-            console,
+            console: input.console,
             stdin: input.stdin,
             terminal: input.terminal,
             interrupt: input.interrupt,
