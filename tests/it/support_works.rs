@@ -130,6 +130,35 @@ fn the_registry_knows_tags_deletes_and_refusals() {
 }
 
 #[test]
+fn a_session_that_moved_on_cannot_be_cancelled_by_its_old_address() {
+    let registry = Registry::http();
+    let raw = registry.raw();
+    let begin = || {
+        let session = raw
+            .send("POST", "/v2/a/blobs/uploads/", &[], b"")
+            .expect(202);
+        session
+            .headers
+            .get("location")
+            .expect("a Location")
+            .to_string()
+    };
+    let location = begin();
+    assert_eq!(registry.open_uploads("a"), 1);
+    raw.send("DELETE", &location, &[], b"").expect(204);
+    assert_eq!(registry.open_uploads("a"), 0);
+    // The offset is part of the address (`_state`): whoever missed the answer
+    // to a PATCH can neither ask, nor go on, nor cancel.
+    let location = begin();
+    let kind = [("Content-Type", "application/octet-stream")];
+    raw.send("PATCH", &location, &kind, b"abc").expect(202);
+    for method in ["GET", "PATCH", "DELETE"] {
+        raw.send(method, &location, &kind, b"").expect(404);
+    }
+    assert_eq!(registry.open_uploads("a"), 1);
+}
+
+#[test]
 fn a_token_dies_when_it_says() {
     let tokens = TokenServer::builder().lifetime(2).start();
     let registry = Registry::builder().tls().token(&tokens).start();

@@ -197,13 +197,19 @@ impl Registry {
         blobs.join(algorithm).join(&hex[..2]).join(hex).join("data")
     }
 
-    /// Upload sessions left open in a repository.
+    /// Upload sessions left open in a repository. A cancelled one leaves its
+    /// folder behind in this registry, but not the file that says when it began.
     pub fn open_uploads(&self, repo: &str) -> usize {
         let repos = self
             .folder
             .path()
             .join("data/docker/registry/v2/repositories");
-        std::fs::read_dir(repos.join(repo).join("_uploads")).map_or(0, |entries| entries.count())
+        std::fs::read_dir(repos.join(repo).join("_uploads")).map_or(0, |sessions| {
+            sessions
+                .flatten()
+                .filter(|session| session.path().join("startedat").exists())
+                .count()
+        })
     }
 
     /// The registry's own log so far, access log included.
