@@ -219,7 +219,11 @@ impl<'a> Upload<'a> {
             .and_then(|value| value.trim().parse::<Digest>().ok());
         answer.drain();
         match told {
-            Some(told) if told != *self.blob.digest() => {
+            // distribution answers a sha512 upload with the sha256 of it.
+            Some(told)
+                if told.algorithm() == self.blob.digest().algorithm()
+                    && told != *self.blob.digest() =>
+            {
                 Err(Error::mismatch(*self.blob.digest(), told))
             }
             _ => Ok(()),

@@ -1,3 +1,7 @@
-//! Integration tests: the built binary against real registries.
+//! Integration tests: the built binary against real registries. One binary, one
+//! module a concept; everything shared is in `support`.
 
+mod layers;
 mod layout;
+mod support;
+mod support_works;

@@ -1,0 +1,382 @@
+//! A server that misbehaves as told, alone or before a real registry. One
+//! thread a connection, loopback only, HTTP/1.1 with keep-alive.
+//!
+//! It also judges: dropped, it fails the test for a request nobody expected, a
+//! rule that was not used up, and a credential sent to a stranger.
+
+use std::io;
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, Weak};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use super::exchange::{After, Exchange, Order, Upstream};
+use super::lock;
+use super::registry::Registry;
+use super::rules::{Action, Faults, Response, Rule, glob};
+use super::tls::Ca;
+use super::wire::{Conn, Head, Headers};
+
+/// One request as the server saw it.
+#[derive(Clone, Debug)]
+pub struct Seen {
+    pub method: String,
+    pub path: String,
+    pub query: String,
+    pub headers: Headers,
+    /// Bytes of the request body that were taken.
+    pub body_len: u64,
+    /// Status of the answer; 0 where none was given.
+    pub status: u16,
+    /// Bytes of the answer's body that were sent.
+    pub sent: u64,
+}
+
+impl Seen {
+    /// `METHOD /path`, for comparing whole conversations.
+    pub fn line(&self) -> String {
+        format!("{} {}", self.method, self.path)
+    }
+}
+
+/// How to start a [`Server`] that the short forms do not cover.
+#[derive(Default)]
+pub struct Builder {
+    rules: Vec<Rule>,
+    tls: Option<Arc<rustls::ServerConfig>>,
+    upstream: Option<Upstream>,
+    stranger: bool,
+}
+
+impl Builder {
+    /// TLS with the shared authority's certificate.
+    pub fn tls(self) -> Builder {
+        self.tls_with(Ca::shared().server_config())
+    }
+
+    /// TLS with a configuration of one's own.
+    pub fn tls_with(mut self, config: Arc<rustls::ServerConfig>) -> Builder {
+        self.tls = Some(config);
+        self
+    }
+
+    /// Forwards what no rule answers; speaks TLS if the registry does.
+    pub fn before(mut self, registry: &Registry) -> Builder {
+        let tls = registry
+            .is_tls()
+            .then(|| registry.authority().client_config());
+        self.upstream = Some(Upstream {
+            address: registry.host().to_string(),
+            tls,
+        });
+        if registry.is_tls() {
+            let config = registry.authority().server_config();
+            return self.tls_with(config);
+        }
+        self
+    }
+
+    /// Any credential that arrives here fails the test.
+    pub fn stranger(mut self) -> Builder {
+        self.stranger = true;
+        self
+    }
+
+    pub fn start(self) -> Server {
+        Server::start(self)
+    }
+}
+
+/// A running fault server.
+pub struct Server {
+    shared: Arc<Shared>,
+    port: u16,
+    acceptor: Option<JoinHandle<()>>,
+}
+
+/// What the threads of a server share.
+pub struct Shared {
+    pub origin: String,
+    rules: Mutex<Vec<Rule>>,
+    tls: Option<Arc<rustls::ServerConfig>>,
+    pub upstream: Option<Upstream>,
+    stranger: bool,
+    pub seen: Mutex<Vec<Seen>>,
+    failures: Mutex<Vec<String>>,
+    stop: AtomicBool,
+    open: Mutex<Vec<(Weak<TcpStream>, JoinHandle<()>)>>,
+}
+
+impl Server {
+    pub fn builder(rules: impl IntoIterator<Item = Rule>) -> Builder {
+        Builder {
+            rules: rules.into_iter().collect(),
+            ..Builder::default()
+        }
+    }
+
+    /// Plain http; a request that no rule answers fails the test.
+    pub fn script(rules: impl IntoIterator<Item = Rule>) -> Server {
+        Server::builder(rules).start()
+    }
+
+    /// As [`Server::script`], over TLS of the shared authority.
+    pub fn script_tls(rules: impl IntoIterator<Item = Rule>) -> Server {
+        Server::builder(rules).tls().start()
+    }
+
+    /// Before a real registry: what no rule answers is forwarded.
+    pub fn before(registry: &Registry, rules: impl IntoIterator<Item = Rule>) -> Server {
+        Server::builder(rules).before(registry).start()
+    }
+
+    /// Plain http, and no credential may ever arrive here.
+    pub fn stranger(rules: impl IntoIterator<Item = Rule>) -> Server {
+        Server::builder(rules).stranger().start()
+    }
+
+    fn start(builder: Builder) -> Server {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a loopback port");
+        let port = listener.local_addr().expect("an address").port();
+        let scheme = if builder.tls.is_some() {
+            "https"
+        } else {
+            "http"
+        };
+        let shared = Arc::new(Shared {
+            origin: format!("{scheme}://127.0.0.1:{port}"),
+            rules: Mutex::new(builder.rules),
+            tls: builder.tls,
+            upstream: builder.upstream,
+            stranger: builder.stranger,
+            seen: Mutex::default(),
+            failures: Mutex::default(),
+            stop: AtomicBool::new(false),
+            open: Mutex::default(),
+        });
+        let accepting = shared.clone();
+        let acceptor = thread::spawn(move || accept(&listener, &accepting));
+        Server {
+            shared,
+            port,
+            acceptor: Some(acceptor),
+        }
+    }
+
+    /// `127.0.0.1:PORT`.
+    pub fn host(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
+    /// The same server under another name, so another host to a client.
+    pub fn localhost(&self) -> String {
+        format!("localhost:{}", self.port)
+    }
+
+    /// `http://127.0.0.1:PORT`, or https.
+    pub fn origin(&self) -> &str {
+        &self.shared.origin
+    }
+
+    /// Puts more rules behind the ones that are there; for rules that have to
+    /// name another server.
+    pub fn add(&self, rules: impl IntoIterator<Item = Rule>) {
+        lock(&self.shared.rules).extend(rules);
+    }
+
+    /// Puts rules before the ones that are there.
+    pub fn add_first(&self, rules: impl IntoIterator<Item = Rule>) {
+        lock(&self.shared.rules).splice(0..0, rules);
+    }
+
+    /// Every request so far, in the order the heads arrived.
+    pub fn seen(&self) -> Vec<Seen> {
+        lock(&self.shared.seen).clone()
+    }
+
+    /// The requests for this method ([`super::rules::ANY`] for all) and path.
+    pub fn seen_at(&self, method: &str, path: &str) -> Vec<Seen> {
+        let mut seen = self.seen();
+        seen.retain(|one| (method == "*" || one.method == method) && glob(path, &one.path));
+        seen
+    }
+
+    pub fn count(&self, method: &str, path: &str) -> usize {
+        self.seen_at(method, path).len()
+    }
+
+    /// Bytes of answer bodies sent so far.
+    pub fn sent(&self) -> u64 {
+        self.seen().iter().map(|one| one.sent).sum()
+    }
+
+    /// Bytes of request bodies taken so far.
+    pub fn taken(&self) -> u64 {
+        self.seen().iter().map(|one| one.body_len).sum()
+    }
+
+    pub fn assert_no_authorization(&self) {
+        for one in self.seen() {
+            let line = one.line();
+            let sent = one.headers.get("authorization").is_some();
+            assert!(!sent, "a credential came with {line}");
+        }
+    }
+
+    fn verdict(&self) -> Vec<String> {
+        let mut failures = lock(&self.shared.failures).clone();
+        for rule in lock(&self.shared.rules).iter() {
+            if let Some(times) = rule.times.filter(|times| rule.used < *times) {
+                let name = rule.name();
+                failures.push(format!("{name} was used {} of {times} times", rule.used));
+            }
+        }
+        for one in self.seen().iter().filter(|_| self.shared.stranger) {
+            if one.headers.get("authorization").is_some() {
+                failures.push(format!("a credential came to a stranger: {}", one.line()));
+            }
+        }
+        failures
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.shared.stop.store(true, Ordering::SeqCst);
+        // Wakes accept(), which then sees that it is over.
+        let _ = TcpStream::connect(("127.0.0.1", self.port));
+        if let Some(acceptor) = self.acceptor.take() {
+            let _ = acceptor.join();
+        }
+        let open = std::mem::take(&mut *lock(&self.shared.open));
+        for (socket, _) in &open {
+            if let Some(socket) = socket.upgrade() {
+                let _ = socket.shutdown(Shutdown::Both);
+            }
+        }
+        let panicked = open
+            .into_iter()
+            .filter_map(|(_, thread)| thread.join().err())
+            .count();
+        let mut failures = self.verdict();
+        if panicked > 0 {
+            failures.push("a rule's own assertion failed".to_string());
+        }
+        let seen = self.seen().iter().map(Seen::line).collect::<Vec<_>>();
+        let report = format!("{}\nseen: {seen:#?}", failures.join("\n"));
+        if thread::panicking() {
+            eprintln!("server at {}: {report}", self.origin());
+        } else {
+            assert!(failures.is_empty(), "server at {}: {report}", self.origin());
+        }
+    }
+}
+
+fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
+    while let Ok((tcp, _)) = listener.accept() {
+        if shared.stop.load(Ordering::SeqCst) {
+            return;
+        }
+        let tcp = Arc::new(tcp);
+        let weak = Arc::downgrade(&tcp);
+        let serving = shared.clone();
+        let thread = thread::spawn(move || {
+            // A client that goes away is the client's business, and the tests'.
+            let _ = Conn::accepted(tcp, serving.tls.clone()).and_then(|conn| serving.serve(conn));
+        });
+        let mut open = lock(&shared.open);
+        open.retain(|(socket, thread)| socket.strong_count() > 0 || !thread.is_finished());
+        open.push((weak, thread));
+    }
+}
+
+impl Shared {
+    fn serve(&self, mut conn: Conn) -> io::Result<()> {
+        let mut upstream = None;
+        while let Some(head) = conn.read_head()? {
+            let closes = head.closes();
+            let exchange = self.receive(head);
+            match exchange.run(&mut conn, &mut upstream)? {
+                After::Next if !closes => continue,
+                After::Next | After::Finish => conn.finish(),
+                After::Drop => {}
+                After::Cut => conn.cut(),
+                After::Reset => conn.reset(),
+            }
+            return Ok(());
+        }
+        Ok(())
+    }
+
+    fn receive(&self, head: Head) -> Exchange<'_> {
+        let mut seen = lock(&self.seen);
+        seen.push(Seen {
+            method: head.method().to_string(),
+            path: head.path().to_string(),
+            query: head.query().to_string(),
+            headers: head.headers.clone(),
+            body_len: 0,
+            status: 0,
+            sent: 0,
+        });
+        let order = self.order(&head);
+        Exchange {
+            shared: self,
+            head,
+            index: seen.len() - 1,
+            order,
+        }
+    }
+
+    fn order(&self, head: &Head) -> Order {
+        let mut rules = lock(&self.rules);
+        let rule = rules
+            .iter_mut()
+            .find(|rule| !rule.is_spent() && rule.matches(head));
+        if let Some(rule) = rule {
+            rule.used += 1;
+            let unanswered = self.upstream.is_none() && rule.faults.prevent_an_answer();
+            return Order {
+                action: match &rule.action {
+                    Action::Forward if unanswered => Action::Reply(Response::new(200)),
+                    action => action.clone(),
+                },
+                set: rule.set.clone(),
+                unset: rule.unset.clone(),
+                faults: rule.faults.clone(),
+            };
+        }
+        let action = if self.upstream.is_some() {
+            Action::Forward
+        } else {
+            let what = format!("nobody expected {} {}", head.method(), head.line[1]);
+            lock(&self.failures).push(what.clone());
+            Action::Reply(Response::new(500).body(what))
+        };
+        Order {
+            action,
+            set: Headers::default(),
+            unset: Vec::new(),
+            faults: Faults::default(),
+        }
+    }
+
+    /// Waits until the test is over or the client has left.
+    pub fn stall(&self, conn: &Conn) {
+        while !self.stop.load(Ordering::SeqCst) && !conn.is_gone() {
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    pub fn pause(&self, time: Duration) {
+        let until = Instant::now() + time;
+        while !self.stop.load(Ordering::SeqCst) {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return;
+            }
+            thread::sleep(left.min(Duration::from_millis(20)));
+        }
+    }
+}
