@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 /// Layers from the bottom up. In some, neighbours do not know each other.
 const LAYERS: &[(&str, bool)] = &[
     (
-        "error digest descriptor reference manifest progress secret json hub",
+        "error digest descriptor reference manifest progress secret text json hub",
         true,
     ),
-    ("blob stream parallel store", true),
+    ("blob stream parallel store fetch", true),
     ("http credentials", false),
     ("auth", true),
     ("registry layout image", false),
@@ -46,7 +46,9 @@ fn rooms_name_only_what_lies_below() {
             .iter()
             .map(|part| part.to_string_lossy().into_owned())
             .collect();
-        if inside == ["lib"] {
+        // The crate's own page names every room, a room's tests whatever they
+        // need.
+        if inside == ["lib"] || inside.last().is_some_and(|name| name == "tests") {
             continue;
         }
         let text = std::fs::read_to_string(path).expect("a source file");
