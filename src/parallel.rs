@@ -133,6 +133,15 @@ impl<T> Pipe<T> {
         Ok(())
     }
 
+    /// Adds an item if there is room for it now.
+    pub fn offer(&self, item: T) {
+        let mut state = lock(&self.state);
+        if !state.closed && state.items.len() < self.room {
+            state.items.push_back(item);
+            self.changed.notify_all();
+        }
+    }
+
     /// The next item, waiting for one; `None` once closed and empty.
     pub fn receive(&self) -> Option<T> {
         let mut state = lock(&self.state);

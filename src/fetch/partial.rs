@@ -1,0 +1,284 @@
+//! A file that is being made: it lies beside its place as `NAME.partial` until
+//! it is whole, and what it holds is hashed again before it is continued.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+use crate::digest::Hasher;
+use crate::error::{Error, Result};
+use crate::fetch::{Pump, Wanted};
+use crate::parallel::{Pipe, beside};
+use crate::store::Store;
+use crate::stream::{BUFFER, Watch};
+
+/// How much is written before it is sent on its way to the disk, bytes.
+const FLUSH: u64 = 64 << 20;
+
+/// Fetches blobs, one behind the other, into the file at `path`.
+///
+/// The file appears when it is whole; an older one stays until then. What an
+/// earlier call left in `NAME.partial` is checked and continued.
+///
+/// # Errors
+/// As [`fn@write`]; after all but [`Error::Mismatch`] and its like the partial
+/// file is kept for the next call.
+pub fn into_file(
+    store: &dyn Store,
+    wanted: &[Wanted],
+    path: &Path,
+    watch: Watch<'_>,
+) -> Result<u64> {
+    let mut partial = Partial::open(path)?;
+    let filled = match partial.file.try_clone() {
+        Ok(same) => beside_flusher(&same, |pokes| partial.fill(store, wanted, watch, pokes)),
+        Err(error) => Err(partial.failed(error)),
+    };
+    match filled {
+        Ok(bytes) => {
+            partial.commit()?;
+            Ok(bytes)
+        }
+        Err(error) => {
+            if error.is_corrupt() || partial.is_empty() {
+                partial.discard();
+            }
+            Err(error)
+        }
+    }
+}
+
+/// Runs `work` while another thread brings to the disk what `work` has written
+/// so far, each time it is poked; what is left for the end is then little.
+fn beside_flusher<R>(file: &File, work: impl FnOnce(&Pipe<()>) -> R) -> R {
+    let pokes = Pipe::new(1);
+    let (_, done) = beside(
+        || {
+            while pokes.receive().is_some() {
+                // What fails here fails again, and is told, at the end.
+                let _ = file.sync_data();
+            }
+        },
+        || {
+            let done = work(&pokes);
+            pokes.close();
+            done
+        },
+    );
+    done
+}
+
+/// Counts what is written, and pokes the flusher now and then.
+struct Flushed<'a> {
+    file: &'a mut File,
+    pokes: &'a Pipe<()>,
+    written: u64,
+}
+
+impl Write for Flushed<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let n = self.file.write(bytes)?;
+        self.written += n as u64;
+        if self.written >= FLUSH {
+            self.written = 0;
+            self.pokes.offer(());
+        }
+        Ok(n)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
+/// A file that is being made beside its final place.
+pub struct Partial {
+    place: PathBuf,
+    beside: PathBuf,
+    file: File,
+}
+
+impl Partial {
+    /// Opens `NAME.partial` for the file at `path`, locked against others. A
+    /// `path` that is a symbolic link means the file it leads to.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] when `path` is a folder or another process is at
+    /// work on it, [`Error::Io`].
+    pub fn open(path: &Path) -> Result<Partial> {
+        let place = fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
+        if place.is_dir() {
+            return Err(Error::Unsupported {
+                what: format!("{}: is a folder", path.display()),
+            });
+        }
+        let mut name = place.file_name().unwrap_or_default().to_os_string();
+        name.push(".partial");
+        let beside = place.with_file_name(name);
+        let failed = |e| Error::io(beside.display().to_string(), e);
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&beside)
+            .map_err(failed)?;
+        if file.try_lock().is_err() {
+            return Err(Error::Unsupported {
+                what: format!("{}: another process is writing it", beside.display()),
+            });
+        }
+        Ok(Partial {
+            place,
+            beside,
+            file,
+        })
+    }
+
+    /// Whether there is nothing in it yet.
+    pub fn is_empty(&self) -> bool {
+        self.file.metadata().is_ok_and(|meta| meta.len() == 0)
+    }
+
+    /// Empties it.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn clear(&mut self) -> Result<()> {
+        self.cut(0)
+    }
+
+    fn fill(
+        &mut self,
+        store: &dyn Store,
+        wanted: &[Wanted],
+        watch: Watch<'_>,
+        pokes: &Pipe<()>,
+    ) -> Result<u64> {
+        let mut start = 0;
+        for one in wanted {
+            let held = self.len()?.saturating_sub(start);
+            let mut one = *one;
+            if held > 0 && one.size.is_none() {
+                one.size = store.blob_size(&one.digest)?;
+            }
+            start += match self.fetch((store, one), start, watch, pokes) {
+                // What lay there was not the beginning of this blob after all.
+                Err(error) if error.is_corrupt() && held > 0 => {
+                    self.cut(start)?;
+                    self.fetch((store, one), start, watch, pokes)?
+                }
+                done => done?,
+            };
+        }
+        self.cut(start)?;
+        Ok(start)
+    }
+
+    /// Fetches one blob to offset `start`, going on behind what is there.
+    fn fetch(
+        &mut self,
+        (store, wanted): (&dyn Store, Wanted),
+        start: u64,
+        watch: Watch<'_>,
+        pokes: &Pipe<()>,
+    ) -> Result<u64> {
+        watch.progress.start(&wanted.digest, wanted.size);
+        let (hasher, held) = self.held(wanted, start, watch)?;
+        let mut pump = Pump::new(wanted, wanted.size, hasher, held);
+        if wanted.size != Some(held) || held == 0 {
+            let content = store.open_blob(&wanted.digest, held)?;
+            pump.size = wanted.size.or(content.size);
+            watch.progress.start(&wanted.digest, pump.size);
+            watch.progress.advance(&wanted.digest, held);
+            self.seek(start + held)?;
+            let name = self.beside.display().to_string();
+            let mut to = Flushed {
+                file: &mut self.file,
+                pokes,
+                written: 0,
+            };
+            pump.run(
+                &mut watch.reader(wanted.digest, content.reader),
+                (&name, &mut to),
+            )?;
+        }
+        let bytes = pump.conclude()?;
+        watch.progress.finish(&wanted.digest);
+        Ok(bytes)
+    }
+
+    /// Hashes what is there of a blob that begins at `start`.
+    fn held(&mut self, wanted: Wanted, start: u64, watch: Watch<'_>) -> Result<(Hasher, u64)> {
+        let mut hasher = Hasher::like(&wanted.digest);
+        let there = self.len()?.saturating_sub(start);
+        let held = wanted.size.map_or(there, |size| there.min(size));
+        self.seek(start)?;
+        let (mut left, mut buffer) = (held, vec![0; BUFFER]);
+        while left > 0 {
+            watch.stop.check()?;
+            let room = buffer
+                .len()
+                .min(usize::try_from(left).unwrap_or(usize::MAX));
+            let n = self
+                .file
+                .read(&mut buffer[..room])
+                .map_err(|e| self.failed(e))?;
+            if n == 0 {
+                break;
+            }
+            hasher.update(&buffer[..n]);
+            watch.progress.advance(&wanted.digest, n as u64);
+            left -= n as u64;
+        }
+        Ok((hasher, held - left))
+    }
+
+    /// Puts the file in its place.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn commit(self) -> Result<()> {
+        self.file.sync_all().map_err(|e| self.failed(e))?;
+        fs::rename(&self.beside, &self.place)
+            .map_err(|e| Error::io(self.place.display().to_string(), e))
+    }
+
+    /// Removes it.
+    pub fn discard(self) {
+        // Nothing depends on it; the next call checks what it finds.
+        let _ = fs::remove_file(&self.beside);
+    }
+
+    fn len(&self) -> Result<u64> {
+        Ok(self.file.metadata().map_err(|e| self.failed(e))?.len())
+    }
+
+    fn cut(&mut self, len: u64) -> Result<()> {
+        if self.len()? > len {
+            self.file.set_len(len).map_err(|e| self.failed(e))?;
+        }
+        Ok(())
+    }
+
+    fn seek(&mut self, to: u64) -> Result<()> {
+        self.file
+            .seek(SeekFrom::Start(to))
+            .map(drop)
+            .map_err(|e| self.failed(e))
+    }
+
+    fn failed(&self, error: io::Error) -> Error {
+        Error::io(self.beside.display().to_string(), error)
+    }
+}
+
+impl Write for Partial {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.file.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}

@@ -1,0 +1,216 @@
+//! The room's tests, against a store in memory.
+
+use super::*;
+use crate::blob::Blob;
+use crate::descriptor::Descriptor;
+use crate::error::{Error, Result};
+use crate::fetch::partial::Partial;
+use crate::manifest::Manifest;
+use crate::reference::{Origin, RepoName, Tag, Target};
+use crate::store::{Names, Put, Store};
+use crate::stream::Stop;
+use crate::stream::{BUFFER, Watch};
+use std::fs;
+use std::io;
+use std::path::Path;
+use std::sync::Mutex;
+
+/// Blobs in memory; remembers from where they were read.
+#[derive(Default)]
+struct Memory {
+    blobs: Vec<Vec<u8>>,
+    asked: Mutex<Vec<u64>>,
+    corrupt: bool,
+}
+
+impl Store for Memory {
+    fn name(&self) -> String {
+        "memory".into()
+    }
+    fn origin(&self) -> Option<Origin> {
+        None
+    }
+    fn blob_size(&self, digest: &Digest) -> Result<Option<u64>> {
+        Ok(self
+            .blobs
+            .iter()
+            .find(|b| Digest::of(b) == *digest)
+            .map(|b| b.len() as u64))
+    }
+    fn open_blob(&self, digest: &Digest, from: u64) -> Result<Content<'_>> {
+        self.asked.lock().unwrap().push(from);
+        let blob = self
+            .blobs
+            .iter()
+            .find(|b| Digest::of(b) == *digest)
+            .unwrap();
+        let mut bytes = blob[from as usize..].to_vec();
+        if self.corrupt {
+            bytes.reverse();
+        }
+        Ok(Content {
+            size: Some(blob.len() as u64),
+            reader: Box::new(io::Cursor::new(bytes)),
+        })
+    }
+    fn put_blob(&self, _: &Blob, _: Watch<'_>) -> Result<Put> {
+        unreachable!()
+    }
+    fn mount_blob(&self, _: &Digest, _: &RepoName, _: Watch<'_>) -> Result<Put> {
+        unreachable!()
+    }
+    fn delete_blob(&self, _: &Digest) -> Result<()> {
+        unreachable!()
+    }
+    fn manifest(&self, _: &Target) -> Result<Manifest> {
+        unreachable!()
+    }
+    fn head(&self, _: &Target) -> Result<Option<Descriptor>> {
+        unreachable!()
+    }
+    fn put_manifest(&self, _: &Manifest, _: &Target) -> Result<()> {
+        unreachable!()
+    }
+    fn delete_manifest(&self, _: &Digest) -> Result<()> {
+        unreachable!()
+    }
+    fn untag(&self, _: &Tag) -> Result<()> {
+        unreachable!()
+    }
+    fn tags(&self) -> Names<'_> {
+        unreachable!()
+    }
+}
+
+fn memory() -> (Memory, Vec<Wanted>, Vec<u8>) {
+    let blobs: Vec<Vec<u8>> = [0usize, 10, 3 * BUFFER + 7, BUFFER]
+        .iter()
+        .map(|len| (0..*len).map(|i| (i * 31 + len) as u8).collect())
+        .collect();
+    let wanted = blobs
+        .iter()
+        .map(|b| Wanted {
+            digest: Digest::of(b),
+            size: Some(b.len() as u64),
+        })
+        .collect();
+    let whole = blobs.concat();
+    (
+        Memory {
+            blobs,
+            ..Memory::default()
+        },
+        wanted,
+        whole,
+    )
+}
+
+fn run(store: &Memory, wanted: &[Wanted], path: &Path) -> Result<u64> {
+    into_file(store, wanted, path, Watch::new(&(), &Stop::new()))
+}
+
+#[test]
+fn blobs_are_written_whole_and_verified() {
+    let (store, wanted, whole) = memory();
+    let (stop, mut out) = (Stop::new(), Vec::new());
+    for one in &wanted {
+        let content = store.open_blob(&one.digest, 0).unwrap();
+        write(content, *one, ("out", &mut out), Watch::new(&(), &stop)).unwrap();
+    }
+    assert!(out == whole);
+    let store = Memory {
+        corrupt: true,
+        ..store
+    };
+    for one in &wanted[1..] {
+        let content = store.open_blob(&one.digest, 0).unwrap();
+        let failed = write(
+            content,
+            *one,
+            ("out", &mut io::sink()),
+            Watch::new(&(), &stop),
+        );
+        assert!(matches!(failed, Err(Error::Mismatch { .. })));
+        let content = store.open_blob(&one.digest, 0).unwrap();
+        let short = Wanted {
+            size: Some(5),
+            ..*one
+        };
+        assert!(matches!(
+            write(
+                content,
+                short,
+                ("out", &mut io::sink()),
+                Watch::new(&(), &stop)
+            ),
+            Err(Error::Size { .. })
+        ));
+    }
+}
+
+#[test]
+fn a_partial_file_is_continued_wherever_it_ends() {
+    let (store, wanted, whole) = memory();
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("out");
+    for (at, sizes) in [
+        (0, true),
+        (5, true),
+        (10, true),
+        (BUFFER, true),
+        (whole.len() - 1, true),
+        (whole.len(), true),
+        (BUFFER, false),
+    ] {
+        fs::write(dir.path().join("out.partial"), &whole[..at]).unwrap();
+        store.asked.lock().unwrap().clear();
+        let wanted: Vec<Wanted> = wanted
+            .iter()
+            .map(|w| Wanted {
+                size: w.size.filter(|_| sizes),
+                ..*w
+            })
+            .collect();
+        assert_eq!(run(&store, &wanted, &path).unwrap(), whole.len() as u64);
+        assert!(fs::read(&path).unwrap() == whole, "{at}");
+        assert!(!dir.path().join("out.partial").exists());
+    }
+    // The last run began inside the third blob.
+    assert_eq!(*store.asked.lock().unwrap(), [0, BUFFER as u64 - 10, 0]);
+}
+
+#[test]
+fn a_damaged_partial_is_begun_again_and_an_old_file_stays() {
+    let (store, wanted, whole) = memory();
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("out");
+    let mut damaged = whole[..2 * BUFFER].to_vec();
+    damaged[20] ^= 1;
+    fs::write(dir.path().join("out.partial"), &damaged).unwrap();
+    run(&store, &wanted, &path).unwrap();
+    assert!(fs::read(&path).unwrap() == whole);
+    let store = Memory {
+        corrupt: true,
+        ..store
+    };
+    assert!(matches!(
+        run(&store, &wanted, &path),
+        Err(Error::Mismatch { .. })
+    ));
+    assert!(fs::read(&path).unwrap() == whole && !dir.path().join("out.partial").exists());
+    assert!(matches!(
+        run(&store, &wanted, dir.path()),
+        Err(Error::Unsupported { .. })
+    ));
+}
+
+#[test]
+fn two_writers_of_one_file_do_not_mix() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("out");
+    let _held = Partial::open(&path).unwrap();
+    assert!(matches!(
+        Partial::open(&path),
+        Err(Error::Unsupported { .. })
+    ));
+}
