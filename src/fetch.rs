@@ -449,6 +449,9 @@ mod tests {
         fn tags(&self) -> Names<'_> {
             unreachable!()
         }
+        fn referrers(&self, _: &Digest) -> Result<Vec<Descriptor>> {
+            unreachable!()
+        }
     }
 
     fn memory() -> (Memory, Vec<Wanted>, Vec<u8>) {
