@@ -69,6 +69,12 @@ impl Descriptor {
             rest: Map::new(),
         }
     }
+
+    /// What kind of artifact the content is, where the document says so, as
+    /// lists of referrers do.
+    pub fn artifact_type(&self) -> Option<&str> {
+        self.rest.get("artifactType")?.as_str()
+    }
 }
 
 /// Where an image runs: `os/architecture[/variant]`.

@@ -133,6 +133,23 @@ struct Shape {
     fs_layers: Option<serde::de::IgnoredAny>,
 }
 
+/// The members that make a manifest a referrer. Go writes what is empty as
+/// `null` where a struct says so.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct About {
+    subject: Option<Descriptor>,
+    artifact_type: Option<String>,
+    config: Option<ConfigType>,
+    annotations: Option<BTreeMap<String, String>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ConfigType {
+    media_type: Option<String>,
+}
+
 impl Manifest {
     /// A manifest as it was served or stored.
     ///
@@ -236,6 +253,45 @@ impl Manifest {
             self.digest(),
             self.bytes.len() as u64,
         )
+    }
+
+    /// The manifest this one is about, of whatever kind this one is.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`] when it names one in a way nobody can follow.
+    pub fn subject(&self) -> Result<Option<Descriptor>> {
+        Ok(self.about()?.and_then(|about| about.subject))
+    }
+
+    /// What stands for this manifest in a list of referrers: beside the three
+    /// members of [`Manifest::descriptor`] its annotations and what it is, the
+    /// `artifactType` or else the type of its config (distribution-spec,
+    /// "Listing Referrers"). cosign#4641 tells what comes of leaving them out.
+    ///
+    /// # Errors
+    /// As [`Manifest::subject`].
+    pub fn referrer(&self) -> Result<Descriptor> {
+        let mut descriptor = self.descriptor();
+        let Some(about) = self.about()? else {
+            return Ok(descriptor);
+        };
+        let written = about.artifact_type.filter(|text| !text.is_empty());
+        let config = about.config.and_then(|config| config.media_type);
+        if let Some(kind) = written.or(config.filter(|text| !text.is_empty())) {
+            descriptor.rest.insert("artifactType".into(), kind.into());
+        }
+        descriptor.annotations = about.annotations.unwrap_or_default();
+        Ok(descriptor)
+    }
+
+    fn about(&self) -> Result<Option<About>> {
+        match self.kind {
+            // Older than subjects.
+            Kind::Schema1 => Ok(None),
+            Kind::Image | Kind::Index => serde_json::from_slice(&self.bytes)
+                .map(Some)
+                .map_err(|e| Error::malformed("manifest", e)),
+        }
     }
 
     /// The image view.
@@ -428,6 +484,44 @@ mod tests {
         assert!(matches!(evil.image(), Err(Error::Malformed { .. })));
     }
 
+    #[test]
+    fn referrers_carry_type_and_annotations() {
+        let subject =
+            json!({"mediaType": media_type::OCI_MANIFEST, "digest": abc().digest, "size": 3});
+        let config = json!({"mediaType": "app/config", "digest": abc().digest, "size": 3});
+        let made =
+            |document: Value| Manifest::new(None, document.to_string().into_bytes()).unwrap();
+        let image = made(
+            json!({"config": config, "layers": [], "subject": subject, "artifactType": "app/x", "annotations": {"a": "b"}}),
+        );
+        assert_eq!(image.subject().unwrap().unwrap().digest, abc().digest);
+        let entry = image.referrer().unwrap();
+        assert_eq!(entry.artifact_type(), Some("app/x"));
+        assert_eq!(entry.annotations["a"], "b");
+        assert_eq!(
+            (entry.digest, entry.size),
+            (image.digest(), image.bytes().len() as u64)
+        );
+        let typed = made(
+            json!({"config": config, "layers": [], "subject": subject, "artifactType": "", "annotations": null}),
+        );
+        assert_eq!(
+            typed.referrer().unwrap().artifact_type(),
+            Some("app/config")
+        );
+        let index = made(json!({"manifests": [], "subject": subject}));
+        assert!(index.subject().unwrap().is_some());
+        assert_eq!(index.referrer().unwrap(), index.descriptor());
+        for none in [
+            json!({"config": config, "layers": [], "subject": null}),
+            json!({"schemaVersion": 1, "fsLayers": [], "subject": 7}),
+        ] {
+            assert_eq!(made(none).subject().unwrap(), None);
+        }
+        let evil = made(json!({"manifests": [], "subject": {"digest": "sha256:../x", "size": 1}}));
+        assert!(matches!(evil.subject(), Err(Error::Malformed { .. })));
+    }
+
     proptest! {
         #[test]
         fn mutated_manifests_never_panic(at in 0usize..411, byte in any::<u8>(), cut in 0usize..411) {
@@ -435,7 +529,7 @@ mod tests {
             bytes[at] = byte;
             bytes.truncate(411 - cut);
             if let Ok(m) = Manifest::new(None, bytes) {
-                let _ = (m.image(), m.index(), m.schema1());
+                let _ = (m.image(), m.index(), m.schema1(), m.referrer());
             }
         }
     }

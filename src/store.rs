@@ -97,7 +97,8 @@ pub trait Store: Send + Sync {
     /// avoided; `None` when it is not there.
     fn head(&self, target: &Target) -> Result<Option<Descriptor>>;
 
-    /// Stores a manifest under a tag or its digest.
+    /// Stores a manifest under a tag or its digest. One with a subject is
+    /// listed among the [`Store::referrers`] of that from then on.
     fn put_manifest(&self, manifest: &Manifest, target: &Target) -> Result<()>;
 
     /// Deletes a manifest, and with it every tag that points at it.
@@ -111,4 +112,9 @@ pub trait Store: Send + Sync {
 
     /// The tags, in the store's order, fetched page by page.
     fn tags(&self) -> Names<'_>;
+
+    /// What stands for the manifests that name `subject` as theirs, such as its
+    /// signatures, each once; none when there is no such subject. Their
+    /// [`Descriptor::artifact_type`] and annotations say what they are.
+    fn referrers(&self, subject: &Digest) -> Result<Vec<Descriptor>>;
 }

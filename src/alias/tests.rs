@@ -142,6 +142,9 @@ impl Store for Mem {
         let names: Vec<String> = self.tags.lock().unwrap().keys().cloned().collect();
         Box::new(names.into_iter().map(Ok))
     }
+    fn referrers(&self, _: &Digest) -> Result<Vec<Descriptor>> {
+        Err(status(500))
+    }
 }
 
 fn run(stop: &Stop) -> Run<'_> {

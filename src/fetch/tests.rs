@@ -80,6 +80,9 @@ impl Store for Memory {
     fn tags(&self) -> Names<'_> {
         unreachable!()
     }
+    fn referrers(&self, _: &Digest) -> Result<Vec<Descriptor>> {
+        unreachable!()
+    }
 }
 
 fn memory() -> (Memory, Vec<Wanted>, Vec<u8>) {

@@ -72,7 +72,8 @@ pub trait Observer: Send + Sync {
         let _ = exchange;
     }
 
-    /// A server sent a `Warning: 299` (distribution-spec, "Warnings").
+    /// A server sent a `Warning: 299` (distribution-spec, "Warnings"), or
+    /// something went on beside the work that a person should know.
     fn warning(&self, text: &str) {
         let _ = text;
     }

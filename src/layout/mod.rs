@@ -15,6 +15,7 @@ mod index;
 #[cfg(test)]
 mod tests;
 
+use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io::{Seek, SeekFrom};
 use std::path::{Path, PathBuf};
@@ -541,5 +542,29 @@ impl Store for Layout {
             Ok(index) => Box::new(index.tags().into_iter().map(Ok)),
             Err(e) => Box::new(std::iter::once(Err(e))),
         }
+    }
+
+    fn referrers(&self, subject: &Digest) -> Result<Vec<Descriptor>> {
+        let (mut found, mut seen) = (Vec::new(), HashSet::new());
+        // Bounded by the size of the index, and each manifest by its own.
+        for entry in self.index()?.descriptors()? {
+            if !seen.insert(entry.digest) {
+                continue;
+            }
+            let manifest = match self.read(&entry.digest, Some(&entry)) {
+                Ok(Some(manifest)) => manifest,
+                // Kept elsewhere, or of a format nobody here knows.
+                Ok(None) | Err(Error::Malformed { .. }) => continue,
+                Err(e) => return Err(e),
+            };
+            // A subject that nobody can follow is not the one asked for.
+            let named = manifest.subject().ok().flatten();
+            if named.is_some_and(|named| named.digest == *subject) {
+                let mut referrer = manifest.referrer()?;
+                referrer.digest = entry.digest;
+                found.push(referrer);
+            }
+        }
+        Ok(found)
     }
 }

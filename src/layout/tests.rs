@@ -97,6 +97,7 @@ fn what_was_never_written_is_not_found() {
         repo.delete_manifest(&d).unwrap_err(),
         repo.untag(&t("x")).unwrap_err(),
         repo.manifests().unwrap_err(),
+        repo.referrers(&d).unwrap_err(),
         repo.tags().next().unwrap().unwrap_err(),
     ];
     for e in errors {
@@ -313,6 +314,56 @@ fn manifests_live_by_tag_and_digest() {
             .is_not_found()
     );
     assert!(repo.blob_size(c.digest()).unwrap().is_some(), "blobs stay");
+}
+
+#[test]
+fn referrers_are_found_by_their_subject() {
+    let f = Fixture::new();
+    let repo = f.repo("a");
+    let b = f.push(&repo, b"1");
+    let subject = alias(&[&b]);
+    assert!(repo.referrers(&subject.digest()).unwrap().is_empty());
+    // A subject need not exist, and a referrer may be an index.
+    let about = |extra: &str| {
+        let d = subject.digest();
+        let size = subject.bytes().len();
+        let text =
+            format!(r#"{{"subject":{{"mediaType":"","digest":"{d}","size":{size}}},{extra}}}"#);
+        Manifest::new(None, text.into_bytes()).unwrap()
+    };
+    let config = format!(
+        r#"{{"mediaType":"app/c","digest":"{}","size":1}}"#,
+        b.digest()
+    );
+    let typed = about(&format!(
+        r#""config":{config},"layers":[],"artifactType":"app/sig","annotations":{{"k":"v"}}"#
+    ));
+    let plain = about(&format!(r#""config":{config},"layers":[]"#));
+    let index = about(r#""manifests":[]"#);
+    for (manifest, name) in [
+        (&typed, tag("sig")),
+        (&typed, tag("again")),
+        (&plain, Target::Digest(plain.digest())),
+        (&index, tag("index")),
+        (&subject, tag("subject")),
+    ] {
+        repo.put_manifest(manifest, &name).unwrap();
+    }
+    let found = repo.referrers(&subject.digest()).unwrap();
+    let digests: Vec<_> = found.iter().map(|d| d.digest).collect();
+    assert_eq!(digests, [typed.digest(), plain.digest(), index.digest()]);
+    let kinds: Vec<_> = found.iter().map(Descriptor::artifact_type).collect();
+    assert_eq!(kinds, [Some("app/sig"), Some("app/c"), None]);
+    assert_eq!(found[0].annotations["k"], "v");
+    assert_eq!(found[0].annotations.len(), 1, "its tags are not its own");
+    assert!(repo.referrers(&typed.digest()).unwrap().is_empty());
+    repo.delete_manifest(&typed.digest()).unwrap();
+    // One whose bytes are elsewhere is not known to be a referrer.
+    fs::remove_file(f.path("a", &index.digest())).unwrap();
+    let found = repo.referrers(&subject.digest()).unwrap();
+    assert_eq!(found.len(), 1);
+    fs::write(f.path("a", &plain.digest()), b"{}").unwrap();
+    assert!(repo.referrers(&subject.digest()).unwrap_err().is_corrupt());
 }
 
 #[test]

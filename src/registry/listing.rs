@@ -4,7 +4,7 @@
 
 use std::collections::{HashSet, VecDeque};
 
-use ::http::header::LINK;
+use ::http::header::{HeaderMap, LINK};
 use serde::Deserialize;
 
 use crate::auth::Scope;
@@ -14,7 +14,7 @@ use crate::reference::{RepoName, Tag};
 use crate::registry::Registry;
 
 /// The largest page that is read, bytes.
-const MAX_PAGE: u64 = 16 << 20;
+pub(super) const MAX_PAGE: u64 = 16 << 20;
 /// More pages than any registry has; a loop ends here at the latest.
 const MAX_PAGES: usize = 10_000;
 
@@ -33,9 +33,14 @@ pub struct Listing<'a> {
     registry: &'a Registry,
     scope: Scope,
     kind: Kind,
+    pages: Pages,
+    names: VecDeque<String>,
+}
+
+/// Where the pages of a list are. Ends at the last one, and after an error.
+pub(super) struct Pages {
     next: Option<Url>,
     seen: HashSet<String>,
-    names: VecDeque<String>,
 }
 
 #[derive(Deserialize)]
@@ -45,6 +50,47 @@ struct Page {
     repositories: Option<Vec<String>>,
 }
 
+impl Pages {
+    /// A list whose first page is at `first`.
+    pub fn new(first: Url) -> Pages {
+        Pages {
+            next: Some(first),
+            seen: HashSet::new(),
+        }
+    }
+
+    /// The page to ask for now.
+    pub fn take(&mut self) -> Result<Option<Url>> {
+        let Some(url) = self.next.take() else {
+            return Ok(None);
+        };
+        if !self.seen.insert(url.as_str()) || self.seen.len() > MAX_PAGES {
+            return Err(wrong(&url, "its pages go round in a circle"));
+        }
+        Ok(Some(url))
+    }
+
+    /// Learns from the answer to `url` where the next page is.
+    pub fn follow(&mut self, url: &Url, headers: &HeaderMap) -> Result<()> {
+        let links = headers.get_all(LINK);
+        let next = link::next(links.iter().filter_map(|value| value.to_str().ok()));
+        // Relative to what was asked, not to where a redirect led: the next
+        // page is the registry's business.
+        if let Some(reference) = next {
+            let next = url.join(&reference)?;
+            if next.origin() != url.origin() {
+                return Err(wrong(url, "its next page is on another server"));
+            }
+            self.next = Some(next);
+        }
+        Ok(())
+    }
+}
+
+fn wrong(url: &Url, why: &str) -> Error {
+    Error::malformed(format!("list at {url}"), why)
+}
+
 impl<'a> Listing<'a> {
     /// The list that begins at `first`.
     pub fn new(registry: &'a Registry, scope: Scope, first: Url, kind: Kind) -> Listing<'a> {
@@ -52,41 +98,27 @@ impl<'a> Listing<'a> {
             registry,
             scope,
             kind,
-            next: Some(first),
-            seen: HashSet::new(),
+            pages: Pages::new(first),
             names: VecDeque::new(),
         }
     }
 
-    fn fetch(&mut self, url: Url) -> Result<()> {
-        let request = Request::new("GET", url.clone());
-        let wrong = |why: &str| Error::malformed(format!("list at {url}"), why);
-        if !self.seen.insert(url.as_str()) || self.seen.len() > MAX_PAGES {
-            return Err(wrong("its pages go round in a circle"));
-        }
-        let response = self.registry.run(&self.scope, &request, &[200])?;
-        let links = response.headers.get_all(LINK);
-        let next = link::next(links.iter().filter_map(|value| value.to_str().ok()));
-        // Relative to what was asked, not to where a redirect led: the next
-        // page is the registry's business.
-        self.next = match next {
-            None => None,
-            Some(reference) => {
-                let next = url.join(&reference)?;
-                if next.origin() != url.origin() {
-                    return Err(wrong("its next page is on another server"));
-                }
-                Some(next)
-            }
+    /// Reads a page more; false when there is none.
+    fn fetch(&mut self) -> Result<bool> {
+        let Some(url) = self.pages.take()? else {
+            return Ok(false);
         };
+        let request = Request::new("GET", url.clone());
+        let response = self.registry.run(&self.scope, &request, &[200])?;
+        self.pages.follow(&url, &response.headers)?;
         let page: Page = serde_json::from_slice(&response.bytes(MAX_PAGE)?)
-            .map_err(|e| wrong(&e.to_string()))?;
+            .map_err(|e| wrong(&url, &e.to_string()))?;
         let names = match self.kind {
             Kind::Tags => page.tags,
             Kind::Repositories => page.repositories,
         };
         self.names = names.unwrap_or_default().into();
-        Ok(())
+        Ok(true)
     }
 
     /// Names become paths and are printed; whatever breaks the grammar is an
@@ -109,10 +141,14 @@ impl Iterator for Listing<'_> {
             if let Some(name) = self.names.pop_front() {
                 return Some(self.checked(name));
             }
-            let url = self.next.take()?;
-            if let Err(error) = self.fetch(url) {
-                self.next = None;
-                return Some(Err(error));
+            match self.fetch() {
+                Ok(true) => {}
+                Ok(false) => return None,
+                Err(error) => {
+                    // Nothing follows what can't be trusted.
+                    self.pages.next = None;
+                    return Some(Err(error));
+                }
             }
         }
     }

@@ -4,6 +4,7 @@
 mod download;
 mod listing;
 mod plan;
+mod referrers;
 mod repository;
 mod sessions;
 pub mod status;
@@ -75,6 +76,7 @@ struct Inner {
     sessions: Option<PathBuf>,
     transport: Transport,
     auth: Auth,
+    referrers: referrers::Known,
 }
 
 impl Registry {
@@ -97,6 +99,7 @@ impl Registry {
             sessions: settings.sessions,
             transport,
             auth,
+            referrers: referrers::Known::default(),
         })))
     }
 
@@ -182,6 +185,10 @@ impl Registry {
 
     fn upload_mode(&self) -> UploadMode {
         self.0.upload
+    }
+
+    fn referrers(&self) -> &referrers::Known {
+        &self.0.referrers
     }
 
     fn settings(&self) -> &http::Settings {

@@ -15,6 +15,7 @@ use crate::reference::{Origin, RepoName, Tag, Target};
 use crate::registry::Registry;
 use crate::registry::download::Download;
 use crate::registry::listing::{self, Listing};
+use crate::registry::referrers::{self, Known};
 use crate::registry::upload::Upload;
 use crate::store::{Content, Names, Put, Store};
 use crate::stream::Watch;
@@ -102,6 +103,42 @@ impl Repository {
 
     fn manifest_url(&self, target: &Target) -> Url {
         self.url(&format!("manifests/{target}"))
+    }
+
+    /// What this registry's repositories share about referrers.
+    pub(super) fn known_referrers(&self) -> &Known {
+        self.registry.referrers()
+    }
+
+    /// Tells people what they should know although nothing failed.
+    pub(super) fn warn(&self, text: &str) {
+        self.registry.settings().observer.warning(text);
+    }
+
+    /// The manifest of a tag or digest, asked for with the rights that
+    /// `actions` need.
+    pub(super) fn manifest_for(&self, actions: &[&str], target: &Target) -> Result<Manifest> {
+        let request = Request::new("GET", self.manifest_url(target)).header(ACCEPT, MANIFEST_TYPES);
+        let answer = self.run(actions, &request, &[200])?;
+        let told = Self::told_digest(&answer);
+        let content_type = answer.header(CONTENT_TYPE).map(str::to_string);
+        let manifest = Manifest::new(content_type.as_deref(), answer.bytes(manifest::MAX_SIZE)?)?;
+        Self::check(target, told, &manifest)?;
+        Ok(manifest)
+    }
+
+    /// Puts a manifest and no more; whether the registry lists it under its
+    /// subject by itself.
+    pub(super) fn send_manifest(&self, manifest: &Manifest, target: &Target) -> Result<bool> {
+        let request = Request::new("PUT", self.manifest_url(target))
+            .header(CONTENT_TYPE, manifest.media_type())
+            .body(Body::Bytes(manifest.bytes()));
+        let answer = self.run(&["pull", "push"], &request, &[201, 200, 202, 204])?;
+        let told = Self::told_digest(&answer);
+        let listed = answer.headers.contains_key(referrers::SUBJECT);
+        answer.drain();
+        Self::check(target, told, manifest)?;
+        Ok(listed)
     }
 
     /// The size of a blob, asked for with the rights that `actions` need.
@@ -213,12 +250,8 @@ impl Store for Repository {
     }
 
     fn manifest(&self, target: &Target) -> Result<Manifest> {
-        let request = Request::new("GET", self.manifest_url(target)).header(ACCEPT, MANIFEST_TYPES);
-        let answer = self.run(&["pull"], &request, &[200])?;
-        let told = Self::told_digest(&answer);
-        let content_type = answer.header(CONTENT_TYPE).map(str::to_string);
-        let manifest = Manifest::new(content_type.as_deref(), answer.bytes(manifest::MAX_SIZE)?)?;
-        Self::check(target, told, &manifest)?;
+        let manifest = self.manifest_for(&["pull"], target)?;
+        referrers::remember(self, &manifest, target);
         Ok(manifest)
     }
 
@@ -244,18 +277,18 @@ impl Store for Repository {
     }
 
     fn put_manifest(&self, manifest: &Manifest, target: &Target) -> Result<()> {
-        let request = Request::new("PUT", self.manifest_url(target))
-            .header(CONTENT_TYPE, manifest.media_type())
-            .body(Body::Bytes(manifest.bytes()));
-        let answer = self.run(&["pull", "push"], &request, &[201, 200, 202, 204])?;
-        let told = Self::told_digest(&answer);
-        answer.drain();
-        Self::check(target, told, manifest)
+        let listed = self.send_manifest(manifest, target)?;
+        referrers::remember(self, manifest, target);
+        if listed {
+            return Ok(());
+        }
+        referrers::added(self, manifest, target)
     }
 
     fn delete_manifest(&self, digest: &Digest) -> Result<()> {
         let request = Request::new("DELETE", self.manifest_url(&Target::Digest(*digest)));
         self.run(&["delete"], &request, &DELETED)?.drain();
+        referrers::deleted(self, digest);
         Ok(())
     }
 
@@ -283,6 +316,10 @@ impl Store for Repository {
             self.url("tags/list"),
             listing::Kind::Tags,
         ))
+    }
+
+    fn referrers(&self, subject: &Digest) -> Result<Vec<Descriptor>> {
+        referrers::list(self, subject)
     }
 }
 

@@ -1,0 +1,335 @@
+//! Referrers: the manifests that are about another one, such as its signatures
+//! (distribution-spec v1.1, "Listing Referrers", "Referrers Tag Schema").
+//!
+//! A registry without that API (distribution, GitLab, GHCR) leaves the
+//! list to its clients: an index under a tag made of the subject's digest, which
+//! whoever pushes a referrer brings up to date. Knows nothing of what the
+//! referrers are for.
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use ::http::header::{ACCEPT, CONTENT_TYPE, HeaderName};
+use serde_json::{Map, Value, json};
+
+use crate::descriptor::{Descriptor, media_type};
+use crate::digest::{Digest, Hasher};
+use crate::error::{Error, Result};
+use crate::http::Request;
+use crate::manifest::Manifest;
+use crate::reference::{RepoName, Tag, Target};
+use crate::registry::Repository;
+use crate::registry::listing::{MAX_PAGE, Pages};
+use crate::store::Store;
+
+/// The subject that the registry itself has listed a manifest under.
+pub(super) const SUBJECT: HeaderName = HeaderName::from_static("oci-subject");
+
+/// More referrers than any manifest has.
+const MAX_REFERRERS: usize = 100_000;
+/// How often a list is written again because another writer undid the change.
+const RETRIES: usize = 3;
+/// How many subjects are remembered for manifests that may be deleted later.
+const MAX_REMEMBERED: usize = 10_000;
+
+/// What the repositories of a registry share about referrers.
+#[derive(Default)]
+pub(super) struct Known {
+    /// Held while a list is changed: threads of one process need not undo each
+    /// other's changes.
+    changing: Mutex<()>,
+    /// The subjects of manifests that came by. Deleting one takes it from its
+    /// subject's list, and asking for every manifest that is to be deleted
+    /// whether it has a subject would cost all the others a request.
+    subjects: Mutex<HashMap<(RepoName, Digest), Digest>>,
+}
+
+impl Known {
+    fn subjects(&self) -> MutexGuard<'_, HashMap<(RepoName, Digest), Digest>> {
+        lock(&self.subjects)
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Nothing is half done while one of them is held.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The descriptors of everything that is about `subject`, each once.
+pub(super) fn list(repository: &Repository, subject: &Digest) -> Result<Vec<Descriptor>> {
+    let mut found = match ask(repository, subject)? {
+        Some(found) => found,
+        None => match tagged(repository, &["pull"], subject)? {
+            Tagged::List(list) => list.entries,
+            Tagged::Nothing | Tagged::Subject | Tagged::Other(_) => Vec::new(),
+        },
+    };
+    let mut seen = HashSet::new();
+    found.retain(|entry| seen.insert(entry.digest));
+    Ok(found)
+}
+
+/// Keeps in mind what a manifest that came by is about.
+pub(super) fn remember(repository: &Repository, manifest: &Manifest, target: &Target) {
+    // One that names its subject badly is in no list.
+    if let Ok(Some(subject)) = manifest.subject() {
+        let key = (repository.repo_name().clone(), digest(manifest, target));
+        let mut subjects = repository.known_referrers().subjects();
+        if subjects.len() < MAX_REMEMBERED {
+            subjects.insert(key, subject.digest);
+        }
+    }
+}
+
+/// Lists a manifest that a registry took without listing it itself
+/// (distribution-spec, "Pushing Manifests with Subject").
+pub(super) fn added(repository: &Repository, manifest: &Manifest, target: &Target) -> Result<()> {
+    let Some(subject) = manifest.subject()? else {
+        return Ok(());
+    };
+    let mut entry = manifest.referrer()?;
+    entry.digest = digest(manifest, target);
+    change(repository, &subject.digest, &Change::Add(&entry))
+}
+
+/// Takes a manifest that was deleted from its subject's list, if it is known to
+/// have one. It is gone whatever becomes of the list, so trouble is told and
+/// not returned.
+pub(super) fn deleted(repository: &Repository, digest: &Digest) {
+    let key = (repository.repo_name().clone(), *digest);
+    // In a statement of its own, so that the lock is not held any longer.
+    let subject = repository.known_referrers().subjects().remove(&key);
+    let Some(subject) = subject else {
+        return;
+    };
+    let cleaned = ask(repository, &subject).and_then(|listed| match listed {
+        Some(_) => Ok(()),
+        None => change(repository, &subject, &Change::Remove(digest)),
+    });
+    if let Err(error) = cleaned {
+        repository.warn(&format!(
+            "{digest} is deleted and may still be listed as a referrer of {subject}: {error}"
+        ));
+    }
+}
+
+/// What a manifest is called by, when it was asked for or put as `target`.
+fn digest(manifest: &Manifest, target: &Target) -> Digest {
+    match target {
+        Target::Digest(digest) => *digest,
+        Target::Tag(_) => manifest.digest(),
+    }
+}
+
+/// What the registry's API says; `None` where it has none.
+fn ask(repository: &Repository, subject: &Digest) -> Result<Option<Vec<Descriptor>>> {
+    let mut pages = Pages::new(repository.url(&format!("referrers/{subject}")));
+    let mut found: Option<Vec<Descriptor>> = None;
+    while let Some(url) = pages.take()? {
+        let wrong = |why: &str| Error::malformed(format!("list at {url}"), why);
+        let request = Request::new("GET", url.clone()).header(ACCEPT, media_type::OCI_INDEX);
+        let ok: &[u16] = match found {
+            None => &[200, 404, 405, 501],
+            Some(_) => &[200],
+        };
+        let answer = repository.run(&["pull"], &request, ok)?;
+        if answer.status != 200 {
+            answer.drain();
+            return Ok(None);
+        }
+        let headers = answer.headers.clone();
+        let content_type = answer.header(CONTENT_TYPE).map(str::to_string);
+        let body = answer.bytes(MAX_PAGE)?;
+        let list = List::parse(subject, content_type.as_deref(), &body)?;
+        // Some front ends have a page of their own for every address.
+        let list = match (list, &found) {
+            (Some(list), _) => list,
+            (None, None) => return Ok(None),
+            (None, Some(_)) => return Err(wrong("one of its pages is no index")),
+        };
+        pages.follow(&url, &headers)?;
+        let found = found.get_or_insert_default();
+        found.extend(list.entries);
+        if found.len() > MAX_REFERRERS {
+            return Err(wrong("it is too long"));
+        }
+    }
+    Ok(found)
+}
+
+/// What the tag that clients keep a list under stands for.
+enum Tagged {
+    /// Nothing.
+    Nothing,
+    /// The subject: GitLab reads such a tag as the digest it is made of
+    /// (oras-go#1396).
+    Subject,
+    /// Something of this type, which is no list.
+    Other(String),
+    /// A list.
+    List(List),
+}
+
+fn tagged(repository: &Repository, actions: &[&str], subject: &Digest) -> Result<Tagged> {
+    let target = Target::Tag(tag(subject)?);
+    let manifest = match repository.manifest_for(actions, &target) {
+        Ok(manifest) => manifest,
+        Err(error) if error.is_not_found() => return Ok(Tagged::Nothing),
+        Err(error) => return Err(error),
+    };
+    let mut hasher = Hasher::like(subject);
+    hasher.update(manifest.bytes());
+    if hasher.finish() == *subject {
+        return Ok(Tagged::Subject);
+    }
+    let media_type = manifest.media_type();
+    Ok(
+        match List::parse(subject, Some(media_type), manifest.bytes())? {
+            Some(list) => Tagged::List(list),
+            None => Tagged::Other(media_type.to_string()),
+        },
+    )
+}
+
+/// The tag for the referrers of `subject`: at most 32 characters of the
+/// algorithm and 64 of the hash.
+fn tag(subject: &Digest) -> Result<Tag> {
+    let (algorithm, hex) = (subject.algorithm(), subject.hex());
+    format!("{algorithm:.32}-{hex:.64}").parse()
+}
+
+/// A change of a list that clients keep.
+enum Change<'a> {
+    Add(&'a Descriptor),
+    Remove(&'a Digest),
+}
+
+impl Change<'_> {
+    /// Makes the change, and says whether there was anything to change.
+    fn apply(&self, list: &mut List) -> bool {
+        let before = list.entries.len();
+        match self {
+            Change::Add(entry) => {
+                if list
+                    .entries
+                    .iter()
+                    .all(|other| other.digest != entry.digest)
+                {
+                    list.entries.push((*entry).clone());
+                }
+            }
+            Change::Remove(digest) => list.entries.retain(|entry| entry.digest != **digest),
+        }
+        list.entries.len() != before
+    }
+}
+
+/// Changes the list of `subject` until it is as it should be when read again:
+/// between reading and writing it another client may have written its own. That
+/// one may still be between the two, so the gap is narrow and not closed: the
+/// specification obliges no registry to honour `If-Match`.
+fn change(repository: &Repository, subject: &Digest, change: &Change<'_>) -> Result<()> {
+    let target = Target::Tag(tag(subject)?);
+    let failed = |why: String| Error::Unsupported {
+        what: format!(
+            "{target} in {}, the list of referrers, {why}",
+            repository.name()
+        ),
+    };
+    let _held = lock(&repository.known_referrers().changing);
+    let mut writes = 0;
+    loop {
+        let mut list = match tagged(repository, &["pull", "push"], subject)? {
+            Tagged::List(list) => list,
+            Tagged::Nothing => List::new(),
+            Tagged::Subject => {
+                if matches!(change, Change::Add(_)) {
+                    repository.warn(&format!(
+                        "{} has no API for referrers and can't hold a list of them, so what was \
+                         pushed is not listed as a referrer of {subject}",
+                        repository.name()
+                    ));
+                }
+                return Ok(());
+            }
+            // The specification wants that left alone and told.
+            Tagged::Other(kind) => return Err(failed(format!("is no list but {kind}"))),
+        };
+        if !change.apply(&mut list) {
+            return Ok(());
+        }
+        if writes > RETRIES {
+            return Err(failed(
+                "is being changed by others all the time; try again later".to_string(),
+            ));
+        }
+        repository.send_manifest(&list.into_manifest()?, &target)?;
+        writes += 1;
+    }
+}
+
+/// An index of referrers. Members nobody here knows are kept.
+struct List {
+    document: Map<String, Value>,
+    entries: Vec<Descriptor>,
+}
+
+impl List {
+    /// A list of nothing.
+    fn new() -> List {
+        let mut document = Map::new();
+        document.insert("schemaVersion".into(), json!(2));
+        document.insert("mediaType".into(), json!(media_type::OCI_INDEX));
+        document.insert("manifests".into(), Value::Null);
+        List {
+            document,
+            entries: Vec::new(),
+        }
+    }
+
+    /// The list in `bytes`; `None` when they are no OCI index at all.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`] for an index with an entry that can't be used: a
+    /// signature must not be overlooked because its neighbour is broken.
+    fn parse(subject: &Digest, content_type: Option<&str>, bytes: &[u8]) -> Result<Option<List>> {
+        let Ok(mut document) = serde_json::from_slice::<Map<String, Value>>(bytes) else {
+            return Ok(None);
+        };
+        let served = content_type.map(|text| text.split(';').next().unwrap_or(text).trim());
+        let written = document.get("mediaType").and_then(Value::as_str);
+        let named = written.filter(|text| !text.is_empty()).or(served);
+        let image = document.contains_key("layers") || document.contains_key("config");
+        if named != Some(media_type::OCI_INDEX) || image {
+            return Ok(None);
+        }
+        // The member stays where it is, so that the document keeps its order.
+        let entries = match document.get_mut("manifests").map(Value::take) {
+            Some(Value::Array(entries)) => entries,
+            // Go's way to write an empty list.
+            Some(Value::Null) => Vec::new(),
+            _ => return Ok(None),
+        };
+        let entries = entries.into_iter().map(serde_json::from_value);
+        let entries: Vec<Descriptor> = entries
+            .collect::<Result<_, _>>()
+            .map_err(|e| Error::malformed(format!("list of the referrers of {subject}"), e))?;
+        Ok(Some(List { document, entries }))
+    }
+
+    /// The list as it is put under its tag.
+    fn into_manifest(mut self) -> Result<Manifest> {
+        let what = "list of referrers";
+        let entries = serde_json::to_value(self.entries).map_err(|e| Error::malformed(what, e))?;
+        self.document.insert("manifests".into(), entries);
+        // Older clients left them out.
+        self.document.insert("schemaVersion".into(), json!(2));
+        self.document
+            .insert("mediaType".into(), json!(media_type::OCI_INDEX));
+        let bytes = Value::Object(self.document).to_string().into_bytes();
+        Manifest::new(Some(media_type::OCI_INDEX), bytes)
+    }
+}
