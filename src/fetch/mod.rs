@@ -36,7 +36,7 @@ pub struct Wanted {
 /// place that others read has to undo it after an error.
 ///
 /// # Errors
-/// [`Error::Mismatch`], [`Error::Size`], [`Error::Io`] for `to`, and those of
+/// [`crate::Error::Mismatch`], [`crate::Error::Size`], [`crate::Error::Io`] for `to`, and those of
 /// the store.
 pub fn write(
     content: Content<'_>,

@@ -21,7 +21,7 @@ const FLUSH: u64 = 64 << 20;
 /// earlier call left in `NAME.partial` is checked and continued.
 ///
 /// # Errors
-/// As [`fn@write`]; after all but [`Error::Mismatch`] and its like the partial
+/// As [`super::write()`]; after all but [`Error::Mismatch`] and its like the partial
 /// file is kept for the next call.
 pub fn into_file(
     store: &dyn Store,
