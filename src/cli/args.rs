@@ -14,7 +14,7 @@ use super::exit::Failure;
 
 /// Store anything in a container registry, or in a folder.
 ///
-/// DXF_HOST names the store: host[:port] of a registry, or oci:FOLDER.
+/// DXF_HOST names the store: a registry, as host or host:port, or oci:FOLDER.
 /// Everything else comes from the environment too: see `dxf show-env`.
 #[derive(Parser)]
 #[command(

@@ -54,13 +54,13 @@ macro_rules! variables {
 }
 
 variables! {
-    HOST "DXF_HOST" Plain "unset" "the store: host[:port] of a registry, or oci:DIR for a folder"
+    HOST "DXF_HOST" Plain "unset" "the store: host or host:port of a registry, or oci:DIR for a folder"
     INSECURE "DXF_INSECURE" Plain "unset" "1: http instead of https"
     USERNAME "DXF_USERNAME" Plain "unset" "user's name at DXF_HOST"
     PASSWORD "DXF_PASSWORD" Secret "unset" "password or access token at DXF_HOST"
     PASSWORD_FILE "DXF_PASSWORD_FILE" Plain "unset" "file whose first line is the password"
     AUTHORIZATION "DXF_AUTHORIZATION" Secret "unset" "value of the Authorization header, used where there is no user name and password"
-    AUTH_HOST "DXF_AUTH_HOST" Plain "the one the registry names" "host[:port] of the token server"
+    AUTH_HOST "DXF_AUTH_HOST" Plain "the one the registry names" "the host of the token server, with its port"
     TOKEN "DXF_TOKEN" Secret "unset" "bearer token to begin with"
     ANONYMOUS "DXF_ANONYMOUS" Plain "0" "1: use no credentials at all"
     ALLOW_INSECURE_AUTH "DXF_ALLOW_INSECURE_AUTH" Plain "0" "1: send credentials over http"
