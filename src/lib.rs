@@ -12,6 +12,7 @@ pub mod parallel;
 pub mod progress;
 pub mod reference;
 pub mod secret;
+pub mod spool;
 pub mod store;
 pub mod stream;
 
