@@ -6,6 +6,7 @@ pub mod descriptor;
 pub mod digest;
 pub mod error;
 pub mod hub;
+pub mod image;
 pub mod json;
 pub mod manifest;
 pub mod parallel;
