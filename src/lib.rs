@@ -1,5 +1,6 @@
 //! Store anything in a container registry.
 
+pub mod archive;
 pub mod blob;
 pub mod credentials;
 pub mod descriptor;

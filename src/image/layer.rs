@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::blob::Blob;
+use crate::descriptor::Descriptor;
 use crate::digest::{Digest, Hasher, Verify};
 use crate::error::{Error, Result};
 use crate::stream::{BUFFER, Watch};
@@ -150,6 +151,31 @@ impl LayerType {
     pub fn new(family: Family, compression: Compression) -> LayerType {
         layer(family, compression, false)
     }
+}
+
+/// Why a layer that its makers keep elsewhere can't be read here.
+pub fn kept_elsewhere(layer: &Descriptor) -> Error {
+    let urls = urls(layer);
+    let place = if urls.is_empty() {
+        "nowhere else".to_string()
+    } else {
+        urls.join(" ")
+    };
+    Error::Unsupported {
+        what: format!(
+            "layer {} is not distributable and is not here; it is at {place}",
+            layer.digest
+        ),
+    }
+}
+
+/// Where else a layer's bytes are said to be (image-spec, descriptor.md).
+pub fn urls(layer: &Descriptor) -> Vec<&str> {
+    let list = layer.rest.get("urls").and_then(serde_json::Value::as_array);
+    list.into_iter()
+        .flatten()
+        .filter_map(serde_json::Value::as_str)
+        .collect()
 }
 
 /// A layer's bytes without their compression, whatever it is.

@@ -25,7 +25,7 @@ impl Extended {
     pub fn take_pax(&mut self, text: &[u8]) -> bool {
         let mut rest = text;
         while !rest.is_empty() {
-            let Some(((key, value), len)) = record(rest) else {
+            let Some((key, value, len)) = record(rest) else {
                 return false;
             };
             if !self.take(key, value) {
@@ -52,7 +52,7 @@ impl Extended {
 }
 
 /// Key and value of the first record, and its whole length.
-fn record(text: &[u8]) -> Option<((&[u8], &[u8]), usize)> {
+fn record(text: &[u8]) -> Option<(&[u8], &[u8], usize)> {
     let blank = text.iter().position(|b| *b == b' ')?;
     let len = usize::try_from(number(&text[..blank])?).ok()?;
     if !(blank + 2..=text.len()).contains(&len) {
@@ -60,7 +60,7 @@ fn record(text: &[u8]) -> Option<((&[u8], &[u8]), usize)> {
     }
     let record = text[blank + 1..len].strip_suffix(b"\n")?;
     let equals = record.iter().position(|b| *b == b'=')?;
-    Some(((&record[..equals], &record[equals + 1..]), len))
+    Some((&record[..equals], &record[equals + 1..], len))
 }
 
 /// A decimal number and nothing else.
