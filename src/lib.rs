@@ -2,6 +2,7 @@
 
 pub mod archive;
 pub mod blob;
+pub mod cache;
 pub mod credentials;
 pub mod descriptor;
 pub mod digest;
@@ -17,6 +18,7 @@ pub mod secret;
 pub mod spool;
 pub mod store;
 pub mod stream;
+pub mod transfer;
 
 pub use blob::Blob;
 pub use descriptor::{Descriptor, Platform};
