@@ -1,1 +1,4 @@
 //! Integration tests: the built binary against real registries.
+
+mod archive;
+mod engine;
