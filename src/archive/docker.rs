@@ -6,6 +6,9 @@
 //! Docker (old and new), podman, skopeo (layers behind links), crane (config
 //! without `.json`, layers as `.tar.gz`), docker-drag and crpy.
 
+use std::collections::HashMap;
+use std::io::Read;
+
 use serde::Deserialize;
 use serde_json::json;
 
@@ -38,6 +41,8 @@ pub(crate) struct Listed {
     repo_tags: Option<Vec<String>>,
     #[serde(default)]
     layers: Option<Vec<String>>,
+    #[serde(default)]
+    layer_sources: Option<serde_json::Map<String, serde_json::Value>>,
 }
 
 impl Listed {
@@ -46,6 +51,14 @@ impl Listed {
     pub fn names(&self) -> Vec<Reference> {
         let words = self.repo_tags.iter().flatten();
         words.filter_map(|word| word.parse().ok()).collect()
+    }
+
+    /// Whether only an engine that unpacks layers writes such an entry: Docker
+    /// since 25 describes the plain layers it saves.
+    pub fn is_an_engines(&self) -> bool {
+        self.layer_sources
+            .as_ref()
+            .is_some_and(|sources| !sources.is_empty())
     }
 
     /// The digest that the config's name states.
@@ -71,48 +84,99 @@ pub(crate) fn list(index: &Index) -> Result<Option<Vec<Listed>>> {
     Ok(Some(list))
 }
 
-/// A listed image, with a manifest made for it.
-pub(crate) fn read(index: &Index, listed: &Listed, run: Run<'_>) -> Result<Image> {
-    let bytes = index.bytes(&listed.config, config::MAX_SIZE)?;
-    let found = Digest::of(&bytes);
-    if let Some(stated) = listed.config_digest().filter(|d| d.algorithm() == "sha256")
-        && stated != found
-    {
-        return Err(Error::mismatch(stated, found));
-    }
-    let diff_ids = Config::parse(&bytes)?.diff_ids()?;
-    let names = listed.layers.as_deref().unwrap_or_default();
-    if names.len() != diff_ids.len() {
-        let why = format!("{} layers for {} diff ids", names.len(), diff_ids.len());
-        return Err(index.bad(why));
-    }
-    let work = names.iter().zip(diff_ids).collect();
-    let layers = parallel::map(run.jobs, work, run.watch.stop, |(name, diff_id), stop| {
-        read_layer(index, name, diff_id, run.stopped_by(stop))
-    })?;
-    build(bytes, layers)
+/// A layer's digest, and how it is compressed.
+type Known = (Digest, Compression);
+/// The same with its bytes.
+type Layer = (Stretch, Known);
+
+/// Reads listed images; images share layers, and each is hashed once.
+pub(crate) struct Reader<'a> {
+    index: &'a Index,
+    run: Run<'a>,
+    known: HashMap<String, Known>,
 }
 
-/// A layer, its digest, and how it is compressed.
-type Layer = (Stretch, Digest, Compression);
+impl<'a> Reader<'a> {
+    pub fn new(index: &'a Index, run: Run<'a>) -> Reader<'a> {
+        Reader {
+            index,
+            run,
+            known: HashMap::new(),
+        }
+    }
 
-fn read_layer(index: &Index, name: &str, diff_id: Digest, run: Run<'_>) -> Result<Layer> {
-    let bytes = index.need(name)?.clone();
-    let unnamed = Descriptor::new("", diff_id, bytes.len());
-    let compression = layer::sniff(&Blob::new(unnamed, bytes.clone()))?;
+    /// A listed image, with a manifest made for it.
+    pub fn image(&mut self, listed: &Listed) -> Result<Image> {
+        let bytes = self.index.bytes(&listed.config, config::MAX_SIZE)?;
+        let found = Digest::of(&bytes);
+        if let Some(stated) = listed.config_digest().filter(|d| d.algorithm() == "sha256")
+            && stated != found
+        {
+            return Err(Error::mismatch(stated, found));
+        }
+        let diff_ids = Config::parse(&bytes)?.diff_ids()?;
+        let names = listed.layers.as_deref().unwrap_or_default();
+        if names.len() != diff_ids.len() {
+            let why = format!("{} layers for {} diff ids", names.len(), diff_ids.len());
+            return Err(self.index.bad(why));
+        }
+        self.learn(names)?;
+        let layer = |(name, diff_id): (&String, Digest)| {
+            let found = self.known.get(name).copied();
+            let (digest, compression) = found.unwrap_or((diff_id, Compression::None));
+            // Whoever reads a plain layer learns whether the config told the truth.
+            let plain = compression == Compression::None;
+            let digest = if plain { diff_id } else { digest };
+            Ok((self.index.need(name)?.clone(), (digest, compression)))
+        };
+        let layers = names.iter().zip(diff_ids).map(layer);
+        build(bytes, layers.collect::<Result<_>>()?)
+    }
+
+    /// Looks at the layers that no image before had.
+    fn learn(&mut self, names: &[String]) -> Result<()> {
+        let mut new: Vec<&String> = names
+            .iter()
+            .filter(|n| !self.known.contains_key(*n))
+            .collect();
+        new.sort();
+        new.dedup();
+        let Run { jobs, watch } = self.run;
+        let index = self.index;
+        let found = parallel::map(jobs, new, watch.stop, |name, stop| {
+            let known = look(index, name, self.run.stopped_by(stop))?;
+            Ok((name.clone(), known))
+        })?;
+        self.known.extend(found);
+        Ok(())
+    }
+}
+
+fn look(index: &Index, name: &str, run: Run<'_>) -> Result<Known> {
+    let bytes = index.need(name)?;
+    let mut head = Vec::with_capacity(Compression::MAGIC);
+    bytes
+        .reader(0)
+        .take(Compression::MAGIC as u64)
+        .read_to_end(&mut head)
+        .map_err(|e| Error::io(name, e))?;
+    let compression = Compression::sniff(&head);
     let digest = match (compression, stated(name)) {
-        // Whoever reads the layer finds out whether the config tells the truth.
-        (Compression::None, _) => diff_id,
+        // Not looked at: the config has the digest of plain bytes.
+        (Compression::None, _) => Digest::of(b""),
         (_, Some(digest)) if name.contains("blobs/") => digest,
-        _ => layer::hash(name, run.watch.reader(diff_id, bytes.reader(0)))?,
+        _ => {
+            let unnamed = Digest::of(name.as_bytes());
+            layer::hash(name, run.watch.reader(unnamed, bytes.reader(0)))?
+        }
     };
-    Ok((bytes, digest, compression))
+    Ok((digest, compression))
 }
 
 /// A manifest in Docker's words; in OCI's when a layer is zstd, for which
 /// Docker's have no generally known type.
 fn build(config: Vec<u8>, layers: Vec<Layer>) -> Result<Image> {
-    let zstd = layers.iter().any(|(_, _, c)| *c == Compression::Zstd);
+    let zstd = layers.iter().any(|(_, (_, c))| *c == Compression::Zstd);
     let (family, manifest_type, config_type) = if zstd {
         (
             Family::Oci,
@@ -129,7 +193,7 @@ fn build(config: Vec<u8>, layers: Vec<Layer>) -> Result<Image> {
     let config = Blob::bytes(config_type, config);
     let layers: Vec<Blob> = layers
         .into_iter()
-        .map(|(bytes, digest, compression)| {
+        .map(|(bytes, (digest, compression))| {
             let name = LayerType::new(family, compression).media_type();
             let name = name.unwrap_or(media_type::OCTET_STREAM);
             Blob::new(Descriptor::new(name, digest, bytes.len()), bytes)

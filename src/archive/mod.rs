@@ -174,22 +174,27 @@ fn items(what: &str, tar: &Stretch, run: Run<'_>) -> Result<Vec<Item>> {
                     return Err(index.bad(format!("it lacks something: {error}")));
                 }
             }
-            Ok(items) if items.is_empty() && listed.is_some() => {}
+            Ok(items) if items.is_empty() => {}
             done => return done,
         }
     }
     let Some(listed) = listed else {
         return Err(no_images(&index));
     };
-    let item = |listed: &docker::Listed| {
+    let mut reader = docker::Reader::new(&index, run);
+    let mut item = |listed: &docker::Listed| {
         Ok(Item {
             names: listed.names(),
             labels: Vec::new(),
-            node: Node::Image(docker::read(&index, listed, run)?),
+            node: Node::Image(reader.image(listed)?),
             provenance: Provenance::Made,
         })
     };
-    listed.iter().map(item).collect()
+    let items: Vec<Item> = listed.iter().map(&mut item).collect::<Result<_>>()?;
+    if items.is_empty() {
+        return Err(index.bad("it lists no image"));
+    }
+    Ok(items)
 }
 
 fn no_images(index: &Index) -> Error {
@@ -208,9 +213,12 @@ fn no_images(index: &Index) -> Error {
 fn oci_items(index: &Index, listed: Option<&[docker::Listed]>) -> Result<Vec<Item>> {
     // An engine that unpacks layers writes the old list beside new manifests
     // (Docker since 25); tools that keep what they pulled do not.
-    let provenance = match index.get(docker::OLD_LIST) {
-        Some(_) => Provenance::Made,
-        None => Provenance::Original,
+    let mut lists = listed.unwrap_or_default().iter();
+    let engines = index.get(docker::OLD_LIST).is_some() || lists.any(docker::Listed::is_an_engines);
+    let provenance = if engines {
+        Provenance::Made
+    } else {
+        Provenance::Original
     };
     let mut items: Vec<Item> = Vec::new();
     for found in oci::read(index)? {

@@ -12,9 +12,10 @@ use std::io::{self, Read};
 use tar::{EntryType, Header};
 
 use super::pax::Extended;
+use crate::blob::Blob;
 use crate::error::{Error, Result};
 use crate::spool::StretchReader;
-use crate::stream::BUFFER;
+use crate::stream::{BUFFER, Watch};
 
 /// Headers and contents come in blocks of this many bytes.
 pub(crate) const BLOCK: u64 = 512;
@@ -333,6 +334,25 @@ impl Kind {
     }
 }
 
+/// Hands every member of a layer to `each`, and reads the layer to its end, so
+/// that a list which was taken from wrong bytes ends with an error.
+///
+/// # Errors
+/// [`Error::Malformed`] for what is no tar, [`Error::Mismatch`] and
+/// [`Error::Size`] for wrong bytes, those of the layer's source and of `each`.
+pub fn list(
+    layer: &Blob,
+    watch: Watch<'_>,
+    each: &mut dyn FnMut(Entry) -> Result<()>,
+) -> Result<()> {
+    let what = layer.digest().to_string();
+    let mut plain = super::layer::open(layer, watch)?;
+    for entry in Entries::new(&what, &mut plain) {
+        each(entry?)?;
+    }
+    super::layer::hash(&what, plain).map(drop)
+}
+
 impl<R: Read> Iterator for Entries<R> {
     type Item = Result<Entry>;
 
@@ -458,6 +478,26 @@ mod tests {
         assert!(refused(huge.as_bytes()));
         let huge = header(EntryType::Regular, b"f", 1 << 50);
         assert!(refused(huge.as_bytes()));
+    }
+
+    #[test]
+    fn a_layer_is_listed_and_proven() {
+        let stop = crate::stream::Stop::new();
+        let watch = Watch::new(&(), &stop);
+        let bytes = [member(EntryType::Regular, b"a", b"abc"), vec![0; 5000]].concat();
+        let mut names = Vec::new();
+        let mut each = |entry: Entry| {
+            names.push(entry.name().into_owned());
+            Ok(())
+        };
+        let layer = Blob::bytes("x/y", zstd::encode_all(&bytes[..], 1).unwrap());
+        super::list(&layer, watch, &mut each).unwrap();
+        let mut lying = layer.descriptor().clone();
+        lying.digest = crate::Digest::of(b"another");
+        let bytes = layer.read(9000).unwrap();
+        let wrong = Blob::new(lying, crate::blob::Bytes(bytes));
+        assert!(super::list(&wrong, watch, &mut each).is_err_and(|e| e.is_corrupt()));
+        assert_eq!(names[0], "a");
     }
 
     #[test]

@@ -285,19 +285,6 @@ pub fn open<'a>(blob: &'a Blob, watch: Watch<'a>) -> Result<Uncompressed<'a>> {
     Uncompressed::new(&blob.digest().to_string(), watched)
 }
 
-/// How a blob is really compressed, from its first bytes.
-///
-/// # Errors
-/// Those of the blob's source.
-pub fn sniff(blob: &Blob) -> Result<Compression> {
-    let mut head = Vec::with_capacity(Compression::MAGIC);
-    blob.open(0)?
-        .take(Compression::MAGIC as u64)
-        .read_to_end(&mut head)
-        .map_err(|e| Error::io(blob.digest().to_string(), e))?;
-    Ok(Compression::sniff(&head))
-}
-
 /// The digest of a layer's bytes without compression, which its image's config
 /// lists as diff id.
 ///

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::blob::{Blob, Source};
 use crate::cache::Cache;
-use crate::descriptor::{Descriptor, Platform};
+use crate::descriptor::{Descriptor, Platform, media_type};
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::image::layer::{LayerType, kept_elsewhere, urls};
@@ -205,6 +205,16 @@ impl Remote {
                 expected: entry.size,
                 actual: found,
             });
+        }
+        // One is never taken for the other (CVE-2021-41190).
+        let said = match entry.media_type.as_str() {
+            media_type::OCI_INDEX | media_type::DOCKER_LIST => Kind::Index,
+            media_type::OCI_MANIFEST | media_type::DOCKER_MANIFEST => Kind::Image,
+            _ => manifest.kind(),
+        };
+        if manifest.kind() != said {
+            let why = format!("{} is not what it lists it as", entry.digest);
+            return Err(Error::malformed("index", why));
         }
         Ok(manifest)
     }
