@@ -75,6 +75,12 @@ pub trait Store: Send + Sync {
     /// Stores a blob unless it is there.
     fn put_blob(&self, blob: &Blob, watch: Watch<'_>) -> Result<Put>;
 
+    /// Stores a blob without looking whether it is there: what to do when a
+    /// registry first said that it holds a blob and then that it does not.
+    fn send_blob(&self, blob: &Blob, watch: Watch<'_>) -> Result<Put> {
+        self.put_blob(blob, watch)
+    }
+
     /// Takes a blob over from repository `from` of the same registry, or folder.
     ///
     /// # Errors

@@ -4,8 +4,6 @@
 
 use std::cmp::Reverse;
 use std::collections::HashSet;
-use std::sync::Mutex;
-use std::sync::PoisonError;
 
 use crate::blob::Blob;
 use crate::descriptor::Descriptor;
@@ -74,10 +72,30 @@ pub fn put(node: &Node, to: &To<'_>, run: Run<'_>) -> Result<Summary> {
         return Ok(summary);
     }
     let missing = missing(node, to.store, &mut summary, run)?;
-    put_blobs(node, &missing, to, &mut summary, run)?;
-    put_children(&missing, to.store, run)?;
-    put_named(manifest, to)?;
+    let blobs = needed(node, &missing, to.foreign, &mut summary.left_out);
+    let done = parallel::map(run.jobs, blobs, run.watch.stop, |blob, stop| {
+        let put = to.store.put_blob(blob, run.stopped_by(stop).watch)?;
+        Ok((blob, put))
+    })?;
+    let doubtful = summary.count(done);
+    let manifests = || put_children(&missing, to.store, run).and_then(|()| put_named(manifest, to));
+    match manifests() {
+        // A registry may say that it holds a blob and then that it does not:
+        // collected meanwhile, or left half by a push that was cancelled.
+        Err(error) if denies_blob(&error) && !doubtful.is_empty() => {
+            parallel::for_each(run.jobs, doubtful, run.watch.stop, |blob, stop| {
+                let watch = run.stopped_by(stop).watch;
+                to.store.send_blob(blob, watch).map(drop)
+            })?;
+            manifests()?;
+        }
+        done => done?,
+    }
     Ok(summary)
+}
+
+fn denies_blob(error: &Error) -> bool {
+    error.has_code("MANIFEST_BLOB_UNKNOWN") || error.has_code("BLOB_UNKNOWN")
 }
 
 /// The digest a manifest has where it is going.
@@ -117,40 +135,43 @@ fn missing<'a>(
     Ok(all)
 }
 
-/// Sends what the missing images need, each blob once, the largest first.
-fn put_blobs(
-    node: &Node,
-    missing: &[&Child],
-    to: &To<'_>,
-    summary: &mut Summary,
-    run: Run<'_>,
-) -> Result<()> {
-    let mut seen = HashSet::new();
-    let mut blobs: Vec<&Blob> = Vec::new();
-    let nodes = std::iter::once(node).chain(missing.iter().map(|child| &child.node));
-    for node in nodes {
+/// The blobs of the missing images, each once, the largest first: the last to
+/// be begun is then a small one.
+fn needed<'a>(
+    node: &'a Node,
+    missing: &[&'a Child],
+    foreign: Foreign,
+    left_out: &mut Vec<Descriptor>,
+) -> Vec<&'a Blob> {
+    let (mut seen, mut blobs) = (HashSet::new(), Vec::new());
+    let below = missing.iter().map(|child| &child.node);
+    for node in std::iter::once(node).chain(below) {
         let Node::Image(image) = node else { continue };
         for blob in image.blobs().filter(|blob| seen.insert(*blob.digest())) {
-            if to.foreign == Foreign::Skip && is_foreign(blob) {
-                summary.left_out.push(blob.descriptor().clone());
+            if foreign == Foreign::Skip && is_foreign(blob) {
+                left_out.push(blob.descriptor().clone());
             } else {
                 blobs.push(blob);
             }
         }
     }
     blobs.sort_by_key(|blob| Reverse(blob.size()));
-    let done = Mutex::new(summary);
-    parallel::for_each(run.jobs, blobs, run.watch.stop, |blob, stop| {
-        let put = to.store.put_blob(blob, run.stopped_by(stop).watch)?;
-        // Three counters stay whole whatever panicked while they were held.
-        let mut summary = done.lock().unwrap_or_else(PoisonError::into_inner);
-        match put {
-            Put::Existed => summary.existed += 1,
-            Put::Mounted => summary.mounted += 1,
-            Put::Uploaded => summary.uploaded += 1,
+    blobs
+}
+
+impl Summary {
+    /// Counts what was done, and gives the blobs that were said to be there.
+    fn count<'a>(&mut self, done: Vec<(&'a Blob, Put)>) -> Vec<&'a Blob> {
+        for (_, put) in &done {
+            match put {
+                Put::Existed => self.existed += 1,
+                Put::Mounted => self.mounted += 1,
+                Put::Uploaded => self.uploaded += 1,
+            }
         }
-        Ok(())
-    })
+        let existed = done.into_iter().filter(|(_, put)| *put == Put::Existed);
+        existed.map(|(blob, _)| blob).collect()
+    }
 }
 
 fn is_foreign(blob: &Blob) -> bool {

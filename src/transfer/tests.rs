@@ -11,7 +11,7 @@ use crate::blob::Blob;
 use crate::cache::Cache;
 use crate::descriptor::{Descriptor, Platform, media_type};
 use crate::digest::Digest;
-use crate::error::{Error, Result};
+use crate::error::{Diagnostic, Error, RequestLine, Result};
 use crate::image::tests::{Made, image, image_for, index};
 use crate::image::{self, Child, Image, Index, Node, check};
 use crate::manifest::Manifest;
@@ -27,6 +27,8 @@ struct Memory {
     asked: Mutex<Vec<String>>,
     /// Whether tags can't be set again.
     frozen: bool,
+    /// A blob that is said to be there until a manifest needs it.
+    ghost: Mutex<Option<Digest>>,
 }
 
 impl Memory {
@@ -52,6 +54,21 @@ fn unsupported<T>() -> Result<T> {
     Err(Error::Unsupported {
         what: "not here".into(),
     })
+}
+
+fn blob_unknown() -> Error {
+    Error::Status {
+        request: RequestLine {
+            method: "PUT".into(),
+            url: "https://m.example/v2/a/manifests/v1".into(),
+        },
+        status: 404,
+        errors: vec![Diagnostic {
+            code: "MANIFEST_BLOB_UNKNOWN".into(),
+            message: String::new(),
+        }],
+        retry_after: None,
+    }
 }
 
 impl Store for Memory {
@@ -88,12 +105,20 @@ impl Store for Memory {
     }
     fn put_blob(&self, blob: &Blob, _: Watch<'_>) -> Result<Put> {
         self.note("put", blob.digest());
+        if *self.ghost.lock().unwrap() == Some(*blob.digest()) {
+            return Ok(Put::Existed);
+        }
         if self.blobs.lock().unwrap().contains_key(blob.digest()) {
             return Ok(Put::Existed);
         }
         let bytes = blob.read(1 << 30)?;
         self.blobs.lock().unwrap().insert(*blob.digest(), bytes);
         Ok(Put::Uploaded)
+    }
+    fn send_blob(&self, blob: &Blob, watch: Watch<'_>) -> Result<Put> {
+        self.note("send", blob.digest());
+        *self.ghost.lock().unwrap() = None;
+        self.put_blob(blob, watch)
     }
     fn mount_blob(&self, _: &Digest, _: &RepoName, _: Watch<'_>) -> Result<Put> {
         unsupported()
@@ -127,6 +152,9 @@ impl Store for Memory {
         let mut manifests = self.manifests.lock().unwrap();
         if self.frozen && manifests.contains_key(&target.to_string()) {
             return unsupported();
+        }
+        if self.ghost.lock().unwrap().is_some() {
+            return Err(blob_unknown());
         }
         // A registry refuses manifests before what they name.
         match manifest.index() {
@@ -239,6 +267,18 @@ fn what_is_there_costs_two_requests() {
     let other = Node::Index(Index::new(other, index.children().to_vec()).unwrap());
     assert_eq!(put_to(&other, &store).unwrap().known_manifests, 4);
     assert_eq!(count(&store.take(), "put"), 0);
+}
+
+#[test]
+fn a_blob_that_was_not_there_after_all_is_sent() {
+    let image = image(&[Made::Gzip(b"a"), Made::Gzip(b"b")]);
+    let store = Memory {
+        ghost: Mutex::new(Some(*image.layers()[0].digest())),
+        ..Memory::default()
+    };
+    let summary = put_to(&Node::Image(image), &store).unwrap();
+    assert_eq!((summary.uploaded, summary.existed), (2, 1));
+    assert_eq!(count(&store.take(), "send"), 1);
 }
 
 #[test]
