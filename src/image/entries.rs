@@ -409,7 +409,7 @@ mod tests {
     }
 
     fn refused(bytes: &[u8]) -> bool {
-        matches!(list(bytes), Err(Error::Malformed { .. }))
+        list(bytes).is_err_and(|e| e.is_corrupt())
     }
 
     #[test]
@@ -463,7 +463,6 @@ mod tests {
             );
         }
         assert!(refused(&pax(&[("path", "p")])));
-        assert!(refused(&file[..700.min(file.len()) - 200]));
         assert!(refused(&file[..100]));
         let mut damaged = file.clone();
         damaged[0] ^= 1;
@@ -474,10 +473,9 @@ mod tests {
     fn declared_sizes_cost_nothing() {
         let huge = header(EntryType::GNULongName, b"L", 1 << 40);
         assert!(refused(huge.as_bytes()));
-        let huge = header(EntryType::Regular, b"f", u64::MAX - 100);
-        assert!(refused(huge.as_bytes()));
-        let huge = header(EntryType::Regular, b"f", 1 << 50);
-        assert!(refused(huge.as_bytes()));
+        for size in [1 << 50, u64::MAX - 100] {
+            assert!(refused(header(EntryType::Regular, b"f", size).as_bytes()));
+        }
     }
 
     #[test]
@@ -507,9 +505,7 @@ mod tests {
         for bad in [&b"/etc/passwd"[..], b"../x", b"a/../../x", b"a/.."] {
             assert!(escapes(bad));
         }
-        for good in [&b"./a"[..], b"a..b/c", b"..."] {
-            assert!(!escapes(good));
-        }
+        assert!(!escapes(b"./a") && !escapes(b"a..b/c") && !escapes(b"..."));
     }
 
     /// What the system's own tar writes, in each of its formats.

@@ -1,4 +1,4 @@
-//! Where stores and images meet: [`pull`] makes a node of what a store holds,
+//! Where stores and images meet: [`Remote`] makes a node of what a store holds,
 //! [`put`] puts a node into a store. Both know [`crate::Store`] and none of its
 //! kinds.
 

@@ -15,7 +15,7 @@ use tempfile::TempDir;
 
 use crate::engine::{Docker, Tool, arg, file, hello, named};
 
-fn with_run<T>(work: impl FnOnce(Run<'_>) -> T) -> T {
+pub fn with_run<T>(work: impl FnOnce(Run<'_>) -> T) -> T {
     let stop = Stop::new();
     work(Run::new(4, Watch::new(&(), &stop)))
 }
@@ -55,7 +55,7 @@ fn add(to: &mut tar::Builder<Vec<u8>>, name: &str, content: &[u8], mode: u32) {
 }
 
 /// An image for a platform, its layers compressed as said.
-fn image(platform: &str, family: Family, kept: [Compression; 2]) -> Image {
+pub fn image(platform: &str, family: Family, kept: [Compression; 2]) -> Image {
     let platform: Platform = platform.parse().unwrap();
     let plain = layers();
     let ids: Vec<_> = plain.iter().map(|l| Digest::of(l)).collect();
@@ -95,9 +95,9 @@ fn compressed(bytes: &[u8], compression: Compression) -> Vec<u8> {
     }
 }
 
-const GZIP: [Compression; 2] = [Compression::Gzip; 2];
+pub const GZIP: [Compression; 2] = [Compression::Gzip; 2];
 
-fn write(items: &[Item], form: Form, path: &Path) {
+pub fn write(items: &[Item], form: Form, path: &Path) {
     let platform: Platform = "linux/amd64".parse().unwrap();
     let folder = std::env::temp_dir();
     let settings = Settings {
@@ -108,7 +108,7 @@ fn write(items: &[Item], form: Form, path: &Path) {
     with_run(|run| archive::write(items, Out::File(path), &settings, run)).unwrap();
 }
 
-fn read(path: &Path) -> Vec<Item> {
+pub fn read(path: &Path) -> Vec<Item> {
     let items = with_run(|run| archive::read(path, &std::env::temp_dir(), run)).unwrap();
     for item in &items {
         for (_, image) in item.node.images() {
@@ -129,7 +129,7 @@ fn item(name: &str, image: &Image) -> Item {
     Item::new(vec![name.parse().unwrap()], Node::Image(image.clone()))
 }
 
-fn multi() -> Node {
+pub fn multi() -> Node {
     let children: Vec<Child> = ["linux/arm64", "linux/amd64"]
         .iter()
         .map(|platform| {
