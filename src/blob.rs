@@ -88,6 +88,13 @@ impl Blob {
         Ok(Blob::new(descriptor, source))
     }
 
+    /// The same bytes under another media type.
+    pub fn with_media_type(&self, media_type: &str) -> Blob {
+        let mut other = self.clone();
+        other.descriptor.media_type = media_type.to_string();
+        other
+    }
+
     /// Digest, size and media type.
     pub fn descriptor(&self) -> &Descriptor {
         &self.descriptor

@@ -51,8 +51,10 @@
 //! platform's own certificate lookup), and has one error, [`Error`].
 
 pub mod alias;
+pub mod archive;
 pub mod auth;
 pub mod blob;
+pub mod cache;
 pub mod credentials;
 pub mod descriptor;
 pub mod digest;
@@ -60,6 +62,7 @@ pub mod error;
 pub mod fetch;
 pub mod http;
 pub mod hub;
+pub mod image;
 pub mod json;
 pub mod layout;
 pub mod manifest;
@@ -68,9 +71,11 @@ pub mod progress;
 pub mod reference;
 pub mod registry;
 pub mod secret;
+pub mod spool;
 pub mod store;
 pub mod stream;
 pub mod text;
+pub mod transfer;
 
 pub use blob::Blob;
 pub use descriptor::{Descriptor, Platform};

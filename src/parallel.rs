@@ -6,6 +6,7 @@
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
+use std::time::Duration;
 
 use crate::error::{Error, Result};
 use crate::stream::Stop;
@@ -69,6 +70,62 @@ pub fn map<T: Send, R: Send>(
     stop.check()?;
     let results = results.into_inner().unwrap_or_else(PoisonError::into_inner);
     Ok(results.into_iter().flatten().collect())
+}
+
+/// Takes items from `next` one after the other, calls `work` for up to `jobs`
+/// of them at once, and hands the results to `take` in the order of the items.
+///
+/// No more than `jobs` items are held at any time, so a fast `next` before a
+/// slow `take` costs no memory.
+///
+/// # Errors
+/// The first error of any call.
+pub fn in_order<T, R>(
+    jobs: usize,
+    stop: &Stop,
+    next: impl FnMut() -> Result<Option<T>> + Send,
+    work: impl Fn(T, &Stop) -> Result<R> + Sync,
+    take: impl FnMut(R) -> Result<()> + Send,
+) -> Result<()> {
+    let source = Mutex::new((next, 0usize));
+    let sink = Mutex::new((take, 0usize));
+    let turned = Condvar::new();
+    let worker = |(): (), stop: &Stop| {
+        let _guard = StopOnPanic(stop);
+        loop {
+            stop.check()?;
+            let (number, item) = {
+                let (next, count) = &mut *lock(&source);
+                let Some(item) = next()? else { break };
+                *count += 1;
+                (*count - 1, item)
+            };
+            let result = work(item, stop)?;
+            let mut sink = lock(&sink);
+            while sink.1 != number {
+                stop.check()?;
+                let wait = turned.wait_timeout(sink, Duration::from_millis(50));
+                sink = wait.unwrap_or_else(PoisonError::into_inner).0;
+            }
+            (sink.0)(result)?;
+            sink.1 += 1;
+            turned.notify_all();
+        }
+        Ok(())
+    };
+    for_each(jobs, vec![(); jobs.max(1)], stop, worker)
+}
+
+/// Ends those who wait for their turn when the worker before them panicked:
+/// that turn will never come. (An error reaches them through [`map`].)
+struct StopOnPanic<'a>(&'a Stop);
+
+impl Drop for StopOnPanic<'_> {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.0.set();
+        }
+    }
 }
 
 /// Runs `back` on a thread of its own while `front` runs on this one, both
@@ -176,7 +233,6 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 mod tests {
     use super::*;
     use std::sync::atomic::{AtomicUsize, Ordering};
-    use std::time::Duration;
 
     #[test]
     fn results_keep_their_order_and_jobs_their_bound() {
@@ -226,6 +282,63 @@ mod tests {
             for_each(4, vec![1, 2], &stop, |_, _| Ok(())),
             Err(Error::Stopped)
         ));
+    }
+
+    #[test]
+    fn a_stream_keeps_its_order_and_its_bound() {
+        for jobs in [1, 4] {
+            let (held, most) = (AtomicUsize::new(0), AtomicUsize::new(0));
+            let (mut n, mut out) = (0u64, Vec::new());
+            let next = || {
+                n += 1;
+                most.fetch_max(held.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                Ok((n <= 40).then_some(n))
+            };
+            let work = |i: u64, _: &Stop| {
+                thread::sleep(Duration::from_millis(i % 5));
+                Ok(i * 2)
+            };
+            let take = |i: u64| {
+                held.fetch_sub(1, Ordering::SeqCst);
+                out.push(i);
+                Ok(())
+            };
+            in_order(jobs, &Stop::new(), next, work, take).unwrap();
+            assert_eq!(out, (1..=40).map(|i| i * 2).collect::<Vec<_>>());
+            assert!(most.load(Ordering::SeqCst) <= 2 * jobs);
+        }
+    }
+
+    #[test]
+    fn a_stream_ends_with_its_first_error() {
+        let fail = || Error::NotFound { what: "it".into() };
+        for place in 0..3 {
+            let mut n = 0;
+            let next = || {
+                n += 1;
+                if place == 0 && n == 5 {
+                    Err(fail())
+                } else {
+                    Ok(Some(n))
+                }
+            };
+            let work = |i: u32, _: &Stop| {
+                if place == 1 && i == 5 {
+                    Err(fail())
+                } else {
+                    Ok(i)
+                }
+            };
+            let take = |i: u32| {
+                if place == 2 && i == 5 {
+                    Err(fail())
+                } else {
+                    Ok(())
+                }
+            };
+            let failed = in_order(3, &Stop::new(), next, work, take);
+            assert!(failed.is_err_and(|e| e.is_not_found()), "{place}");
+        }
     }
 
     #[test]

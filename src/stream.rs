@@ -150,6 +150,33 @@ impl<'a> Watch<'a> {
     }
 }
 
+/// How work on several blobs is done: how many at once, and watched by whom.
+#[derive(Clone, Copy)]
+pub struct Run<'a> {
+    /// Transfers at once.
+    pub jobs: usize,
+    /// Hears of every one of them, and ends them.
+    pub watch: Watch<'a>,
+}
+
+impl<'a> Run<'a> {
+    /// `jobs` at once, all watched by `watch`.
+    pub fn new(jobs: usize, watch: Watch<'a>) -> Run<'a> {
+        Run { jobs, watch }
+    }
+
+    /// The same with another request to end, as [`crate::parallel`] hands out.
+    pub fn stopped_by<'b>(self, stop: &'b Stop) -> Run<'b>
+    where
+        'a: 'b,
+    {
+        Run {
+            jobs: self.jobs,
+            watch: Watch::new(self.watch.progress, stop),
+        }
+    }
+}
+
 /// A reader that counts and can be stopped; see [`Watch::reader`].
 pub struct Watched<'a, R> {
     watch: Watch<'a>,

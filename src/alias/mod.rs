@@ -22,6 +22,7 @@ use crate::manifest::{Kind, Manifest};
 use crate::parallel;
 use crate::reference::{Tag, Target};
 use crate::store::Store;
+pub use crate::stream::Run;
 use crate::stream::Watch;
 
 pub use platforms::{ByPlatform, expand, resolve};
@@ -31,15 +32,6 @@ pub const ARTIFACT_TYPE: &str = "application/vnd.dxf.alias.v1";
 
 /// The content of [`media_type::OCI_EMPTY`].
 const EMPTY: &[u8] = b"{}";
-
-/// How an operation of several requests is run.
-#[derive(Clone, Copy)]
-pub struct Run<'a> {
-    /// Requests at once.
-    pub jobs: usize,
-    /// What it reports to and obeys.
-    pub watch: Watch<'a>,
-}
 
 /// The manifest that [`set`] writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -10,7 +10,7 @@ const LAYERS: &[(&str, bool)] = &[
         "error digest descriptor reference manifest progress secret text json hub",
         true,
     ),
-    ("blob stream parallel store fetch", true),
+    ("blob stream parallel store fetch spool cache", true),
     ("http credentials", false),
     ("auth", true),
     ("registry layout image", false),

@@ -1,7 +1,10 @@
 //! Integration tests: the built binary against real registries. One binary, one
 //! module a concept; everything shared is in `support`.
 
+mod archive;
+mod engine;
 mod layers;
 mod layout;
 mod support;
 mod support_works;
+mod transfer;

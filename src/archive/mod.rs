@@ -1,0 +1,261 @@
+//! Images in a file: docker-archive, OCI layout in a tar, or both at once.
+//!
+//! Reading indexes the tar and leaves it where it is: what comes out are
+//! [`Node`]s whose blobs are stretches of that file. Writing takes nodes,
+//! whatever their blobs are made of. Knows no registry and no folder layout.
+
+mod docker;
+mod index;
+mod oci;
+mod plan;
+mod tape;
+mod write;
+
+use std::fs::File;
+use std::io::{Read, Seek};
+use std::path::Path;
+
+use self::index::Index;
+pub use self::write::{Form, Out, Settings, write};
+use crate::error::{Error, Result};
+use crate::hub;
+use crate::image::Node;
+use crate::image::layer::{Compression, Uncompressed};
+use crate::reference::Reference;
+use crate::spool::{Spool, Stretch};
+use crate::stream::{BUFFER, CopyError, Run, Watch, copy};
+
+/// One image or index of an archive, and what it is called there.
+#[derive(Clone, Debug)]
+pub struct Item {
+    /// Its full names.
+    pub names: Vec<Reference>,
+    /// What an OCI layout calls it (`org.opencontainers.image.ref.name`):
+    /// often only a tag.
+    pub labels: Vec<String>,
+    /// What it is.
+    pub node: Node,
+    /// Whose manifest it has.
+    pub provenance: Provenance,
+}
+
+/// Where the manifest of an archived image comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Provenance {
+    /// It came with the image and must be passed on byte for byte.
+    Original,
+    /// It was made when the image was saved or read, of layers that an engine
+    /// had unpacked: compressing them loses nothing
+    /// ([`crate::image::gzip::recompress`]).
+    Made,
+}
+
+impl Item {
+    /// What is written under `names`, with its own manifest.
+    pub fn new(names: Vec<Reference>, node: Node) -> Item {
+        Item {
+            names,
+            labels: Vec::new(),
+            node,
+            provenance: Provenance::Original,
+        }
+    }
+
+    /// Whether `word` means this item: a full name, with or without what Docker
+    /// leaves out, a tag, or the layout's own word for it.
+    pub fn is_called(&self, word: &str) -> bool {
+        let tag_of = |name: &Reference| name.tag.as_ref().is_some_and(|tag| tag.as_str() == word);
+        let same = |name: &Reference| {
+            let wanted = word
+                .parse()
+                .ok()
+                .and_then(|wanted: Reference| full_name(&wanted));
+            wanted.is_some() && full_name(name) == wanted
+        };
+        self.labels.iter().any(|label| label == word)
+            || self.names.iter().any(|n| tag_of(n) || same(n))
+    }
+}
+
+/// `docker.io/library/app:tag`: a name in full, as containerd keeps it; `None`
+/// without a tag, because nobody gave one.
+fn full_name(name: &Reference) -> Option<String> {
+    let tag = name.tag.as_ref()?;
+    let host = name.host.as_ref().map_or(hub::NAME, |host| host.as_str());
+    let host = if hub::is_hub(host) { hub::NAME } else { host };
+    Some(format!(
+        "{host}/{}:{tag}",
+        hub::full_name(host, name.repo.as_str())
+    ))
+}
+
+/// `app:tag`: a name as Docker shows it, without what it takes for granted.
+fn familiar_name(name: &Reference) -> Option<String> {
+    let full = full_name(name)?;
+    let short = full.strip_prefix("docker.io/").unwrap_or(&full);
+    let shorter = short
+        .strip_prefix("library/")
+        .filter(|rest| !rest.contains('/'));
+    Some(shorter.unwrap_or(short).to_string())
+}
+
+/// The images of an archive in a file, plain or compressed. A compressed one
+/// is decompressed into a nameless file in `folder` first; a plain one is not
+/// copied at all.
+///
+/// # Errors
+/// [`Error::Malformed`] for a file that is no archive of images or an unsafe
+/// one, [`Error::Mismatch`] and [`Error::Size`] for content that is not what
+/// its name says, [`Error::Unsupported`] for a folder and for archives of
+/// Docker before 1.10, [`Error::Io`].
+pub fn read(path: &Path, folder: &Path, run: Run<'_>) -> Result<Vec<Item>> {
+    let what = path.display().to_string();
+    let failed = |e| Error::io(&what, e);
+    let mut file = File::open(path).map_err(failed)?;
+    let meta = file.metadata().map_err(failed)?;
+    if meta.is_dir() {
+        return Err(Error::Unsupported {
+            what: format!("{what} is a folder, not an archive; try oci:{what}"),
+        });
+    }
+    if !meta.is_file() {
+        return read_stream(&what, file, folder, run);
+    }
+    let mut head = Vec::with_capacity(Compression::MAGIC);
+    (&mut file)
+        .take(Compression::MAGIC as u64)
+        .read_to_end(&mut head)
+        .map_err(failed)?;
+    file.rewind().map_err(failed)?;
+    if Compression::sniff(&head) != Compression::None {
+        return read_stream(&what, file, folder, run);
+    }
+    items(&what, &Stretch::whole(file)?, run)
+}
+
+/// The images of an archive that arrives on a pipe, kept in a nameless file in
+/// `folder` meanwhile; `what` names it in errors, which are those of [`read`].
+///
+/// # Errors
+/// As [`read`], and the reader's own.
+pub fn read_stream(
+    what: &str,
+    from: impl Read + Send,
+    folder: &Path,
+    run: Run<'_>,
+) -> Result<Vec<Item>> {
+    let mut spool = Spool::new(folder)?;
+    let mut plain = Uncompressed::new(what, from)?;
+    let mut stoppable = Stoppable(&mut plain, run.watch);
+    copy(&mut stoppable, &mut spool, &mut vec![0; BUFFER]).map_err(|e| match e {
+        CopyError::Read(e) => Error::io(what, e),
+        CopyError::Write(e) => Error::io(format!("temporary file in {}", folder.display()), e),
+    })?;
+    items(what, &spool.finish(), run)
+}
+
+struct Stoppable<'a, R>(R, Watch<'a>);
+
+impl<R: Read> Read for Stoppable<'_, R> {
+    fn read(&mut self, buf: &mut [u8]) -> std::io::Result<usize> {
+        self.1.stop.check()?;
+        self.0.read(buf)
+    }
+}
+
+fn items(what: &str, tar: &Stretch, run: Run<'_>) -> Result<Vec<Item>> {
+    let index = Index::new(what, tar, run.watch.stop)?;
+    let listed = docker::list(&index)?;
+    if index.get(oci::INDEX).is_some() {
+        match oci_items(&index, listed.as_deref()) {
+            // Not everything the layout lists is there; the other list may be.
+            Err(error) if error.is_not_found() => {
+                if listed.is_none() {
+                    return Err(index.bad(format!("it lacks something: {error}")));
+                }
+            }
+            Ok(items) if items.is_empty() => {}
+            done => return done,
+        }
+    }
+    let Some(listed) = listed else {
+        return Err(no_images(&index));
+    };
+    let mut reader = docker::Reader::new(&index, run);
+    let mut item = |listed: &docker::Listed| {
+        Ok(Item {
+            names: listed.names(),
+            labels: Vec::new(),
+            node: Node::Image(reader.image(listed)?),
+            provenance: Provenance::Made,
+        })
+    };
+    let items: Vec<Item> = listed.iter().map(&mut item).collect::<Result<_>>()?;
+    if items.is_empty() {
+        return Err(index.bad("it lists no image"));
+    }
+    Ok(items)
+}
+
+fn no_images(index: &Index) -> Error {
+    if index.get(docker::OLD_LIST).is_some() {
+        return Error::Unsupported {
+            what: "an archive of Docker before 1.10, which has no manifest.json; load it into an engine and save it again".to_string(),
+        };
+    }
+    index.bad(format!(
+        "it has neither {} nor {}, so it is no archive of images",
+        docker::LIST,
+        oci::INDEX
+    ))
+}
+
+fn oci_items(index: &Index, listed: Option<&[docker::Listed]>) -> Result<Vec<Item>> {
+    // An engine that unpacks layers writes the old list beside new manifests
+    // (Docker since 25); tools that keep what they pulled do not.
+    let mut lists = listed.unwrap_or_default().iter();
+    let engines = index.get(docker::OLD_LIST).is_some() || lists.any(docker::Listed::is_an_engines);
+    let provenance = if engines {
+        Provenance::Made
+    } else {
+        Provenance::Original
+    };
+    let mut items: Vec<Item> = Vec::new();
+    for found in oci::read(index)? {
+        let digest = found.node.manifest().digest();
+        let same = |item: &&mut Item| item.node.manifest().digest() == digest;
+        let mut names = found.names;
+        for entry in listed.unwrap_or_default() {
+            let has = |digest| {
+                found
+                    .node
+                    .images()
+                    .iter()
+                    .any(|(_, i)| *i.config_blob().digest() == digest)
+            };
+            if entry.config_digest().is_some_and(has) {
+                names.extend(entry.names());
+            }
+        }
+        if let Some(item) = items.iter_mut().find(same) {
+            item.names.extend(names);
+            item.labels.extend(found.label);
+            continue;
+        }
+        items.push(Item {
+            names,
+            labels: found.label.into_iter().collect(),
+            node: found.node,
+            provenance,
+        });
+    }
+    for item in &mut items {
+        let mut seen = std::collections::HashSet::new();
+        item.names
+            .retain(|name| seen.insert(full_name(name).unwrap_or_else(|| name.to_string())));
+    }
+    Ok(items)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,165 @@
+//! An OCI image layout in a tar: `index.json`, and blobs named by their digest
+//! (image-spec, image-layout.md). Its manifests are those of the registry the
+//! image came from, so they are used byte for byte.
+
+use std::io::Read;
+
+use super::index::Index;
+use crate::blob::{Blob, Source};
+use crate::descriptor::Descriptor;
+use crate::digest::Digest;
+use crate::error::{Error, Result};
+use crate::image::layer::{LayerType, kept_elsewhere};
+use crate::image::{self, Child, Image, MAX_DEPTH, Node};
+use crate::manifest::{self, Kind, Manifest};
+use crate::reference::Reference;
+
+/// The file that makes a tar an OCI layout.
+pub(crate) const INDEX: &str = "index.json";
+/// The file that says which version of the layout it is.
+pub(crate) const MARK: &str = "oci-layout";
+/// The annotation with the tag, or whatever the writer called the image.
+pub(crate) const REF_NAME: &str = "org.opencontainers.image.ref.name";
+/// The annotation in which containerd keeps the whole name.
+pub(crate) const FULL_NAME: &str = "io.containerd.image.name";
+
+/// What the index of a layout lists.
+pub(crate) struct Found {
+    pub names: Vec<Reference>,
+    pub label: Option<String>,
+    pub node: Node,
+}
+
+/// Everything that is listed and is there.
+///
+/// An index of which only some platforms were saved (Docker's containerd store
+/// does that) gives each image that is whole.
+///
+/// # Errors
+/// [`Error::NotFound`] when a blob is missing.
+pub(crate) fn read(index: &Index) -> Result<Vec<Found>> {
+    let bytes = index.bytes(INDEX, manifest::MAX_SIZE)?;
+    let mut all = Vec::new();
+    for entry in Manifest::new(None, bytes)?.index()?.manifests {
+        let (names, label) = names(&entry);
+        let nodes = match saved(index, &entry, 0)? {
+            Saved::Whole(node) => vec![node],
+            Saved::Parts(nodes) => nodes,
+        };
+        for node in nodes {
+            all.push(Found {
+                names: names.clone(),
+                label: label.clone(),
+                node,
+            });
+        }
+    }
+    Ok(all)
+}
+
+fn names(entry: &Descriptor) -> (Vec<Reference>, Option<String>) {
+    let label = entry.annotations.get(REF_NAME);
+    let full = entry
+        .annotations
+        .get(FULL_NAME)
+        .and_then(|name| name.parse().ok());
+    // podman and skopeo may put the whole name where others put the tag.
+    let whole = label
+        .filter(|label| label.contains(['/', ':']))
+        .and_then(|label| label.parse().ok());
+    (full.or(whole).into_iter().collect(), label.cloned())
+}
+
+/// How much of what a descriptor points at is there.
+enum Saved {
+    /// All of it.
+    Whole(Node),
+    /// These images of an index.
+    Parts(Vec<Node>),
+}
+
+fn saved(index: &Index, entry: &Descriptor, depth: usize) -> Result<Saved> {
+    let manifest = manifest(index, entry)?;
+    match manifest.kind() {
+        Kind::Image => {
+            Image::of(manifest, |d| blob(index, d)).map(|image| Saved::Whole(Node::Image(image)))
+        }
+        Kind::Schema1 => Err(Error::Unsupported {
+            what: "an archive of schema 1 manifests".to_string(),
+        }),
+        Kind::Index if depth >= MAX_DEPTH => Err(index.bad("indexes lie too deep in indexes")),
+        Kind::Index => saved_index(index, manifest, depth),
+    }
+}
+
+fn saved_index(index: &Index, manifest: Manifest, depth: usize) -> Result<Saved> {
+    let (mut children, mut parts, mut missing) = (Vec::new(), Vec::new(), None);
+    for descriptor in manifest.index()?.manifests {
+        match saved(index, &descriptor, depth + 1) {
+            Ok(Saved::Whole(node)) => {
+                if image::is_selectable(&descriptor) {
+                    parts.push(node.clone());
+                }
+                children.push(Child { descriptor, node });
+            }
+            Ok(Saved::Parts(several)) => {
+                parts.extend(several);
+                missing.get_or_insert_with(|| not_whole(&descriptor.digest));
+            }
+            Err(error) if error.is_not_found() => drop(missing.get_or_insert(error)),
+            Err(error) => return Err(error),
+        }
+    }
+    match missing {
+        None => image::Index::new(manifest, children).map(|i| Saved::Whole(Node::Index(i))),
+        Some(error) if parts.is_empty() => Err(error),
+        Some(_) => Ok(Saved::Parts(parts)),
+    }
+}
+
+fn not_whole(digest: &Digest) -> Error {
+    Error::NotFound {
+        what: format!("all of index {digest}"),
+    }
+}
+
+fn manifest(index: &Index, entry: &Descriptor) -> Result<Manifest> {
+    let bytes = blob(index, entry)?.read(manifest::MAX_SIZE)?;
+    let media_type = Some(entry.media_type.as_str());
+    Manifest::new(media_type.filter(|name| !name.is_empty()), bytes)
+}
+
+/// The blob of a descriptor, in its place in the archive.
+fn blob(index: &Index, wanted: &Descriptor) -> Result<Blob> {
+    let name = blob_name(&wanted.digest);
+    let Some(bytes) = index.get(&name) else {
+        if LayerType::parse(&wanted.media_type).is_some_and(|layer| layer.foreign) {
+            return Ok(Blob::new(wanted.clone(), Elsewhere(wanted.clone())));
+        }
+        return Err(Error::NotFound {
+            what: format!("{name} in the archive"),
+        });
+    };
+    if bytes.len() != wanted.size {
+        return Err(Error::Size {
+            what: name,
+            expected: wanted.size,
+            actual: bytes.len(),
+        });
+    }
+    Ok(Blob::new(wanted.clone(), bytes.clone()))
+}
+
+/// Where a blob lies in a layout.
+pub(crate) fn blob_name(digest: &Digest) -> String {
+    format!("blobs/{}/{}", digest.algorithm(), digest.hex())
+}
+
+/// A layer that was left out because it must not be passed on.
+struct Elsewhere(Descriptor);
+
+impl Source for Elsewhere {
+    fn open(&self, _: u64) -> Result<Box<dyn Read + Send + '_>> {
+        Err(kept_elsewhere(&self.0))
+    }
+}

@@ -1,0 +1,202 @@
+//! What stands in an archive that is docker-archive and OCI layout at once,
+//! decided before the first byte is written: the lists first, then every blob
+//! once, by name.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use super::docker::LIST;
+use super::oci::{FULL_NAME, INDEX, MARK, REF_NAME, blob_name};
+use super::{Item, familiar_name, full_name};
+use crate::blob::Blob;
+use crate::descriptor::{Descriptor, Platform, media_type};
+use crate::digest::Digest;
+use crate::error::{Error, Result};
+use crate::image::layer::LayerType;
+use crate::image::{Image, Node, best_fit, is_selectable};
+
+/// One member, and what is in it.
+pub(crate) struct Member {
+    pub name: String,
+    pub content: Content,
+}
+
+/// The bytes of a member.
+#[derive(Clone)]
+pub(crate) enum Content {
+    Bytes(Vec<u8>),
+    Blob(Box<Blob>),
+}
+
+impl Content {
+    pub fn size(&self) -> u64 {
+        match self {
+            Content::Bytes(bytes) => bytes.len() as u64,
+            Content::Blob(blob) => blob.size(),
+        }
+    }
+}
+
+/// The members of a hybrid archive, in their order.
+pub(crate) fn hybrid(items: &[Item], platform: Option<&Platform>) -> Result<Vec<Member>> {
+    let mut blobs = BTreeMap::new();
+    let mut entries = Vec::new();
+    let mut loadable = Vec::new();
+    for item in items {
+        collect(&item.node, &item.node.manifest().digest(), &mut blobs)?;
+        entries.extend(index_entries(item));
+        loadable.extend(docker_entries(item, platform));
+    }
+    let bytes = |value: &Value| Content::Bytes(value.to_string().into_bytes());
+    let index =
+        json!({"schemaVersion": 2, "mediaType": media_type::OCI_INDEX, "manifests": entries});
+    let mut members = vec![
+        (
+            MARK.to_string(),
+            bytes(&json!({"imageLayoutVersion": "1.0.0"})),
+        ),
+        (INDEX.to_string(), bytes(&index)),
+    ];
+    if !loadable.is_empty() {
+        members.push((LIST.to_string(), bytes(&Value::Array(loadable))));
+    }
+    let members = members.into_iter().chain(blobs);
+    Ok(members
+        .map(|(name, content)| Member { name, content })
+        .collect())
+}
+
+/// Every manifest and blob below a node, under the digest it is listed by.
+fn collect(node: &Node, digest: &Digest, to: &mut BTreeMap<String, Content>) -> Result<()> {
+    let manifest = Content::Bytes(node.manifest().bytes().to_vec());
+    add(digest, manifest, to)?;
+    match node {
+        Node::Image(image) => {
+            for blob in image.blobs() {
+                add(blob.digest(), Content::Blob(Box::new(blob.clone())), to)?;
+            }
+            Ok(())
+        }
+        Node::Index(index) => {
+            let mut children = index.children().iter();
+            children.try_for_each(|child| collect(&child.node, &child.descriptor.digest, to))
+        }
+    }
+}
+
+fn add(digest: &Digest, content: Content, to: &mut BTreeMap<String, Content>) -> Result<()> {
+    let size = content.size();
+    let known = to.entry(blob_name(digest)).or_insert(content).size();
+    if known == size {
+        return Ok(());
+    }
+    Err(Error::Size {
+        what: digest.to_string(),
+        expected: known,
+        actual: size,
+    })
+}
+
+/// What the layout's index says of an item: once for each name.
+fn index_entries(item: &Item) -> Vec<Descriptor> {
+    let mut plain = item.node.manifest().descriptor();
+    if let Node::Image(image) = &item.node
+        && image.is_runnable()
+    {
+        let platform = image.config().map(|config| config.platform()).ok();
+        plain.platform = platform.filter(|platform| !platform.is_unknown());
+    }
+    let named = |annotations: &[(&str, String)]| {
+        let mut entry = plain.clone();
+        let pairs = annotations.iter().map(|(k, v)| (k.to_string(), v.clone()));
+        entry.annotations.extend(pairs);
+        entry
+    };
+    let by_name = item.names.iter().filter_map(|name| {
+        let (tag, full) = (name.tag.as_ref()?, full_name(name)?);
+        Some(named(&[(REF_NAME, tag.to_string()), (FULL_NAME, full)]))
+    });
+    let mut entries: Vec<_> = by_name.collect();
+    if entries.is_empty() {
+        entries = item
+            .labels
+            .iter()
+            .map(|label| named(&[(REF_NAME, label.clone())]))
+            .collect();
+    }
+    if entries.is_empty() {
+        entries.push(plain);
+    }
+    entries
+}
+
+/// What Docker's list says of an item: each image it can load, and the names
+/// with the one that `platform` means.
+///
+/// Docker refuses a whole archive for one image of another operating system,
+/// so only those of the chosen one's stand there; attestations are no images.
+fn docker_entries(item: &Item, platform: Option<&Platform>) -> Vec<Value> {
+    let mut images = loadable(item);
+    images.retain(|(_, image)| !image.layers().iter().any(is_foreign));
+    let Some(chosen) = chosen(&images, platform) else {
+        return Vec::new();
+    };
+    let os = |d: &Descriptor| d.platform.as_ref().map(|p| p.os.clone());
+    let chosen_os = os(&images[chosen].0);
+    let images = images.iter().enumerate();
+    images
+        .filter(|(_, (descriptor, _))| os(descriptor) == chosen_os)
+        .map(|(i, (_, image))| {
+            let tags = (i == chosen).then(|| repo_tags(item)).flatten();
+            let layers: Vec<_> = image
+                .layers()
+                .iter()
+                .map(|l| blob_name(l.digest()))
+                .collect();
+            let config = blob_name(image.config_blob().digest());
+            json!({"Config": config, "RepoTags": tags, "Layers": layers})
+        })
+        .collect()
+}
+
+/// The names of an item in Docker's list; `None` when it has none, because a
+/// name that nobody gave would take the place of another image.
+pub(crate) fn repo_tags(item: &Item) -> Option<Vec<String>> {
+    let tags: Vec<String> = item.names.iter().filter_map(familiar_name).collect();
+    (!tags.is_empty()).then_some(tags)
+}
+
+fn is_foreign(layer: &Blob) -> bool {
+    LayerType::parse(&layer.descriptor().media_type).is_some_and(|kind| kind.foreign)
+}
+
+/// The images of an item that are a file system.
+fn loadable(item: &Item) -> Vec<(Descriptor, &Image)> {
+    let mut images = item.node.images();
+    let alone = matches!(item.node, Node::Image(_));
+    images
+        .retain(|(descriptor, image)| image.is_runnable() && (alone || is_selectable(descriptor)));
+    images
+}
+
+/// The place of the image that `platform` means, or else of the first.
+fn chosen(images: &[(Descriptor, &Image)], platform: Option<&Platform>) -> Option<usize> {
+    let descriptors: Vec<Descriptor> = images.iter().map(|(d, _)| d.clone()).collect();
+    let best = platform.and_then(|wanted| best_fit(&descriptors, wanted));
+    descriptors
+        .iter()
+        .position(|d| best.is_none_or(|best| best.digest == d.digest))
+}
+
+/// The image of an item that Docker's own format can hold.
+pub(crate) fn one_image<'a>(item: &'a Item, platform: Option<&Platform>) -> Result<&'a Image> {
+    let images = loadable(item);
+    let found = chosen(&images, platform).map(|i| images[i].1);
+    found.ok_or_else(|| Error::Unsupported {
+        what: format!(
+            "{} is no image that an engine could load",
+            item.node.manifest().digest()
+        ),
+    })
+}

@@ -1,0 +1,332 @@
+//! Writing archives: to a file at offsets known beforehand, several blobs at
+//! once; to a pipe one after the other. What does not match its digest fails,
+//! and a file that fails was never there.
+
+use std::collections::HashSet;
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::os::unix::fs::{FileExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use serde_json::json;
+use tempfile::NamedTempFile;
+
+use super::docker::LIST;
+use super::plan::{self, Content, Member};
+use super::{Item, tape};
+use crate::blob::Blob;
+use crate::descriptor::Platform;
+use crate::digest::{Digest, Hasher, Verify};
+use crate::error::{Error, Result};
+use crate::image::{Image, layer};
+use crate::parallel;
+use crate::spool::{Spool, Stretch};
+use crate::stream::{BUFFER, CopyError, Run, copy};
+
+/// What kind of archive is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// Docker-archive and OCI layout at once, every byte as it came.
+    Hybrid,
+    /// Docker-archive with layers that are not compressed, for engines and
+    /// tools that take no others. Of an index, one image.
+    Docker,
+}
+
+/// Where an archive goes.
+pub enum Out<'a> {
+    /// To a file, which is replaced when all is done.
+    File(&'a Path),
+    /// To a pipe.
+    Stream(&'a mut (dyn Write + Send)),
+}
+
+/// How an archive is written.
+#[derive(Clone, Copy)]
+pub struct Settings<'a> {
+    /// What kind of archive.
+    pub form: Form,
+    /// Which image of an index gets its names in Docker's list; without one,
+    /// or where none fits, the first.
+    pub platform: Option<&'a Platform>,
+    /// Where layers lie meanwhile when they are decompressed for a pipe; for a
+    /// file they lie beside it.
+    pub folder: &'a Path,
+}
+
+/// Writes images to an archive. The same images give the same bytes.
+///
+/// # Errors
+/// [`Error::Mismatch`], [`Error::Size`], [`Error::Malformed`] for content that
+/// is not what it claims, [`Error::Unsupported`] for what the form can't hold,
+/// those of the blobs' sources, [`Error::Io`], [`Error::Stopped`]. Of a file
+/// nothing is left then, and what was there before is untouched.
+pub fn write(items: &[Item], out: Out<'_>, settings: &Settings<'_>, run: Run<'_>) -> Result<()> {
+    let path = match out {
+        Out::Stream(to) => return write_stream(items, to, settings, run),
+        Out::File(path) => path,
+    };
+    let what = path.display().to_string();
+    match fs::metadata(path) {
+        Ok(meta) if meta.is_dir() => {
+            return Err(Error::io(what, io::ErrorKind::IsADirectory.into()));
+        }
+        // A pipe or a device is written to, not replaced.
+        Ok(meta) if !meta.is_file() => {
+            let mut to = File::options()
+                .write(true)
+                .open(path)
+                .map_err(|e| Error::io(what, e))?;
+            return write_stream(items, &mut to, settings, run);
+        }
+        _ => {}
+    }
+    write_file(items, path, settings, run)
+}
+
+fn write_file(items: &[Item], path: &Path, settings: &Settings<'_>, run: Run<'_>) -> Result<()> {
+    // A link stays one: what it points at is replaced.
+    let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
+    let what = target.display().to_string();
+    let failed = |e| Error::io(&what, e);
+    let folder = folder_of(&target);
+    let mut temp = beside(&target, &folder).map_err(failed)?;
+    match settings.form {
+        Form::Hybrid => {
+            let members = plan::hybrid(items, settings.platform)?;
+            at_offsets(&members, temp.as_file(), &what, run)?;
+        }
+        Form::Docker => {
+            let settings = Settings {
+                folder: &folder,
+                ..*settings
+            };
+            unpacked(items, &mut temp, &settings, run)?;
+        }
+    }
+    run.watch.stop.check()?;
+    temp.as_file().sync_all().map_err(failed)?;
+    temp.persist(&target).map_err(|e| failed(e.error))?;
+    Ok(())
+}
+
+fn folder_of(target: &Path) -> PathBuf {
+    match target.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder.to_path_buf(),
+        _ => PathBuf::from("."),
+    }
+}
+
+/// A file in the target's own folder, so that a rename can put it in place,
+/// with the permissions a new file gets, or those of the one it replaces.
+fn beside(target: &Path, folder: &Path) -> io::Result<NamedTempFile> {
+    let mode = fs::metadata(target).map_or(0o666, |meta| meta.permissions().mode() & 0o777);
+    let mut name = std::ffi::OsString::from(".");
+    name.push(target.file_name().unwrap_or_default());
+    name.push(".");
+    tempfile::Builder::new()
+        .prefix(&name)
+        .suffix(".partial")
+        .permissions(fs::Permissions::from_mode(mode))
+        .tempfile_in(folder)
+}
+
+/// Writes every member at its place, the largest first: the last to be begun
+/// is then a small one.
+fn at_offsets(members: &[Member], file: &File, what: &str, run: Run<'_>) -> Result<()> {
+    let failed = |e| Error::io(what, e);
+    let (mut at, mut blobs) = (0, Vec::new());
+    for member in members {
+        let header = tape::header(&member.name, member.content.size())?;
+        file.write_all_at(&header, at).map_err(failed)?;
+        at = plus(at, header.len() as u64)?;
+        match &member.content {
+            Content::Bytes(bytes) => file.write_all_at(bytes, at).map_err(failed)?,
+            Content::Blob(blob) => blobs.push((blob, at)),
+        }
+        let size = member.content.size();
+        at = plus(plus(at, size)?, tape::padding(size) as u64)?;
+    }
+    // Padding and end are zeros, which is what a file has where nothing is.
+    file.set_len(plus(at, tape::END.len() as u64)?)
+        .map_err(failed)?;
+    blobs.sort_by_key(|(blob, _)| std::cmp::Reverse(blob.size()));
+    parallel::for_each(run.jobs, blobs, run.watch.stop, |(blob, at), stop| {
+        let mut to = At { file, at };
+        send(blob, &mut to, what, run.stopped_by(stop))
+    })
+}
+
+fn plus(a: u64, b: u64) -> Result<u64> {
+    a.checked_add(b)
+        .filter(|sum| i64::try_from(*sum).is_ok())
+        .ok_or_else(|| Error::malformed("manifest", "its sizes add up to more than any file"))
+}
+
+/// A writer into the middle of a file.
+struct At<'a> {
+    file: &'a File,
+    at: u64,
+}
+
+impl Write for At<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let n = self.file.write_at(bytes, self.at)?;
+        self.at += n as u64;
+        Ok(n)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A blob, verified: never a byte more than announced, and no end before.
+fn send(blob: &Blob, to: &mut dyn Write, what: &str, run: Run<'_>) -> Result<()> {
+    let (digest, watch) = (*blob.digest(), run.watch);
+    watch.progress.start(&digest, Some(blob.size()));
+    let verified = Verify::new(blob.open(0)?, digest, Some(blob.size()));
+    let mut reader = watch.reader(digest, verified);
+    copy(&mut reader, to, &mut vec![0; BUFFER]).map_err(|e| match e {
+        CopyError::Read(e) => Error::io(digest.to_string(), e),
+        CopyError::Write(e) => Error::io(what, e),
+    })?;
+    watch.progress.finish(&digest);
+    Ok(())
+}
+
+fn write_stream(
+    items: &[Item],
+    to: &mut (dyn Write + Send),
+    settings: &Settings<'_>,
+    run: Run<'_>,
+) -> Result<()> {
+    const WHAT: &str = "output";
+    match settings.form {
+        Form::Hybrid => {
+            let failed = |e| Error::io(WHAT, e);
+            for member in plan::hybrid(items, settings.platform)? {
+                let size = member.content.size();
+                to.write_all(&tape::header(&member.name, size)?)
+                    .map_err(failed)?;
+                match &member.content {
+                    Content::Bytes(bytes) => to.write_all(bytes).map_err(failed)?,
+                    Content::Blob(blob) => send(blob, to, WHAT, run)?,
+                }
+                to.write_all(&tape::END[..tape::padding(size)])
+                    .map_err(failed)?;
+            }
+            to.write_all(&tape::END).map_err(failed)?;
+        }
+        Form::Docker => unpacked(items, to, settings, run)?,
+    }
+    to.flush().map_err(|e| Error::io(WHAT, e))
+}
+
+/// Docker's own format. How large a layer is without compression is known
+/// only at its end, and a header comes first, so each is set aside in a
+/// nameless file: several are fetched and decompressed at once, and written in
+/// their order.
+fn unpacked(
+    items: &[Item],
+    to: &mut (dyn Write + Send),
+    settings: &Settings<'_>,
+    run: Run<'_>,
+) -> Result<()> {
+    const WHAT: &str = "archive";
+    let (mut list, mut layers, mut seen) = (Vec::new(), Vec::new(), HashSet::new());
+    for item in items {
+        let image = plan::one_image(item, settings.platform)?;
+        let (config, diff_ids) = parts(image)?;
+        let name = format!("{}.json", image.config_blob().digest().hex());
+        if seen.insert(name.clone()) {
+            member(to, &name, &mut &config[..], config.len() as u64)?;
+        }
+        let files: Vec<_> = diff_ids.iter().map(layer_name).collect();
+        list.push(json!({"Config": name, "RepoTags": plan::repo_tags(item), "Layers": files}));
+        for (blob, diff_id) in image.layers().iter().zip(diff_ids) {
+            if seen.insert(layer_name(&diff_id)) {
+                layers.push((blob, diff_id));
+            }
+        }
+    }
+    let mut layers = layers.into_iter();
+    parallel::in_order(
+        run.jobs,
+        run.watch.stop,
+        || Ok(layers.next()),
+        |(blob, diff_id), stop| {
+            let bytes = unpack(blob, diff_id, settings.folder, run.stopped_by(stop))?;
+            Ok((layer_name(&diff_id), bytes))
+        },
+        |(name, bytes)| member(to, &name, &mut bytes.reader(0), bytes.len()),
+    )?;
+    let list = serde_json::Value::Array(list).to_string();
+    member(to, LIST, &mut list.as_bytes(), list.len() as u64)?;
+    to.write_all(&tape::END).map_err(|e| Error::io(WHAT, e))
+}
+
+fn layer_name(diff_id: &Digest) -> String {
+    format!("{}/layer.tar", diff_id.hex())
+}
+
+fn parts(image: &Image) -> Result<(Vec<u8>, Vec<Digest>)> {
+    let config = image.config_blob().read(crate::image::config::MAX_SIZE)?;
+    let diff_ids = crate::image::Config::parse(&config)?.diff_ids()?;
+    if diff_ids.len() != image.layers().len() {
+        let why = format!(
+            "{} diff ids for {} layers",
+            diff_ids.len(),
+            image.layers().len()
+        );
+        return Err(Error::malformed("config", why));
+    }
+    Ok((config, diff_ids))
+}
+
+/// A layer without its compression, proven to be what the config says.
+fn unpack(blob: &Blob, diff_id: Digest, folder: &Path, run: Run<'_>) -> Result<Stretch> {
+    run.watch.progress.start(blob.digest(), Some(blob.size()));
+    let (mut spool, mut hasher) = (Spool::new(folder)?, Hasher::like(&diff_id));
+    let mut plain = layer::open(blob, run.watch)?;
+    let mut tee = Tee(&mut spool, &mut hasher);
+    copy(&mut plain, &mut tee, &mut vec![0; BUFFER]).map_err(|e| match e {
+        CopyError::Read(e) => Error::io(blob.digest().to_string(), e),
+        CopyError::Write(e) => Error::io(format!("temporary file in {}", folder.display()), e),
+    })?;
+    let found = hasher.finish();
+    if found != diff_id {
+        return Err(Error::mismatch(diff_id, found));
+    }
+    run.watch.progress.finish(blob.digest());
+    Ok(spool.finish())
+}
+
+struct Tee<'a>(&'a mut Spool, &'a mut Hasher);
+
+impl Write for Tee<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let n = self.0.write(bytes)?;
+        self.1.update(&bytes[..n]);
+        Ok(n)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn member(
+    to: &mut (dyn Write + Send),
+    name: &str,
+    content: &mut dyn io::Read,
+    size: u64,
+) -> Result<()> {
+    let failed = |e| Error::io("archive", e);
+    to.write_all(&tape::header(name, size)?).map_err(failed)?;
+    copy(content, to, &mut vec![0; BUFFER]).map_err(|e| match e {
+        CopyError::Read(e) | CopyError::Write(e) => Error::io(name, e),
+    })?;
+    to.write_all(&tape::END[..tape::padding(size)])
+        .map_err(failed)
+}

@@ -1,0 +1,181 @@
+//! Whether an image is what it says: every digest, every size, every layer's
+//! type and diff id. Reads everything once and keeps nothing.
+
+use std::io::Read;
+
+use super::config;
+use super::layer::{self, LayerType, Uncompressed};
+use super::{Config, Image};
+use crate::blob::Blob;
+use crate::digest::{Digest, Verify};
+use crate::error::{Error, Result};
+use crate::parallel;
+use crate::stream::{BUFFER, Run};
+
+/// Reads the config and all layers of `image`, several at once.
+///
+/// A layer that is not a file system (an attestation, a file of an artifact)
+/// is held against its digest and size alone.
+///
+/// # Errors
+/// [`Error::Mismatch`], [`Error::Size`] or [`Error::Malformed`] for the first
+/// thing that is wrong; those of the blobs' sources.
+pub fn check(image: &Image, run: Run<'_>) -> Result<()> {
+    let diff_ids = diff_ids(image)?;
+    let mut work: Vec<(&Blob, Option<Digest>)> = Vec::new();
+    for (i, blob) in image.layers().iter().enumerate() {
+        let job = (blob, diff_ids.as_ref().map(|ids| ids[i]));
+        let known =
+            |(b, id): &(&Blob, Option<Digest>)| b.digest() == job.0.digest() && *id == job.1;
+        if !work.iter().any(known) {
+            work.push(job);
+        }
+    }
+    parallel::for_each(run.jobs, work, run.watch.stop, |(blob, diff_id), stop| {
+        check_layer(blob, diff_id, run.stopped_by(stop))
+    })
+}
+
+/// The diff ids of the layers, one a layer; `None` for what has no file system.
+fn diff_ids(image: &Image) -> Result<Option<Vec<Digest>>> {
+    let blob = image.config_blob();
+    if !image.is_runnable() {
+        // An alias of blobs has its first one as config, of any size.
+        let mut reader = Verify::new(blob.open(0)?, *blob.digest(), Some(blob.size()));
+        drain(blob, &mut reader)?;
+        return Ok(None);
+    }
+    let config = Config::parse(&blob.read(config::MAX_SIZE)?)?;
+    let (ids, layers) = (config.diff_ids()?, image.layers().len());
+    if ids.len() != layers {
+        let why = format!("{} diff ids for {layers} layers", ids.len());
+        return Err(Error::malformed("config", why));
+    }
+    Ok(Some(ids))
+}
+
+fn check_layer(blob: &Blob, diff_id: Option<Digest>, run: Run<'_>) -> Result<()> {
+    let watch = run.watch;
+    watch.progress.start(blob.digest(), Some(blob.size()));
+    let verified = Verify::new(blob.open(0)?, *blob.digest(), Some(blob.size()));
+    let mut reader = watch.reader(*blob.digest(), verified);
+    match diff_id {
+        None => drain(blob, &mut reader)?,
+        Some(expected) => {
+            let what = blob.digest().to_string();
+            let found = plain_digest(&what, blob, &mut reader);
+            // Wrong bytes are the reason of whatever else is wrong with them.
+            drain(blob, &mut reader)?;
+            let found = found?;
+            if found != expected {
+                return Err(Error::mismatch(expected, found));
+            }
+        }
+    }
+    watch.progress.finish(blob.digest());
+    Ok(())
+}
+
+fn plain_digest(what: &str, blob: &Blob, reader: &mut (impl Read + Send)) -> Result<Digest> {
+    let plain = Uncompressed::new(what, reader)?;
+    let (found, said) = (plain.compression, &blob.descriptor().media_type);
+    if LayerType::parse(said).is_some_and(|said| said.compression != found) {
+        let why = format!("its bytes are {found:?} but its type is {said}");
+        return Err(Error::malformed(what, why));
+    }
+    layer::hash(what, plain)
+}
+
+fn drain(blob: &Blob, reader: &mut impl Read) -> Result<()> {
+    let mut buffer = vec![0; BUFFER];
+    loop {
+        match reader.read(&mut buffer) {
+            Ok(0) => return Ok(()),
+            Ok(_) => {}
+            Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(Error::io(blob.digest().to_string(), e)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::blob::Bytes;
+    use crate::image::tests::{Made, image, index};
+    use crate::manifest::Manifest;
+    use crate::stream::{Stop, Watch};
+
+    fn checked(image: &Image) -> Result<()> {
+        let stop = Stop::new();
+        check(image, Run::new(2, Watch::new(&(), &stop)))
+    }
+
+    fn rebuilt(image: &Image, change: impl Fn(&mut serde_json::Value), layers: Vec<Blob>) -> Image {
+        let mut value = serde_json::from_slice(image.manifest().bytes()).unwrap();
+        change(&mut value);
+        let manifest = Manifest::new(None, value.to_string().into_bytes()).unwrap();
+        Image::new(manifest, image.config_blob().clone(), layers).unwrap()
+    }
+
+    #[test]
+    fn true_images_and_artifacts_pass() {
+        let a = image(&[
+            Made::Plain(b"a"),
+            Made::Gzip(b"b"),
+            Made::Zstd(b"c"),
+            Made::Gzip(b"b"),
+        ]);
+        checked(&a).unwrap();
+        for (_, image) in crate::image::Node::Index(index(&[a])).images() {
+            checked(image).unwrap();
+        }
+        let blob = Blob::bytes("application/octet-stream", b"abc".to_vec());
+        let alias = Manifest::alias(&[blob.descriptor().clone()]).unwrap();
+        checked(&Image::new(alias, blob.clone(), vec![blob]).unwrap()).unwrap();
+    }
+
+    #[test]
+    fn each_lie_is_found() {
+        let a = image(&[Made::Gzip(b"aaaa"), Made::Gzip(b"bbbb")]);
+        let blob = &a.layers()[0];
+        let bytes = blob.read(1000).unwrap();
+        let with = |bytes: Vec<u8>| {
+            let lying = Blob::new(blob.descriptor().clone(), Bytes(bytes));
+            let layers = vec![lying, a.layers()[1].clone()];
+            checked(&rebuilt(&a, |_| (), layers))
+        };
+        let mut flipped = bytes.clone();
+        flipped[12] ^= 1;
+        assert!(matches!(with(flipped), Err(Error::Mismatch { .. })));
+        let cut = bytes[..bytes.len() - 1].to_vec();
+        assert!(matches!(with(cut), Err(Error::Size { .. })));
+        let long = [&bytes[..], b"x"].concat();
+        assert!(matches!(with(long), Err(Error::Size { .. })));
+        // The diff ids are the other way round.
+        let swap = |v: &mut serde_json::Value| v["layers"].as_array_mut().unwrap().reverse();
+        let layers = vec![a.layers()[1].clone(), a.layers()[0].clone()];
+        assert!(matches!(
+            checked(&rebuilt(&a, swap, layers)),
+            Err(Error::Mismatch { .. })
+        ));
+        let drop = |v: &mut serde_json::Value| drop(v["layers"].as_array_mut().unwrap().pop());
+        let layers = vec![a.layers()[0].clone()];
+        assert!(matches!(
+            checked(&rebuilt(&a, drop, layers)),
+            Err(Error::Malformed { .. })
+        ));
+        // Plain bytes under the name of gzip, as crpy pushes them.
+        let b = image(&[Made::Plain(b"cccc")]);
+        let name = |v: &mut serde_json::Value| {
+            v["layers"][0]["mediaType"] = "application/vnd.oci.image.layer.v1.tar+gzip".into();
+        };
+        let mut descriptor = b.layers()[0].descriptor().clone();
+        descriptor.media_type = "application/vnd.oci.image.layer.v1.tar+gzip".into();
+        let layers = vec![Blob::new(descriptor, Bytes(b"cccc".to_vec()))];
+        assert!(matches!(
+            checked(&rebuilt(&b, name, layers)),
+            Err(Error::Malformed { .. })
+        ));
+    }
+}

@@ -1,0 +1,401 @@
+//! Images as values: a manifest, a config, and layers that are fetched when
+//! they are read.
+//!
+//! A [`Node`] is what a name stands for: one image, or an index of several.
+//! The manifests are kept byte for byte. Nothing here knows where bytes come
+//! from; [`crate::transfer`] makes nodes of stores, [`crate::archive`] of files.
+
+pub mod check;
+pub mod config;
+pub mod entries;
+pub mod gzip;
+pub mod layer;
+mod pax;
+pub mod schema1;
+
+use std::collections::HashSet;
+
+pub use check::check;
+pub use config::Config;
+pub use layer::{Compression, LayerType};
+
+use crate::blob::Blob;
+use crate::descriptor::{Descriptor, Platform};
+use crate::digest::Digest;
+use crate::error::{Error, Result};
+use crate::manifest::Manifest;
+
+/// More layers than any file system driver stacks, few enough to be harmless.
+pub const MAX_LAYERS: usize = 4096;
+/// How deep indexes may lie in indexes.
+pub const MAX_DEPTH: usize = 2;
+
+/// The annotation BuildKit puts on the entries of its attestations.
+const ATTESTATION: &str = "vnd.docker.reference.type";
+
+/// One image, or another artifact of the same shape.
+#[derive(Clone, Debug)]
+pub struct Image {
+    manifest: Manifest,
+    config: Box<Blob>,
+    layers: Vec<Blob>,
+}
+
+/// Several manifests under one, with the descriptors that list them.
+#[derive(Clone, Debug)]
+pub struct Index {
+    manifest: Manifest,
+    children: Vec<Child>,
+}
+
+/// An entry of an index.
+#[derive(Clone, Debug)]
+pub struct Child {
+    /// What the index says of it.
+    pub descriptor: Descriptor,
+    /// What it is.
+    pub node: Node,
+}
+
+/// What a name stands for.
+#[derive(Clone, Debug)]
+pub enum Node {
+    /// One image.
+    Image(Image),
+    /// An index of images.
+    Index(Index),
+}
+
+impl Image {
+    /// An image of its parts.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`] when the manifest lists other blobs, or more than
+    /// [`MAX_LAYERS`] layers.
+    pub fn new(manifest: Manifest, config: Blob, layers: Vec<Blob>) -> Result<Image> {
+        let view = manifest.image()?;
+        bounded(view.layers.len())?;
+        let same = |listed: &Descriptor, blob: &Blob| {
+            listed.digest == *blob.digest() && listed.size == blob.size()
+        };
+        let agree = view.layers.len() == layers.len()
+            && same(&view.config, &config)
+            && view.layers.iter().zip(&layers).all(|(a, b)| same(a, b));
+        if !agree {
+            return Err(Error::malformed(
+                "manifest",
+                "it lists other blobs than the image has",
+            ));
+        }
+        Ok(Image {
+            manifest,
+            config: Box::new(config),
+            layers,
+        })
+    }
+
+    /// The image a manifest describes, each of its blobs as `blob` gives it.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`] for more than [`MAX_LAYERS`] layers, those of `blob`.
+    pub fn of(
+        manifest: Manifest,
+        mut blob: impl FnMut(&Descriptor) -> Result<Blob>,
+    ) -> Result<Image> {
+        let view = manifest.image()?;
+        bounded(view.layers.len())?;
+        Ok(Image {
+            config: Box::new(blob(&view.config)?),
+            layers: view.layers.iter().map(&mut blob).collect::<Result<_>>()?,
+            manifest,
+        })
+    }
+
+    /// The manifest, byte for byte.
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// The config as a blob; its digest is what Docker calls the image id.
+    pub fn config_blob(&self) -> &Blob {
+        &self.config
+    }
+
+    /// The layers, lowest first; one that is used twice stands there twice.
+    pub fn layers(&self) -> &[Blob] {
+        &self.layers
+    }
+
+    /// Config and layers.
+    pub fn blobs(&self) -> impl Iterator<Item = &Blob> {
+        std::iter::once(&*self.config).chain(&self.layers)
+    }
+
+    /// The config, read and verified.
+    ///
+    /// # Errors
+    /// Those of the config's source, [`Error::Mismatch`], [`Error::Size`],
+    /// [`Error::Malformed`].
+    pub fn config(&self) -> Result<Config> {
+        Config::parse(&self.config.read(config::MAX_SIZE)?)
+    }
+
+    /// Whether this is a file system that an engine can run, as far as types
+    /// tell: an attestation, a chart or an alias of plain blobs is not.
+    pub fn is_runnable(&self) -> bool {
+        let known = |blob: &Blob| LayerType::parse(&blob.descriptor().media_type).is_some();
+        config::is_config(&self.config.descriptor().media_type) && self.layers.iter().all(known)
+    }
+}
+
+fn bounded(layers: usize) -> Result<()> {
+    if layers > MAX_LAYERS {
+        let why = format!("{layers} layers are more than {MAX_LAYERS}");
+        return Err(Error::malformed("manifest", why));
+    }
+    Ok(())
+}
+
+impl Index {
+    /// An index and everything it lists, in its order.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`] when the manifest lists other children.
+    pub fn new(manifest: Manifest, children: Vec<Child>) -> Result<Index> {
+        let listed = manifest.index()?.manifests;
+        let digests = listed.iter().map(|d| d.digest);
+        if !digests.eq(children.iter().map(|c| c.descriptor.digest)) {
+            return Err(Error::malformed(
+                "index",
+                "it lists other manifests than it was given",
+            ));
+        }
+        Ok(Index { manifest, children })
+    }
+
+    /// The manifest, byte for byte.
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// The entries, in order.
+    pub fn children(&self) -> &[Child] {
+        &self.children
+    }
+}
+
+impl Node {
+    /// The manifest, byte for byte.
+    pub fn manifest(&self) -> &Manifest {
+        match self {
+            Node::Image(image) => &image.manifest,
+            Node::Index(index) => &index.manifest,
+        }
+    }
+
+    /// Every image below, in order, with the descriptor of the index that
+    /// lists it (its manifest's own for an image that stands alone).
+    pub fn images(&self) -> Vec<(Descriptor, &Image)> {
+        match self {
+            Node::Image(image) => vec![(image.manifest.descriptor(), image)],
+            Node::Index(index) => {
+                let below = index.children.iter().map(|child| match &child.node {
+                    Node::Image(image) => vec![(child.descriptor.clone(), image)],
+                    deeper => deeper.images(),
+                });
+                below.flatten().collect()
+            }
+        }
+    }
+
+    /// Every blob below, each digest once, in the order of the manifests.
+    pub fn blobs(&self) -> Vec<&Blob> {
+        let mut seen = HashSet::<Digest>::new();
+        self.images()
+            .into_iter()
+            .flat_map(|(_, image)| image.blobs())
+            .filter(|blob| seen.insert(*blob.digest()))
+            .collect()
+    }
+}
+
+/// Whether an entry of an index can be meant by a platform: it says one, which
+/// is not `unknown`, and it is no attestation of another entry.
+pub fn is_selectable(entry: &Descriptor) -> bool {
+    let known = entry.platform.as_ref().is_some_and(|p| !p.is_unknown());
+    known && !entry.annotations.contains_key(ATTESTATION)
+}
+
+/// The entry that runs best where `wanted` does; of equals the first.
+pub fn best_fit<'a>(entries: &'a [Descriptor], wanted: &Platform) -> Option<&'a Descriptor> {
+    let fit = |entry: &&Descriptor| {
+        let there = entry.platform.as_ref().filter(|_| is_selectable(entry))?;
+        wanted.fit(there)
+    };
+    let fitting = entries.iter().filter(|entry| fit(entry).is_some());
+    fitting.min_by_key(fit)
+}
+
+/// Whether an entry of an index is an index itself.
+pub fn is_index(entry: &Descriptor) -> bool {
+    use crate::descriptor::media_type::{DOCKER_LIST, OCI_INDEX};
+    matches!(entry.media_type.as_str(), OCI_INDEX | DOCKER_LIST)
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::descriptor::media_type;
+    use serde_json::json;
+    use std::io::Write;
+
+    /// A layer of a test image: what its plain bytes are, and how it is kept.
+    #[derive(Clone, Copy)]
+    pub enum Made<'a> {
+        Plain(&'a [u8]),
+        Gzip(&'a [u8]),
+        Zstd(&'a [u8]),
+    }
+
+    impl Made<'_> {
+        fn plain(&self) -> &[u8] {
+            match self {
+                Made::Plain(b) | Made::Gzip(b) | Made::Zstd(b) => b,
+            }
+        }
+
+        fn blob(&self) -> Blob {
+            let compression = match self {
+                Made::Plain(_) => Compression::None,
+                Made::Gzip(_) => Compression::Gzip,
+                Made::Zstd(_) => Compression::Zstd,
+            };
+            let kind = LayerType::new(layer::Family::Oci, compression)
+                .media_type()
+                .unwrap();
+            Blob::bytes(
+                kind,
+                match self {
+                    Made::Plain(bytes) => bytes.to_vec(),
+                    Made::Gzip(bytes) => {
+                        let mut to =
+                            flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+                        to.write_all(bytes).unwrap();
+                        to.finish().unwrap()
+                    }
+                    Made::Zstd(bytes) => zstd::encode_all(*bytes, 3).unwrap(),
+                },
+            )
+        }
+    }
+
+    /// An OCI image for `platform`, true in every digest.
+    pub fn image_for(platform: &str, layers: &[Made<'_>]) -> Image {
+        let platform: Platform = platform.parse().unwrap();
+        let diff_ids: Vec<_> = layers.iter().map(|l| Digest::of(l.plain())).collect();
+        let config = json!({"os": platform.os, "architecture": platform.architecture,
+            "variant": platform.variant, "config": {"Cmd": ["/hello"]},
+            "rootfs": {"type": "layers", "diff_ids": diff_ids}, "history": []});
+        let config = Blob::bytes(media_type::OCI_CONFIG, config.to_string().into_bytes());
+        let layers: Vec<Blob> = layers.iter().map(Made::blob).collect();
+        let listed: Vec<_> = layers.iter().map(Blob::descriptor).collect();
+        // Indented, so that a manifest written anew is found out.
+        let manifest = json!({"schemaVersion": 2, "mediaType": media_type::OCI_MANIFEST,
+            "config": config.descriptor(), "layers": listed, "odd": 1});
+        let bytes = serde_json::to_vec_pretty(&manifest).unwrap();
+        Image::new(Manifest::new(None, bytes).unwrap(), config, layers).unwrap()
+    }
+
+    pub fn image(layers: &[Made<'_>]) -> Image {
+        image_for("linux/amd64", layers)
+    }
+
+    /// An index of images, with an attestation of the first at its end.
+    pub fn index(images: &[Image]) -> Index {
+        let mut children: Vec<Child> = images
+            .iter()
+            .map(|image| {
+                let mut descriptor = image.manifest().descriptor();
+                descriptor.platform = Some(image.config().unwrap().platform());
+                Child {
+                    descriptor,
+                    node: Node::Image(image.clone()),
+                }
+            })
+            .collect();
+        let statement = Blob::bytes("application/vnd.in-toto+json", b"{}".to_vec());
+        let config = json!({"os": "unknown", "architecture": "unknown",
+            "rootfs": {"type": "layers", "diff_ids": [statement.digest()]}});
+        let config = Blob::bytes(media_type::OCI_CONFIG, config.to_string().into_bytes());
+        let manifest = json!({"schemaVersion": 2, "mediaType": media_type::OCI_MANIFEST,
+            "config": config.descriptor(), "layers": [statement.descriptor()]});
+        let manifest = Manifest::new(None, manifest.to_string().into_bytes()).unwrap();
+        let mut descriptor = manifest.descriptor();
+        descriptor.platform = Some("unknown/unknown".parse().unwrap());
+        descriptor
+            .annotations
+            .insert(ATTESTATION.into(), "attestation-manifest".into());
+        let node = Node::Image(Image::new(manifest, config, vec![statement]).unwrap());
+        children.push(Child { descriptor, node });
+        let listed: Vec<_> = children.iter().map(|c| &c.descriptor).collect();
+        let manifest =
+            json!({"schemaVersion": 2, "mediaType": media_type::OCI_INDEX, "manifests": listed});
+        let manifest = Manifest::new(None, serde_json::to_vec_pretty(&manifest).unwrap()).unwrap();
+        Index::new(manifest, children).unwrap()
+    }
+
+    #[test]
+    fn parts_must_be_those_the_manifest_lists() {
+        let (a, b) = (image(&[Made::Gzip(b"a")]), image(&[Made::Gzip(b"b")]));
+        let wrong = Image::new(
+            a.manifest().clone(),
+            a.config_blob().clone(),
+            b.layers().to_vec(),
+        );
+        assert!(matches!(wrong, Err(Error::Malformed { .. })));
+        assert!(Image::new(a.manifest().clone(), a.config_blob().clone(), vec![]).is_err());
+        let index = index(std::slice::from_ref(&a));
+        assert!(Index::new(index.manifest().clone(), vec![]).is_err());
+        assert!(Index::new(a.manifest().clone(), vec![]).is_err());
+    }
+
+    #[test]
+    fn nodes_list_what_is_below_once() {
+        let (a, b) = (
+            image_for("linux/amd64", &[Made::Gzip(b"base"), Made::Gzip(b"a")]),
+            image_for("linux/arm64", &[Made::Gzip(b"base"), Made::Gzip(b"b")]),
+        );
+        let node = Node::Index(index(&[a.clone(), b]));
+        let runnable: Vec<_> = node.images().iter().map(|(_, i)| i.is_runnable()).collect();
+        assert_eq!(runnable, [true, true, false]);
+        assert_eq!(node.blobs().len(), 2 + 3 + 2);
+        assert_eq!(Node::Image(a).blobs().len(), 3);
+    }
+
+    #[test]
+    fn platforms_choose_among_what_can_be_meant() {
+        let images: Vec<_> = ["linux/arm/v5", "linux/arm/v6", "linux/amd64"]
+            .map(|p| image_for(p, &[]))
+            .to_vec();
+        let entries = index(&images).manifest().index().unwrap().manifests;
+        let chosen = |wanted: &str| {
+            best_fit(&entries, &wanted.parse().unwrap())
+                .map(|d| d.platform.clone().unwrap().to_string())
+        };
+        assert_eq!(chosen("linux/arm/v7"), Some("linux/arm/v6".into()));
+        assert_eq!(chosen("linux/arm/v5"), Some("linux/arm/v5".into()));
+        assert_eq!(chosen("linux/amd64/v3"), Some("linux/amd64".into()));
+        assert_eq!(chosen("linux/s390x"), None);
+        assert_eq!(chosen("unknown/unknown"), None);
+    }
+
+    #[test]
+    fn thousands_of_layers_are_refused() {
+        let blob = Descriptor::new("x/y", Digest::of(b""), 0);
+        let manifest = Manifest::alias(&vec![blob; MAX_LAYERS + 1]).unwrap();
+        let made = Image::of(manifest, |d| {
+            Ok(Blob::new(d.clone(), crate::blob::Bytes(vec![])))
+        });
+        assert!(matches!(made, Err(Error::Malformed { .. })));
+    }
+}

@@ -1,0 +1,71 @@
+//! What the extension headers of a tar say of the member behind them.
+
+/// Names and sizes that its own header could not hold.
+#[derive(Default)]
+pub(super) struct Extended {
+    /// GNU's long name.
+    pub long_name: Option<Vec<u8>>,
+    /// GNU's long link.
+    pub long_link: Option<Vec<u8>>,
+    /// PAX's name.
+    pub path: Option<Vec<u8>>,
+    /// PAX's link.
+    pub link: Option<Vec<u8>>,
+    /// The bytes of content that follow.
+    pub size: Option<u64>,
+    /// The bytes the file has with its holes.
+    pub sparse_size: Option<u64>,
+    /// Whether it has holes.
+    pub sparse: bool,
+}
+
+impl Extended {
+    /// Takes PAX records, `length key=value\n` with the length counting
+    /// itself; `false` when they break that format.
+    pub fn take_pax(&mut self, text: &[u8]) -> bool {
+        let mut rest = text;
+        while !rest.is_empty() {
+            let Some((key, value, len)) = record(rest) else {
+                return false;
+            };
+            if !self.take(key, value) {
+                return false;
+            }
+            rest = &rest[len..];
+        }
+        true
+    }
+
+    fn take(&mut self, key: &[u8], value: &[u8]) -> bool {
+        self.sparse |= key.starts_with(b"GNU.sparse.");
+        match key {
+            b"path" => self.path = Some(value.to_vec()),
+            b"linkpath" => self.link = Some(value.to_vec()),
+            b"GNU.sparse.name" => self.long_name = Some(value.to_vec()),
+            b"size" => self.size = number(value),
+            b"GNU.sparse.size" | b"GNU.sparse.realsize" => self.sparse_size = number(value),
+            _ => return true,
+        }
+        let wants_number = matches!(key, b"size" | b"GNU.sparse.size" | b"GNU.sparse.realsize");
+        !wants_number || number(value).is_some()
+    }
+}
+
+/// Key and value of the first record, and its whole length.
+fn record(text: &[u8]) -> Option<(&[u8], &[u8], usize)> {
+    let blank = text.iter().position(|b| *b == b' ')?;
+    let len = usize::try_from(number(&text[..blank])?).ok()?;
+    if !(blank + 2..=text.len()).contains(&len) {
+        return None;
+    }
+    let record = text[blank + 1..len].strip_suffix(b"\n")?;
+    let equals = record.iter().position(|b| *b == b'=')?;
+    Some((&record[..equals], &record[equals + 1..], len))
+}
+
+/// A decimal number and nothing else.
+fn number(text: &[u8]) -> Option<u64> {
+    let digits = !text.is_empty() && text.iter().all(u8::is_ascii_digit);
+    let text = std::str::from_utf8(text).ok().filter(|_| digits)?;
+    text.parse().ok()
+}

@@ -1,0 +1,343 @@
+//! From a store: manifests and configs now, layers when they are read.
+
+use std::io::Read;
+use std::sync::Arc;
+
+use crate::blob::{Blob, Source};
+use crate::cache::Cache;
+use crate::descriptor::{Descriptor, Platform, media_type};
+use crate::digest::Digest;
+use crate::error::{Error, Result};
+use crate::image::layer::{LayerType, kept_elsewhere, urls};
+use crate::image::{self, Child, Image, Index, MAX_DEPTH, MAX_LAYERS, Node, config};
+use crate::manifest::{Kind, Manifest};
+use crate::parallel;
+use crate::reference::{Origin, Target};
+use crate::store::Store;
+use crate::stream::{Run, read_bounded};
+
+/// What of an index is wanted.
+#[derive(Debug, Clone, Copy)]
+pub enum Wanted<'a> {
+    /// All of it.
+    All,
+    /// The image that runs on this platform.
+    Platform(&'a Platform),
+    /// The image that runs on this machine; where the index has only one image,
+    /// that one wherever it runs.
+    Host(&'a Platform),
+}
+
+/// Fetches layers that their makers keep elsewhere ([`Source::open`] over an
+/// address of the descriptor's `urls`), without credentials.
+pub trait Elsewhere: Send + Sync {
+    /// The bytes at `url` from offset `from`.
+    ///
+    /// # Errors
+    /// Whatever keeps them from being read.
+    fn open(&self, url: &str, from: u64) -> Result<Box<dyn Read + Send + '_>>;
+}
+
+/// A store to pull from, and what stands beside it.
+#[derive(Clone)]
+pub struct Remote(Arc<Inner>);
+
+#[derive(Clone)]
+struct Inner {
+    store: Arc<dyn Store>,
+    origin: Option<Origin>,
+    cache: Option<Cache>,
+    elsewhere: Option<Arc<dyn Elsewhere>>,
+}
+
+impl Remote {
+    /// Pulls from `store` alone.
+    pub fn new(store: Arc<dyn Store>) -> Remote {
+        let origin = store.origin();
+        Remote(Arc::new(Inner {
+            store,
+            origin,
+            cache: None,
+            elsewhere: None,
+        }))
+    }
+
+    /// Keeps layers in a cache, and takes them from there.
+    pub fn with_cache(&self, cache: Cache) -> Remote {
+        let mut inner = (*self.0).clone();
+        inner.cache = Some(cache);
+        Remote(Arc::new(inner))
+    }
+
+    /// Fetches layers that the store lacks from where the manifest says they
+    /// are.
+    pub fn with_elsewhere(&self, elsewhere: Arc<dyn Elsewhere>) -> Remote {
+        let mut inner = (*self.0).clone();
+        inner.elsewhere = Some(elsewhere);
+        Remote(Arc::new(inner))
+    }
+
+    /// The store.
+    pub fn store(&self) -> &dyn Store {
+        &*self.0.store
+    }
+
+    /// What `target` stands for. Layers are fetched when they are read, except
+    /// those of a schema 1 image, which have to be read to convert it.
+    ///
+    /// # Errors
+    /// Those of the store; [`Error::NoPlatform`] when nothing fits;
+    /// [`Error::Malformed`] for manifests that break their format or bounds.
+    pub fn pull(&self, target: &Target, wanted: Wanted<'_>, run: Run<'_>) -> Result<Node> {
+        let manifest = self.0.store.manifest(target)?;
+        self.node(manifest, wanted, run)
+    }
+
+    /// What a manifest of this store stands for; as [`Remote::pull`].
+    ///
+    /// # Errors
+    /// As [`Remote::pull`].
+    pub fn node(&self, manifest: Manifest, wanted: Wanted<'_>, run: Run<'_>) -> Result<Node> {
+        let (platform, host) = match wanted {
+            _ if manifest.kind() != Kind::Index => return self.whole(manifest, 0, run),
+            Wanted::All => return self.whole(manifest, 0, run),
+            Wanted::Platform(platform) => (platform, false),
+            Wanted::Host(platform) => (platform, true),
+        };
+        let chosen = match self.choose(&manifest, platform, 0) {
+            Err(Error::NoPlatform { wanted, available }) => {
+                let only = match available.as_slice() {
+                    [only] if host => only.parse().ok(),
+                    _ => None,
+                };
+                match only {
+                    Some(only) => self.choose(&manifest, &only, 0)?,
+                    None => return Err(Error::NoPlatform { wanted, available }),
+                }
+            }
+            chosen => chosen?,
+        };
+        self.whole(chosen, MAX_DEPTH, run)
+    }
+
+    /// A blob of the store, fetched when it is read.
+    pub fn blob(&self, descriptor: &Descriptor) -> Blob {
+        let lazy = Blob::new(
+            descriptor.clone(),
+            Lazy {
+                remote: self.clone(),
+                wanted: descriptor.clone(),
+            },
+        );
+        match &self.0.cache {
+            Some(cache) => cache.wrap(lazy),
+            None => lazy,
+        }
+    }
+
+    fn whole(&self, manifest: Manifest, depth: usize, run: Run<'_>) -> Result<Node> {
+        match manifest.kind() {
+            Kind::Image => self.image(manifest).map(Node::Image),
+            Kind::Schema1 => {
+                let blob = |digest: &Digest| self.blob_of_unknown_size(digest);
+                image::schema1::convert(&manifest.schema1()?, blob, run).map(Node::Image)
+            }
+            Kind::Index if depth >= MAX_DEPTH => {
+                Err(Error::malformed("index", "indexes lie too deep in it"))
+            }
+            Kind::Index => self.index(manifest, depth, run).map(Node::Index),
+        }
+    }
+
+    fn image(&self, manifest: Manifest) -> Result<Image> {
+        let layers = manifest.image()?.layers;
+        Image::of(manifest, |descriptor| {
+            // The config of an alias is its first blob, of any size.
+            let is_config = config::is_config(&descriptor.media_type)
+                && descriptor.size <= config::MAX_SIZE
+                && layers.iter().all(|layer| layer.digest != descriptor.digest);
+            if is_config {
+                self.held(descriptor)
+            } else {
+                Ok(self.blob(descriptor))
+            }
+        })
+    }
+
+    /// A small blob, fetched now and kept in memory.
+    fn held(&self, wanted: &Descriptor) -> Result<Blob> {
+        let found = self.0.store.pull_blob(&wanted.digest, Some(wanted.size))?;
+        let what = wanted.digest.to_string();
+        let bytes = read_bounded(&what, found.reader, config::MAX_SIZE)?;
+        let origin = self.0.origin.clone();
+        Ok(Blob::new(wanted.clone(), Held { bytes, origin }))
+    }
+
+    fn blob_of_unknown_size(&self, digest: &Digest) -> Result<Blob> {
+        let size = self.0.store.blob_size(digest)?;
+        let size = size.ok_or_else(|| Error::NotFound {
+            what: format!("{digest} in {}", self.0.store.name()),
+        })?;
+        Ok(self.blob(&Descriptor::new("", *digest, size)))
+    }
+
+    fn index(&self, manifest: Manifest, depth: usize, run: Run<'_>) -> Result<Index> {
+        let entries = entries(&manifest)?;
+        let children = parallel::map(run.jobs, entries, run.watch.stop, |descriptor, stop| {
+            let child = self.fetch(&descriptor)?;
+            // One level of threads: what lies deeper is done one by one.
+            let one = Run {
+                jobs: 1,
+                ..run.stopped_by(stop)
+            };
+            let node = self.whole(child, depth + 1, one)?;
+            Ok(Child { descriptor, node })
+        })?;
+        Index::new(manifest, children)
+    }
+
+    fn fetch(&self, entry: &Descriptor) -> Result<Manifest> {
+        let manifest = self.0.store.manifest(&Target::Digest(entry.digest))?;
+        let found = manifest.bytes().len() as u64;
+        if found != entry.size {
+            return Err(Error::Size {
+                what: entry.digest.to_string(),
+                expected: entry.size,
+                actual: found,
+            });
+        }
+        // One is never taken for the other (CVE-2021-41190).
+        let said = match entry.media_type.as_str() {
+            media_type::OCI_INDEX | media_type::DOCKER_LIST => Kind::Index,
+            media_type::OCI_MANIFEST | media_type::DOCKER_MANIFEST => Kind::Image,
+            _ => manifest.kind(),
+        };
+        if manifest.kind() != said {
+            let why = format!("{} is not what it lists it as", entry.digest);
+            return Err(Error::malformed("index", why));
+        }
+        Ok(manifest)
+    }
+
+    /// The manifest of the image that fits, looked for in nested indexes when
+    /// no entry of the outer one does.
+    fn choose(&self, index: &Manifest, wanted: &Platform, depth: usize) -> Result<Manifest> {
+        if depth >= MAX_DEPTH {
+            return Err(Error::malformed("index", "indexes lie too deep in it"));
+        }
+        let entries = entries(index)?;
+        if let Some(best) = image::best_fit(&entries, wanted) {
+            let found = self.fetch(best)?;
+            return match found.kind() {
+                Kind::Index => self.choose(&found, wanted, depth + 1),
+                _ => Ok(found),
+            };
+        }
+        let mut available = Vec::new();
+        for entry in &entries {
+            if let Some(platform) = &entry.platform {
+                if image::is_selectable(entry) {
+                    push_new(&mut available, platform.to_string());
+                }
+            } else if image::is_index(entry) {
+                match self.choose(&self.fetch(entry)?, wanted, depth + 1) {
+                    Err(Error::NoPlatform {
+                        available: more, ..
+                    }) => {
+                        more.into_iter().for_each(|p| push_new(&mut available, p));
+                    }
+                    found => return found,
+                }
+            }
+        }
+        Err(Error::NoPlatform {
+            wanted: wanted.to_string(),
+            available,
+        })
+    }
+}
+
+fn push_new(list: &mut Vec<String>, word: String) {
+    if !list.contains(&word) {
+        list.push(word);
+    }
+}
+
+fn entries(index: &Manifest) -> Result<Vec<Descriptor>> {
+    let entries = index.index()?.manifests;
+    if entries.len() > MAX_LAYERS {
+        let why = format!("{} entries are more than {MAX_LAYERS}", entries.len());
+        return Err(Error::malformed("index", why));
+    }
+    Ok(entries)
+}
+
+/// Bytes in memory that a repository has too.
+struct Held {
+    bytes: Vec<u8>,
+    origin: Option<Origin>,
+}
+
+impl Source for Held {
+    fn open(&self, from: u64) -> Result<Box<dyn Read + Send + '_>> {
+        let from = usize::try_from(from).unwrap_or(usize::MAX);
+        Ok(Box::new(&self.bytes[from.min(self.bytes.len())..]))
+    }
+
+    fn origin(&self) -> Option<&Origin> {
+        self.origin.as_ref()
+    }
+}
+
+/// Bytes that a store has.
+struct Lazy {
+    remote: Remote,
+    wanted: Descriptor,
+}
+
+impl Source for Lazy {
+    fn open(&self, from: u64) -> Result<Box<dyn Read + Send + '_>> {
+        let wanted = &self.wanted;
+        let content = match self.remote.0.store.open_blob(&wanted.digest, from) {
+            Err(error) if error.is_not_found() && is_foreign(wanted) => {
+                return self.elsewhere(from);
+            }
+            content => content?,
+        };
+        if let Some(size) = content.size.filter(|size| *size != wanted.size) {
+            return Err(Error::Size {
+                what: wanted.digest.to_string(),
+                expected: wanted.size,
+                actual: size,
+            });
+        }
+        Ok(content.reader)
+    }
+
+    fn origin(&self) -> Option<&Origin> {
+        // A layer the registry lacks can't be mounted from it, but asking
+        // costs one request and fails softly.
+        self.remote.0.origin.as_ref()
+    }
+}
+
+impl Lazy {
+    /// Tries each address in turn.
+    fn elsewhere(&self, from: u64) -> Result<Box<dyn Read + Send + '_>> {
+        let mut last = kept_elsewhere(&self.wanted);
+        let Some(elsewhere) = &self.remote.0.elsewhere else {
+            return Err(last);
+        };
+        for url in urls(&self.wanted) {
+            match elsewhere.open(url, from) {
+                Ok(reader) => return Ok(reader),
+                Err(error) => last = error,
+            }
+        }
+        Err(last)
+    }
+}
+
+fn is_foreign(layer: &Descriptor) -> bool {
+    LayerType::parse(&layer.media_type).is_some_and(|kind| kind.foreign)
+}

@@ -1,0 +1,210 @@
+//! Into a store: blobs first and each once, then manifests, children before
+//! parents, the tag last, so that nobody ever sees a name whose content is not
+//! all there.
+
+use std::cmp::Reverse;
+use std::collections::HashSet;
+
+use crate::blob::Blob;
+use crate::descriptor::Descriptor;
+use crate::digest::Digest;
+use crate::error::{Error, Result};
+use crate::image::layer::LayerType;
+use crate::image::{Child, Node};
+use crate::manifest::Manifest;
+use crate::parallel;
+use crate::reference::Target;
+use crate::store::{Put, Store};
+use crate::stream::Run;
+
+/// What is done with layers that must not be passed on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Foreign {
+    /// They stay where they are; the manifest goes on naming them.
+    Skip,
+    /// They are sent like all others.
+    Send,
+}
+
+/// Where a node goes.
+#[derive(Clone, Copy)]
+pub struct To<'a> {
+    /// The repository.
+    pub store: &'a dyn Store,
+    /// The name it gets there: a tag, or its own digest.
+    pub target: &'a Target,
+    /// What is done with layers that must not be passed on.
+    pub foreign: Foreign,
+}
+
+/// What [`put`] had to do.
+#[derive(Debug, Clone, Default)]
+pub struct Summary {
+    /// Blobs that were sent.
+    pub uploaded: usize,
+    /// Blobs taken over from another repository.
+    pub mounted: usize,
+    /// Blobs that were there.
+    pub existed: usize,
+    /// Manifests that were there, and answered for everything below them.
+    pub known_manifests: usize,
+    /// Layers that were left out, because they must not be passed on.
+    pub left_out: Vec<Descriptor>,
+}
+
+/// Puts a node and everything below it into a store.
+///
+/// A manifest that is there already answers for all below it, so putting an
+/// image again costs two requests. Manifests are passed on byte for byte.
+///
+/// # Errors
+/// Those of the store and of the blobs' sources; [`Error::Mismatch`] when the
+/// target is a digest and not this node's; [`Error::Stopped`].
+pub fn put(node: &Node, to: &To<'_>, run: Run<'_>) -> Result<Summary> {
+    let manifest = node.manifest();
+    let digest = own_digest(manifest, to.target)?;
+    let mut summary = Summary::default();
+    if to.store.head(&Target::Digest(digest))?.is_some() {
+        summary.known_manifests += 1;
+        if matches!(to.target, Target::Tag(_)) {
+            put_named(manifest, to)?;
+        }
+        return Ok(summary);
+    }
+    let missing = missing(node, to.store, &mut summary, run)?;
+    let blobs = needed(node, &missing, to.foreign, &mut summary.left_out);
+    let done = parallel::map(run.jobs, blobs, run.watch.stop, |blob, stop| {
+        let put = to.store.put_blob(blob, run.stopped_by(stop).watch)?;
+        Ok((blob, put))
+    })?;
+    let doubtful = summary.count(done);
+    let manifests = || put_children(&missing, to.store, run).and_then(|()| put_named(manifest, to));
+    match manifests() {
+        // A registry may say that it holds a blob and then that it does not:
+        // collected meanwhile, or left half by a push that was cancelled.
+        Err(error) if denies_blob(&error) && !doubtful.is_empty() => {
+            parallel::for_each(run.jobs, doubtful, run.watch.stop, |blob, stop| {
+                let watch = run.stopped_by(stop).watch;
+                to.store.send_blob(blob, watch).map(drop)
+            })?;
+            manifests()?;
+        }
+        done => done?,
+    }
+    Ok(summary)
+}
+
+fn denies_blob(error: &Error) -> bool {
+    error.has_code("MANIFEST_BLOB_UNKNOWN") || error.has_code("BLOB_UNKNOWN")
+}
+
+/// The digest a manifest has where it is going.
+fn own_digest(manifest: &Manifest, target: &Target) -> Result<Digest> {
+    let own = manifest.digest();
+    match target {
+        Target::Digest(wanted) if wanted.algorithm() != own.algorithm() => Ok(*wanted),
+        Target::Digest(wanted) if *wanted != own => Err(Error::mismatch(*wanted, own)),
+        _ => Ok(own),
+    }
+}
+
+/// The children below `node` that the store lacks, innermost last.
+fn missing<'a>(
+    node: &'a Node,
+    store: &dyn Store,
+    summary: &mut Summary,
+    run: Run<'_>,
+) -> Result<Vec<&'a Child>> {
+    let Node::Index(index) = node else {
+        return Ok(Vec::new());
+    };
+    let children: Vec<&Child> = index.children().iter().collect();
+    let there = parallel::map(run.jobs, children, run.watch.stop, |child, _| {
+        let found = store.head(&Target::Digest(child.descriptor.digest))?;
+        Ok((child, found.is_some()))
+    })?;
+    let mut all = Vec::new();
+    for (child, there) in there {
+        if there {
+            summary.known_manifests += 1;
+            continue;
+        }
+        all.push(child);
+        all.extend(missing(&child.node, store, summary, run)?);
+    }
+    Ok(all)
+}
+
+/// The blobs of the missing images, each once, the largest first: the last to
+/// be begun is then a small one.
+fn needed<'a>(
+    node: &'a Node,
+    missing: &[&'a Child],
+    foreign: Foreign,
+    left_out: &mut Vec<Descriptor>,
+) -> Vec<&'a Blob> {
+    let (mut seen, mut blobs) = (HashSet::new(), Vec::new());
+    let below = missing.iter().map(|child| &child.node);
+    for node in std::iter::once(node).chain(below) {
+        let Node::Image(image) = node else { continue };
+        for blob in image.blobs().filter(|blob| seen.insert(*blob.digest())) {
+            if foreign == Foreign::Skip && is_foreign(blob) {
+                left_out.push(blob.descriptor().clone());
+            } else {
+                blobs.push(blob);
+            }
+        }
+    }
+    blobs.sort_by_key(|blob| Reverse(blob.size()));
+    blobs
+}
+
+impl Summary {
+    /// Counts what was done, and gives the blobs that were said to be there.
+    fn count<'a>(&mut self, done: Vec<(&'a Blob, Put)>) -> Vec<&'a Blob> {
+        for (_, put) in &done {
+            match put {
+                Put::Existed => self.existed += 1,
+                Put::Mounted => self.mounted += 1,
+                Put::Uploaded => self.uploaded += 1,
+            }
+        }
+        let existed = done.into_iter().filter(|(_, put)| *put == Put::Existed);
+        existed.map(|(blob, _)| blob).collect()
+    }
+}
+
+fn is_foreign(blob: &Blob) -> bool {
+    LayerType::parse(&blob.descriptor().media_type).is_some_and(|kind| kind.foreign)
+}
+
+/// Images first, several at once; then indexes, innermost first.
+fn put_children(missing: &[&Child], store: &dyn Store, run: Run<'_>) -> Result<()> {
+    let is_image = |child: &&&Child| matches!(child.node, Node::Image(_));
+    let put = |child: &Child| {
+        let target = Target::Digest(child.descriptor.digest);
+        store.put_manifest(child.node.manifest(), &target)
+    };
+    let mut seen = HashSet::new();
+    let images = missing.iter().filter(is_image);
+    let images = images.filter(|child| seen.insert(child.descriptor.digest));
+    let images: Vec<&Child> = images.copied().collect();
+    parallel::for_each(run.jobs, images, run.watch.stop, |child, _| put(child))?;
+    for child in missing.iter().rev().filter(|child| !is_image(child)) {
+        run.watch.stop.check()?;
+        put(child)?;
+    }
+    Ok(())
+}
+
+/// Puts the manifest under its name.
+fn put_named(manifest: &Manifest, to: &To<'_>) -> Result<()> {
+    let Err(error) = to.store.put_manifest(manifest, to.target) else {
+        return Ok(());
+    };
+    // Registries with tags that can't change refuse even what changes nothing.
+    match (to.target, to.store.head(to.target)) {
+        (Target::Tag(_), Ok(Some(there))) if there.digest == manifest.digest() => Ok(()),
+        _ => Err(error),
+    }
+}
