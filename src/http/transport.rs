@@ -38,6 +38,8 @@ pub struct Request<'a> {
     pub headers: HeaderMap,
     /// The body.
     pub body: Body<'a>,
+    /// Bytes the server has to work through before it can answer.
+    pub commits: u64,
 }
 
 /// The body of a request.
@@ -67,6 +69,7 @@ impl<'a> Request<'a> {
             url,
             headers: HeaderMap::new(),
             body: Body::Empty,
+            commits: 0,
         }
     }
 
@@ -82,6 +85,12 @@ impl<'a> Request<'a> {
     /// The same request with a body.
     pub fn body(mut self, body: Body<'a>) -> Request<'a> {
         self.body = body;
+        self
+    }
+
+    /// The same request, which ends an upload of `bytes` that were sent before.
+    pub fn commits(mut self, bytes: u64) -> Request<'a> {
+        self.commits = bytes;
         self
     }
 
@@ -251,7 +260,7 @@ impl Transport {
         let mut builder = ::http::Request::builder()
             .method(request.method)
             .uri(request.url.as_str());
-        let mut patience = idle;
+        let mut commits = request.commits;
         if let Some(headers) = builder.headers_mut() {
             headers.extend(request.headers.clone());
             if let Body::Stream { len, .. } = request.body {
@@ -259,12 +268,22 @@ impl Transport {
                 if len > EXPECT_ABOVE {
                     headers.insert(EXPECT, HeaderValue::from_static("100-continue"));
                 }
-                patience = patience.max(COMMIT + Duration::from_secs(len >> 20));
+                commits = commits.max(len);
             }
         }
+        let patience = match commits {
+            0 => idle,
+            bytes => idle.max(COMMIT + Duration::from_secs(bytes >> 20)),
+        };
         let failed = |e: ureq::Error| ureq_error(request.line(), e);
         let unfit = |e: ::http::Error| failed(e.into());
-        let answer = match request.body {
+        let body = match (request.method, request.body) {
+            // Without a length ureq sends these chunked, which Google refuses
+            // with 411 (rust-oci-client#176).
+            ("POST" | "PUT" | "PATCH", Body::Empty) => Body::Bytes(&[]),
+            (_, body) => body,
+        };
+        let answer = match body {
             Body::Empty => {
                 let request = builder.body(()).map_err(unfit)?;
                 let request = agent
