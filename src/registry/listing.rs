@@ -64,23 +64,22 @@ impl<'a> Listing<'a> {
         if !self.seen.insert(url.as_str()) || self.seen.len() > MAX_PAGES {
             return Err(wrong("its pages go round in a circle"));
         }
-        let response = self.registry.run(&self.scope, &request, &[200])?;
-        let links = response.headers.get_all(LINK);
+        let (headers, bytes) = self.registry.read(&self.scope, &request, MAX_PAGE)?;
+        let links = headers.get_all(LINK);
         let next = link::next(links.iter().filter_map(|value| value.to_str().ok()));
         // Relative to what was asked, not to where a redirect led: the next
         // page is the registry's business.
         self.next = match next {
             None => None,
             Some(reference) => {
-                let next = url.join(&reference)?;
+                let next = url.join(&reference).map_err(|e| wrong(&e.to_string()))?;
                 if next.origin() != url.origin() {
                     return Err(wrong("its next page is on another server"));
                 }
                 Some(next)
             }
         };
-        let page: Page = serde_json::from_slice(&response.bytes(MAX_PAGE)?)
-            .map_err(|e| wrong(&e.to_string()))?;
+        let page: Page = serde_json::from_slice(&bytes).map_err(|e| wrong(&e.to_string()))?;
         let names = match self.kind {
             Kind::Tags => page.tags,
             Kind::Repositories => page.repositories,
@@ -107,7 +106,11 @@ impl Iterator for Listing<'_> {
     fn next(&mut self) -> Option<Result<String>> {
         loop {
             if let Some(name) = self.names.pop_front() {
-                return Some(self.checked(name));
+                let name = self.checked(name);
+                if name.is_err() {
+                    (self.next, self.names) = (None, VecDeque::new());
+                }
+                return Some(name);
             }
             let url = self.next.take()?;
             if let Err(error) = self.fetch(url) {

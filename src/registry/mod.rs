@@ -7,13 +7,15 @@ mod plan;
 mod repository;
 mod sessions;
 pub mod status;
+#[cfg(test)]
+mod tests;
 mod upload;
 
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use ::http::header::AUTHORIZATION;
+use ::http::header::{AUTHORIZATION, HeaderMap};
 
 use crate::auth::{self, Auth, Granted, InsecureAuth, Scope};
 use crate::credentials::Credentials;
@@ -202,6 +204,27 @@ impl Registry {
         let mut budget = Budget::new();
         loop {
             match self.attempt(scope, request, ok) {
+                Err(error) => budget.again(self.settings(), error)?,
+                done => return done,
+            }
+        }
+    }
+
+    /// The same for an answer that is read whole: one that breaks off is asked
+    /// for again.
+    fn read(
+        &self,
+        scope: &Scope,
+        request: &Request<'_>,
+        limit: u64,
+    ) -> Result<(HeaderMap, Vec<u8>)> {
+        let mut budget = Budget::new();
+        loop {
+            let read = self.attempt(scope, request, &[200]).and_then(|answer| {
+                let headers = answer.headers.clone();
+                Ok((headers, answer.bytes(limit)?))
+            });
+            match read {
                 Err(error) => budget.again(self.settings(), error)?,
                 done => return done,
             }
