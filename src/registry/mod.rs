@@ -136,31 +136,30 @@ impl Registry {
             }
             None => Scope::catalog(),
         };
-        let request = Request::new("GET", self.0.base.clone());
         let mut budget = Budget::new();
-        let base = loop {
-            let sent = follow(&self.0.transport, &request, &|_, _| {});
-            match sent.and_then(|base| {
-                if matches!(base.status, 200 | 401) {
-                    Ok(base)
-                } else {
-                    Err(status::refusal(base))
-                }
-            }) {
-                Ok(base) => break base,
+        let granted = loop {
+            match self.ask_for(&scope) {
+                Ok(granted) => break granted,
                 Err(error) => budget.again(self.settings(), error)?,
             }
         };
-        let granted = self
-            .0
-            .auth
-            .authenticate(scope.clone(), &base, &self.0.transport)?;
-        base.drain();
         if granted.scheme == "Basic" {
             // Basic is only known to be right once the registry took it.
             self.run(&scope, &Request::new("GET", self.0.base.clone()), &[200])?
                 .drain();
         }
+        Ok(granted)
+    }
+
+    fn ask_for(&self, scope: &Scope) -> Result<Granted> {
+        let request = Request::new("GET", self.0.base.clone());
+        let base = follow(&self.0.transport, &request, &|_, _| {})?;
+        if !matches!(base.status, 200 | 401) {
+            return Err(status::refusal(base));
+        }
+        let auth = &self.0.auth;
+        let granted = auth.authenticate(scope.clone(), &base, &self.0.transport)?;
+        base.drain();
         Ok(granted)
     }
 

@@ -373,3 +373,60 @@ fn empty_bodies_say_so() {
         );
     }
 }
+
+/// Answers 401 with a realm on the same server to whatever has no token `t`.
+fn with_tokens(mut token: impl FnMut() -> Answer + Send + 'static) -> Server {
+    Server::start(move |asked| {
+        if asked.target.starts_with("/token") {
+            return token();
+        }
+        if asked.head.contains("Bearer t\r\n") {
+            return Answer::Say(200, &[], br#"{"tags":["x"]}"#.to_vec());
+        }
+        let challenge = &[("WWW-Authenticate", "Bearer realm=/token")];
+        Answer::Say(401, challenge, Vec::new())
+    })
+}
+
+fn tags(registry: &Registry, repo: &str) -> Result<Vec<String>> {
+    registry.repository(repo.parse().unwrap()).tags().collect()
+}
+
+#[test]
+fn a_token_server_that_is_down_is_not_asked_once_more_for_every_try() {
+    let server = with_tokens(|| say(503));
+    let registry = server.registry_with(|s| s.http.retries = 2);
+    assert_eq!(tags(&registry, "a").unwrap_err().status(), Some(503));
+    assert_eq!(server.count("GET", "/token"), 3);
+    assert!(registry.authenticate(None, &[]).is_err());
+    assert_eq!(server.count("GET", "/token"), 6);
+}
+
+#[test]
+fn tokens_are_read_as_servers_write_them() {
+    for answer in [
+        r#"{"token":"t"}"#,
+        r#"{"access_token":"t","token":"other","expires_in":300}"#,
+        r#"{"access_token":"","token":"t","expires_in":"300"}"#,
+        r#"{"access_token":null,"token":"t","expires_in":null}"#,
+    ] {
+        let server = with_tokens(|| Answer::Say(200, &[], answer.as_bytes().to_vec()));
+        assert_eq!(tags(&server.registry_with(|_| {}), "a").unwrap(), ["x"]);
+    }
+}
+
+#[test]
+fn a_token_that_was_given_is_not_swapped_for_an_anonymous_one() {
+    let server = with_tokens(|| Answer::Say(200, &[], br#"{"token":"t"}"#.to_vec()));
+    let given = |login| Credentials {
+        token: Some("stale".into()),
+        ..login
+    };
+    let registry = server.registry_as(|_| {}, given(Credentials::anonymous()));
+    for repo in ["a", "b", "a"] {
+        assert!(tags(&registry, repo).unwrap_err().is_unauthorized());
+    }
+    assert_eq!(server.count("GET", "/token"), 0);
+    let registry = server.registry_as(|_| {}, given(Credentials::password("u", "p")));
+    assert_eq!(tags(&registry, "a").unwrap(), ["x"]);
+}
