@@ -9,8 +9,11 @@ use ::http::header::{CONTENT_LENGTH, EXPECT, HeaderMap, HeaderName, HeaderValue,
 use ureq::Agent;
 
 use crate::error::{Error, NetworkKind, RequestLine, Result};
-use crate::http::{Exchange, Settings, Url, UrlOrigin};
+use crate::http::{Exchange, Scheme, Settings, Url, UrlOrigin};
 use crate::stream::read_bounded;
+
+/// A configuration that can still be changed.
+type Configuring = ureq::config::ConfigBuilder<ureq::typestate::AgentScope>;
 
 /// Above this a refusal is asked for before the body is sent: a server that
 /// answers early and closes would otherwise take its answer (401, 413) with
@@ -233,12 +236,11 @@ impl Transport {
     /// # Errors
     /// As [`Transport::send`], but for [`Error::Stopped`].
     pub fn send_last(&self, request: &Request<'_>, patience: Duration) -> Result<Response> {
-        let agent = self.make_agent(
-            request.url.origin() == self.home(),
-            patience,
-            request.url.scheme(),
-        )?;
-        self.send_with(&agent, request, patience)
+        let home = request.url.origin() == self.home();
+        let config = self.config(home, patience, request.url.scheme())?;
+        // Names, connections and bodies included: somebody pressed a key.
+        let config = config.timeout_global(Some(patience));
+        self.send_with(&config.build().new_agent(), request, patience)
     }
 
     fn send_with(&self, agent: &Agent, request: &Request<'_>, idle: Duration) -> Result<Response> {
@@ -383,7 +385,8 @@ impl Transport {
         if let Some(agent) = cell.get() {
             return Ok(agent.clone());
         }
-        let agent = self.make_agent(home, self.0.settings.idle_timeout, url.scheme())?;
+        let config = self.config(home, self.0.settings.idle_timeout, url.scheme())?;
+        let agent = config.build().new_agent();
         // A blocked read ends within a millisecond of the stop, not after the
         // idle timeout; the agent is of no use afterwards.
         let doomed = agent.clone();
@@ -391,7 +394,7 @@ impl Transport {
         Ok(cell.get_or_init(|| agent).clone())
     }
 
-    fn make_agent(&self, home: bool, idle: Duration, scheme: crate::http::Scheme) -> Result<Agent> {
+    fn config(&self, home: bool, idle: Duration, scheme: Scheme) -> Result<Configuring> {
         let settings = &self.0.settings;
         let idle_connections = settings.jobs + 1;
         let mut config = Agent::config_builder()
@@ -411,7 +414,7 @@ impl Transport {
             .max_idle_connections_per_host(idle_connections);
         // Strangers may be reached over https from an http registry (its token
         // server is), so only a home that speaks http goes without.
-        if scheme == crate::http::Scheme::Https || !home {
+        if scheme == Scheme::Https || !home {
             let tls = &settings.tls;
             config = config.tls_config(if home {
                 tls.home(self.0.home.authority())?
@@ -419,7 +422,7 @@ impl Transport {
                 tls.away()?
             });
         }
-        Ok(config.build().new_agent())
+        Ok(config)
     }
 }
 
