@@ -244,6 +244,26 @@ impl Transport {
     }
 
     fn send_with(&self, agent: &Agent, request: &Request<'_>, idle: Duration) -> Result<Response> {
+        if !matches!(request.body, Body::Stream { len, .. } if len > EXPECT_ABOVE) {
+            return self.tell(agent, request, idle);
+        }
+        let mut asking = Request {
+            url: request.url.clone(),
+            headers: request.headers.clone(),
+            ..*request
+        };
+        let expectation = HeaderValue::from_static("100-continue");
+        asking.headers.insert(EXPECT, expectation);
+        let answer = self.tell(agent, &asking, idle)?;
+        if answer.status != 417 {
+            return Ok(answer);
+        }
+        // Old proxies meet no expectations (RFC 9110, 10.1.1: try without).
+        answer.drain();
+        self.tell(agent, request, idle)
+    }
+
+    fn tell(&self, agent: &Agent, request: &Request<'_>, idle: Duration) -> Result<Response> {
         let begun = Instant::now();
         let sent = Cell::new(0);
         let answer = self.exchange(agent, request, idle, &sent);
@@ -267,9 +287,6 @@ impl Transport {
             headers.extend(request.headers.clone());
             if let Body::Stream { len, .. } = request.body {
                 headers.insert(CONTENT_LENGTH, HeaderValue::from(len));
-                if len > EXPECT_ABOVE {
-                    headers.insert(EXPECT, HeaderValue::from_static("100-continue"));
-                }
                 commits = commits.max(len);
             }
         }

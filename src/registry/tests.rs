@@ -103,6 +103,11 @@ fn serve(stream: TcpStream, handler: &Mutex<Handler>, seen: &Mutex<Vec<Asked>>) 
             }
         }
         let lower = head.to_ascii_lowercase();
+        if lower.contains("expect: 100-continue") && lower.contains("old=proxy") {
+            let refused = "HTTP/1.1 417 X\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+            to.write_all(refused.as_bytes()).ok()?;
+            return None;
+        }
         if lower.contains("expect: 100-continue") {
             to.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").ok()?;
         }
@@ -429,4 +434,20 @@ fn a_token_that_was_given_is_not_swapped_for_an_anonymous_one() {
     assert_eq!(server.count("GET", "/token"), 0);
     let registry = server.registry_as(|_| {}, given(Credentials::password("u", "p")));
     assert_eq!(tags(&registry, "a").unwrap(), ["x"]);
+}
+
+#[test]
+fn a_proxy_that_knows_no_expectations_gets_none() {
+    let server = Server::start(|asked| match asked.method.as_str() {
+        "POST" => Answer::Say(
+            202,
+            &[("Location", "/v2/a/blobs/uploads/1?old=proxy")],
+            Vec::new(),
+        ),
+        "PUT" if asked.body.len() == 2 << 20 => say(201),
+        _ => say(404),
+    });
+    let done = put(&server.repository(), &Blob::bytes("x/y", vec![7; 2 << 20]));
+    assert_eq!(done.unwrap(), Put::Uploaded);
+    assert_eq!(server.count("POST", "uploads"), 1);
 }
