@@ -94,7 +94,9 @@ impl Stop {
     pub fn wait(&self, time: Duration) -> Result<()> {
         // A parent wakes its own waiters only, so a child looks up now and then.
         const LOOK_UP: Duration = Duration::from_millis(50);
-        let end = Instant::now() + time;
+        // Longer than anybody lives, and still a time that can be added to.
+        const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+        let end = Instant::now() + time.min(LONGEST);
         loop {
             self.check()?;
             let left = end.saturating_duration_since(Instant::now());
@@ -271,6 +273,8 @@ mod tests {
         });
         assert!(begun.elapsed() < Duration::from_secs(10));
         assert!(Stop::new().wait(Duration::from_millis(1)).is_ok());
+        // For ever is no time to panic about.
+        assert!(stop.wait(Duration::MAX).is_err());
     }
 
     #[test]

@@ -202,8 +202,9 @@ impl Auth {
         let Some((realm, wanted)) = &slot.terms else {
             return;
         };
+        let whose = scope.repository_name().map_or(wanted, |_| scope);
         let fetched = self
-            .find(wanted, transport)
+            .find(whose, transport)
             .and_then(|found| self.trade(&found, wanted, realm, transport));
         slot.token = fetched.ok();
     }
@@ -216,14 +217,7 @@ impl Auth {
         sent: Option<&str>,
         transport: &Transport,
     ) -> Result<bool> {
-        let (slot, given_refused) = {
-            let mut state = self.lock();
-            let refused = state.given.take_if(|token| token.is_in(sent)).is_some();
-            (
-                state.slots.entry(scope.clone()).or_default().clone(),
-                refused,
-            )
-        };
+        let slot = self.lock().slots.entry(scope.clone()).or_default().clone();
         let mut slot = lock(&slot);
         if slot
             .token
@@ -236,13 +230,17 @@ impl Auth {
             none if none.is_empty() => Scope::catalog(),
             some => some,
         };
-        let found = self.find(&wanted, transport)?;
-        if given_refused && found.login == Login::Anonymous {
+        // The registry may ask for more than was meant; who to be is ours to say.
+        let whose = scope.repository_name().map_or(&wanted, |_| scope);
+        let found = self.find(whose, transport)?;
+        if self.credentials.token.is_some() && found.login == Login::Anonymous {
+            // Who gave a token does not mean to be nobody.
             return Ok(false);
         }
+        self.lock().given.take_if(|token| token.is_in(sent));
         let traded = match self.trade(&found, &wanted, &realm, transport) {
             Err(error) if error.is_unauthorized() => {
-                match self.find_other(&wanted, &found.login, transport)? {
+                match self.find_other(whose, &found.login, transport)? {
                     Some(other) => self.trade(&other, &wanted, &realm, transport)?,
                     None => return Err(error),
                 }

@@ -73,11 +73,20 @@ impl Scope {
         })
     }
 
-    /// The first repository it speaks of.
+    /// The repository it is about: the one that is written to, if any is (a
+    /// mount also reads another), else the first.
     pub fn repository_name(&self) -> Option<RepoName> {
-        self.0
-            .keys()
-            .find_map(|resource| resource.strip_prefix("repository:")?.parse().ok())
+        let written = |actions: &BTreeSet<String>| actions.iter().any(|a| a != "pull");
+        let mut names: Vec<_> = self
+            .0
+            .iter()
+            .filter_map(|(resource, actions)| {
+                let name = resource.strip_prefix("repository:")?.parse().ok()?;
+                Some((!written(actions), name))
+            })
+            .collect();
+        names.sort_by_key(|(reads, _)| *reads);
+        names.into_iter().next().map(|(_, name)| name)
     }
 
     /// Whether it asks for no more than reading.
@@ -137,6 +146,15 @@ mod tests {
         );
         let other = Scope::catalog().union(&Scope::parse("repository:a/b:pull"));
         assert_eq!(other.to_string(), "registry:catalog:* repository:a/b:pull");
+    }
+
+    #[test]
+    fn a_mount_is_done_by_whoever_may_push() {
+        let mount = Scope::parse("repository:a/source:pull repository:z/target:pull,push");
+        assert_eq!(mount.repository_name().unwrap().as_str(), "z/target");
+        let pull = Scope::parse("registry:catalog:* repository:a/source:pull");
+        assert_eq!(pull.repository_name().unwrap().as_str(), "a/source");
+        assert_eq!(Scope::catalog().repository_name(), None);
     }
 
     #[test]

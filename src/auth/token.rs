@@ -7,11 +7,12 @@ use ::http::header::{AUTHORIZATION, CONTENT_TYPE};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::Deserialize;
+use serde_json::Value;
 
 use crate::auth::{InsecureAuth, Scope, Settings};
 use crate::credentials::Login;
 use crate::error::{Error, Result};
-use crate::http::retry::{Budget, retry_after};
+use crate::http::retry::retry_after;
 use crate::http::url::encoded;
 use crate::http::{Body, Request, Response, Scheme, Transport, Url};
 use crate::secret::Secret;
@@ -124,22 +125,13 @@ impl Realm {
         })
     }
 
-    /// Asks for a token that allows `scope`.
+    /// Asks for a token that allows `scope`, once: whoever needs the token
+    /// tries again, and tries of both would multiply.
     ///
     /// # Errors
     /// [`Error::Status`] for a refusal, [`Error::Malformed`] for an answer
     /// without a token, and those of the wire.
     pub fn fetch(&self, login: &Login, scope: &Scope, transport: &Transport) -> Result<Token> {
-        let mut budget = Budget::new();
-        loop {
-            match self.fetch_once(login, scope, transport) {
-                Err(error) => budget.again(transport.settings(), error)?,
-                token => return token,
-            }
-        }
-    }
-
-    fn fetch_once(&self, login: &Login, scope: &Scope, transport: &Transport) -> Result<Token> {
         if let Login::Refresh(refresh) = login {
             let response = self.post(refresh, scope, transport)?;
             // Servers older than OAuth2 know the GET only.
@@ -207,7 +199,8 @@ pub fn authorization(login: &Login) -> Option<Secret> {
 struct Answer {
     access_token: Option<String>,
     token: Option<String>,
-    expires_in: Option<f64>,
+    #[serde(default)]
+    expires_in: Value,
 }
 
 fn read(response: Response, scope: &Scope) -> Result<Token> {
@@ -239,8 +232,13 @@ fn read(response: Response, scope: &Scope) -> Result<Token> {
     if !token.bytes().all(|b| b.is_ascii_graphic()) {
         return Err(Error::malformed(what, "it holds characters no token has"));
     }
-    let life = match answer.expires_in {
-        Some(seconds) if seconds.is_finite() && seconds > 0.0 => {
+    // A number by the specification; some servers quote it.
+    let seconds = match &answer.expires_in {
+        Value::String(text) => text.trim().parse().ok(),
+        other => other.as_f64(),
+    };
+    let life = match seconds {
+        Some(seconds) if f64::is_finite(seconds) && seconds > 0.0 => {
             Duration::from_secs_f64(seconds.min(1e9))
         }
         _ => DEFAULT_LIFE,

@@ -36,6 +36,7 @@ pub fn follow(
             url: url.clone(),
             headers,
             body: request.body,
+            commits: request.commits,
         };
         let response = transport.send(&hop)?;
         if !leads_on(request.method, response.status) {

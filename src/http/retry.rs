@@ -66,14 +66,14 @@ impl Budget {
             self.free_used = true;
             return Ok(true);
         }
-        let wait = match error {
+        let (wait, bearable) = match error {
             Error::Status {
                 retry_after: Some(seconds),
                 ..
-            } => Duration::from_secs(*seconds),
-            _ => self.backoff(settings),
+            } => (Duration::from_secs(*seconds), settings.retry_max_wait),
+            _ => (self.backoff(settings), Duration::MAX),
         };
-        if self.failures >= settings.retries || wait > settings.retry_max_wait {
+        if self.failures >= settings.retries || wait > bearable {
             return Ok(false);
         }
         self.failures += 1;
@@ -156,6 +156,20 @@ mod tests {
             Budget::new().again(&settings, status(503, None)),
             Err(Error::Stopped)
         ));
+    }
+
+    #[test]
+    fn only_a_servers_wish_is_bounded() {
+        let settings = Settings {
+            retry_max_wait: Duration::ZERO,
+            ..settings()
+        };
+        assert!(Budget::new().again(&settings, status(503, None)).is_ok());
+        assert!(
+            Budget::new()
+                .again(&settings, status(503, Some(1)))
+                .is_err()
+        );
     }
 
     #[test]

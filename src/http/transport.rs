@@ -9,8 +9,11 @@ use ::http::header::{CONTENT_LENGTH, EXPECT, HeaderMap, HeaderName, HeaderValue,
 use ureq::Agent;
 
 use crate::error::{Error, NetworkKind, RequestLine, Result};
-use crate::http::{Exchange, Settings, Url, UrlOrigin};
+use crate::http::{Exchange, Scheme, Settings, Url, UrlOrigin};
 use crate::stream::read_bounded;
+
+/// A configuration that can still be changed.
+type Configuring = ureq::config::ConfigBuilder<ureq::typestate::AgentScope>;
 
 /// Above this a refusal is asked for before the body is sent: a server that
 /// answers early and closes would otherwise take its answer (401, 413) with
@@ -38,6 +41,8 @@ pub struct Request<'a> {
     pub headers: HeaderMap,
     /// The body.
     pub body: Body<'a>,
+    /// Bytes the server has to work through before it can answer.
+    pub commits: u64,
 }
 
 /// The body of a request.
@@ -67,6 +72,7 @@ impl<'a> Request<'a> {
             url,
             headers: HeaderMap::new(),
             body: Body::Empty,
+            commits: 0,
         }
     }
 
@@ -82,6 +88,12 @@ impl<'a> Request<'a> {
     /// The same request with a body.
     pub fn body(mut self, body: Body<'a>) -> Request<'a> {
         self.body = body;
+        self
+    }
+
+    /// The same request, which ends an upload of `bytes` that were sent before.
+    pub fn commits(mut self, bytes: u64) -> Request<'a> {
+        self.commits = bytes;
         self
     }
 
@@ -224,15 +236,34 @@ impl Transport {
     /// # Errors
     /// As [`Transport::send`], but for [`Error::Stopped`].
     pub fn send_last(&self, request: &Request<'_>, patience: Duration) -> Result<Response> {
-        let agent = self.make_agent(
-            request.url.origin() == self.home(),
-            patience,
-            request.url.scheme(),
-        )?;
-        self.send_with(&agent, request, patience)
+        let home = request.url.origin() == self.home();
+        let config = self.config(home, patience, request.url.scheme())?;
+        // Names, connections and bodies included: somebody pressed a key.
+        let config = config.timeout_global(Some(patience));
+        self.send_with(&config.build().new_agent(), request, patience)
     }
 
     fn send_with(&self, agent: &Agent, request: &Request<'_>, idle: Duration) -> Result<Response> {
+        if !matches!(request.body, Body::Stream { len, .. } if len > EXPECT_ABOVE) {
+            return self.tell(agent, request, idle);
+        }
+        let mut asking = Request {
+            url: request.url.clone(),
+            headers: request.headers.clone(),
+            ..*request
+        };
+        let expectation = HeaderValue::from_static("100-continue");
+        asking.headers.insert(EXPECT, expectation);
+        let answer = self.tell(agent, &asking, idle)?;
+        if answer.status != 417 {
+            return Ok(answer);
+        }
+        // Old proxies meet no expectations (RFC 9110, 10.1.1: try without).
+        answer.drain();
+        self.tell(agent, request, idle)
+    }
+
+    fn tell(&self, agent: &Agent, request: &Request<'_>, idle: Duration) -> Result<Response> {
         let begun = Instant::now();
         let sent = Cell::new(0);
         let answer = self.exchange(agent, request, idle, &sent);
@@ -251,20 +282,27 @@ impl Transport {
         let mut builder = ::http::Request::builder()
             .method(request.method)
             .uri(request.url.as_str());
-        let mut patience = idle;
+        let mut commits = request.commits;
         if let Some(headers) = builder.headers_mut() {
             headers.extend(request.headers.clone());
             if let Body::Stream { len, .. } = request.body {
                 headers.insert(CONTENT_LENGTH, HeaderValue::from(len));
-                if len > EXPECT_ABOVE {
-                    headers.insert(EXPECT, HeaderValue::from_static("100-continue"));
-                }
-                patience = patience.max(COMMIT + Duration::from_secs(len >> 20));
+                commits = commits.max(len);
             }
         }
+        let patience = match commits {
+            0 => idle,
+            bytes => idle.max(COMMIT + Duration::from_secs(bytes >> 20)),
+        };
         let failed = |e: ureq::Error| ureq_error(request.line(), e);
         let unfit = |e: ::http::Error| failed(e.into());
-        let answer = match request.body {
+        let body = match (request.method, request.body) {
+            // Without a length ureq sends these chunked, which Google refuses
+            // with 411 (rust-oci-client#176).
+            ("POST" | "PUT" | "PATCH", Body::Empty) => Body::Bytes(&[]),
+            (_, body) => body,
+        };
+        let answer = match body {
             Body::Empty => {
                 let request = builder.body(()).map_err(unfit)?;
                 let request = agent
@@ -364,7 +402,8 @@ impl Transport {
         if let Some(agent) = cell.get() {
             return Ok(agent.clone());
         }
-        let agent = self.make_agent(home, self.0.settings.idle_timeout, url.scheme())?;
+        let config = self.config(home, self.0.settings.idle_timeout, url.scheme())?;
+        let agent = config.build().new_agent();
         // A blocked read ends within a millisecond of the stop, not after the
         // idle timeout; the agent is of no use afterwards.
         let doomed = agent.clone();
@@ -372,7 +411,7 @@ impl Transport {
         Ok(cell.get_or_init(|| agent).clone())
     }
 
-    fn make_agent(&self, home: bool, idle: Duration, scheme: crate::http::Scheme) -> Result<Agent> {
+    fn config(&self, home: bool, idle: Duration, scheme: Scheme) -> Result<Configuring> {
         let settings = &self.0.settings;
         let idle_connections = settings.jobs + 1;
         let mut config = Agent::config_builder()
@@ -392,7 +431,7 @@ impl Transport {
             .max_idle_connections_per_host(idle_connections);
         // Strangers may be reached over https from an http registry (its token
         // server is), so only a home that speaks http goes without.
-        if scheme == crate::http::Scheme::Https || !home {
+        if scheme == Scheme::Https || !home {
             let tls = &settings.tls;
             config = config.tls_config(if home {
                 tls.home(self.0.home.authority())?
@@ -400,7 +439,7 @@ impl Transport {
                 tls.away()?
             });
         }
-        Ok(config.build().new_agent())
+        Ok(config)
     }
 }
 

@@ -203,6 +203,7 @@ impl Url {
     /// has no business to send its clients.
     pub fn is_local(&self) -> bool {
         let host = self.host();
+        let host = host.strip_suffix('.').unwrap_or(&host);
         if host == "localhost" || host.ends_with(".localhost") {
             return true;
         }
@@ -262,6 +263,7 @@ fn check_authority(authority: &str) -> Result<()> {
                 && name
                     .bytes()
                     .all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b))
+                && !is_disguised(name.strip_suffix('.').unwrap_or(name))
         }
     };
     if legal {
@@ -269,6 +271,16 @@ fn check_authority(authority: &str) -> Result<()> {
     } else {
         Err(bad("it is no host name or address"))
     }
+}
+
+/// Whether resolvers would read `name` as an address although it is not written
+/// as one: `127.1`, `2130706433` and `0x7f.1` are all this machine.
+fn is_disguised(name: &str) -> bool {
+    let is_number = |label: &str| match label.strip_prefix("0x").or(label.strip_prefix("0X")) {
+        Some(digits) => digits.bytes().all(|b| b.is_ascii_hexdigit()),
+        None => !label.is_empty() && label.bytes().all(|b| b.is_ascii_digit()),
+    };
+    name.split('.').all(is_number) && name.parse::<Ipv4Addr>().is_err()
 }
 
 fn has_scheme(reference: &str) -> bool {
@@ -415,6 +427,10 @@ mod tests {
             "https://a b/",
             "https://[::1/",
             "javascript://x",
+            "https://2130706433/",
+            "https://127.1/",
+            "https://0x7f.1./",
+            "https://0300.0250.0.1/",
         ] {
             assert!(Url::parse(bad).is_err(), "{bad}");
         }
@@ -479,6 +495,8 @@ mod tests {
             "x.localhost",
             "[::ffff:10.0.0.1]",
             "100.100.100.200",
+            "127.0.0.1.",
+            "localhost.",
         ] {
             assert!(
                 Url::parse(&format!("https://{local}:1/"))
@@ -487,7 +505,13 @@ mod tests {
                 "{local}"
             );
         }
-        for public in ["r.example", "8.8.8.8", "[2001:db8::1]", "172.32.0.1"] {
+        for public in [
+            "r.example",
+            "8.8.8.8",
+            "[2001:db8::1]",
+            "172.32.0.1",
+            "r1.0x",
+        ] {
             assert!(
                 !Url::parse(&format!("https://{public}/"))
                     .unwrap()

@@ -161,13 +161,18 @@ impl Download {
 
 impl Read for Download {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        if buf.is_empty() {
+            return Ok(0);
+        }
         loop {
             let Some(body) = &mut self.body else {
                 return Ok(0);
             };
             let error = match body.read(buf) {
-                Ok(0) if buf.is_empty() || self.is_complete() => {
+                Ok(0) if self.is_complete() => {
                     self.body = None;
+                    // Without a length a stop looks like the end.
+                    self.repository.registry().settings().stop.check()?;
                     return Ok(0);
                 }
                 Ok(0) => Error::Network {

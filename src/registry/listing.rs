@@ -77,7 +77,9 @@ impl Pages {
         // Relative to what was asked, not to where a redirect led: the next
         // page is the registry's business.
         if let Some(reference) = next {
-            let next = url.join(&reference)?;
+            let next = url
+                .join(&reference)
+                .map_err(|e| wrong(url, &e.to_string()))?;
             if next.origin() != url.origin() {
                 return Err(wrong(url, "its next page is on another server"));
             }
@@ -109,10 +111,12 @@ impl<'a> Listing<'a> {
             return Ok(false);
         };
         let request = Request::new("GET", url.clone());
-        let response = self.registry.run(&self.scope, &request, &[200])?;
-        self.pages.follow(&url, &response.headers)?;
-        let page: Page = serde_json::from_slice(&response.bytes(MAX_PAGE)?)
-            .map_err(|e| wrong(&url, &e.to_string()))?;
+        let answer = self
+            .registry
+            .read(&self.scope, &request, &[200], MAX_PAGE)?;
+        self.pages.follow(&url, &answer.headers)?;
+        let page: Page =
+            serde_json::from_slice(&answer.bytes).map_err(|e| wrong(&url, &e.to_string()))?;
         let names = match self.kind {
             Kind::Tags => page.tags,
             Kind::Repositories => page.repositories,
@@ -139,7 +143,11 @@ impl Iterator for Listing<'_> {
     fn next(&mut self) -> Option<Result<String>> {
         loop {
             if let Some(name) = self.names.pop_front() {
-                return Some(self.checked(name));
+                let name = self.checked(name);
+                if name.is_err() {
+                    (self.pages.next, self.names) = (None, VecDeque::new());
+                }
+                return Some(name);
             }
             match self.fetch() {
                 Ok(true) => {}

@@ -8,13 +8,15 @@ mod referrers;
 mod repository;
 mod sessions;
 pub mod status;
+#[cfg(test)]
+mod tests;
 mod upload;
 
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use ::http::header::AUTHORIZATION;
+use ::http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap};
 
 use crate::auth::{self, Auth, Scope};
 use crate::credentials::Credentials;
@@ -79,6 +81,20 @@ struct Inner {
     referrers: referrers::Known,
 }
 
+/// An answer that was read to its end.
+struct Whole {
+    status: u16,
+    headers: HeaderMap,
+    bytes: Vec<u8>,
+}
+
+impl Whole {
+    /// The `Content-Type`, when there is one and it is text.
+    fn content_type(&self) -> Option<&str> {
+        self.headers.get(CONTENT_TYPE)?.to_str().ok()
+    }
+}
+
 impl Registry {
     /// The registry at `host`. Nothing is sent yet.
     ///
@@ -139,31 +155,30 @@ impl Registry {
             }
             None => Scope::catalog(),
         };
-        let request = Request::new("GET", self.0.base.clone());
         let mut budget = Budget::new();
-        let base = loop {
-            let sent = follow(&self.0.transport, &request, &|_, _| {});
-            match sent.and_then(|base| {
-                if matches!(base.status, 200 | 401) {
-                    Ok(base)
-                } else {
-                    Err(status::refusal(base))
-                }
-            }) {
-                Ok(base) => break base,
+        let granted = loop {
+            match self.ask_for(&scope) {
+                Ok(granted) => break granted,
                 Err(error) => budget.again(self.settings(), error)?,
             }
         };
-        let granted = self
-            .0
-            .auth
-            .authenticate(scope.clone(), &base, &self.0.transport)?;
-        base.drain();
         if granted.scheme == "Basic" {
             // Basic is only known to be right once the registry took it.
             self.run(&scope, &Request::new("GET", self.0.base.clone()), &[200])?
                 .drain();
         }
+        Ok(granted)
+    }
+
+    fn ask_for(&self, scope: &Scope) -> Result<Granted> {
+        let request = Request::new("GET", self.0.base.clone());
+        let base = follow(&self.0.transport, &request, &|_, _| {})?;
+        if !matches!(base.status, 200 | 401) {
+            return Err(status::refusal(base));
+        }
+        let auth = &self.0.auth;
+        let granted = auth.authenticate(scope.clone(), &base, &self.0.transport)?;
+        base.drain();
         Ok(granted)
     }
 
@@ -211,6 +226,25 @@ impl Registry {
         let mut budget = Budget::new();
         loop {
             match self.attempt(scope, request, ok) {
+                Err(error) => budget.again(self.settings(), error)?,
+                done => return done,
+            }
+        }
+    }
+
+    /// The same for an answer that is read whole, at most `limit` bytes of it:
+    /// one that breaks off is asked for again.
+    fn read(&self, scope: &Scope, request: &Request<'_>, ok: &[u16], limit: u64) -> Result<Whole> {
+        let mut budget = Budget::new();
+        loop {
+            let read = self.attempt(scope, request, ok).and_then(|answer| {
+                Ok(Whole {
+                    status: answer.status,
+                    headers: answer.headers.clone(),
+                    bytes: answer.bytes(limit)?,
+                })
+            });
+            match read {
                 Err(error) => budget.again(self.settings(), error)?,
                 done => return done,
             }

@@ -135,22 +135,19 @@ fn ask(repository: &Repository, subject: &Digest) -> Result<Option<Vec<Descripto
             None => &[200, 404, 405, 501],
             Some(_) => &[200],
         };
-        let answer = repository.run(&["pull"], &request, ok)?;
+        let scope = repository.scope(&["pull"]);
+        let answer = repository.registry().read(&scope, &request, ok, MAX_PAGE)?;
         if answer.status != 200 {
-            answer.drain();
             return Ok(None);
         }
-        let headers = answer.headers.clone();
-        let content_type = answer.header(CONTENT_TYPE).map(str::to_string);
-        let body = answer.bytes(MAX_PAGE)?;
-        let list = List::parse(subject, content_type.as_deref(), &body)?;
+        let list = List::parse(subject, answer.content_type(), &answer.bytes)?;
         // Some front ends have a page of their own for every address.
         let list = match (list, &found) {
             (Some(list), _) => list,
             (None, None) => return Ok(None),
             (None, Some(_)) => return Err(wrong("one of its pages is no index")),
         };
-        pages.follow(&url, &headers)?;
+        pages.follow(&url, &answer.headers)?;
         let found = found.get_or_insert_default();
         found.extend(list.entries);
         if found.len() > MAX_REFERRERS {

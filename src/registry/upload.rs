@@ -9,6 +9,7 @@
 
 use std::io::Read;
 use std::ops::Range;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use ::http::header::{CONTENT_RANGE, CONTENT_TYPE, HeaderName, LOCATION, RANGE};
@@ -52,6 +53,9 @@ struct State {
     plan: Plan,
     budget: Budget,
     note: Option<Note>,
+    /// The most bytes the registry ever said it holds. Only beyond this is
+    /// progress: a registry that loses what it took would be tried for ever.
+    furthest: u64,
 }
 
 impl State {
@@ -61,6 +65,7 @@ impl State {
             plan: Plan::new(registry.upload_mode(), registry.host(), size),
             budget: Budget::new(),
             note: None,
+            furthest: 0,
         }
     }
 
@@ -190,7 +195,13 @@ impl<'a> Upload<'a> {
         let Err(error) = sent else {
             return Ok(Put::Uploaded);
         };
-        if state.note.is_none() || !error.is_temporary() {
+        if error.status() == Some(404) {
+            // The session is gone (Docker Hub loses some); the next may last.
+            state.plan.restart();
+        }
+        let registry = self.repository.registry();
+        let stopped = self.watch.stop.is_set() || registry.settings().stop.is_set();
+        if state.note.is_none() || stopped || !error.is_temporary() {
             state.note.iter_mut().for_each(Note::clear);
             cancel(self.repository, &session.url);
         }
@@ -198,7 +209,8 @@ impl<'a> Upload<'a> {
     }
 
     fn put_whole(&self, session: &Session) -> Result<()> {
-        let opener = || self.reader(0, self.blob.size());
+        let opened = AtomicBool::new(false);
+        let opener = || self.reader(0, self.blob.size(), &opened);
         let body = Body::Stream {
             open: &opener,
             len: self.blob.size(),
@@ -240,15 +252,23 @@ impl<'a> Upload<'a> {
             let len = state.plan.chunk().unwrap_or(size).min(size - offset);
             let next = match self.patch(session, state, offset..offset + len) {
                 Ok(next) => {
-                    state.budget.progress();
-                    resyncs = 0;
+                    if next > state.furthest {
+                        state.furthest = next;
+                        state.budget.progress();
+                        resyncs = 0;
+                    }
                     next
                 }
                 Err(error) => {
                     self.watch.stop.check()?;
                     resyncs += 1;
-                    if state.plan.chunk().is_none() || resyncs > MAX_RESYNCS {
+                    if state.plan.chunk().is_none() {
                         return Err(error);
+                    }
+                    if resyncs > MAX_RESYNCS {
+                        // Still out of step: it forgets what it takes.
+                        let forgets = error.status() == Some(416);
+                        return Err(if forgets { self.lost(state) } else { error });
                     }
                     self.resync(session, state, error)?
                 }
@@ -263,7 +283,7 @@ impl<'a> Upload<'a> {
         let url = session
             .url
             .with_query("digest", &self.blob.digest().to_string());
-        self.close(&Request::new("PUT", url))?;
+        self.close(&Request::new("PUT", url).commits(size))?;
         // Some registries take chunks and lose them (ECR); their 201 is no proof.
         if self.is_there() {
             Ok(())
@@ -276,7 +296,8 @@ impl<'a> Upload<'a> {
     fn patch(&self, session: &mut Session, state: &mut State, bytes: Range<u64>) -> Result<u64> {
         let (offset, end) = (bytes.start, bytes.end);
         let len = end - offset;
-        let opener = || self.reader(offset, len);
+        let opened = AtomicBool::new(false);
+        let opener = || self.reader(offset, len, &opened);
         let request = Request::new("PATCH", session.url.clone())
             .header(CONTENT_TYPE, media_type::OCTET_STREAM)
             // No `bytes ` in front and no total behind: the spec's own form.
@@ -335,14 +356,29 @@ impl<'a> Upload<'a> {
     fn stands(&self, session: &mut Session) -> Result<u64> {
         let request = Request::new("GET", session.url.clone());
         let answer = self.repository.attempt(&PUSH, &request, &[204, 200, 202])?;
-        let stands = answer.header(RANGE).and_then(end_of_range).unwrap_or(0);
+        let stands = answer.header(RANGE).and_then(end_of_range);
         session.follow(self.repository, answer)?;
-        Ok(stands.min(self.blob.size()))
+        // Taking silence for nothing would send bytes a second time.
+        let silent =
+            || Error::malformed(format!("answer to {}", request.line()), "it has no Range");
+        Ok(stands.ok_or_else(silent)?.min(self.blob.size()))
     }
 
-    fn reader(&self, offset: u64, len: u64) -> Result<Box<dyn Read + Send + 'a>> {
+    /// The blob's bytes from `offset` on. When a body is sent again (a 401, a
+    /// redirect), its bytes are counted again from where it began.
+    fn reader(
+        &self,
+        offset: u64,
+        len: u64,
+        opened: &AtomicBool,
+    ) -> Result<Box<dyn Read + Send + 'a>> {
+        let (digest, progress) = (self.blob.digest(), self.watch.progress);
+        if opened.swap(true, Ordering::Relaxed) {
+            progress.start(digest, Some(self.blob.size()));
+            progress.advance(digest, offset);
+        }
         let inner = self.blob.open(offset)?.take(len);
-        Ok(Box::new(self.watch.reader(*self.blob.digest(), inner)))
+        Ok(Box::new(self.watch.reader(*digest, inner)))
     }
 }
 
@@ -457,10 +493,13 @@ pub fn mount(
     source: &Repository,
     watch: Watch<'_>,
 ) -> Result<Put> {
-    let opened = open(repository, digest, Some(source.repo_name()));
-    let session = match opened? {
-        Opened::Mounted => return Ok(Put::Mounted),
-        Opened::Session(session) => session,
+    let mut budget = Budget::new();
+    let session = loop {
+        match open(repository, digest, Some(source.repo_name())) {
+            Ok(Opened::Mounted) => return Ok(Put::Mounted),
+            Ok(Opened::Session(session)) => break session,
+            Err(error) => budget.again(repository.registry().settings(), error)?,
+        }
     };
     let size = source.size_for(&["pull"], digest);
     let size = match size {
