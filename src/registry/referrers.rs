@@ -12,7 +12,7 @@ mod tests;
 use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use ::http::header::{ACCEPT, CONTENT_TYPE, HeaderName};
+use ::http::header::{ACCEPT, HeaderName};
 use serde_json::{Map, Value, json};
 
 use crate::descriptor::{Descriptor, media_type};
