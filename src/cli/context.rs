@@ -61,6 +61,8 @@ pub struct Context {
     pub chunk: usize,
     /// Where temporary files go that have no better place.
     pub tmpdir: PathBuf,
+    /// Where layers and notes are kept for later runs.
+    pub cache: Option<PathBuf>,
     /// What `set-alias` writes.
     pub format: Format,
     /// How lists are written.
@@ -97,6 +99,7 @@ impl Context {
                 .map(chunk)
                 .transpose()?
                 .unwrap_or(1 << 20),
+            cache: cache(env),
             tmpdir: env
                 .path(&env::TMPDIR_DXF)
                 .or_else(|| env.path(&env::TMPDIR))

@@ -15,6 +15,7 @@ mod blobs;
 mod context;
 mod env;
 mod exit;
+mod images;
 mod input;
 mod log;
 mod output;
