@@ -88,8 +88,9 @@ pub struct Auth {
 struct State {
     /// The token somebody gave us, until it is refused.
     given: Option<Token>,
-    /// The registry wants `Authorization` itself (Basic).
-    basic: Option<Secret>,
+    /// What a registry that wants `Authorization` itself (Basic) gets, by
+    /// repository: logins may be for a part of the registry only.
+    basic: HashMap<Option<RepoName>, Secret>,
     /// Logins by repository: finding one may read files and run a helper.
     found: HashMap<Option<RepoName>, Found>,
     /// Tokens by the scope they were needed for. Each has a lock of its own:
@@ -132,7 +133,7 @@ impl Auth {
 
     fn value(&self, scope: &Scope) -> Option<Secret> {
         let state = self.lock();
-        if let Some(basic) = &state.basic {
+        if let Some(basic) = state.basic.get(&scope.repository_name()) {
             return Some(basic.clone());
         }
         let slot = state.slots.get(scope).cloned();
@@ -273,7 +274,7 @@ impl Auth {
             return Ok(false);
         };
         self.guard(&found.login)?;
-        self.lock().basic = Some(value);
+        self.lock().basic.insert(scope.repository_name(), value);
         Ok(true)
     }
 
@@ -428,7 +429,9 @@ impl Auth {
                 return Err(self.unauthorized(&scope, base.line().clone(), Vec::new()));
             }
             told.scheme = "Basic";
-            self.lock().basic = authorization(&found.login);
+            if let Some(value) = authorization(&found.login) {
+                self.lock().basic.insert(scope.repository_name(), value);
+            }
         }
         Ok(told)
     }

@@ -115,19 +115,7 @@ impl Partial {
         let mut name = place.file_name().unwrap_or_default().to_os_string();
         name.push(".partial");
         let beside = place.with_file_name(name);
-        let failed = |e| Error::io(beside.display().to_string(), e);
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(&beside)
-            .map_err(failed)?;
-        if file.try_lock().is_err() {
-            return Err(Error::Unsupported {
-                what: format!("{}: another process is writing it", beside.display()),
-            });
-        }
+        let file = locked(&beside)?;
         Ok(Partial {
             place,
             beside,
@@ -271,6 +259,44 @@ impl Partial {
     fn failed(&self, error: io::Error) -> Error {
         Error::io(self.beside.display().to_string(), error)
     }
+}
+
+/// Opens and locks the file at `path`, and makes sure that it is still the one
+/// of that name: another process may have given it its final name meanwhile.
+fn locked(path: &Path) -> Result<File> {
+    let failed = |e| Error::io(path.display().to_string(), e);
+    let unfit = |why: &str| Error::Unsupported {
+        what: format!("{}: {why}", path.display()),
+    };
+    loop {
+        // A link planted here would have us write somewhere else.
+        if fs::symlink_metadata(path).is_ok_and(|meta| !meta.is_file()) {
+            return Err(unfit("is no regular file"));
+        }
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false);
+        let file = options.open(path).map_err(failed)?;
+        if file.try_lock().is_err() {
+            return Err(unfit("another process is writing it"));
+        }
+        if is_still_at(&file, path) {
+            return Ok(file);
+        }
+    }
+}
+
+#[cfg(unix)]
+fn is_still_at(file: &File, path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    let (Ok(ours), Ok(there)) = (file.metadata(), fs::symlink_metadata(path)) else {
+        return false;
+    };
+    (ours.dev(), ours.ino()) == (there.dev(), there.ino())
+}
+
+#[cfg(not(unix))]
+fn is_still_at(_: &File, _: &Path) -> bool {
+    true
 }
 
 impl Write for Partial {

@@ -153,6 +153,24 @@ impl Url {
         Url::new(self.scheme, authority, &self.target)
     }
 
+    /// The URL that a server at `home` meant. One behind a TLS proxy often
+    /// names itself by http, and loses its port on the way; that is put right,
+    /// and nothing else is touched.
+    pub fn as_meant_at(&self, home: &Url) -> Url {
+        if self.host() != home.host() || self.scheme == home.scheme {
+            return self.clone();
+        }
+        let authority = match self.origin().port == self.scheme.default_port() {
+            true => home.authority.clone(),
+            false => self.authority.clone(),
+        };
+        Url {
+            scheme: home.scheme,
+            authority,
+            target: self.target.clone(),
+        }
+    }
+
     /// The whole text, query and all: for the wire only.
     pub fn as_str(&self) -> String {
         format!(
@@ -477,6 +495,16 @@ mod tests {
             origin("http://r.example:443/")
         );
         assert_eq!(origin("http://[::1]/"), origin("http://[::1]:80/"));
+    }
+
+    #[test]
+    fn a_server_behind_tls_is_understood() {
+        let home = Url::parse("https://r.example:5000/v2/").unwrap();
+        let meant = |text: &str| Url::parse(text).unwrap().as_meant_at(&home).as_str();
+        assert_eq!(meant("http://r.example:5000/u"), "https://r.example:5000/u");
+        assert_eq!(meant("http://R.example/u?a"), "https://r.example:5000/u?a");
+        assert_eq!(meant("https://r.example/u"), "https://r.example/u");
+        assert_eq!(meant("http://other.example/u"), "http://other.example/u");
     }
 
     #[test]

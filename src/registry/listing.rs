@@ -79,7 +79,8 @@ impl Pages {
         if let Some(reference) = next {
             let next = url
                 .join(&reference)
-                .map_err(|e| wrong(url, &e.to_string()))?;
+                .map_err(|e| wrong(url, &e.to_string()))?
+                .as_meant_at(url);
             if next.origin() != url.origin() {
                 return Err(wrong(url, "its next page is on another server"));
             }

@@ -419,28 +419,11 @@ impl Session {
     }
 }
 
-/// A registry behind a TLS proxy often names itself by http; that is put right.
 /// Elsewhere is allowed over https and without credentials (distribution-spec,
 /// "Pushing blobs"), but not on a private address the registry is not on itself.
 fn checked_location(repository: &Repository, url: Url) -> Result<Url, String> {
     let home = repository.url("");
-    let same_host = url.host() == home.host();
-    if same_host && url.scheme() != home.scheme() {
-        let port_is_default = url.origin().port()
-            == if url.scheme() == Scheme::Http {
-                80
-            } else {
-                443
-            };
-        let moved = url.with_scheme(home.scheme());
-        // `http://r.example/…` from `https://r.example:5000` lost its port too.
-        let moved = if port_is_default {
-            moved.with_authority(home.authority())
-        } else {
-            Ok(moved)
-        };
-        return moved.map_err(|e| e.to_string());
-    }
+    let url = url.as_meant_at(&home);
     if url.origin() == home.origin() {
         return Ok(url);
     }
