@@ -7,6 +7,7 @@ pub mod redirect;
 pub mod retry;
 pub mod tls;
 pub mod transport;
+mod trouble;
 pub mod url;
 
 use std::fmt;

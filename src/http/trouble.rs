@@ -1,0 +1,126 @@
+//! What keeps an answer from arriving, in words: from the errors of ureq, rustls
+//! and the operating system to the crate's own.
+
+use std::io;
+
+use crate::error::{Error, NetworkKind, RequestLine};
+
+/// The error that ureq's is.
+pub fn of_ureq(line: RequestLine, error: ureq::Error) -> Error {
+    let (kind, why) = match error {
+        ureq::Error::Io(e) => return of_io(line, e),
+        ureq::Error::Timeout(t) => timeout_words(t),
+        ureq::Error::HostNotFound => (
+            NetworkKind::Name,
+            "the host name has no address".to_string(),
+        ),
+        ureq::Error::ConnectionFailed => (NetworkKind::Connect, "no connection".to_string()),
+        ureq::Error::ConnectProxyFailed(why) => {
+            (NetworkKind::Connect, format!("the proxy refused: {why}"))
+        }
+        ureq::Error::Rustls(e) => (NetworkKind::Tls, tls_words(&e)),
+        ureq::Error::Tls(why) => (NetworkKind::Tls, why.to_string()),
+        ureq::Error::TlsRequired => (NetworkKind::Tls, "TLS is not available".to_string()),
+        other => (NetworkKind::Protocol, other.to_string()),
+    };
+    Error::Network {
+        request: line,
+        kind,
+        why,
+    }
+}
+
+fn timeout_words(timeout: ureq::Timeout) -> (NetworkKind, String) {
+    let why = match timeout {
+        ureq::Timeout::Connect | ureq::Timeout::Resolve => "no connection in time",
+        ureq::Timeout::PerWrite => "timed out: the server stopped reading",
+        _ => "timed out: the server went silent",
+    };
+    (NetworkKind::Timeout, why.to_string())
+}
+
+/// The error that a broken stream is; one of ours that travelled through it
+/// comes back as itself.
+pub fn of_io(line: RequestLine, error: io::Error) -> Error {
+    let error = match Error::from_io(error) {
+        Ok(ours) => return ours,
+        Err(error) => error,
+    };
+    if error
+        .get_ref()
+        .is_some_and(|inner| inner.is::<ureq::Error>())
+    {
+        // The test above proves both steps.
+        if let Some(Ok(inner)) = error
+            .into_inner()
+            .map(|inner| inner.downcast::<ureq::Error>())
+        {
+            return of_ureq(line, *inner);
+        }
+        return Error::Network {
+            request: line,
+            kind: NetworkKind::Protocol,
+            why: "unknown".into(),
+        };
+    }
+    if let Some(tls) = error
+        .get_ref()
+        .and_then(|inner| inner.downcast_ref::<rustls::Error>())
+    {
+        return Error::Network {
+            request: line,
+            kind: NetworkKind::Tls,
+            why: tls_words(tls),
+        };
+    }
+    use io::ErrorKind as Kind;
+    let (kind, why) = match error.kind() {
+        Kind::TimedOut | Kind::WouldBlock => (
+            NetworkKind::Timeout,
+            "timed out: the server went silent".into(),
+        ),
+        Kind::ConnectionRefused => (NetworkKind::Connect, "connection refused".into()),
+        Kind::HostUnreachable | Kind::NetworkUnreachable | Kind::AddrNotAvailable => {
+            (NetworkKind::Connect, error.to_string())
+        }
+        Kind::UnexpectedEof
+        | Kind::ConnectionReset
+        | Kind::ConnectionAborted
+        | Kind::BrokenPipe => (NetworkKind::Cut, "the connection was cut".into()),
+        // The resolver's errors have no kind of their own.
+        _ if error.to_string().contains("lookup") => {
+            (NetworkKind::Name, "the host name has no address".into())
+        }
+        _ => (NetworkKind::Cut, error.to_string()),
+    };
+    Error::Network {
+        request: line,
+        kind,
+        why,
+    }
+}
+
+fn tls_words(error: &rustls::Error) -> String {
+    use rustls::{CertificateError as Cert, Error as Tls, InvalidMessage};
+    match error {
+        Tls::InvalidCertificate(Cert::UnknownIssuer) => {
+            "the certificate is signed by an unknown authority".into()
+        }
+        Tls::InvalidCertificate(Cert::Expired | Cert::ExpiredContext { .. }) => {
+            "the certificate has expired".into()
+        }
+        Tls::InvalidCertificate(Cert::NotValidForName | Cert::NotValidForNameContext { .. }) => {
+            "the certificate is for another name".into()
+        }
+        Tls::InvalidCertificate(Cert::Other(other))
+            if other.to_string().contains("CaUsedAsEndEntity") =>
+        {
+            "the certificate is a CA's own, which may not stand for a server".into()
+        }
+        Tls::InvalidCertificate(other) => format!("bad certificate: {other}"),
+        Tls::InvalidMessage(InvalidMessage::InvalidContentType) => {
+            "the server does not speak TLS".into()
+        }
+        other => format!("TLS: {other}"),
+    }
+}
