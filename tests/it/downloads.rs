@@ -80,7 +80,9 @@ fn ten_resets_cost_no_more_than_a_twentieth_of_200_mib() {
     let bytes = blob(1, 200 * MIB);
     let server = Server::script([]);
     for _ in 0..10 {
-        server.add([served(&bytes).times(1).reset_response_after(18 * MIB as u64)]);
+        server.add([served(&bytes)
+            .times(1)
+            .reset_response_after(18 * MIB as u64)]);
     }
     server.add([served(&bytes).times(1)]);
     let folder = crate::support::scratch();
@@ -96,7 +98,11 @@ fn ten_resets_cost_no_more_than_a_twentieth_of_200_mib() {
     // One line an exchange, and the range in it.
     let lines: Vec<&str> = pulled.stderr.lines().collect();
     assert_eq!(lines.len(), server.seen().len(), "{lines:#?}");
-    assert!(lines[10].contains("bytes=") && lines[10].contains(" 206 "), "{}", lines[10]);
+    assert!(
+        lines[10].contains("bytes=") && lines[10].contains(" 206 "),
+        "{}",
+        lines[10]
+    );
 }
 
 #[test]
@@ -108,7 +114,9 @@ fn silence_is_retried_and_slowness_is_not() {
         served(&bytes).times(1).stall_after(100_000),
         served(&bytes).times(1).range("bytes=100000-"),
         // Longer than the timeout as a whole, never so long without a byte.
-        served(&slow).times(1).drip(100_000, Duration::from_millis(300)),
+        served(&slow)
+            .times(1)
+            .drip(100_000, Duration::from_millis(300)),
     ]);
     let pulled = pull(&server, &bytes)
         .arg(digest(&slow))
@@ -127,7 +135,12 @@ fn a_server_that_ignores_ranges_is_skipped_through_three_times() {
             .times(1)
             .cut_after(cut)
     };
-    let server = Server::script([whole(100_000), whole(200_000), whole(300_000), whole(MIB as u64)]);
+    let server = Server::script([
+        whole(100_000),
+        whole(200_000),
+        whole(300_000),
+        whole(MIB as u64),
+    ]);
     assert!(pull(&server, &bytes).ok().stdout == bytes);
     let server = Server::script([100_000, 200_000, 300_000, 400_000, 500_000].map(whole));
     let failed = pull(&server, &bytes).fails(69).says("ignores Range");
@@ -183,7 +196,11 @@ fn a_wrong_part_is_never_taken() {
 #[test]
 fn a_range_refused_in_the_middle_is_asked_for_whole_once() {
     let bytes = blob(6, MIB);
-    let refused = || on(GET, &path(&bytes)).has_header("range", "bytes").reply(416);
+    let refused = || {
+        on(GET, &path(&bytes))
+            .has_header("range", "bytes")
+            .reply(416)
+    };
     let server = Server::script([
         served(&bytes).times(1).cut_after(100_000),
         refused().times(1),
@@ -222,7 +239,9 @@ fn a_length_that_lies_is_found_out() {
 fn without_a_length_the_end_is_still_known() {
     let bytes = blob(8, MIB);
     let chunked = |cut| {
-        let rule = served(&bytes).header("Transfer-Encoding", "chunked").times(1);
+        let rule = served(&bytes)
+            .header("Transfer-Encoding", "chunked")
+            .times(1);
         match cut {
             None => rule,
             Some(cut) => rule.cut_after(cut),
@@ -254,7 +273,10 @@ fn wrong_bytes_end_in_failure_and_leave_no_file() {
     let left = std::fs::read_dir(folder.path()).expect("a folder");
     let left: Vec<_> = left.flatten().map(|entry| entry.file_name()).collect();
     assert_eq!(left, ["old"]);
-    assert_eq!(std::fs::read(folder.path().join("old")).expect("a file"), b"old");
+    assert_eq!(
+        std::fs::read(folder.path().join("old")).expect("a file"),
+        b"old"
+    );
 }
 
 #[test]
@@ -265,10 +287,16 @@ fn a_registry_that_answers_every_digest_with_the_same_bytes_is_caught() {
     for seed in 20..25 {
         let wanted = digest(&blob(seed, 5000));
         let base = || dxf(&server).args(["pull-blob", "a", &wanted]);
-        base().args(["-o", "file"]).current_dir(folder.path()).fails(65);
+        base()
+            .args(["-o", "file"])
+            .current_dir(folder.path())
+            .fails(65);
         base().fails(65);
     }
-    assert_eq!(std::fs::read_dir(folder.path()).expect("a folder").count(), 0);
+    assert_eq!(
+        std::fs::read_dir(folder.path()).expect("a folder").count(),
+        0
+    );
     assert!(pull(&server, &evil).ok().stdout == evil);
 }
 
@@ -291,5 +319,8 @@ fn a_full_disk_ends_the_transfer() {
     let server = Server::script([served(&bytes)]);
     let full = std::fs::OpenOptions::new().write(true).open("/dev/full");
     let full = full.expect("/dev/full");
-    pull(&server, &bytes).stdout_to(full).fails(1).says("No space left");
+    pull(&server, &bytes)
+        .stdout_to(full)
+        .fails(1)
+        .says("No space left");
 }
