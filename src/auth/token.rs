@@ -11,7 +11,7 @@ use serde::Deserialize;
 use crate::auth::{InsecureAuth, Scope, Settings};
 use crate::credentials::Login;
 use crate::error::{Error, Result};
-use crate::http::retry::{Budget, retry_after};
+use crate::http::retry::retry_after;
 use crate::http::url::encoded;
 use crate::http::{Body, Request, Response, Scheme, Transport, Url};
 use crate::secret::Secret;
@@ -124,22 +124,13 @@ impl Realm {
         })
     }
 
-    /// Asks for a token that allows `scope`.
+    /// Asks once for a token that allows `scope`; whoever wants one for an
+    /// operation tries again with the whole of it.
     ///
     /// # Errors
     /// [`Error::Status`] for a refusal, [`Error::Malformed`] for an answer
     /// without a token, and those of the wire.
     pub fn fetch(&self, login: &Login, scope: &Scope, transport: &Transport) -> Result<Token> {
-        let mut budget = Budget::new();
-        loop {
-            match self.fetch_once(login, scope, transport) {
-                Err(error) => budget.again(transport.settings(), error)?,
-                token => return token,
-            }
-        }
-    }
-
-    fn fetch_once(&self, login: &Login, scope: &Scope, transport: &Transport) -> Result<Token> {
         if let Login::Refresh(refresh) = login {
             let response = self.post(refresh, scope, transport)?;
             // Servers older than OAuth2 know the GET only.

@@ -64,9 +64,12 @@ impl<'a> Listing<'a> {
         if !self.seen.insert(url.as_str()) || self.seen.len() > MAX_PAGES {
             return Err(wrong("its pages go round in a circle"));
         }
-        let response = self.registry.run(&self.scope, &request, &[200])?;
-        let links = response.headers.get_all(LINK);
-        let next = link::next(links.iter().filter_map(|value| value.to_str().ok()));
+        let (next, bytes) = self.registry.again(|| {
+            let response = self.registry.attempt(&self.scope, &request, &[200])?;
+            let links = response.headers.get_all(LINK);
+            let next = link::next(links.iter().filter_map(|value| value.to_str().ok()));
+            Ok((next, response.bytes(MAX_PAGE)?))
+        })?;
         // Relative to what was asked, not to where a redirect led: the next
         // page is the registry's business.
         self.next = match next {
@@ -79,8 +82,7 @@ impl<'a> Listing<'a> {
                 Some(next)
             }
         };
-        let page: Page = serde_json::from_slice(&response.bytes(MAX_PAGE)?)
-            .map_err(|e| wrong(&e.to_string()))?;
+        let page: Page = serde_json::from_slice(&bytes).map_err(|e| wrong(&e.to_string()))?;
         let names = match self.kind {
             Kind::Tags => page.tags,
             Kind::Repositories => page.repositories,

@@ -137,25 +137,16 @@ impl Registry {
             None => Scope::catalog(),
         };
         let request = Request::new("GET", self.0.base.clone());
-        let mut budget = Budget::new();
-        let base = loop {
-            let sent = follow(&self.0.transport, &request, &|_, _| {});
-            match sent.and_then(|base| {
-                if matches!(base.status, 200 | 401) {
-                    Ok(base)
-                } else {
-                    Err(status::refusal(base))
-                }
-            }) {
-                Ok(base) => break base,
-                Err(error) => budget.again(self.settings(), error)?,
+        let granted = self.again(|| {
+            let base = follow(&self.0.transport, &request, &|_, _| {})?;
+            if !matches!(base.status, 200 | 401) {
+                return Err(status::refusal(base));
             }
-        };
-        let granted = self
-            .0
-            .auth
-            .authenticate(scope.clone(), &base, &self.0.transport)?;
-        base.drain();
+            let auth = &self.0.auth;
+            let granted = auth.authenticate(scope.clone(), &base, &self.0.transport)?;
+            base.drain();
+            Ok(granted)
+        })?;
         if granted.scheme == "Basic" {
             // Basic is only known to be right once the registry took it.
             self.run(&scope, &Request::new("GET", self.0.base.clone()), &[200])?
@@ -201,9 +192,15 @@ impl Registry {
     /// answers a 401, follows redirects; the caller names the statuses it
     /// understands.
     fn run(&self, scope: &Scope, request: &Request<'_>, ok: &[u16]) -> Result<Response> {
+        self.again(|| self.attempt(scope, request, ok))
+    }
+
+    /// Does `work`, and does it again after what passes by itself. It must not
+    /// try again on its own.
+    fn again<T>(&self, mut work: impl FnMut() -> Result<T>) -> Result<T> {
         let mut budget = Budget::new();
         loop {
-            match self.attempt(scope, request, ok) {
+            match work() {
                 Err(error) => budget.again(self.settings(), error)?,
                 done => return done,
             }

@@ -8,7 +8,7 @@ use crate::auth::Scope;
 use crate::blob::{Blob, Source};
 use crate::descriptor::Descriptor;
 use crate::digest::{Digest, Hasher, Verify};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, is_temporary_status};
 use crate::http::{Body, Request, Response, Url};
 use crate::manifest::{self, Kind, Manifest};
 use crate::reference::{Origin, RepoName, Tag, Target};
@@ -106,9 +106,14 @@ impl Repository {
 
     /// The size of a blob, asked for with the rights that `actions` need.
     pub(super) fn size_for(&self, actions: &[&str], digest: &Digest) -> Result<Option<u64>> {
+        self.registry.again(|| self.size_once(actions, digest))
+    }
+
+    /// The same without retries.
+    pub(super) fn size_once(&self, actions: &[&str], digest: &Digest) -> Result<Option<u64>> {
         let head = Request::new("HEAD", self.blob_url(digest));
         // 403, 405 and 501 come from what does not know HEAD; GET will tell.
-        let answer = self.run(actions, &head, &[200, 404, 403, 405, 501])?;
+        let answer = self.attempt(actions, &head, &[200, 404, 403, 405, 501])?;
         let (status, length) = (answer.status, answer.content_length());
         answer.drain();
         match (status, length) {
@@ -120,7 +125,7 @@ impl Repository {
 
     fn size_by_range(&self, actions: &[&str], digest: &Digest) -> Result<Option<u64>> {
         let request = Request::new("GET", self.blob_url(digest)).header(RANGE, "bytes=0-0");
-        let answer = self.run(actions, &request, &[200, 206, 404, 416])?;
+        let answer = self.attempt(actions, &request, &[200, 206, 404, 416])?;
         let range = answer
             .header(CONTENT_RANGE)
             .and_then(|value| value.rsplit_once('/')?.1.trim().parse().ok());
@@ -188,10 +193,15 @@ impl Store for Repository {
     }
 
     fn put_blob(&self, blob: &Blob, watch: Watch<'_>) -> Result<Put> {
-        if self.size_for(&["pull", "push"], blob.digest())? == Some(blob.size()) {
-            return Ok(Put::Existed);
+        match self.size_for(&["pull", "push"], blob.digest()) {
+            Ok(size) if size == Some(blob.size()) => Ok(Put::Existed),
+            // Whatever a registry has against being asked, the upload will tell.
+            Err(Error::Status { status, .. }) if !is_temporary_status(status) => {
+                self.send_blob(blob, watch)
+            }
+            Err(error) => Err(error),
+            Ok(_) => self.send_blob(blob, watch),
         }
-        self.send_blob(blob, watch)
     }
 
     fn send_blob(&self, blob: &Blob, watch: Watch<'_>) -> Result<Put> {
@@ -214,10 +224,13 @@ impl Store for Repository {
 
     fn manifest(&self, target: &Target) -> Result<Manifest> {
         let request = Request::new("GET", self.manifest_url(target)).header(ACCEPT, MANIFEST_TYPES);
-        let answer = self.run(&["pull"], &request, &[200])?;
-        let told = Self::told_digest(&answer);
-        let content_type = answer.header(CONTENT_TYPE).map(str::to_string);
-        let manifest = Manifest::new(content_type.as_deref(), answer.bytes(manifest::MAX_SIZE)?)?;
+        let (told, content_type, bytes) = self.registry.again(|| {
+            let answer = self.attempt(&["pull"], &request, &[200])?;
+            let told = Self::told_digest(&answer);
+            let content_type = answer.header(CONTENT_TYPE).map(str::to_string);
+            Ok((told, content_type, answer.bytes(manifest::MAX_SIZE)?))
+        })?;
+        let manifest = Manifest::new(content_type.as_deref(), bytes)?;
         Self::check(target, told, &manifest)?;
         Ok(manifest)
     }
