@@ -3,6 +3,7 @@
 
 mod download;
 mod listing;
+mod location;
 mod plan;
 mod repository;
 mod sessions;
