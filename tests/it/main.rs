@@ -5,5 +5,6 @@ mod downloads;
 mod layers;
 mod layout;
 mod partials;
+mod retries;
 mod support;
 mod support_works;
