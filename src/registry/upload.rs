@@ -221,7 +221,8 @@ impl<'a> Upload<'a> {
         let Err(error) = sent else {
             return Ok(Put::Uploaded);
         };
-        if state.note.is_none() || !error.is_temporary() {
+        let is_over = self.watch.stop.is_set() || !error.is_temporary();
+        if state.note.is_none() || is_over {
             state.note.iter_mut().for_each(Note::clear);
             cancel(self.repository, &session.url);
         }
