@@ -8,3 +8,4 @@ mod partials;
 mod retries;
 mod support;
 mod support_works;
+mod uploads;
