@@ -8,4 +8,6 @@ mod partials;
 mod retries;
 mod support;
 mod support_works;
+mod upload_chunks;
+mod upload_sessions;
 mod uploads;
