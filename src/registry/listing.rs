@@ -33,7 +33,9 @@ pub struct Listing<'a> {
     registry: &'a Registry,
     scope: Scope,
     kind: Kind,
-    next: Option<Url>,
+    /// Where the next page is, or why it is not fetched: what this one holds
+    /// comes first.
+    next: Option<Result<Url>>,
     seen: HashSet<String>,
     names: VecDeque<String>,
 }
@@ -52,7 +54,7 @@ impl<'a> Listing<'a> {
             registry,
             scope,
             kind,
-            next: Some(first),
+            next: Some(Ok(first)),
             seen: HashSet::new(),
             names: VecDeque::new(),
         }
@@ -72,16 +74,10 @@ impl<'a> Listing<'a> {
         })?;
         // Relative to what was asked, not to where a redirect led: the next
         // page is the registry's business.
-        self.next = match next {
-            None => None,
-            Some(reference) => {
-                let next = url.join(&reference)?;
-                if next.origin() != url.origin() {
-                    return Err(wrong("its next page is on another server"));
-                }
-                Some(next)
-            }
-        };
+        self.next = next.map(|reference| match url.join(&reference)? {
+            next if next.origin() == url.origin() => Ok(next),
+            _ => Err(wrong("its next page is on another server")),
+        });
         let page: Page = serde_json::from_slice(&bytes).map_err(|e| wrong(&e.to_string()))?;
         let names = match self.kind {
             Kind::Tags => page.tags,
@@ -111,8 +107,8 @@ impl Iterator for Listing<'_> {
             if let Some(name) = self.names.pop_front() {
                 return Some(self.checked(name));
             }
-            let url = self.next.take()?;
-            if let Err(error) = self.fetch(url) {
+            let fetched = self.next.take()?.and_then(|url| self.fetch(url));
+            if let Err(error) = fetched {
                 self.next = None;
                 return Some(Err(error));
             }
