@@ -1,6 +1,7 @@
 //! Integration tests: the built binary against real registries. One binary, one
 //! module a concept; everything shared is in `support`.
 
+mod degrading;
 mod downloads;
 mod layers;
 mod layout;
