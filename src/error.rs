@@ -165,6 +165,9 @@ pub enum NetworkKind {
     Cut,
     /// What arrived is not HTTP.
     Protocol,
+    /// Connections end early again and again, and the server offers no way to
+    /// go on behind what arrived.
+    Broken,
 }
 
 /// One entry of a registry's error answer (distribution-spec, "Error Codes").
@@ -257,7 +260,8 @@ impl Error {
     pub fn is_temporary(&self) -> bool {
         match self {
             Error::Network { kind, .. } => {
-                !matches!(kind, NetworkKind::Tls | NetworkKind::Protocol)
+                use NetworkKind as Kind;
+                !matches!(kind, Kind::Tls | Kind::Protocol | Kind::Broken)
             }
             Error::Status { status, .. } => is_temporary_status(*status),
             _ => false,

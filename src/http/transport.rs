@@ -285,6 +285,11 @@ impl Transport {
         let mut commits = request.commits;
         if let Some(headers) = builder.headers_mut() {
             headers.extend(request.headers.clone());
+            // Google answers 411 to an empty POST that does not say so.
+            let bodiless = matches!(request.method, "GET" | "HEAD" | "DELETE");
+            if matches!(request.body, Body::Empty) && !bodiless {
+                headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
+            }
             if let Body::Stream { len, .. } = request.body {
                 headers.insert(CONTENT_LENGTH, HeaderValue::from(len));
                 commits = commits.max(len);

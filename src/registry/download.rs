@@ -16,6 +16,7 @@ use crate::http::retry::Budget;
 use crate::http::transport::BodyReader;
 use crate::http::{Request, Response};
 use crate::registry::Repository;
+use crate::registry::status::refusal;
 use crate::stream::BUFFER;
 
 /// How often a server may send a blob from its start when asked for its rest.
@@ -32,6 +33,8 @@ pub struct Download {
     body: Option<BodyReader>,
     budget: Budget,
     restarts: u32,
+    /// Whether the rest was refused, so that only the whole can be asked for.
+    whole: bool,
     line: RequestLine,
 }
 
@@ -50,6 +53,7 @@ impl Download {
             body: None,
             budget: Budget::new(),
             restarts: 0,
+            whole: false,
             line,
         };
         if let Err(error) = download.ask() {
@@ -66,8 +70,10 @@ impl Download {
     fn ask(&mut self) -> Result<()> {
         let request = Request::new("GET", self.repository.blob_url(&self.digest));
         let request = match self.offset {
-            0 => request,
-            offset => request.header(RANGE, &format!("bytes={offset}-")),
+            offset if offset > 0 && !self.whole => {
+                request.header(RANGE, &format!("bytes={offset}-"))
+            }
+            _ => request,
         };
         let response = self
             .repository
@@ -101,11 +107,10 @@ impl Download {
                 if self.offset > 0 {
                     self.restarts += 1;
                     if self.restarts > MAX_RESTARTS {
-                        return Err(Error::Unsupported {
-                            what: format!(
-                                "{}: it breaks off and can't be continued, because the server ignores Range",
-                                self.line
-                            ),
+                        return Err(Error::Network {
+                            request: self.line.clone(),
+                            kind: NetworkKind::Broken,
+                            why: "it breaks off and can't be continued, because the server ignores Range".into(),
                         });
                     }
                     skip(&mut body, self.offset)?;
@@ -113,12 +118,20 @@ impl Download {
                 self.body = Some(body);
                 Ok(())
             }
-            416 if self.size.is_none_or(|size| size == self.offset) => {
+            416 if self.offset > 0 && self.size.is_none_or(|size| size == self.offset) => {
                 response.drain();
                 self.size = Some(self.offset);
                 self.body = None;
                 Ok(())
             }
+            // The rest is there, whatever this server has against being asked
+            // for it.
+            416 if self.offset > 0 && !self.whole => {
+                response.drain();
+                self.whole = true;
+                self.ask()
+            }
+            416 => Err(refusal(response)),
             status => Err(wrong(format!(
                 "status {status} for a range nobody asked for"
             ))),

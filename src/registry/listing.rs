@@ -39,7 +39,9 @@ pub struct Listing<'a> {
 
 /// Where the pages of a list are. Ends at the last one, and after an error.
 pub(super) struct Pages {
-    next: Option<Url>,
+    /// An error is told when the page is wanted, not before: the names of this
+    /// one are good.
+    next: Option<Result<Url>>,
     seen: HashSet<String>,
 }
 
@@ -54,14 +56,14 @@ impl Pages {
     /// A list whose first page is at `first`.
     pub fn new(first: Url) -> Pages {
         Pages {
-            next: Some(first),
+            next: Some(Ok(first)),
             seen: HashSet::new(),
         }
     }
 
     /// The page to ask for now.
     pub fn take(&mut self) -> Result<Option<Url>> {
-        let Some(url) = self.next.take() else {
+        let Some(url) = self.next.take().transpose()? else {
             return Ok(None);
         };
         if !self.seen.insert(url.as_str()) || self.seen.len() > MAX_PAGES {
@@ -71,22 +73,19 @@ impl Pages {
     }
 
     /// Learns from the answer to `url` where the next page is.
-    pub fn follow(&mut self, url: &Url, headers: &HeaderMap) -> Result<()> {
+    pub fn follow(&mut self, url: &Url, headers: &HeaderMap) {
         let links = headers.get_all(LINK);
         let next = link::next(links.iter().filter_map(|value| value.to_str().ok()));
         // Relative to what was asked, not to where a redirect led: the next
         // page is the registry's business.
-        if let Some(reference) = next {
-            let next = url
-                .join(&reference)
-                .map_err(|e| wrong(url, &e.to_string()))?
-                .as_meant_at(url);
-            if next.origin() != url.origin() {
-                return Err(wrong(url, "its next page is on another server"));
+        self.next = next.map(|reference| {
+            let joined = url.join(&reference);
+            let next = joined.map_err(|e| wrong(url, &e.to_string()))?;
+            match next.as_meant_at(url) {
+                next if next.origin() == url.origin() => Ok(next),
+                _ => Err(wrong(url, "its next page is on another server")),
             }
-            self.next = Some(next);
-        }
-        Ok(())
+        });
     }
 }
 
@@ -115,7 +114,7 @@ impl<'a> Listing<'a> {
         let answer = self
             .registry
             .read(&self.scope, &request, &[200], MAX_PAGE)?;
-        self.pages.follow(&url, &answer.headers)?;
+        self.pages.follow(&url, &answer.headers);
         let page: Page =
             serde_json::from_slice(&answer.bytes).map_err(|e| wrong(&url, &e.to_string()))?;
         let names = match self.kind {

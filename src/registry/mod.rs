@@ -3,6 +3,7 @@
 
 mod download;
 mod listing;
+mod location;
 mod plan;
 mod referrers;
 mod repository;
@@ -155,13 +156,7 @@ impl Registry {
             }
             None => Scope::catalog(),
         };
-        let mut budget = Budget::new();
-        let granted = loop {
-            match self.ask_for(&scope) {
-                Ok(granted) => break granted,
-                Err(error) => budget.again(self.settings(), error)?,
-            }
-        };
+        let granted = self.again(|| self.ask_for(&scope))?;
         if granted.scheme == "Basic" {
             // Basic is only known to be right once the registry took it.
             self.run(&scope, &Request::new("GET", self.0.base.clone()), &[200])?
@@ -223,9 +218,15 @@ impl Registry {
     /// answers a 401, follows redirects; the caller names the statuses it
     /// understands.
     fn run(&self, scope: &Scope, request: &Request<'_>, ok: &[u16]) -> Result<Response> {
+        self.again(|| self.attempt(scope, request, ok))
+    }
+
+    /// Does `work`, and does it again after what passes by itself. It must not
+    /// try again on its own.
+    fn again<T>(&self, mut work: impl FnMut() -> Result<T>) -> Result<T> {
         let mut budget = Budget::new();
         loop {
-            match self.attempt(scope, request, ok) {
+            match work() {
                 Err(error) => budget.again(self.settings(), error)?,
                 done => return done,
             }
@@ -235,20 +236,14 @@ impl Registry {
     /// The same for an answer that is read whole, at most `limit` bytes of it:
     /// one that breaks off is asked for again.
     fn read(&self, scope: &Scope, request: &Request<'_>, ok: &[u16], limit: u64) -> Result<Whole> {
-        let mut budget = Budget::new();
-        loop {
-            let read = self.attempt(scope, request, ok).and_then(|answer| {
-                Ok(Whole {
-                    status: answer.status,
-                    headers: answer.headers.clone(),
-                    bytes: answer.bytes(limit)?,
-                })
-            });
-            match read {
-                Err(error) => budget.again(self.settings(), error)?,
-                done => return done,
-            }
-        }
+        self.again(|| {
+            let answer = self.attempt(scope, request, ok)?;
+            Ok(Whole {
+                status: answer.status,
+                headers: answer.headers.clone(),
+                bytes: answer.bytes(limit)?,
+            })
+        })
     }
 
     /// The same without retries, for requests that are part of a larger

@@ -147,7 +147,7 @@ fn ask(repository: &Repository, subject: &Digest) -> Result<Option<Vec<Descripto
             (None, None) => return Ok(None),
             (None, Some(_)) => return Err(wrong("one of its pages is no index")),
         };
-        pages.follow(&url, &answer.headers)?;
+        pages.follow(&url, &answer.headers);
         let found = found.get_or_insert_default();
         found.extend(list.entries);
         if found.len() > MAX_REFERRERS {

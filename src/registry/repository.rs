@@ -8,7 +8,7 @@ use crate::auth::Scope;
 use crate::blob::{Blob, Source};
 use crate::descriptor::Descriptor;
 use crate::digest::{Digest, Hasher, Verify};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, is_temporary_status};
 use crate::http::{Body, Request, Response, Url};
 use crate::manifest::{self, Kind, Manifest};
 use crate::reference::{Origin, RepoName, Tag, Target};
@@ -146,9 +146,14 @@ impl Repository {
 
     /// The size of a blob, asked for with the rights that `actions` need.
     pub(super) fn size_for(&self, actions: &[&str], digest: &Digest) -> Result<Option<u64>> {
+        self.registry.again(|| self.size_once(actions, digest))
+    }
+
+    /// The same without retries.
+    pub(super) fn size_once(&self, actions: &[&str], digest: &Digest) -> Result<Option<u64>> {
         let head = Request::new("HEAD", self.blob_url(digest));
         // 403, 405 and 501 come from what does not know HEAD; GET will tell.
-        let answer = self.run(actions, &head, &[200, 404, 403, 405, 501])?;
+        let answer = self.attempt(actions, &head, &[200, 404, 403, 405, 501])?;
         let (status, length) = (answer.status, answer.content_length());
         answer.drain();
         match (status, length) {
@@ -160,7 +165,7 @@ impl Repository {
 
     fn size_by_range(&self, actions: &[&str], digest: &Digest) -> Result<Option<u64>> {
         let request = Request::new("GET", self.blob_url(digest)).header(RANGE, "bytes=0-0");
-        let answer = self.run(actions, &request, &[200, 206, 404, 416])?;
+        let answer = self.attempt(actions, &request, &[200, 206, 404, 416])?;
         let range = answer
             .header(CONTENT_RANGE)
             .and_then(|value| value.rsplit_once('/')?.1.trim().parse().ok());
@@ -232,9 +237,12 @@ impl Store for Repository {
     fn put_blob(&self, blob: &Blob, watch: Watch<'_>) -> Result<Put> {
         match self.size_for(&["pull", "push"], blob.digest()) {
             Ok(size) if size == Some(blob.size()) => Ok(Put::Existed),
-            // Not being allowed to look says nothing about pushing.
-            Err(error) if !matches!(error.status(), Some(403 | 405 | 501)) => Err(error),
-            _ => self.send_blob(blob, watch),
+            // Whatever a registry has against being asked, the upload will tell.
+            Err(Error::Status { status, .. }) if !is_temporary_status(status) => {
+                self.send_blob(blob, watch)
+            }
+            Err(error) => Err(error),
+            Ok(_) => self.send_blob(blob, watch),
         }
     }
 

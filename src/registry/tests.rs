@@ -345,7 +345,7 @@ fn a_list_ends_with_its_first_error() {
     });
     let tags: Vec<Result<String>> = server.repository().tags().collect();
     assert!(
-        matches!(tags.as_slice(), [Err(Error::Malformed { .. })]),
+        matches!(tags.as_slice(), [Ok(_), Err(Error::Malformed { .. })]),
         "{tags:?}"
     );
     let server = Server::start(|_| Answer::Say(200, &[], br#"{"tags":["x","/","y"]}"#.to_vec()));

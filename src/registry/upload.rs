@@ -7,8 +7,9 @@
 //! look from here. The attempt is the unit of retry: each one opens the blob
 //! anew and sends everything that is missing.
 
-use std::io::Read;
+use std::io::{self, Read};
 use std::ops::Range;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -19,8 +20,10 @@ use crate::descriptor::{Descriptor, media_type};
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::http::retry::Budget;
-use crate::http::{Body, Request, Response, Scheme, Url};
+use crate::http::{Body, Request, Response, Url};
 use crate::reference::RepoName;
+use crate::registry::UploadMode;
+use crate::registry::location::{checked_location, end_of_range};
 use crate::registry::plan::Plan;
 use crate::registry::repository::{CONTENT_DIGEST, Repository};
 use crate::registry::sessions::Note;
@@ -46,6 +49,9 @@ pub struct Upload<'a> {
     repository: &'a Repository,
     blob: &'a Blob,
     watch: Watch<'a>,
+    /// Whether reading the blob failed. What it is read from, maybe a registry
+    /// too, was patient already.
+    unreadable: Arc<AtomicBool>,
 }
 
 /// What an upload has learned.
@@ -53,9 +59,12 @@ struct State {
     plan: Plan,
     budget: Budget,
     note: Option<Note>,
-    /// The most bytes the registry ever said it holds. Only beyond this is
-    /// progress: a registry that loses what it took would be tried for ever.
+    /// A session opened beforehand.
+    opened: Option<Session>,
+    /// How far any session came: getting there again is no progress.
     furthest: u64,
+    /// Whether the last failure was counted and waited for already.
+    counted: bool,
 }
 
 impl State {
@@ -65,7 +74,9 @@ impl State {
             plan: Plan::new(registry.upload_mode(), registry.host(), size),
             budget: Budget::new(),
             note: None,
+            opened: None,
             furthest: 0,
+            counted: false,
         }
     }
 
@@ -73,6 +84,16 @@ impl State {
         if let Some(note) = &mut self.note {
             note.write(&session.url);
         }
+    }
+
+    /// Notes how far a session came; whether that is progress.
+    fn advance(&mut self, offset: u64) -> bool {
+        let further = offset > self.furthest;
+        if further {
+            self.furthest = offset;
+            self.budget.progress();
+        }
+        further
     }
 }
 
@@ -97,6 +118,7 @@ impl<'a> Upload<'a> {
             repository,
             blob,
             watch,
+            unreadable: Arc::default(),
         }
     }
 
@@ -104,11 +126,10 @@ impl<'a> Upload<'a> {
     /// registry. A session that an earlier process left is gone on with.
     pub fn run(&self, from: Option<&RepoName>) -> Result<Put> {
         let mut state = State::new(self.repository, self.blob.size());
-        state.note = Note::open(
-            self.repository.registry().sessions(),
-            self.repository,
-            self.blob,
-        );
+        let registry = self.repository.registry();
+        if registry.upload_mode() != UploadMode::Monolithic {
+            state.note = Note::open(registry.sessions(), self.repository, self.blob);
+        }
         let done = self.run_with(&mut state, from);
         if let Some(note) = state.note {
             match &done {
@@ -130,28 +151,36 @@ impl<'a> Upload<'a> {
                 Err(error) => error,
             };
             self.watch.stop.check()?;
+            if self.unreadable.load(Ordering::Relaxed) {
+                return Err(error);
+            }
             // The answer to the last request may be all that was lost, and a
             // second client that commits the same blob may make ours fail.
-            if may_have_committed(&error) && self.is_there() {
+            if may_have_committed(&error) && self.is_there().unwrap_or_default() {
                 self.watch.progress.finish(self.blob.digest());
                 return Ok(Put::Uploaded);
             }
-            if !state.plan.learn(&error) {
+            if session_is_gone(&error) {
+                state.plan.restart();
+            }
+            if !std::mem::take(&mut state.counted) && !state.plan.learn(&error) {
                 let settings = self.repository.registry().settings();
                 state.budget.again(settings, error)?;
             }
         }
     }
 
-    fn is_there(&self) -> bool {
-        self.repository
-            .size_for(&PUSH, self.blob.digest())
-            .is_ok_and(|size| size == Some(self.blob.size()))
+    fn is_there(&self) -> Result<bool> {
+        let size = self.repository.size_once(&PUSH, self.blob.digest())?;
+        Ok(size == Some(self.blob.size()))
     }
 
     fn attempt(&self, state: &mut State, from: Option<&RepoName>) -> Result<Put> {
         let (digest, size) = (self.blob.digest(), self.blob.size());
         self.watch.progress.start(digest, Some(size));
+        if let Some(session) = state.opened.take() {
+            return self.fill(session, 0, state);
+        }
         if let Some((session, stands)) = self.left_over(state) {
             return self.fill(session, stands, state);
         }
@@ -195,13 +224,10 @@ impl<'a> Upload<'a> {
         let Err(error) = sent else {
             return Ok(Put::Uploaded);
         };
-        if error.status() == Some(404) {
-            // The session is gone (Docker Hub loses some); the next may last.
-            state.plan.restart();
-        }
         let registry = self.repository.registry();
         let stopped = self.watch.stop.is_set() || registry.settings().stop.is_set();
-        if state.note.is_none() || stopped || !error.is_temporary() {
+        let is_over = stopped || !error.is_temporary();
+        if state.note.is_none() || is_over {
             state.note.iter_mut().for_each(Note::clear);
             cancel(self.repository, &session.url);
         }
@@ -252,9 +278,7 @@ impl<'a> Upload<'a> {
             let len = state.plan.chunk().unwrap_or(size).min(size - offset);
             let next = match self.patch(session, state, offset..offset + len) {
                 Ok(next) => {
-                    if next > state.furthest {
-                        state.furthest = next;
-                        state.budget.progress();
+                    if state.advance(next) {
                         resyncs = 0;
                     }
                     next
@@ -262,7 +286,10 @@ impl<'a> Upload<'a> {
                 Err(error) => {
                     self.watch.stop.check()?;
                     resyncs += 1;
-                    if state.plan.chunk().is_none() {
+                    let hopeless = self.unreadable.load(Ordering::Relaxed)
+                        || session_is_gone(&error)
+                        || state.plan.chunk().is_none();
+                    if hopeless {
                         return Err(error);
                     }
                     if resyncs > MAX_RESYNCS {
@@ -285,10 +312,15 @@ impl<'a> Upload<'a> {
             .with_query("digest", &self.blob.digest().to_string());
         self.close(&Request::new("PUT", url).commits(size))?;
         // Some registries take chunks and lose them (ECR); their 201 is no proof.
-        if self.is_there() {
-            Ok(())
-        } else {
-            Err(self.lost(state))
+        loop {
+            match self.is_there() {
+                Ok(true) => return Ok(()),
+                Ok(false) => return Err(self.lost(state)),
+                Err(error) => {
+                    let settings = self.repository.registry().settings();
+                    state.budget.again(settings, error)?;
+                }
+            }
         }
     }
 
@@ -342,9 +374,14 @@ impl<'a> Upload<'a> {
             match self.stands(session) {
                 Ok(stands) => return Ok(stands),
                 Err(again) if state.budget.wait(settings, &again)? => {}
-                Err(_) => {
-                    if !error.is_temporary() {
-                        state.plan.restart();
+                Err(again) => {
+                    if !again.is_temporary() {
+                        // It can't tell. The failure was waited for above, or
+                        // needs no wait.
+                        state.counted = !at_once;
+                        if at_once {
+                            state.plan.restart();
+                        }
                     }
                     return Err(error);
                 }
@@ -377,8 +414,34 @@ impl<'a> Upload<'a> {
             progress.start(digest, Some(self.blob.size()));
             progress.advance(digest, offset);
         }
-        let inner = self.blob.open(offset)?.take(len);
+        let unreadable = self.unreadable.clone();
+        let inner = self.blob.open(offset);
+        let inner = inner.inspect_err(|_| unreadable.store(true, Ordering::Relaxed))?;
+        let inner = Confessing {
+            inner: inner.take(len),
+            failed: unreadable,
+        };
         Ok(Box::new(self.watch.reader(*digest, inner)))
+    }
+}
+
+/// Remembers that reading failed, which on the wire looks like any other
+/// failure.
+struct Confessing<R> {
+    inner: R,
+    failed: Arc<AtomicBool>,
+}
+
+impl<R: Read> Read for Confessing<R> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let read = self.inner.read(buf);
+        if read
+            .as_ref()
+            .is_err_and(|e| e.kind() != io::ErrorKind::Interrupted)
+        {
+            self.failed.store(true, Ordering::Relaxed);
+        }
+        read
     }
 }
 
@@ -417,23 +480,6 @@ impl Session {
         }
         Ok(())
     }
-}
-
-/// Elsewhere is allowed over https and without credentials (distribution-spec,
-/// "Pushing blobs"), but not on a private address the registry is not on itself.
-fn checked_location(repository: &Repository, url: Url) -> Result<Url, String> {
-    let home = repository.url("");
-    let url = url.as_meant_at(&home);
-    if url.origin() == home.origin() {
-        return Ok(url);
-    }
-    if home.scheme() == Scheme::Https && url.scheme() == Scheme::Http {
-        return Err(format!("its upload location {url} is not https"));
-    }
-    if url.is_local() && !home.is_local() {
-        return Err(format!("its upload location {url} is on a private address"));
-    }
-    Ok(url)
 }
 
 /// Opens a session; with `from`, unless the blob can be mounted.
@@ -476,13 +522,11 @@ pub fn mount(
     source: &Repository,
     watch: Watch<'_>,
 ) -> Result<Put> {
-    let mut budget = Budget::new();
-    let session = loop {
-        match open(repository, digest, Some(source.repo_name())) {
-            Ok(Opened::Mounted) => return Ok(Put::Mounted),
-            Ok(Opened::Session(session)) => break session,
-            Err(error) => budget.again(repository.registry().settings(), error)?,
-        }
+    let registry = repository.registry();
+    let opened = registry.again(|| open(repository, digest, Some(source.repo_name())))?;
+    let session = match opened {
+        Opened::Mounted => return Ok(Put::Mounted),
+        Opened::Session(session) => session,
     };
     let size = source.size_for(&["pull"], digest);
     let size = match size {
@@ -500,16 +544,9 @@ pub fn mount(
     };
     let blob = source.blob(Descriptor::new(media_type::OCTET_STREAM, *digest, size));
     let upload = Upload::new(repository, &blob, watch);
-    watch.progress.start(digest, Some(size));
     let mut state = State::new(repository, size);
-    match upload.fill(session, 0, &mut state) {
-        Ok(put) => {
-            watch.progress.finish(digest);
-            Ok(put)
-        }
-        Err(error) if error.is_temporary() || state.plan.learn(&error) => upload.run(None),
-        Err(error) => Err(error),
-    }
+    state.opened = Some(session);
+    upload.run_with(&mut state, None)
 }
 
 /// Cancels a session nobody will use, as well as can be done: it only costs
@@ -536,81 +573,19 @@ fn cancel(repository: &Repository, url: &Url) {
 
 fn may_have_committed(error: &Error) -> bool {
     // 400 and 409 come from registries where two clients commit one blob.
-    error.is_temporary() || matches!(error.status(), Some(400 | 404 | 409))
+    method(error) == "PUT"
+        && (error.is_temporary() || matches!(error.status(), Some(400 | 404 | 409)))
 }
 
-/// `0-99`, or `bytes=0-99` as old ones write it: 100 bytes are there.
-fn end_of_range(value: &str) -> Option<u64> {
-    let value = value.trim();
-    let range = value
-        .strip_prefix("bytes")
-        .map_or(value, |rest| rest.trim_start_matches(['=', ' ']));
-    let (start, end) = range.split_once('-')?;
-    (start.trim() == "0").then_some(())?;
-    match end.trim().parse::<u64>().ok()? {
-        // Either nothing or one byte; nothing is what registries mean.
-        0 => Some(0),
-        end => end.checked_add(1),
-    }
+/// Whether a session is unknown by now: registries forget them when they are
+/// started again, and Docker Hub after a while.
+fn session_is_gone(error: &Error) -> bool {
+    matches!(error.status(), Some(404 | 410)) && matches!(method(error), "PUT" | "PATCH")
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn ranges_of_sessions() {
-        for (value, expected) in [
-            ("0-99", Some(100)),
-            ("bytes=0-99", Some(100)),
-            ("bytes 0-99", Some(100)),
-            ("0-0", Some(0)),
-            ("5-99", None),
-            ("0-18446744073709551615", None),
-            ("x", None),
-            ("", None),
-        ] {
-            assert_eq!(end_of_range(value), expected, "{value}");
-        }
-    }
-
-    #[test]
-    fn locations_stay_where_credentials_may_go_or_go_without() {
-        let connect = |host: &str, scheme| {
-            let settings = crate::registry::Settings {
-                scheme,
-                ..Default::default()
-            };
-            let registry = crate::registry::Registry::connect(
-                host.parse().unwrap(),
-                settings,
-                crate::credentials::Credentials::anonymous(),
-            );
-            registry.unwrap().repository("a".parse().unwrap())
-        };
-        let https = connect("r.example:5000", Scheme::Https);
-        let at =
-            |url: &str| checked_location(&https, Url::parse(url).unwrap()).map(|url| url.as_str());
-        assert_eq!(
-            at("https://r.example:5000/u?_state=%3D").unwrap(),
-            "https://r.example:5000/u?_state=%3D"
-        );
-        assert_eq!(
-            at("http://r.example:5000/u").unwrap(),
-            "https://r.example:5000/u"
-        );
-        assert_eq!(
-            at("http://r.example/u").unwrap(),
-            "https://r.example:5000/u"
-        );
-        assert_eq!(
-            at("https://store.example/u").unwrap(),
-            "https://store.example/u"
-        );
-        assert!(at("http://store.example/u").is_err());
-        assert!(at("https://169.254.169.254/u").is_err());
-        let http = connect("127.0.0.1:5000", Scheme::Http);
-        let local = Url::parse("http://127.0.0.1:5001/u").unwrap();
-        assert!(checked_location(&http, local).is_ok());
+fn method(error: &Error) -> &str {
+    match error {
+        Error::Status { request, .. } | Error::Network { request, .. } => &request.method,
+        _ => "",
     }
 }

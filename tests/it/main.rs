@@ -2,9 +2,16 @@
 //! module a concept; everything shared is in `support`.
 
 mod archive;
+mod degrading;
+mod downloads;
 mod engine;
 mod layers;
 mod layout;
+mod partials;
+mod retries;
 mod support;
 mod support_works;
 mod transfer;
+mod upload_chunks;
+mod upload_sessions;
+mod uploads;

@@ -131,6 +131,7 @@ enum Condition {
     HasHeader(String, String),
     NoHeader(String),
     Larger(u64),
+    Length(&'static str),
 }
 
 /// One line of a script. The first rule that matches a request and is not used
@@ -212,6 +213,7 @@ impl Rule {
                     head.headers.all(name).any(|value| value.contains(part))
                 }
                 Condition::NoHeader(name) => head.headers.get(name).is_none(),
+                Condition::Length(length) => head.headers.get("content-length") == Some(length),
                 Condition::Larger(size) => head.length().is_some_and(|length| length > *size),
             })
     }
@@ -262,11 +264,22 @@ impl Rule {
         self
     }
 
+    /// Only with exactly this `Content-Length`.
+    pub fn length(mut self, length: &'static str) -> Rule {
+        self.conditions.push(Condition::Length(length));
+        self
+    }
+
+    /// Only with a request body above `size`, judged by its Content-Length.
+    pub fn larger(mut self, size: u64) -> Rule {
+        self.conditions.push(Condition::Larger(size));
+        self
+    }
+
     /// 413 for a request body above `size`, judged by its Content-Length and
     /// without reading it, as proxies with a limit do.
-    pub fn max_body(mut self, size: u64) -> Rule {
-        self.conditions.push(Condition::Larger(size));
-        self.reply(413).close_early()
+    pub fn max_body(self, size: u64) -> Rule {
+        self.larger(size).reply(413).close_early()
     }
 }
 

@@ -2,8 +2,10 @@
 //! thread a connection, loopback only, HTTP/1.1 with keep-alive.
 //!
 //! It also judges: dropped, it fails the test for a request nobody expected, a
-//! rule that was not used up, and a credential sent to a stranger.
+//! rule that was not used up, a credential sent to a stranger, and an upload
+//! that was sent again without its body.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,7 +18,7 @@ use super::lock;
 use super::registry::Registry;
 use super::rules::{Action, Faults, Response, Rule, glob};
 use super::tls::Ca;
-use super::wire::{Conn, Head, Headers};
+use super::wire::{Conn, Head, Headers, pairs};
 
 /// One request as the server saw it.
 #[derive(Clone, Debug)]
@@ -237,8 +239,41 @@ impl Server {
                 failures.push(format!("a credential came to a stranger: {}", one.line()));
             }
         }
+        failures.extend(sent_empty(&self.seen()));
         failures
     }
+}
+
+/// Uploads whose body was missing or shorter than it has to be: what a client
+/// sends whose file was read to its end by the try before.
+fn sent_empty(seen: &[Seen]) -> Vec<String> {
+    let mut failures = Vec::new();
+    let mut chunks = false;
+    let mut whole = BTreeMap::new();
+    let uploads = seen
+        .iter()
+        .filter(|one| one.path.contains("/blobs/uploads/"));
+    for one in uploads {
+        let promised = one.headers.get("content-length");
+        let promised: u64 = promised.and_then(|text| text.parse().ok()).unwrap_or(0);
+        let digest = pairs(&one.query)
+            .into_iter()
+            .find(|(key, _)| key == "digest");
+        let digest = digest.map(|(_, digest)| digest).unwrap_or_default();
+        let empty = match one.method.as_str() {
+            "PATCH" => {
+                chunks = true;
+                promised == 0
+            }
+            "PUT" if promised == 0 => !chunks && digest != super::data::digest(b""),
+            "PUT" => *whole.entry(digest).or_insert(promised) != promised,
+            _ => false,
+        };
+        if empty {
+            failures.push(format!("{} was sent without its whole body", one.line()));
+        }
+    }
+    failures
 }
 
 impl Drop for Server {
