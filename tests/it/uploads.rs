@@ -250,7 +250,7 @@ fn a_file_that_shrinks_on_the_way_is_an_error_and_no_blob() {
 fn a_file_that_changes_while_it_is_sent_is_an_error_and_no_blob() {
     let folder = scratch();
     for shrinks in [false, true] {
-        let bytes = blob(15, 48 * MIB);
+        let bytes = blob(15, 24 * MIB);
         let name = file(folder.path(), &bytes);
         let registry = Registry::http();
         let server = Server::before(
@@ -258,7 +258,7 @@ fn a_file_that_changes_while_it_is_sent_is_an_error_and_no_blob() {
             [on(PUT, UPLOADS).delay(Duration::from_millis(1))],
         );
         server.add_first([on(PUT, UPLOADS).times(1).stall_upload_after(4 * MIB as u64)]);
-        let running = push(&server, &name).env("DXF_TIMEOUT", "2").spawn();
+        let running = push(&server, &name).env("DXF_TIMEOUT", "0.5").spawn();
         let until = Instant::now() + Duration::from_secs(20);
         while server.seen_at(PUT, UPLOADS).is_empty() {
             assert!(Instant::now() < until);
@@ -271,7 +271,7 @@ fn a_file_that_changes_while_it_is_sent_is_an_error_and_no_blob() {
         if shrinks {
             open.set_len(5 * MIB as u64).expect("a shorter file");
         } else {
-            std::os::unix::fs::FileExt::write_all_at(&open, b"other", 40 * MIB as u64)
+            std::os::unix::fs::FileExt::write_all_at(&open, b"other", 23 * MIB as u64)
                 .expect("another file");
         }
         drop(open);
