@@ -3,5 +3,7 @@
 
 mod layers;
 mod layout;
+mod lost_answers;
+mod soak;
 mod support;
 mod support_works;
