@@ -100,10 +100,11 @@ impl Output {
 
 /// Whether a file can be made at `path`: nothing is there, or a file. What lies
 /// in /dev may look like the file it stands for, yet it belongs to whoever
-/// opened that.
+/// opened that; /dev/shm is a folder like any other, in memory.
 pub fn is_plain(path: &Path) -> bool {
     let fit = fs::metadata(path).map_or(true, |meta| meta.is_file());
-    fit && !is_stdout(path) && !path.starts_with("/dev")
+    let device = path.starts_with("/dev") && !path.starts_with("/dev/shm");
+    fit && !is_stdout(path) && !device
 }
 
 fn is_stdout(path: &Path) -> bool {
@@ -221,6 +222,14 @@ mod tests {
         assert_eq!(mode(&new), mode(&plain));
         symlink("loop", dir.path().join("loop")).unwrap();
         assert!(follow(&dir.path().join("loop")).is_err());
+    }
+
+    #[test]
+    fn memory_is_a_folder_and_not_a_device() {
+        assert!(is_plain(Path::new("/dev/shm/dxf-no-such-file")));
+        for name in ["/dev/fd/7", "/dev/stderr", "/dev/null"] {
+            assert!(!is_plain(Path::new(name)), "{name}");
+        }
     }
 
     #[test]

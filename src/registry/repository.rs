@@ -8,7 +8,8 @@ use crate::auth::Scope;
 use crate::blob::{Blob, Source};
 use crate::descriptor::Descriptor;
 use crate::digest::{Digest, Hasher, Verify};
-use crate::error::{Error, Result, is_temporary_status};
+use crate::error::{Error, NetworkKind, Result, is_temporary_status};
+use crate::http::retry::Budget;
 use crate::http::{Body, Request, Response, Url};
 use crate::manifest::{self, Kind, Manifest};
 use crate::reference::{Origin, RepoName, Tag, Target};
@@ -183,6 +184,26 @@ impl Repository {
             .ok_or_else(|| Error::malformed(format!("answer to {line}"), "it tells no size"))
     }
 
+    /// Deletes what is at `url`. When the answer to a DELETE got lost, the next
+    /// one finds nothing: that is what was wanted, not a failure.
+    fn delete(&self, url: Url) -> Result<()> {
+        let request = Request::new("DELETE", url);
+        let (mut budget, mut perhaps_done) = (Budget::new(), false);
+        loop {
+            match self.attempt(&["delete"], &request, &DELETED) {
+                Ok(answer) => {
+                    answer.drain();
+                    return Ok(());
+                }
+                Err(error) if perhaps_done && error.is_not_found() => return Ok(()),
+                Err(error) => {
+                    perhaps_done |= may_have_arrived(&error);
+                    budget.again(self.registry.settings(), error)?;
+                }
+            }
+        }
+    }
+
     /// Checks the bytes of a manifest. What a header says never replaces the
     /// digest asked for (CVE-2025-24882).
     fn check(asked: &Target, told: Option<Digest>, manifest: &Manifest) -> Result<()> {
@@ -259,9 +280,7 @@ impl Store for Repository {
     }
 
     fn delete_blob(&self, digest: &Digest) -> Result<()> {
-        let request = Request::new("DELETE", self.blob_url(digest));
-        self.run(&["delete"], &request, &DELETED)?.drain();
-        Ok(())
+        self.delete(self.blob_url(digest))
     }
 
     fn manifest(&self, target: &Target) -> Result<Manifest> {
@@ -301,19 +320,14 @@ impl Store for Repository {
     }
 
     fn delete_manifest(&self, digest: &Digest) -> Result<()> {
-        let request = Request::new("DELETE", self.manifest_url(&Target::Digest(*digest)));
-        self.run(&["delete"], &request, &DELETED)?.drain();
+        self.delete(self.manifest_url(&Target::Digest(*digest)))?;
         referrers::deleted(self, digest);
         Ok(())
     }
 
     fn untag(&self, tag: &Tag) -> Result<()> {
-        let request = Request::new("DELETE", self.manifest_url(&Target::Tag(tag.clone())));
-        match self.run(&["delete"], &request, &DELETED) {
-            Ok(answer) => {
-                answer.drain();
-                Ok(())
-            }
+        match self.delete(self.manifest_url(&Target::Tag(tag.clone()))) {
+            Ok(()) => Ok(()),
             // distribution before 3.0 answers 400 or 405 to a tag.
             Err(error) if matches!(error.status(), Some(400 | 405 | 501)) => {
                 Err(Error::Unsupported {
@@ -335,6 +349,15 @@ impl Store for Repository {
 
     fn referrers(&self, subject: &Digest) -> Result<Vec<Descriptor>> {
         referrers::list(self, subject)
+    }
+}
+
+/// Whether a request that failed so may have had its effect all the same.
+fn may_have_arrived(error: &Error) -> bool {
+    match error {
+        Error::Network { kind, .. } => matches!(kind, NetworkKind::Cut | NetworkKind::Timeout),
+        // Said by what stands before a registry, or after it did its work.
+        _ => matches!(error.status(), Some(500 | 502 | 504)),
     }
 }
 

@@ -6,7 +6,7 @@ use std::fmt;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -29,6 +29,7 @@ pub struct Dxf {
     args: Vec<OsString>,
     env: Vec<(OsString, OsString)>,
     stdin: Vec<u8>,
+    stdin_stays: bool,
     folder: Option<PathBuf>,
     stdout: Option<Arc<File>>,
     limit: Duration,
@@ -66,6 +67,7 @@ impl Dxf {
             args: Vec::new(),
             env,
             stdin: Vec::new(),
+            stdin_stays: false,
             folder: None,
             stdout: None,
             limit: LIMIT,
@@ -132,6 +134,13 @@ impl Dxf {
         self
     }
 
+    /// Leaves stdin open behind its bytes, as a program does that has more to
+    /// say, until the command ends.
+    pub fn stdin_stays(mut self) -> Dxf {
+        self.stdin_stays = true;
+        self
+    }
+
     /// Sends stdout to a file (such as `/dev/full`) instead of the test.
     pub fn stdout_to(mut self, file: File) -> Dxf {
         self.stdout = Some(Arc::new(file));
@@ -170,10 +179,13 @@ impl Dxf {
             .spawn()
             .unwrap_or_else(|error| panic!("cannot run {}: {error}", self.program.display()));
         let mut stdin = child.stdin.take().expect("a piped stdin");
-        let input = self.stdin.clone();
+        let (input, stays) = (self.stdin.clone(), self.stdin_stays);
         Running {
             // A command may well end without reading it all.
-            feeder: thread::spawn(move || drop(stdin.write_all(&input))),
+            feeder: thread::spawn(move || {
+                let _ = stdin.write_all(&input);
+                stays.then_some(stdin)
+            }),
             stdout: child.stdout.take().map(collect),
             stderr: collect(child.stderr.take().expect("a piped stderr")),
             child,
@@ -227,7 +239,7 @@ impl Dxf {
 /// A command on its way.
 pub struct Running {
     child: Child,
-    feeder: JoinHandle<()>,
+    feeder: JoinHandle<Option<ChildStdin>>,
     stdout: Option<JoinHandle<Vec<u8>>>,
     stderr: JoinHandle<Vec<u8>>,
     started: Instant,
@@ -249,6 +261,12 @@ impl Running {
         let order = format!("kill -s {name} {}", self.child.id());
         let status = Command::new("/bin/sh").args(["-c", &order]).status();
         assert!(status.is_ok_and(|status| status.success()), "{order}");
+    }
+
+    /// Ends it with SIGKILL, unless it has ended by itself.
+    pub fn kill(mut self) -> Output {
+        let _ = self.child.kill();
+        self.finish()
     }
 
     /// Waits for its end; kills it and fails when that takes too long.

@@ -126,7 +126,11 @@ pub enum Action {
     With(Arc<dyn Fn(&Request) -> Response + Send + Sync>),
 }
 
+/// Chooses what goes wrong with one request.
+pub type Choice = Arc<dyn Fn(&Head) -> Faults + Send + Sync>;
+
 enum Condition {
+    When(Box<dyn Fn(&Head) -> bool + Send + Sync>),
     Query(String, String),
     HasHeader(String, String),
     NoHeader(String),
@@ -146,6 +150,7 @@ pub struct Rule {
     pub set: Headers,
     pub unset: Vec<String>,
     pub faults: Faults,
+    pub choice: Option<Choice>,
 }
 
 /// A rule for requests with this method ([`ANY`] for all) and path. `*` in the
@@ -162,6 +167,7 @@ pub fn on(method: &'static str, path: &str) -> Rule {
         set: Headers::default(),
         unset: Vec::new(),
         faults: Faults::default(),
+        choice: None,
     }
 }
 
@@ -192,6 +198,12 @@ impl Rule {
         self.has_header("range", value)
     }
 
+    /// Only where `wanted` says so; asked once a request that fits otherwise.
+    pub fn when(mut self, wanted: impl Fn(&Head) -> bool + Send + Sync + 'static) -> Rule {
+        self.conditions.push(Condition::When(Box::new(wanted)));
+        self
+    }
+
     /// Exactly so often: fewer fail the test, later requests pass this rule by.
     pub fn times(mut self, count: usize) -> Rule {
         self.times = Some(count);
@@ -206,6 +218,7 @@ impl Rule {
         (self.method == ANY || self.method == head.method())
             && glob(&self.path, head.path())
             && self.conditions.iter().all(|condition| match condition {
+                Condition::When(wanted) => wanted(head),
                 Condition::Query(key, value) => pairs(head.query())
                     .iter()
                     .any(|(k, v)| k == key && v == value),
@@ -349,6 +362,12 @@ impl Rule {
     /// Takes the request and never answers.
     pub fn silent(mut self) -> Rule {
         self.faults.silent = true;
+        self
+    }
+
+    /// Other faults each time, as `choose` says.
+    pub fn chosen(mut self, choose: impl Fn(&Head) -> Faults + Send + Sync + 'static) -> Rule {
+        self.choice = Some(Arc::new(choose));
         self
     }
 

@@ -371,7 +371,11 @@ impl Shared {
             .find(|rule| !rule.is_spent() && rule.matches(head));
         if let Some(rule) = rule {
             rule.used += 1;
-            let unanswered = self.upstream.is_none() && rule.faults.prevent_an_answer();
+            let faults = match &rule.choice {
+                Some(choose) => choose(head),
+                None => rule.faults.clone(),
+            };
+            let unanswered = self.upstream.is_none() && faults.prevent_an_answer();
             return Order {
                 action: match &rule.action {
                     Action::Forward if unanswered => Action::Reply(Response::new(200)),
@@ -379,7 +383,7 @@ impl Shared {
                 },
                 set: rule.set.clone(),
                 unset: rule.unset.clone(),
-                faults: rule.faults.clone(),
+                faults,
             };
         }
         let action = if self.upstream.is_some() {
