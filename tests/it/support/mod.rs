@@ -5,6 +5,7 @@ pub mod bench;
 pub mod data;
 pub mod dxf;
 pub mod exchange;
+pub mod place;
 pub mod python;
 pub mod raw;
 pub mod registry;
