@@ -1,7 +1,11 @@
 //! Integration tests: the built binary against real registries. One binary, one
 //! module a concept; everything shared is in `support`.
 
+mod aliases;
+mod auth;
+mod blobs;
 mod layers;
 mod layout;
+mod listing;
 mod support;
 mod support_works;
