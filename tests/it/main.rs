@@ -7,5 +7,6 @@ mod blobs;
 mod layers;
 mod layout;
 mod listing;
+mod platforms;
 mod support;
 mod support_works;
