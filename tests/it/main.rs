@@ -3,6 +3,7 @@
 
 mod aliases;
 mod auth;
+mod bad_input;
 mod blobs;
 mod layers;
 mod layout;
