@@ -5,6 +5,7 @@ mod aliases;
 mod auth;
 mod bad_input;
 mod blobs;
+mod compat;
 mod layers;
 mod layout;
 mod listing;
