@@ -259,8 +259,8 @@ each_registry!(a_script_prints_the_same_with_either_tool, |reg| {
     same(reg, folder.path(), &steps);
 });
 
-/// The names both repositories share come in the order the registry has them,
-/// which is no order at all; so both tools are asked about one.
+// The names both repositories share come in the order the registry has them,
+// which is no order at all; so both tools are asked about one.
 each_registry!(lists_are_the_same_with_either_tool, |reg| {
     let name = reg.raw().push_blob("a", b"abc");
     for alias in ["c", "a", "b", "B"] {

@@ -10,5 +10,6 @@ mod layers;
 mod layout;
 mod listing;
 mod platforms;
+mod progress;
 mod support;
 mod support_works;
