@@ -9,6 +9,7 @@ mod compat;
 mod layers;
 mod layout;
 mod listing;
+mod manners;
 mod platforms;
 mod progress;
 mod support;
