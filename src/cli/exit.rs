@@ -155,7 +155,8 @@ fn network_hint(kind: NetworkKind, why: &str) -> Option<&'static str> {
         NetworkKind::Tls if why.contains("does not speak TLS") => {
             Some("if it speaks http, set DXF_INSECURE=1")
         }
-        NetworkKind::Tls if why.contains("authority") => {
+        // An authority that was made anew keeps its name, but not its key.
+        NetworkKind::Tls if why.contains("authority") || why.contains("BadSignature") => {
             Some("name its authority's PEM file in DXF_TLSVERIFY, or set DXF_SKIPTLSVERIFY=1")
         }
         NetworkKind::Tls if why.contains("certificate") => {

@@ -561,13 +561,19 @@ fn cancel(repository: &Repository, url: &Url) {
         .auth()
         .attach(&repository.scope(&PUSH), url, &mut request.headers);
     let transport = registry.transport();
-    let answer = if transport.settings().stop.is_set() {
+    let stopped = transport.settings().stop.is_set();
+    let answer = if stopped {
         transport.send_last(&request, LAST_WORD)
     } else {
         transport.send(&request)
     };
-    if let Ok(answer) = answer {
-        answer.drain();
+    let Ok(answer) = answer else { return };
+    let refused = answer.status == 401 && !stopped;
+    answer.drain();
+    if refused {
+        // distribution wants the right to delete for every DELETE.
+        let rights = ["delete", "pull", "push"];
+        let _ = repository.attempt(&rights, &Request::new("DELETE", url.clone()), &CLOSED);
     }
 }
 

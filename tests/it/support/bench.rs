@@ -71,7 +71,8 @@ impl Bench {
         dxf.env_remove("DXF_PASSWORD")
     }
 
-    fn tell(&self, dxf: Dxf) -> Dxf {
+    /// Any program, told the same.
+    pub fn tell(&self, dxf: Dxf) -> Dxf {
         if self.mode == Mode::Http {
             return dxf.plain(&self.host());
         }

@@ -6,6 +6,7 @@ pub mod data;
 pub mod dxf;
 pub mod exchange;
 pub mod memory;
+pub mod place;
 pub mod python;
 pub mod raw;
 pub mod registry;

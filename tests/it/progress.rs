@@ -1,0 +1,167 @@
+//! Progress: shown where it is asked for or somebody looks, and nothing at all
+//! on standard error otherwise.
+
+use std::path::Path;
+
+use crate::support::data::{blob, digest};
+use crate::support::dxf::Dxf;
+use crate::support::place::{Place, each_place};
+
+/// The lines about a blob: they begin with the first eight digits of its
+/// digest, then the percentage, then bytes done of bytes in all.
+fn lines_about(stderr: &str, digest: &str) -> Vec<(u64, u64, u64)> {
+    let lead = format!("{}: ", &digest[.."sha256:".len() + 8]);
+    let about = stderr.lines().filter_map(|line| line.strip_prefix(&lead));
+    about
+        .map(|line| {
+            let mut words = line.split_whitespace();
+            let percent = words
+                .next()
+                .and_then(|word| word.strip_suffix('%'))
+                .expect(line);
+            let (done, all) = words
+                .next()
+                .and_then(|word| word.split_once('/'))
+                .expect(line);
+            let number = |text: &str| text.parse().expect(line);
+            (number(percent), number(done), number(all))
+        })
+        .collect()
+}
+
+/// They go from nothing to all of it, and never back.
+fn complete(stderr: &str, digest: &str, size: u64) {
+    let lines = lines_about(stderr, digest);
+    assert_eq!(lines.first(), Some(&(0, 0, size)), "{stderr}");
+    assert_eq!(lines.last(), Some(&(100, size, size)), "{stderr}");
+    assert!(lines.is_sorted(), "{stderr}");
+    assert!(lines.len() < 50, "{stderr}");
+    let (_, before) = lines.split_last().expect("a line");
+    for (percent, done, all) in before {
+        // Only what was checked as well is done to a hundred.
+        let so_far = (done * 100 / size).min(99);
+        assert!((*percent, *all) == (so_far, size), "{stderr}");
+    }
+}
+
+each_place!(progress_without_a_terminal_is_lines, |at| {
+    let bytes = blob(1, 3_000_000);
+    let (file, name) = (at.file(&bytes), digest(&bytes));
+    let small = at.put("a", b"abc");
+    let shown = |words: &[&str]| at.dxf().env("DXF_PROGRESS", "1").args(words).ok();
+    let pushed = shown(&["push-blob", "a", &file, "@v"]);
+    assert_eq!(pushed.text(), format!("{name}\n"));
+    complete(&pushed.stderr, &name, 3_000_000);
+    at.says(["set-alias", "a", "both", &name, &small]);
+    for words in [
+        &["pull-blob", "a", "@both"][..],
+        &["pull-blob", "a", "@both", "-o", "out"],
+    ] {
+        let pulled = shown(words);
+        complete(&pulled.stderr, &name, 3_000_000);
+        complete(&pulled.stderr, &small, 3);
+        let about = [&name, &small].map(|name| lines_about(&pulled.stderr, name).len());
+        assert_eq!(
+            pulled.stderr.lines().count(),
+            about.iter().sum::<usize>(),
+            "{pulled}"
+        );
+    }
+    let all = [&bytes[..], b"abc"].concat();
+    assert!(std::fs::read(at.work().join("out")).unwrap() == all);
+    // Colours are no matter where there are none.
+    for color in ["", "1"] {
+        let plain = at.dxf().env("DXF_PROGRESS", "1").env("NO_COLOR", color);
+        let pulled = plain.args(["pull-blob", "a", &name]).ok();
+        complete(&pulled.stderr, &name, 3_000_000);
+        assert!(pulled.stdout == bytes && !pulled.stderr.contains('\u{1b}'));
+    }
+    // What moves no blob has no progress to show.
+    for words in [
+        &["push-blob", "a", &file][..],
+        &["get-alias", "a", "v"],
+        &["blob-size", "a", &name],
+        &["list-aliases", "a"],
+    ] {
+        let output = shown(words);
+        assert!(lines_about(&output.stderr, &small).is_empty(), "{output}");
+        let told = lines_about(&output.stderr, &name);
+        assert!(told.is_empty(), "{output}");
+    }
+});
+
+each_place!(nothing_is_said_unless_it_is_asked_for, |at| {
+    let bytes = blob(2, 1_500_000);
+    let (file, name) = (at.file(&bytes), digest(&bytes));
+    let path = format!("./{file}");
+    for value in [None, Some("0"), Some("yes"), Some("")] {
+        let dxf = || match value {
+            Some(value) => at.dxf().env("DXF_PROGRESS", value),
+            None => at.dxf(),
+        };
+        for words in [
+            &["push-blob", "a", &file, "@v"][..],
+            &["set-alias", "a", "w", &path],
+            &["mount-blob", "b", "a", &name],
+            &["pull-blob", "a", "@v"],
+            &["pull-blob", "a", &name, "-o", "out"],
+            &["blob-size", "a", "@v"],
+            &["get-alias", "a", "v"],
+            &["get-digest", "a", "v"],
+            &["get-manifest", "a", "v"],
+            &["list-aliases", "a"],
+            &["list-repos"],
+            &["auth", "a", "pull"],
+            &["show-env"],
+            &["del-alias", "a", "v"],
+            &["del-blob", "a", &name],
+            &["del-blob", "b", &name],
+        ] {
+            assert_eq!(dxf().args(words).ok().stderr, "", "{words:?} {value:?}");
+        }
+    }
+});
+
+/// Runs a command on a terminal that `script` makes; all that was shown there.
+/// Standard output goes elsewhere.
+fn on_a_terminal(at: &Place, words: &str, env: &[(&str, &str)]) -> String {
+    let folder = at
+        .blob_file("a", "x:y")
+        .ancestors()
+        .nth(4)
+        .expect("a store")
+        .to_path_buf();
+    let line = format!("{} {words} >out", env!("CARGO_BIN_EXE_dxf"));
+    let script = Dxf::foreign(Path::new("/usr/bin/script")).current_dir(at.work());
+    let script = script.env("DXF_HOST", format!("oci:{}", folder.display()));
+    let script = script
+        .env("SHELL", "/bin/sh")
+        .env("TERM", "xterm")
+        .env("PATH", "/usr/bin:/bin");
+    let script = env
+        .iter()
+        .fold(script, |script, (name, value)| script.env(name, value));
+    let output = script.args(["-q", "-e", "-c", &line, "/dev/null"]).ok();
+    output.text().to_string()
+}
+
+#[test]
+fn on_a_terminal_there_is_a_bar_unless_it_is_turned_off() {
+    let at = Place::folder();
+    let bytes = blob(3, 2_000_000);
+    let name = at.put("a", &bytes);
+    let pull = format!("pull-blob a {name}");
+    let short = &name["sha256:".len()..][..8];
+    for env in [&[][..], &[("DXF_PROGRESS", "1")], &[("NO_COLOR", "1")]] {
+        let shown = on_a_terminal(&at, &pull, env);
+        assert!(shown.contains(short), "{env:?} {shown:?}");
+        assert!(std::fs::read(at.work().join("out")).unwrap() == bytes);
+        // A colour is an escape that ends in m.
+        let coloured = shown.split('\u{1b}').skip(1).any(|part| {
+            let end = part.find(|c: char| c.is_ascii_alphabetic());
+            end.is_some_and(|end| part.as_bytes()[end] == b'm')
+        });
+        assert!(!coloured || env != [("NO_COLOR", "1")], "{shown:?}");
+    }
+    assert_eq!(on_a_terminal(&at, &pull, &[("DXF_PROGRESS", "0")]), "");
+}
