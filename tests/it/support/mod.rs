@@ -5,6 +5,8 @@ pub mod bench;
 pub mod data;
 pub mod dxf;
 pub mod exchange;
+pub mod helper;
+pub mod proxy;
 pub mod python;
 pub mod raw;
 pub mod registry;
