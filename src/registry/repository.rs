@@ -179,6 +179,10 @@ impl Store for Repository {
         self.size_for(&["pull"], digest)
     }
 
+    fn size_to_write(&self, digest: &Digest) -> Result<Option<u64>> {
+        self.size_for(&["pull", "push"], digest)
+    }
+
     fn open_blob(&self, digest: &Digest, from: u64) -> Result<Content<'_>> {
         let download = Download::open(self, digest, from)?;
         Ok(Content {
@@ -188,7 +192,7 @@ impl Store for Repository {
     }
 
     fn put_blob(&self, blob: &Blob, watch: Watch<'_>) -> Result<Put> {
-        if self.size_for(&["pull", "push"], blob.digest())? == Some(blob.size()) {
+        if self.size_to_write(blob.digest())? == Some(blob.size()) {
             return Ok(Put::Existed);
         }
         self.send_blob(blob, watch)
