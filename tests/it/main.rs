@@ -4,6 +4,7 @@
 mod credentials;
 mod layers;
 mod layout;
+mod logins;
 mod support;
 mod support_works;
 mod tokens;
