@@ -83,7 +83,7 @@ impl Context {
         Ok(Context {
             place: env.with(&env::HOST, place)?,
             settings: settings(env)?,
-            token: env.secret(&env::TOKEN)?.filter(|_| !anonymous),
+            token: env.header(&env::TOKEN)?.filter(|_| !anonymous),
             login: login(env, anonymous)?,
             login_files: login_files(env),
             anonymous,
@@ -302,7 +302,7 @@ fn login(env: Env<'_>, anonymous: bool) -> Result<Option<(Login, &'static str)>>
             return Ok(Some((Login::Password { username, password }, source)));
         }
     }
-    let header = env.secret(&env::AUTHORIZATION)?;
+    let header = env.header(&env::AUTHORIZATION)?;
     Ok(header.map(|header| (Login::Header(header), env::AUTHORIZATION.name)))
 }
 
