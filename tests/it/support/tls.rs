@@ -72,11 +72,17 @@ impl Ca {
     }
 
     pub fn server_config(&self) -> Arc<rustls::ServerConfig> {
+        let (cert, key) = self.loopback();
+        self.server_config_with(cert, key)
+    }
+
+    /// A server with another certificate, PEM, than the one for loopback.
+    pub fn server_config_with(&self, cert: &str, key: &str) -> Arc<rustls::ServerConfig> {
         let config = rustls::ServerConfig::builder_with_provider(provider())
             .with_safe_default_protocol_versions()
             .expect("protocol versions")
             .with_no_client_auth();
-        finish_server(config, self.loopback())
+        finish_server(config, (cert, key))
     }
 
     /// A server that turns away clients without a certificate of `clients`.
