@@ -2,7 +2,8 @@
 //! thread a connection, loopback only, HTTP/1.1 with keep-alive.
 //!
 //! It also judges: dropped, it fails the test for a request nobody expected, a
-//! rule that was not used up, and a credential sent to a stranger.
+//! rule that was not used up, a credential sent to a stranger, and one that our
+//! command sent to anybody who never asked for it.
 
 use std::io;
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -237,7 +238,26 @@ impl Server {
                 failures.push(format!("a credential came to a stranger: {}", one.line()));
             }
         }
+        failures.extend(self.unasked());
         failures
+    }
+
+    /// The credentials that our command sent here, although nothing here ever
+    /// asked for any and this is no token server: they were meant for others.
+    fn unasked(&self) -> Vec<String> {
+        let seen = self.seen();
+        if seen.iter().any(|one| one.status == 401) {
+            return Vec::new();
+        }
+        let ours = |one: &&Seen| {
+            let agent = one.headers.get("user-agent").unwrap_or_default();
+            let sent = one.headers.get("authorization").is_some();
+            agent.starts_with("dxf/") && sent && one.path != "/token"
+        };
+        let lines = seen.iter().filter(ours).map(Seen::line);
+        lines
+            .map(|line| format!("a credential came unasked: {line}"))
+            .collect()
     }
 }
 
