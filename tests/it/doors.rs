@@ -308,3 +308,13 @@ fn a_registry_far_away_may_not_name_a_token_server_next_door() {
     let push = dxf.stdin("abc").args(["push-blob", "a", "-"]);
     push.fails(1).says("private address");
 }
+
+#[test]
+fn no_server_of_any_test_is_sent_what_it_never_asked_for() {
+    // Every server judges so when it is dropped; this one must be found guilty.
+    let open = Server::script([on(GET, "/v2/a/tags/list").reply(200).body(r#"{"tags":[]}"#)]);
+    let dxf = Dxf::new().plain(&open.host()).env("DXF_TOKEN", "given");
+    dxf.secret("given").args(["list-aliases", "a"]).ok();
+    let dropped = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| drop(open)));
+    assert!(dropped.is_err());
+}
