@@ -16,7 +16,8 @@ fn main() -> ExitCode {
     let interrupt = Interrupt::default();
     interrupt::listen(&interrupt);
     let streams = Streams {
-        stdin: &mut io::stdin().lock(),
+        // Not locked: a prompt for a password reads it through a lock of its own.
+        stdin: &mut io::stdin(),
         stdout: &mut io::stdout().lock(),
         console: Console::new(Box::new(io::stderr())),
         terminal: Terminals {

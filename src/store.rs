@@ -58,6 +58,12 @@ pub trait Store: Send + Sync {
     /// The size of a blob, or `None` when it is not there.
     fn blob_size(&self, digest: &Digest) -> Result<Option<u64>>;
 
+    /// The same, asked by somebody who is about to write: where rights are
+    /// asked for, those for reading and writing are asked for at once.
+    fn size_to_write(&self, digest: &Digest) -> Result<Option<u64>> {
+        self.blob_size(digest)
+    }
+
     /// A blob's bytes from offset `from`. Whoever reads has to verify;
     /// [`Store::pull_blob`] does.
     fn open_blob(&self, digest: &Digest, from: u64) -> Result<Content<'_>>;

@@ -92,9 +92,11 @@ pub fn set(
     unique.sort();
     unique.dedup();
     let sizes = parallel::map(run.jobs, unique, run.watch.stop, |digest, _| {
-        let size = store.blob_size(&digest)?.ok_or_else(|| Error::NotFound {
-            what: format!("blob {digest}; it must be pushed before an alias can name it"),
-        })?;
+        let size = store
+            .size_to_write(&digest)?
+            .ok_or_else(|| Error::NotFound {
+                what: format!("blob {digest}; it must be pushed before an alias can name it"),
+            })?;
         Ok((digest, size))
     })?;
     let sizes: BTreeMap<Digest, u64> = sizes.into_iter().collect();

@@ -66,6 +66,18 @@ pub struct Granted {
     pub source: String,
 }
 
+/// A 401, and what led to it.
+pub struct Refusal<'a> {
+    /// What the request needed.
+    pub scope: &'a Scope,
+    /// The answer.
+    pub response: &'a Response,
+    /// The `Authorization` that the request carried.
+    pub sent: Option<&'a str>,
+    /// Whether another 401 to the same request was dealt with before.
+    pub again: bool,
+}
+
 /// What is known of one scope.
 #[derive(Default)]
 struct Slot {
@@ -158,19 +170,13 @@ impl Auth {
             .map(|token| Secret::new(format!("Bearer {}", token.secret.reveal())))
     }
 
-    /// Deals with a 401 to a request for `scope` that carried `sent`. True when
-    /// it is worth sending again.
+    /// Deals with a 401. True when the request is worth sending again.
     ///
     /// # Errors
     /// [`Error::Unauthorized`] when the token server refuses the login,
     /// [`Error::InsecureAuth`], [`Error::Refused`], and those of the wire.
-    pub fn answer(
-        &self,
-        scope: &Scope,
-        refused: &Response,
-        sent: Option<&str>,
-        transport: &Transport,
-    ) -> Result<bool> {
+    pub fn answer(&self, refusal: &Refusal<'_>, transport: &Transport) -> Result<bool> {
+        let refused = refusal.response;
         if refused.url.origin() != self.home.origin() {
             return Ok(false);
         }
@@ -182,10 +188,10 @@ impl Auth {
         {
             let realm = Realm::of(realm, bearer.get("service"), &self.home, &self.settings)?;
             let asked = bearer.get("scope").map(Scope::parse).unwrap_or_default();
-            return self.renew(scope, &asked, realm, sent, transport);
+            return self.renew(refusal, &asked, realm, transport);
         }
         match of("basic") {
-            Some(_) => self.begin_basic(scope, sent, transport),
+            Some(_) => self.begin_basic(refusal, transport),
             None => Ok(false),
         }
     }
@@ -212,12 +218,12 @@ impl Auth {
 
     fn renew(
         &self,
-        scope: &Scope,
+        refusal: &Refusal<'_>,
         asked: &Scope,
         realm: Realm,
-        sent: Option<&str>,
         transport: &Transport,
     ) -> Result<bool> {
+        let Refusal { scope, sent, .. } = *refusal;
         let slot = self.lock().slots.entry(scope.clone()).or_default().clone();
         let mut slot = lock(&slot);
         if slot
@@ -231,6 +237,11 @@ impl Auth {
             none if none.is_empty() => Scope::catalog(),
             some => some,
         };
+        let had = slot.terms.as_ref().map(|(_, had)| had);
+        if refusal.again && had == Some(&wanted) {
+            // A second token for the very same would be refused, too.
+            return Ok(false);
+        }
         // The registry may ask for more than was meant; who to be is ours to say.
         let whose = scope.repository_name().map_or(&wanted, |_| scope);
         let found = self.find(whose, transport)?;
@@ -253,12 +264,8 @@ impl Auth {
         Ok(true)
     }
 
-    fn begin_basic(
-        &self,
-        scope: &Scope,
-        sent: Option<&str>,
-        transport: &Transport,
-    ) -> Result<bool> {
+    fn begin_basic(&self, refusal: &Refusal<'_>, transport: &Transport) -> Result<bool> {
+        let Refusal { scope, sent, .. } = *refusal;
         let mut found = self.find(scope, transport)?;
         let refused = |found: &Found| {
             let value = authorization(&found.login);

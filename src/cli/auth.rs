@@ -111,6 +111,7 @@ pub fn login(s: &mut Session<'_, '_>, args: &Login) -> Result<(), Failure> {
     let host = host(s, &args.words)?;
     let file = config(s)?;
     let (username, password) = ask(s, args)?;
+    ConfigFile::check(&username, &password)?;
     // A login that does not work would only fail later, and less clearly.
     let tried = Credentials::password(&username, password.clone());
     Registry::connect(host.clone(), s.settings(), tried)?.authenticate(None, &[])?;

@@ -85,7 +85,7 @@ impl Context {
         Ok(Context {
             place: env.with(&env::HOST, place)?,
             settings: settings(env)?,
-            token: sendable(env, &env::TOKEN)?.filter(|_| !anonymous),
+            token: env.header(&env::TOKEN)?.filter(|_| !anonymous),
             login: login(env, anonymous)?,
             login_files: login_files(env),
             anonymous,
@@ -305,22 +305,8 @@ fn login(env: Env<'_>, anonymous: bool) -> Result<Option<(Login, &'static str)>>
             return Ok(Some((Login::Password { username, password }, source)));
         }
     }
-    let header = sendable(env, &env::AUTHORIZATION)?;
+    let header = env.header(&env::AUTHORIZATION)?;
     Ok(header.map(|header| (Login::Header(header), env::AUTHORIZATION.name)))
-}
-
-/// A secret that becomes part of a header, which takes visible ASCII and blanks.
-fn sendable(env: Env<'_>, var: &env::Var) -> Result<Option<Secret>> {
-    let secret = env.secret(var)?;
-    let fits = |b: u8| b.is_ascii_graphic() || b == b' ';
-    match &secret {
-        Some(value) if !value.reveal().bytes().all(fits) => Err(Error::invalid(
-            var.name,
-            "(not shown)",
-            "it holds characters that no header can",
-        )),
-        _ => Ok(secret),
-    }
 }
 
 fn password_file(env: Env<'_>) -> Result<Option<Secret>> {

@@ -143,6 +143,19 @@ impl<'a> Env<'a> {
         Ok(self.text(var)?.map(Secret::new))
     }
 
+    /// A secret that is going to be part of a header.
+    pub fn header(&self, var: &Var) -> Result<Option<Secret>> {
+        let value = self.secret(var)?;
+        let fits = |b: u8| b == b' ' || b.is_ascii_graphic();
+        match value {
+            Some(value) if !value.reveal().bytes().all(fits) => {
+                let why = "it takes letters, digits and signs of ASCII only";
+                Err(Error::invalid(var.name, "…", why))
+            }
+            value => Ok(value),
+        }
+    }
+
     /// A file or folder.
     pub fn path(&self, var: &Var) -> Option<PathBuf> {
         self.raw(var).map(|(_, value)| value.into())
@@ -213,8 +226,21 @@ impl<'a> Env<'a> {
         };
         match parse(&text) {
             Ok(value) => Ok(Some(value)),
-            Err(why) => Err(Error::invalid(var.name, text, why)),
+            // Some write a login into the name of a host.
+            Err(why) => Err(Error::invalid(var.name, without_login(&text), why)),
         }
+    }
+}
+
+/// A URL with stars for the login in it, if there is one.
+pub fn without_login(url: &str) -> String {
+    let (scheme, rest) = match url.split_once("://") {
+        Some((scheme, rest)) => (format!("{scheme}://"), rest),
+        None => (String::new(), url),
+    };
+    match rest.rsplit_once('@') {
+        Some((_, host)) => format!("{scheme}***@{host}"),
+        None => url.to_string(),
     }
 }
 
@@ -322,6 +348,24 @@ mod tests {
                 said.contains("DXF_PASSWORD") && !said.contains('p'),
                 "{said}"
             );
+        }
+    }
+    #[test]
+    fn logins_in_urls_are_starred() {
+        for (url, shown) in [
+            ("http://p:3128", "http://p:3128"),
+            ("http://u:p@w@p:3128", "http://***@p:3128"),
+            ("u:pw@p", "***@p"),
+        ] {
+            assert_eq!(without_login(url), shown);
+        }
+    }
+
+    #[test]
+    fn headers_are_visible_ascii() {
+        for (value, fits) in [("Basic abc==", true), ("a\nb", false), ("a\u{e9}", false)] {
+            let got = with(&[("DXF_TOKEN", value)], |env| env.header(&TOKEN));
+            assert_eq!(got.is_ok(), fits, "{value:?}");
         }
     }
 }

@@ -102,8 +102,21 @@ fn hint(error: &Error) -> Option<String> {
 
 fn login_hint(url: &str, source: Option<&str>) -> String {
     let host = authority(url);
+    let source = source.map(|source| {
+        let source = one_line(source);
+        format!("the credentials from {source} were refused")
+    });
     match source {
-        Some(source) => format!("the credentials from {} were refused", one_line(source)),
+        // Its passwords last twelve hours (amazon-ecr-credential-helper#124).
+        source if is_ecr(host) => {
+            let region = host.split('.').nth(3).unwrap_or("REGION");
+            let fresh = format!(
+                "try aws ecr get-login-password --region {region} | dxf login -u AWS {host}, \
+                 or docker-credential-ecr-login"
+            );
+            source.map_or(fresh.clone(), |source| format!("{source}; {fresh}"))
+        }
+        Some(source) => source,
         None => format!("set DXF_USERNAME and DXF_PASSWORD, or run dxf login {host}"),
     }
 }
@@ -131,11 +144,15 @@ fn status_hint(error: &Error) -> Option<String> {
         },
         405 if request.method == "DELETE" => DELETES,
         _ if request.method == "DELETE" && error.has_code("UNSUPPORTED") => DELETES,
-        404 if error.has_code("NAME_UNKNOWN") && host.contains(".dkr.ecr.") => {
+        404 if error.has_code("NAME_UNKNOWN") && is_ecr(host) => {
             "create it first: aws ecr create-repository --repository-name NAME"
         }
         401 | 403 | 404 | 405 | 501 if catalog => {
             "many registries list their repositories to administrators only, or never"
+        }
+        // How ECR calls a password of yesterday.
+        403 if is_ecr(host) && error.to_string().contains("expired") => {
+            return Some(login_hint(&request.url, None));
         }
         403 => "the login may not do this here, or the repository does not exist",
         400 if request.url.starts_with("http:") => "if it speaks https, unset DXF_INSECURE",
@@ -166,6 +183,10 @@ fn network_hint(kind: NetworkKind, why: &str) -> Option<&'static str> {
         NetworkKind::Timeout => Some("DXF_TIMEOUT is how long silence is borne"),
         _ => None,
     }
+}
+
+fn is_ecr(host: &str) -> bool {
+    host.contains(".dkr.ecr.")
 }
 
 /// The host and port of a URL without user information.
@@ -323,6 +344,29 @@ mod tests {
             );
             assert!(!said.contains('\n'));
         }
+    }
+
+    #[test]
+    fn ecr_is_named_what_makes_its_passwords() {
+        let url = "https://1.dkr.ecr.eu-west-1.amazonaws.com/v2/a/tags/list";
+        let refused = |source: Option<&str>| Error::Unauthorized {
+            request: request("GET", url),
+            errors: vec![],
+            source: source.map(str::to_string),
+        };
+        let mut expired = status("GET", url, 403, "DENIED");
+        if let Error::Status { errors, .. } = &mut expired {
+            errors[0].message = "Your authorization token has expired.".into();
+        }
+        for error in [refused(None), refused(Some("config.json")), expired] {
+            let said = line("op", &error.into());
+            assert!(
+                said.contains("get-login-password --region eu-west-1 |"),
+                "{said}"
+            );
+        }
+        let denied = line("op", &status("GET", url, 403, "DENIED").into());
+        assert!(!denied.contains("get-login-password"), "{denied}");
     }
 
     #[test]

@@ -56,7 +56,7 @@ fn line(var: &'static Var, env: Env<'_>) -> Line {
             let value = value.to_string_lossy().into_owned();
             let value = match var.kind {
                 Kind::Secret => "***".to_string(),
-                Kind::Proxy => without_login(&value),
+                Kind::Proxy => env::without_login(&value),
                 Kind::Plain | Kind::BothCases => value,
             };
             let source = match overruled(var, env) {
@@ -104,18 +104,6 @@ fn overruled(var: &Var, env: Env<'_>) -> Option<&'static str> {
     }
 }
 
-/// A proxy's URL with stars for the login in it.
-fn without_login(url: &str) -> String {
-    let (scheme, rest) = match url.split_once("://") {
-        Some((scheme, rest)) => (format!("{scheme}://"), rest),
-        None => (String::new(), url),
-    };
-    match rest.rsplit_once('@') {
-        Some((_, host)) => format!("{scheme}***@{host}"),
-        None => url.to_string(),
-    }
-}
-
 /// `completions <shell>`
 pub fn completions(out: &mut Out<'_>, words: &Words) -> Result<(), Failure> {
     let name = args::text(&words.take(1, 1)?[0])?;
@@ -149,20 +137,4 @@ pub fn man(words: &Words) -> Result<(), Failure> {
             .map_err(|e| failed(&path, e))?;
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn logins_in_proxies_are_starred() {
-        for (url, shown) in [
-            ("http://p:3128", "http://p:3128"),
-            ("http://u:p@w@p:3128", "http://***@p:3128"),
-            ("u:pw@p", "***@p"),
-        ] {
-            assert_eq!(without_login(url), shown);
-        }
-    }
 }

@@ -75,11 +75,12 @@ impl ConfigFile {
         ConfigFile { helpers, ..self }
     }
 
-    /// Keeps a login for `host`, in place of the one there was.
+    /// Whether this can be a login: to be asked before it is tried, because a
+    /// registry would only call it wrong.
     ///
     /// # Errors
-    /// When the file can't be understood or written, or the helper fails.
-    pub fn save(&self, host: &Host, username: &str, password: &Secret) -> Result<Saved> {
+    /// [`Error::Invalid`] that says what is missing.
+    pub fn check(username: &str, password: &Secret) -> Result<()> {
         if username.is_empty() || username.contains([':', '\0']) {
             let why = "it must not be empty or hold a colon";
             return Err(Error::invalid("username", username, why));
@@ -87,6 +88,15 @@ impl ConfigFile {
         if password.is_empty() {
             return Err(Error::invalid("password", "", "it must not be empty"));
         }
+        Ok(())
+    }
+
+    /// Keeps a login for `host`, in place of the one there was.
+    ///
+    /// # Errors
+    /// When the file can't be understood or written, or the helper fails.
+    pub fn save(&self, host: &Host, username: &str, password: &Secret) -> Result<Saved> {
+        ConfigFile::check(username, password)?;
         let key = key::of_host(host);
         let config = Config::read(&self.path)?;
         let how = match config.as_ref().and_then(|config| config.helper(host)) {

@@ -106,6 +106,10 @@ fn tls_words(error: &rustls::Error) -> String {
         Tls::InvalidCertificate(Cert::UnknownIssuer) => {
             "the certificate is signed by an unknown authority".into()
         }
+        // A new authority under the old one's name, as after a renewal by hand.
+        Tls::InvalidCertificate(Cert::BadSignature) => {
+            "the certificate is not signed by the authority that is trusted under its name".into()
+        }
         Tls::InvalidCertificate(Cert::Expired | Cert::ExpiredContext { .. }) => {
             "the certificate has expired".into()
         }

@@ -19,7 +19,7 @@ use std::sync::Arc;
 
 use ::http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap};
 
-use crate::auth::{self, Auth, Scope};
+use crate::auth::{self, Auth, Refusal, Scope};
 use crate::credentials::Credentials;
 use crate::error::{Error, Result};
 use crate::http::redirect::follow;
@@ -268,8 +268,14 @@ impl Registry {
             }
             let sent = sent.into_inner();
             if response.status == 401 && answered < ANSWERS {
+                let refusal = Refusal {
+                    scope,
+                    response: &response,
+                    sent: sent.as_deref(),
+                    again: answered > 0,
+                };
                 answered += 1;
-                if auth.answer(scope, &response, sent.as_deref(), transport)? {
+                if auth.answer(&refusal, transport)? {
                     response.drain();
                     continue;
                 }

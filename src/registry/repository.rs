@@ -247,6 +247,10 @@ impl Store for Repository {
         self.size_for(&["pull"], digest)
     }
 
+    fn size_to_write(&self, digest: &Digest) -> Result<Option<u64>> {
+        self.size_for(&["pull", "push"], digest)
+    }
+
     fn open_blob(&self, digest: &Digest, from: u64) -> Result<Content<'_>> {
         let download = Download::open(self, digest, from)?;
         Ok(Content {
@@ -256,7 +260,7 @@ impl Store for Repository {
     }
 
     fn put_blob(&self, blob: &Blob, watch: Watch<'_>) -> Result<Put> {
-        match self.size_for(&["pull", "push"], blob.digest()) {
+        match self.size_to_write(blob.digest()) {
             Ok(size) if size == Some(blob.size()) => Ok(Put::Existed),
             // Whatever a registry has against being asked, the upload will tell.
             Err(Error::Status { status, .. }) if !is_temporary_status(status) => {

@@ -35,6 +35,16 @@ pub struct Bench {
 impl Bench {
     pub fn new(mode: Mode) -> Bench {
         let tokens = (mode == Mode::Token).then(|| TokenServer::builder().start());
+        Bench::with(mode, tokens)
+    }
+
+    /// Tokens, and anybody may have one for reading.
+    pub fn public() -> Bench {
+        let tokens = TokenServer::builder().anonymous_pull().start();
+        Bench::with(Mode::Token, Some(tokens))
+    }
+
+    fn with(mode: Mode, tokens: Option<TokenServer>) -> Bench {
         let builder = Registry::builder();
         let registry = match (mode, &tokens) {
             (Mode::Http, _) => builder.start(),

@@ -16,6 +16,7 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE};
 use tempfile::TempDir;
 
 use super::Secrets;
+use super::tls::Ca;
 
 /// How long a command may take before it is killed and the test fails.
 const LIMIT: Duration = Duration::from_secs(120);
@@ -102,6 +103,12 @@ impl Dxf {
     /// `DXF_HOST`, and `DXF_INSECURE=1`.
     pub fn plain(self, host: &str) -> Dxf {
         self.env("DXF_HOST", host).env("DXF_INSECURE", "1")
+    }
+
+    /// `DXF_HOST`, and the shared authority as the one to trust.
+    pub fn secure(self, host: &str) -> Dxf {
+        let ca = Ca::shared().write_to(self.home());
+        self.env("DXF_HOST", host).env("DXF_TLSVERIFY", ca)
     }
 
     /// `DXF_USERNAME` and `DXF_PASSWORD`; neither the password nor its Basic

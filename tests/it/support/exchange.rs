@@ -3,6 +3,7 @@
 
 use std::io::{self, Write};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use super::lock;
 use super::rules::{Action, Faults, Request, Response};
@@ -134,6 +135,7 @@ impl Exchange<'_> {
             (Some(bytes), _) | (None, Some(bytes)) => bytes,
             (None, None) => u64::MAX,
         };
+        let begun = Instant::now();
         let mut taken = 0;
         let mut buffer = vec![0; BUFFER];
         while taken < limit {
@@ -145,6 +147,10 @@ impl Exchange<'_> {
             taken += got as u64;
             self.note(|seen| seen.body_len = taken);
             each(&buffer[..got])?;
+            if let Some(rate) = faults.upload_rate {
+                let due = Duration::from_secs_f64(taken as f64 / rate as f64);
+                self.shared.pause(due.saturating_sub(begun.elapsed()));
+            }
         }
         if faults.reset_after.is_some() {
             return Ok(Some(After::Reset));

@@ -97,6 +97,7 @@ fn parse_range(value: &str) -> Option<(usize, Option<usize>)> {
 pub struct Faults {
     pub reset_after: Option<u64>,
     pub stall_upload_after: Option<u64>,
+    pub upload_rate: Option<u64>,
     pub cut_after: Option<u64>,
     pub reset_response_after: Option<u64>,
     pub stall_after: Option<u64>,
@@ -307,6 +308,12 @@ impl Rule {
     /// Takes so many bytes of the request body, then no more.
     pub fn stall_upload_after(mut self, bytes: u64) -> Rule {
         self.faults.stall_upload_after = Some(bytes);
+        self
+    }
+
+    /// Takes the request body no faster than so many bytes a second.
+    pub fn upload_rate(mut self, bytes: u64) -> Rule {
+        self.faults.upload_rate = Some(bytes);
         self
     }
 

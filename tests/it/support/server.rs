@@ -2,8 +2,8 @@
 //! thread a connection, loopback only, HTTP/1.1 with keep-alive.
 //!
 //! It also judges: dropped, it fails the test for a request nobody expected, a
-//! rule that was not used up, a credential sent to a stranger, and an upload
-//! that was sent again without its body.
+//! rule that was not used up, a credential sent to a stranger or to anybody who
+//! never asked for it, and an upload that was sent again without its body.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -240,7 +240,26 @@ impl Server {
             }
         }
         failures.extend(sent_empty(&self.seen()));
+        failures.extend(self.unasked());
         failures
+    }
+
+    /// The credentials that our command sent here, although nothing here ever
+    /// asked for any and this is no token server: they were meant for others.
+    fn unasked(&self) -> Vec<String> {
+        let seen = self.seen();
+        if seen.iter().any(|one| one.status == 401) {
+            return Vec::new();
+        }
+        let ours = |one: &&Seen| {
+            let agent = one.headers.get("user-agent").unwrap_or_default();
+            let sent = one.headers.get("authorization").is_some();
+            agent.starts_with("dxf/") && sent && one.path != "/token"
+        };
+        let lines = seen.iter().filter(ours).map(Seen::line);
+        lines
+            .map(|line| format!("a credential came unasked: {line}"))
+            .collect()
     }
 }
 

@@ -1,5 +1,6 @@
 //! Certificates for loopback: one authority a test process, and one leaf that
-//! is good on every port of `127.0.0.1` and `localhost`.
+//! is good on every port of `127.0.0.1` and `localhost`, and under one name that
+//! only a proxy knows the way to.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
@@ -9,6 +10,10 @@ use rcgen::{
 };
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 use rustls::server::WebPkiClientVerifier;
+
+/// A host name without an address: loopback is never reached through a proxy,
+/// and is a private place, so tests of either need a registry elsewhere.
+pub const FAR_NAME: &str = "registry.test";
 
 /// A certificate authority and the loopback certificate it signed.
 pub struct Ca {
@@ -35,7 +40,7 @@ impl Ca {
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         let key = KeyPair::generate().expect("a key");
         let issuer = CertifiedIssuer::self_signed(params, key).expect("an authority");
-        let (cert_pem, key_pem) = leaf(&issuer, &["localhost", "127.0.0.1"]);
+        let (cert_pem, key_pem) = leaf(&issuer, &["localhost", "127.0.0.1", FAR_NAME]);
         Ca {
             issuer,
             cert_pem,
@@ -67,11 +72,17 @@ impl Ca {
     }
 
     pub fn server_config(&self) -> Arc<rustls::ServerConfig> {
+        let (cert, key) = self.loopback();
+        self.server_config_with(cert, key)
+    }
+
+    /// A server with another certificate, PEM, than the one for loopback.
+    pub fn server_config_with(&self, cert: &str, key: &str) -> Arc<rustls::ServerConfig> {
         let config = rustls::ServerConfig::builder_with_provider(provider())
             .with_safe_default_protocol_versions()
             .expect("protocol versions")
             .with_no_client_auth();
-        finish_server(config, self.loopback())
+        finish_server(config, (cert, key))
     }
 
     /// A server that turns away clients without a certificate of `clients`.

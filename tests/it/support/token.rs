@@ -23,8 +23,8 @@ use super::wire::pairs;
 use super::{Secrets, lock};
 
 /// docker-registry takes a token up to this long after its `exp` (`Leeway` in
-/// registry/auth/token/token.go), so `exp` lies that much earlier here: a token
-/// of two seconds really ends after two.
+/// registry/auth/token/token.go), so `exp` lies that much earlier here. It counts
+/// whole seconds: a token of two really ends between two and three.
 const REGISTRY_LEEWAY: u64 = 60;
 
 /// Members an answer carries the token in.
@@ -382,7 +382,7 @@ impl Mint {
             "iss": "dxf-test-issuer",
             "sub": USER,
             "aud": "test registry/1",
-            "exp": now + lifetime - REGISTRY_LEEWAY,
+            "exp": now + 1 + lifetime - REGISTRY_LEEWAY,
             "nbf": now - 2 * REGISTRY_LEEWAY,
             "iat": now,
             "jti": format!("{now}-{lifetime}"),
