@@ -1,6 +1,8 @@
 //! Integration tests: the built binary against real registries. One binary, one
 //! module a concept; everything shared is in `support`.
 
+mod concurrency;
+mod interrupts;
 mod layers;
 mod layout;
 mod lost_answers;
