@@ -42,10 +42,13 @@ pub fn blob(s: &mut Session<'_, '_>, word: &OsStr) -> Result<Stored> {
         let blob = Blob::file(path, s.watch())?;
         return Ok(Stored { blob, _spool: None });
     }
-    // A pipe or a device: what it yields now is all there is.
-    let mut from = File::open(path).map_err(|e| Error::io(&what, e))?;
+    // A pipe or a device: what it yields now is all there is. Opening one waits
+    // for somebody at its other end.
     let (file, litter) = scratch(&s.context.tmpdir, |path| s.interrupt.litter(path))?;
-    let (blob, path) = spool((&what, &mut from), file, s.interrupt.stop())?;
+    let (blob, path) = s.interrupt.waiting(|| {
+        let mut from = File::open(path).map_err(|e| Error::io(&what, e))?;
+        spool((&what, &mut from), file, s.interrupt.stop())
+    })?;
     Ok(stored(blob, litter, path))
 }
 

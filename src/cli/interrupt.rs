@@ -52,6 +52,11 @@ impl Interrupt {
     /// meanwhile ends the process, there being nothing to finish.
     pub fn waiting<T>(&self, work: impl FnOnce() -> T) -> T {
         self.0.idle.store(true, Ordering::SeqCst);
+        // One that came just before found nobody waiting yet.
+        #[cfg(unix)]
+        if self.0.signal.load(Ordering::SeqCst) != 0 {
+            leave(self);
+        }
         let result = work();
         self.0.idle.store(false, Ordering::SeqCst);
         result
