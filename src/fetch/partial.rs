@@ -116,11 +116,25 @@ impl Partial {
         name.push(".partial");
         let beside = place.with_file_name(name);
         let file = locked(&beside)?;
-        Ok(Partial {
+        let partial = Partial {
             place,
             beside,
             file,
-        })
+        };
+        partial.take_permissions()?;
+        Ok(partial)
+    }
+
+    /// What only its owner may read stays so when it is written anew.
+    fn take_permissions(&self) -> Result<()> {
+        match fs::metadata(&self.place) {
+            // One that can't be written could not be continued either.
+            Ok(old) if !old.permissions().readonly() => self
+                .file
+                .set_permissions(old.permissions())
+                .map_err(|e| self.failed(e)),
+            _ => Ok(()),
+        }
     }
 
     /// Whether there is nothing in it yet.

@@ -128,6 +128,20 @@ each_place!(pull_blob_writes_a_file_that_is_whole, |at| {
     assert_eq!(std::fs::read(at.work().join("out")).unwrap(), two);
 });
 
+#[test]
+fn a_private_file_stays_private_when_it_is_replaced() {
+    use std::os::unix::fs::PermissionsExt;
+    let at = Place::folder();
+    let name = at.put("a", b"abc");
+    let old = at.file(b"old");
+    let file = at.work().join(&old);
+    std::fs::set_permissions(&file, PermissionsExt::from_mode(0o600)).unwrap();
+    assert_eq!(at.says(["pull-blob", "a", &name, "-o", &old]), "");
+    assert_eq!(std::fs::read(&file).unwrap(), b"abc");
+    let mode = std::fs::metadata(&file).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+}
+
 each_place!(blob_info_stands_before_each_blob_even_in_a_pipe, |at| {
     let (first, second) = (at.put("a", b"abc"), at.put("a", b"hello\n"));
     at.says(["set-alias", "a", "both", &first, &second]);
