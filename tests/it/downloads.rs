@@ -323,3 +323,40 @@ fn a_full_disk_ends_the_transfer() {
         .fails(1)
         .says("No space left");
 }
+
+#[test]
+fn what_breaks_off_behind_a_redirect_is_asked_for_where_it_began() {
+    // A signed URL may have expired by then; only the registry makes new ones.
+    let bytes = blob(15, MIB);
+    let store = Server::stranger([
+        on(GET, "/first")
+            .times(1)
+            .serve(bytes.clone())
+            .cut_after(300_000),
+        on(GET, "/second")
+            .range("bytes=300000-")
+            .times(1)
+            .serve(bytes.clone()),
+    ]);
+    let to = |place: &str| {
+        let location = format!("http://{}/{place}?sig=x'y%2f", store.localhost());
+        on(GET, &path(&bytes))
+            .times(1)
+            .reply(307)
+            .header("Location", &location)
+    };
+    let server = Server::script([to("first"), to("second")]);
+    assert!(pull(&server, &bytes).ok().stdout == bytes);
+    assert!(store.seen().iter().all(|one| one.query == "sig=x'y%2f"));
+}
+
+#[test]
+fn nothing_is_asked_for_compressed_and_nothing_is_unpacked() {
+    // httpd in front of a registry labels layers with the coding of their
+    // content; the bytes are the blob all the same.
+    let bytes = [&[0x1f, 0x8b, 8, 0][..], &blob(16, 5000)].concat();
+    let server = Server::script([served(&bytes).header("Content-Encoding", "x-gzip")]);
+    assert!(pull(&server, &bytes).ok().stdout == bytes);
+    let seen = server.seen();
+    assert_eq!(seen[0].headers.get("accept-encoding"), Some("identity"));
+}

@@ -53,8 +53,16 @@ fn a_proxy_that_refuses_100_mb_takes_300_mb_with_no_setting() {
     );
     let bytes = blob(1, 300_000_000);
     let folder = scratch();
-    let pushed = push(&server, &file(folder.path(), &bytes)).ok();
+    let push = push(&server, &file(folder.path(), &bytes));
+    let pushed = push.env("DXF_LOG", "http").ok();
     assert_eq!(pushed.text(), digest(&bytes) + "\n");
+    // One line an exchange says what happened.
+    let lines: Vec<&str> = pushed.stderr.lines().collect();
+    assert_eq!(lines.len(), server.seen().len(), "{lines:#?}");
+    assert!(
+        lines[2].contains(" 413 ") && lines[5].contains("sent=95000000"),
+        "{lines:#?}"
+    );
     let stored = std::fs::metadata(registry.blob_file(&digest(&bytes))).expect("the blob");
     assert_eq!(stored.len(), bytes.len() as u64);
     assert_eq!(answered(&server, PUT, 413), 1);
@@ -74,13 +82,13 @@ fn a_proxy_that_refuses_100_mb_takes_300_mb_with_no_setting() {
 fn a_proxy_that_refuses_by_reset_is_found_out() {
     let memory = Memory::new();
     let refuse = |method| on(method, UPLOADS).reset_after(0);
-    let large = |method| refuse(method).larger(4 * MIB);
+    let large = |method| refuse(method).larger(7 * MIB);
     let server = script([large(PUT), large(PATCH)], &memory);
     let bytes = blob(2, 12 << 20);
     let folder = scratch();
     push(&server, &file(folder.path(), &bytes)).ok();
     assert!(memory.holds(&bytes));
-    assert!(lengths(&server, PATCH).contains(&(3 * MIB)));
+    assert_eq!(lengths(&server, PATCH), [6 * MIB, 6 * MIB]);
 }
 
 #[test]

@@ -326,3 +326,21 @@ fn a_registry_that_cannot_be_asked_is_pushed_to_all_the_same() {
         assert!(memory.holds(&bytes), "{status}");
     }
 }
+
+#[test]
+fn a_redirected_put_carries_its_whole_body_there() {
+    let folder = scratch();
+    let bytes = blob(20, 3 * MIB);
+    for status in [307, 308] {
+        let store = Server::stranger([on(PUT, "/kept").times(1).reply(201)]);
+        let location = format!("http://{}/kept?sig=x", store.localhost());
+        let memory = Memory::new();
+        let away = on(PUT, UPLOADS)
+            .times(1)
+            .reply(status)
+            .header("Location", &location);
+        let server = Server::script([away].into_iter().chain(memory.rules()));
+        push(&server, &file(folder.path(), &bytes)).ok();
+        assert_eq!(store.taken(), bytes.len() as u64);
+    }
+}
