@@ -25,6 +25,7 @@ mod manners;
 mod partials;
 mod platforms;
 mod progress;
+mod readme;
 mod retries;
 mod secrecy;
 mod soak;
