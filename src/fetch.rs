@@ -217,22 +217,30 @@ impl Partial {
         name.push(".partial");
         let beside = place.with_file_name(name);
         let failed = |e| Error::io(beside.display().to_string(), e);
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(&beside)
-            .map_err(failed)?;
-        if file.try_lock().is_err() {
-            return Err(Error::Unsupported {
-                what: format!("{}: another process is writing it", beside.display()),
-            });
+        // Once more where another process was just done.
+        for _ in 0..3 {
+            let file = OpenOptions::new()
+                .read(true)
+                .write(true)
+                .create(true)
+                .truncate(false)
+                .open(&beside)
+                .map_err(failed)?;
+            if file.try_lock().is_err() {
+                break;
+            }
+            // Between the two steps it may have got its name, under which
+            // nothing is ever written.
+            if is_at(&file, &beside) {
+                return Ok(Partial {
+                    place,
+                    beside,
+                    file,
+                });
+            }
         }
-        Ok(Partial {
-            place,
-            beside,
-            file,
+        Err(Error::Unsupported {
+            what: format!("{}: another process is writing it", beside.display()),
         })
     }
 
@@ -361,6 +369,23 @@ impl Partial {
     fn failed(&self, error: io::Error) -> Error {
         Error::io(self.beside.display().to_string(), error)
     }
+}
+
+/// Whether `path` still leads to `file`.
+#[cfg(unix)]
+fn is_at(file: &File, path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    let id = |meta: fs::Metadata| (meta.dev(), meta.ino());
+    match (file.metadata(), fs::symlink_metadata(path)) {
+        (Ok(file), Ok(path)) => id(file) == id(path),
+        _ => false,
+    }
+}
+
+/// An open file can't be renamed there.
+#[cfg(not(unix))]
+fn is_at(_: &File, _: &Path) -> bool {
+    true
 }
 
 impl Write for Partial {
@@ -571,6 +596,19 @@ mod tests {
             run(&store, &wanted, dir.path()),
             Err(Error::Unsupported { .. })
         ));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_file_that_got_its_name_is_not_written_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let (beside, place) = (dir.path().join("out.partial"), dir.path().join("out"));
+        let file = File::create(&beside).unwrap();
+        assert!(is_at(&file, &beside));
+        fs::rename(&beside, &place).unwrap();
+        assert!(!is_at(&file, &beside));
+        fs::write(&beside, "").unwrap();
+        assert!(!is_at(&file, &beside) && is_at(&file, &place));
     }
 
     #[test]
