@@ -12,6 +12,7 @@ use cli::interrupt::{self, Interrupt};
 use cli::{Streams, Terminals};
 
 fn main() -> ExitCode {
+    keep_memory_private();
     panic::set_hook(Box::new(report));
     let interrupt = Interrupt::default();
     interrupt::listen(&interrupt);
@@ -31,6 +32,30 @@ fn main() -> ExitCode {
     // The hook has said what there is to say; 101 means nothing to a script.
     ExitCode::from(panic::catch_unwind(run).unwrap_or(1))
 }
+
+/// Keeps passwords and tokens out of core dumps, and other processes of the
+/// user from reading them. Not by RLIMIT_CORE, which collectors of core dumps
+/// don't heed (core(5)) and programs started from here would inherit.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn keep_memory_private() {
+    use rustix::process::{DumpableBehavior, set_dumpable_behavior};
+    // Where it can't be done, all else can be.
+    let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
+}
+
+/// The same where there is nothing finer.
+#[cfg(all(unix, not(any(target_os = "linux", target_os = "android"))))]
+fn keep_memory_private() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Core);
+    limit.current = Some(0);
+    // Where it can't be done, all else can be.
+    let _ = setrlimit(Resource::Core, limit);
+}
+
+/// Nothing writes core dumps unless asked to.
+#[cfg(not(unix))]
+fn keep_memory_private() {}
 
 /// One line about a mistake in this program: where, and not with what, because
 /// a message may hold somebody's data.

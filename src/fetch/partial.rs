@@ -106,7 +106,7 @@ impl Partial {
     /// [`Error::Unsupported`] when `path` is a folder or another process is at
     /// work on it, [`Error::Io`].
     pub fn open(path: &Path) -> Result<Partial> {
-        let place = fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
+        let place = place_of(path);
         if place.is_dir() {
             return Err(Error::Unsupported {
                 what: format!("{}: is a folder", path.display()),
@@ -275,6 +275,19 @@ impl Partial {
     }
 }
 
+/// The file that `path` means: a link is written through, not replaced, even
+/// one that leads to nothing yet.
+fn place_of(path: &Path) -> PathBuf {
+    let one_step = || {
+        let to = fs::read_link(path).ok()?;
+        Some(path.parent().unwrap_or(Path::new("")).join(to))
+    };
+    fs::canonicalize(path)
+        .ok()
+        .or_else(one_step)
+        .unwrap_or_else(|| path.to_path_buf())
+}
+
 /// Opens and locks the file at `path`, and makes sure that it is still the one
 /// of that name: another process may have given it its final name meanwhile.
 fn locked(path: &Path) -> Result<File> {
@@ -320,5 +333,36 @@ impl Write for Partial {
 
     fn flush(&mut self) -> io::Result<()> {
         self.file.flush()
+    }
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_got_its_name_is_not_written_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let (beside, place) = (dir.path().join("out.partial"), dir.path().join("out"));
+        let file = File::create(&beside).unwrap();
+        assert!(is_still_at(&file, &beside));
+        fs::rename(&beside, &place).unwrap();
+        assert!(!is_still_at(&file, &beside));
+        fs::write(&beside, "").unwrap();
+        assert!(!is_still_at(&file, &beside) && is_still_at(&file, &place));
+    }
+
+    #[test]
+    fn links_are_written_through_and_planted_ones_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        std::os::unix::fs::symlink("real", at("link")).unwrap();
+        Partial::open(&at("link")).unwrap().commit().unwrap();
+        assert!(fs::symlink_metadata(at("link")).unwrap().is_symlink());
+        assert!(at("real").is_file());
+        fs::write(at("victim"), "mine").unwrap();
+        std::os::unix::fs::symlink("victim", at("out.partial")).unwrap();
+        assert!(Partial::open(&at("out")).is_err());
+        assert_eq!(fs::read(at("victim")).unwrap(), b"mine");
     }
 }

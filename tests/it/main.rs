@@ -15,6 +15,7 @@ mod doors;
 mod downloads;
 mod engine;
 mod interrupts;
+mod kills;
 mod layers;
 mod layout;
 mod listing;
