@@ -334,3 +334,41 @@ fn a_full_disk_behind_stdout_is_a_failure() {
         dxf.args(args).fails(1).says("No space left");
     }
 }
+
+#[test]
+fn a_crash_leaves_no_core_with_passwords_in_it() {
+    use std::os::unix::process::ExitStatusExt;
+    // SIGQUIT ends a program with a core dump, where those are allowed.
+    let quit = |program: &str, args: &[&str]| {
+        let folder = scratch();
+        let mut child = Command::new("/bin/sh")
+            .args(["-c", "ulimit -c unlimited; exec \"$@\"", "sh", program])
+            .args(args)
+            .current_dir(folder.path())
+            .env("DXF_HOST", "oci:store")
+            .env("DXF_TMPDIR", folder.path())
+            .stdin(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::null())
+            .spawn()
+            .expect("a shell");
+        let name = Path::new(program).file_name().expect("a name");
+        until("the program", || {
+            let comm = fs::read_to_string(format!("/proc/{}/comm", child.id()));
+            let runs = comm.is_ok_and(|comm| Some(comm.trim()) == name.to_str());
+            runs && (name == "cat" || !names(folder.path()).is_empty())
+        });
+        let sent = Command::new("/bin/sh")
+            .args(["-c", &format!("kill -s QUIT {}", child.id())])
+            .status();
+        assert!(sent.is_ok_and(|status| status.success()));
+        let status = child.wait().expect("its end");
+        assert_eq!(status.signal(), Some(3));
+        (status.core_dumped(), names(folder.path()))
+    };
+    let (dumped, left) = quit(env!("CARGO_BIN_EXE_dxf"), &["push-blob", "a", "-"]);
+    assert!(
+        !dumped && !left.iter().any(|name| name.contains("core")),
+        "{left:?}"
+    );
+    println!("another program would have: {}", quit("/bin/cat", &[]).0);
+}

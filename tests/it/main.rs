@@ -3,6 +3,7 @@
 
 mod concurrency;
 mod interrupts;
+mod kills;
 mod layers;
 mod layout;
 mod lost_answers;
