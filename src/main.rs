@@ -16,8 +16,8 @@ fn main() -> ExitCode {
     let interrupt = Interrupt::default();
     interrupt::listen(&interrupt);
     let streams = Streams {
-        stdin: &mut io::stdin().lock(),
-        stdout: &mut io::stdout().lock(),
+        stdin: &mut io::stdin(),
+        stdout: &mut io::stdout(),
         console: Console::new(Box::new(io::stderr())),
         terminal: Terminals {
             stdin: io::stdin().is_terminal(),
