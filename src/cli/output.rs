@@ -108,10 +108,11 @@ impl Output {
 
 /// Whether a file can be made at `path`: nothing is there, or a file. What lies
 /// in /dev may look like the file it stands for, yet it belongs to whoever
-/// opened that.
+/// opened that; only /dev/shm is a folder of files.
 pub fn is_plain(path: &Path) -> bool {
     let fit = fs::metadata(path).map_or(true, |meta| meta.is_file());
-    fit && !is_stdout(path) && !path.starts_with("/dev")
+    let device = path.starts_with("/dev") && !path.starts_with("/dev/shm");
+    fit && !is_stdout(path) && !device
 }
 
 fn is_stdout(path: &Path) -> bool {
@@ -239,5 +240,6 @@ mod tests {
         }
         #[cfg(unix)]
         write(Path::new("/dev/null"), b"x").commit().unwrap();
+        assert!(!is_plain(Path::new("/dev/fd/3")) && is_plain(Path::new("/dev/shm/new")));
     }
 }
