@@ -3,6 +3,9 @@
 
 mod archive;
 mod engine;
+mod images;
+mod images_bad;
+mod images_engines;
 mod layers;
 mod layout;
 mod support;

@@ -270,9 +270,10 @@ fn index_images(index: &Index) -> Vec<(Descriptor, Image)> {
 
 /// The names in an archive, for a message.
 pub fn names(items: &[Item]) -> String {
-    let all = items.iter().flat_map(|item| {
-        let names = item.names.iter().map(ToString::to_string);
-        names.chain(item.labels.iter().cloned())
+    let all = items.iter().flat_map(|item| match item.names.as_slice() {
+        [] if item.labels.is_empty() => vec![item.node.manifest().digest().to_string()],
+        [] => item.labels.clone(),
+        names => names.iter().map(ToString::to_string).collect(),
     });
     all.collect::<Vec<_>>().join(", ")
 }

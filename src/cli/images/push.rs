@@ -1,5 +1,6 @@
 //! `push-image`: from an archive, a folder or standard input into any store.
 
+use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::path::Path;
 use std::sync::Arc;
@@ -27,7 +28,7 @@ pub fn push(s: &mut Session<'_, '_>, args: &PushImage) -> Result<(), Failure> {
     let words = args.words.take(2, 2)?;
     let location = Location::parse(s, args::text(&words[1])?)?;
     let to = Destination::new(s, &location, args)?;
-    let items = items(s, &words[0])?;
+    let items = without_parts(items(s, &words[0])?);
     for item in chosen(items, args)? {
         let digest = to.put(s, item)?;
         s.line(format_args!("{}@{digest}", to.name))?;
@@ -170,6 +171,30 @@ fn items(s: &mut Session<'_, '_>, word: &OsStr) -> Result<Vec<Item>, Failure> {
         };
     }
     Ok(archive::read(path, folder, run)?)
+}
+
+/// The items but for nameless ones that others consist of: a layout may list
+/// the images of an index beside it.
+fn without_parts(mut items: Vec<Item>) -> Vec<Item> {
+    let mut parts = HashSet::new();
+    for item in &items {
+        below(&item.node, &mut parts);
+    }
+    items.retain(|item| {
+        let is_named = !item.names.is_empty() || !item.labels.is_empty();
+        is_named || !parts.contains(&item.node.manifest().digest())
+    });
+    items
+}
+
+/// The digests of everything an index lists.
+fn below(node: &Node, to: &mut HashSet<Digest>) {
+    if let Node::Index(index) = node {
+        for child in index.children() {
+            to.insert(child.descriptor.digest);
+            below(&child.node, to);
+        }
+    }
 }
 
 /// What a layout's index lists, or the one that `target` names.
