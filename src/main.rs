@@ -17,9 +17,10 @@ fn main() -> ExitCode {
     let interrupt = Interrupt::default();
     interrupt::listen(&interrupt);
     let streams = Streams {
-        // Not locked: a prompt for a password reads it through a lock of its own.
+        // Neither is locked: a prompt for a password has a lock of its own, and
+        // an archive is streamed from a worker.
         stdin: &mut io::stdin(),
-        stdout: &mut io::stdout().lock(),
+        stdout: &mut io::stdout(),
         console: Console::new(Box::new(io::stderr())),
         terminal: Terminals {
             stdin: io::stdin().is_terminal(),

@@ -11,6 +11,7 @@ mod plan;
 mod tape;
 mod write;
 
+use std::collections::HashSet;
 use std::fs::File;
 use std::io::{Read, Seek};
 use std::path::Path;
@@ -221,7 +222,15 @@ fn oci_items(index: &Index, listed: Option<&[docker::Listed]>) -> Result<Vec<Ite
         Provenance::Original
     };
     let mut items: Vec<Item> = Vec::new();
-    for found in oci::read(index)? {
+    let all = oci::read(index)?;
+    // What the layout says of a name counts: two images may share a config.
+    let given: HashSet<String> = all
+        .iter()
+        .flat_map(|found| &found.names)
+        .filter_map(full_name)
+        .collect();
+    let is_new = |name: &Reference| full_name(name).is_none_or(|name| !given.contains(&name));
+    for found in all {
         let digest = found.node.manifest().digest();
         let same = |item: &&mut Item| item.node.manifest().digest() == digest;
         let mut names = found.names;
@@ -234,7 +243,7 @@ fn oci_items(index: &Index, listed: Option<&[docker::Listed]>) -> Result<Vec<Ite
                     .any(|(_, i)| *i.config_blob().digest() == digest)
             };
             if entry.config_digest().is_some_and(has) {
-                names.extend(entry.names());
+                names.extend(entry.names().into_iter().filter(is_new));
             }
         }
         if let Some(item) = items.iter_mut().find(same) {
@@ -250,7 +259,7 @@ fn oci_items(index: &Index, listed: Option<&[docker::Listed]>) -> Result<Vec<Ite
         });
     }
     for item in &mut items {
-        let mut seen = std::collections::HashSet::new();
+        let mut seen = HashSet::new();
         item.names
             .retain(|name| seen.insert(full_name(name).unwrap_or_else(|| name.to_string())));
     }

@@ -37,6 +37,13 @@ pub enum Form {
 pub enum Out<'a> {
     /// To a file, which is replaced when all is done.
     File(&'a Path),
+    /// To a file that is open and empty, and gets its name from the caller.
+    Open {
+        /// The file.
+        file: &'a File,
+        /// What to call it in errors.
+        name: &'a str,
+    },
     /// To a pipe.
     Stream(&'a mut (dyn Write + Send)),
 }
@@ -49,8 +56,8 @@ pub struct Settings<'a> {
     /// Which image of an index gets its names in Docker's list; without one,
     /// or where none fits, the first.
     pub platform: Option<&'a Platform>,
-    /// Where layers lie meanwhile when they are decompressed for a pipe; for a
-    /// file they lie beside it.
+    /// Where layers lie meanwhile when they are decompressed; those for
+    /// [`Out::File`] lie beside it.
     pub folder: &'a Path,
 }
 
@@ -64,6 +71,7 @@ pub struct Settings<'a> {
 pub fn write(items: &[Item], out: Out<'_>, settings: &Settings<'_>, run: Run<'_>) -> Result<()> {
     let path = match out {
         Out::Stream(to) => return write_stream(items, to, settings, run),
+        Out::Open { file, name } => return fill(items, (file, name), settings, run),
         Out::File(path) => path,
     };
     let what = path.display().to_string();
@@ -90,24 +98,32 @@ fn write_file(items: &[Item], path: &Path, settings: &Settings<'_>, run: Run<'_>
     let what = target.display().to_string();
     let failed = |e| Error::io(&what, e);
     let folder = folder_of(&target);
-    let mut temp = beside(&target, &folder).map_err(failed)?;
+    let temp = beside(&target, &folder).map_err(failed)?;
+    let settings = Settings {
+        folder: &folder,
+        ..*settings
+    };
+    fill(items, (temp.as_file(), &what), &settings, run)?;
+    temp.persist(&target).map_err(|e| failed(e.error))?;
+    Ok(())
+}
+
+/// Writes a whole archive into an open file.
+fn fill(
+    items: &[Item],
+    (file, what): (&File, &str),
+    settings: &Settings<'_>,
+    run: Run<'_>,
+) -> Result<()> {
     match settings.form {
         Form::Hybrid => {
             let members = plan::hybrid(items, settings.platform)?;
-            at_offsets(&members, temp.as_file(), &what, run)?;
+            at_offsets(&members, file, what, run)?;
         }
-        Form::Docker => {
-            let settings = Settings {
-                folder: &folder,
-                ..*settings
-            };
-            unpacked(items, &mut temp, &settings, run)?;
-        }
+        Form::Docker => unpacked(items, &mut &*file, settings, run)?,
     }
     run.watch.stop.check()?;
-    temp.as_file().sync_all().map_err(failed)?;
-    temp.persist(&target).map_err(|e| failed(e.error))?;
-    Ok(())
+    file.sync_all().map_err(|e| Error::io(what, e))
 }
 
 fn folder_of(target: &Path) -> PathBuf {

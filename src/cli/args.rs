@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use clap::builder::StyledStr;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{Args, CommandFactory, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use dxf_registry::{Digest, Error, RepoName, Result, Tag, Target};
 
 use super::exit::Failure;
@@ -89,6 +89,29 @@ pub enum Command {
     /// Print a token for some actions: pull, push, delete, *
     #[command(override_usage = "dxf auth [--explain] <repo> <action> …")]
     Auth(Auth),
+    /// Write an image to a file that `docker load` takes, or to a folder
+    ///
+    /// The file is a docker-archive and an OCI layout at once, named after the
+    /// repository unless FILE is given; - is standard output.
+    #[command(visible_alias = "pull")]
+    #[command(
+        override_usage = "dxf pull-image [--format F] [--platform P|all] [--tag NAME] <image> [FILE|DIR|-]"
+    )]
+    PullImage(PullImage),
+    /// Push an archive or layout of images; print repository@digest
+    #[command(visible_alias = "push")]
+    #[command(
+        override_usage = "dxf push-image [--tag NAME|--all] [--allow-nondistributable] <FILE|DIR|-> <image>"
+    )]
+    PushImage(PushImage),
+    /// Pull an image into Docker or podman, whichever is there
+    #[command(override_usage = "dxf load-image [--engine E] [--platform P] [--tag NAME] <image>")]
+    LoadImage(LoadImage),
+    /// Say how large the layer cache is, or make it smaller
+    ///
+    /// `prune` without limits empties it.
+    #[command(override_usage = "dxf cache size|prune [--older-than DURATION] [--max-size SIZE]")]
+    Cache(Cache),
     /// Keep a login for a registry (DXF_HOST unless named)
     ///
     /// The password is read from the terminal, or from standard input.
@@ -128,6 +151,10 @@ impl Command {
             Command::ListAliases(_) => "list-aliases",
             Command::ListRepos(_) => "list-repos",
             Command::Auth(_) => "auth",
+            Command::PullImage(_) => "pull-image",
+            Command::PushImage(_) => "push-image",
+            Command::LoadImage(_) => "load-image",
+            Command::Cache(_) => "cache",
             Command::Login(_) => "login",
             Command::Logout(_) => "logout",
             Command::ListLogins(_) => "list-logins",
@@ -198,6 +225,96 @@ pub struct Auth {
     /// Print where credentials come from, what was asked and what granted
     #[arg(long)]
     pub explain: bool,
+}
+
+/// What `pull-image` takes.
+#[derive(Args)]
+pub struct PullImage {
+    /// The arguments.
+    #[command(flatten)]
+    pub words: Words,
+    /// What is written
+    #[arg(long, value_enum, default_value_t = Form::Hybrid)]
+    pub format: Form,
+    /// os/architecture[/variant] to take of an index, or all of it (DXF_PLATFORM,
+    /// else this machine's)
+    #[arg(long, value_name = "P")]
+    pub platform: Option<String>,
+    /// Call the image NAME in the file
+    #[arg(long, value_name = "NAME")]
+    pub tag: Option<String>,
+    /// Write to FILE, as the second argument says too
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+}
+
+/// What `pull-image` writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Form {
+    /// A tar that is docker-archive and OCI layout at once
+    Hybrid,
+    /// A folder with an OCI layout
+    Oci,
+    /// A docker-archive with uncompressed layers
+    Docker,
+}
+
+/// What `push-image` takes.
+#[derive(Args)]
+pub struct PushImage {
+    /// The arguments.
+    #[command(flatten)]
+    pub words: Words,
+    /// Push the image that the file calls NAME
+    #[arg(long, value_name = "NAME", conflicts_with = "all")]
+    pub tag: Option<String>,
+    /// Push every image, each under its own tags
+    #[arg(long)]
+    pub all: bool,
+    /// Push layers too that their makers keep elsewhere (Windows)
+    #[arg(long)]
+    pub allow_nondistributable: bool,
+}
+
+/// What `load-image` takes.
+#[derive(Args)]
+pub struct LoadImage {
+    /// The arguments.
+    #[command(flatten)]
+    pub words: Words,
+    /// The engine (Docker if its daemon answers, else podman)
+    #[arg(long, value_enum, value_name = "E")]
+    pub engine: Option<Engine>,
+    /// os/architecture[/variant] to take of an index (DXF_PLATFORM, else this
+    /// machine's)
+    #[arg(long, value_name = "P")]
+    pub platform: Option<String>,
+    /// Call the image NAME in the engine
+    #[arg(long, value_name = "NAME")]
+    pub tag: Option<String>,
+}
+
+/// A container engine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Engine {
+    /// Docker
+    Docker,
+    /// podman
+    Podman,
+}
+
+/// What `cache` takes.
+#[derive(Args)]
+pub struct Cache {
+    /// The arguments.
+    #[command(flatten)]
+    pub words: Words,
+    /// Delete what was not used for this long, such as 12h or 30d
+    #[arg(long, value_name = "DURATION")]
+    pub older_than: Option<String>,
+    /// Delete the least recently used until no more than this is left
+    #[arg(long, value_name = "SIZE")]
+    pub max_size: Option<String>,
 }
 
 /// What `login` takes.

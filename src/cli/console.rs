@@ -76,14 +76,14 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// Standard output: buffered, every write checked.
 pub struct Out<'a> {
-    to: BufWriter<&'a mut dyn Write>,
+    to: BufWriter<&'a mut (dyn Write + Send)>,
     eager: bool,
     gone: bool,
 }
 
 impl<'a> Out<'a> {
     /// Writes to `to`; on a terminal every line at once.
-    pub fn new(to: &'a mut dyn Write, terminal: Terminals) -> Out<'a> {
+    pub fn new(to: &'a mut (dyn Write + Send), terminal: Terminals) -> Out<'a> {
         Out {
             to: BufWriter::with_capacity(64 << 10, to),
             eager: terminal.stdout,

@@ -88,7 +88,7 @@ variables! {
     ALIAS_FORMAT "DXF_ALIAS_FORMAT" Plain "docker" "manifest that set-alias writes: docker or oci"
     OUTPUT "DXF_OUTPUT" Plain "text" "text or json, for commands that list or inspect"
     LOG "DXF_LOG" Plain "unset" "http: one line an exchange on stderr"
-    CACHE "DXF_CACHE" Plain "$XDG_CACHE_HOME/dxf" "folder for what a later run may need, such as unfinished uploads; 0: none"
+    CACHE "DXF_CACHE" Plain "$XDG_CACHE_HOME/dxf" "folder for what a later run may need: layers, unfinished uploads; 0: none"
     TMPDIR_DXF "DXF_TMPDIR" Plain "TMPDIR" "folder for temporary files"
     TMPDIR "TMPDIR" Plain "the system's" "the same, when DXF_TMPDIR is unset"
     DOCKER_CONFIG "DOCKER_CONFIG" Plain "~/.docker" "folder of Docker's config.json"

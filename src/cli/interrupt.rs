@@ -27,7 +27,7 @@ struct State {
     litter: Mutex<BTreeSet<PathBuf>>,
 }
 
-/// A temporary file that has to go when the process does.
+/// A temporary file, or folder, that has to go when the process does.
 pub struct Litter {
     interrupt: Interrupt,
     path: PathBuf,
@@ -62,7 +62,7 @@ impl Interrupt {
         result
     }
 
-    /// Has the file at `path` removed if the process ends before the guard.
+    /// Has the file, or the folder, at `path` removed if the process ends before the guard.
     pub fn litter(&self, path: &Path) -> Litter {
         self.lock().insert(path.to_path_buf());
         Litter {
@@ -80,7 +80,7 @@ impl Interrupt {
     fn sweep(&self) {
         for path in self.lock().iter() {
             // Nothing could be done about a file that stays.
-            let _ = fs::remove_file(path);
+            let _ = fs::remove_file(path).or_else(|_| fs::remove_dir_all(path));
         }
     }
 }

@@ -40,9 +40,9 @@ use session::Session;
 /// What a process has to read from and write to.
 pub struct Streams<'a> {
     /// Standard input.
-    pub stdin: &'a mut dyn Read,
+    pub stdin: &'a mut (dyn Read + Send),
     /// Standard output.
-    pub stdout: &'a mut dyn Write,
+    pub stdout: &'a mut (dyn Write + Send),
     /// Standard error.
     pub console: Console,
     /// Which of them a person sits at.
@@ -129,7 +129,7 @@ fn tell(command: &str, failure: &Failure, console: &Console, interrupt: &Interru
 
 /// The rest of what a command is given.
 struct Input<'a> {
-    stdin: &'a mut dyn Read,
+    stdin: &'a mut (dyn Read + Send),
     terminal: Terminals,
     console: &'a Console,
     interrupt: &'a Interrupt,
@@ -175,6 +175,10 @@ fn dispatch(s: &mut Session<'_, '_>, command: &Command) -> Result<(), Failure> {
         Command::ListAliases(words) => aliases::list(s, words),
         Command::ListRepos(words) => auth::repos(s, words),
         Command::Auth(args) => auth::token(s, args),
+        Command::PullImage(args) => images::pull::pull(s, args),
+        Command::PushImage(args) => images::push::push(s, args),
+        Command::LoadImage(args) => images::load::load(s, args),
+        Command::Cache(args) => images::cache::cache(s, args),
         Command::Login(args) => auth::login(s, args),
         Command::Logout(words) => auth::logout(s, words),
         Command::ListLogins(words) => auth::logins(s, words),

@@ -66,11 +66,19 @@ impl Output {
     }
 
     /// What to write to; `out` is standard output.
-    pub fn writer<'a>(&'a mut self, out: &'a mut Out<'_>) -> &'a mut dyn Write {
+    pub fn writer<'a>(&'a mut self, out: &'a mut Out<'_>) -> &'a mut (dyn Write + Send) {
         match self {
             Output::Stdout => out,
             Output::Through(file, _) => file,
             Output::Aside(aside) => aside.file.as_file_mut(),
+        }
+    }
+
+    /// The file under its temporary name, where there is one.
+    pub fn file(&self) -> Option<&File> {
+        match self {
+            Output::Aside(aside) => Some(aside.file.as_file()),
+            Output::Stdout | Output::Through(..) => None,
         }
     }
 
@@ -240,5 +248,6 @@ mod tests {
         }
         #[cfg(unix)]
         write(Path::new("/dev/null"), b"x").commit().unwrap();
+        assert!(!is_plain(Path::new("/dev/fd/3")) && is_plain(Path::new("/dev/shm/new")));
     }
 }

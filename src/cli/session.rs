@@ -28,7 +28,7 @@ pub struct Session<'s, 'o> {
     /// Standard error.
     pub console: &'s Console,
     /// Standard input.
-    pub stdin: &'s mut dyn Read,
+    pub stdin: &'s mut (dyn Read + Send),
     /// Which streams are terminals.
     pub terminal: Terminals,
     /// How the run may be ended.

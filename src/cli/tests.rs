@@ -89,7 +89,12 @@ impl Place {
         Done { code, out, err }
     }
 
-    fn run_into(&self, words: &[&str], stdin: &str, stdout: &mut dyn Write) -> (u8, String) {
+    fn run_into(
+        &self,
+        words: &[&str],
+        stdin: &str,
+        stdout: &mut (dyn Write + Send),
+    ) -> (u8, String) {
         let err = Shared::default();
         let streams = Streams {
             stdin: &mut stdin.as_bytes(),

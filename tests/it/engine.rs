@@ -60,10 +60,39 @@ impl Tool {
         command
     }
 
+    /// A folder for `PATH` in which the tool is found, with the options that
+    /// keep it within its own storage.
+    pub fn on_path(&self) -> PathBuf {
+        let folder = self.folder.path().join("bin");
+        std::fs::create_dir_all(&folder).expect("a folder");
+        let command = self.command();
+        let words = std::iter::once(command.get_program()).chain(command.get_args());
+        let words: Vec<_> = words.map(|word| word.to_string_lossy()).collect();
+        let line = format!("PATH={} exec {} \"$@\"", path(), words.join(" "));
+        // Written by another process: a thread of ours that starts a program
+        // meanwhile would hand it the open file, which then can't be run.
+        succeeded(
+            Command::new("sh")
+                .args([
+                    "-c",
+                    "printf '#!/bin/sh\\n%s\\n' \"$2\" > \"$1\" && chmod +x \"$1\"",
+                    "sh",
+                ])
+                .arg(folder.join(self.program))
+                .arg(line),
+        );
+        folder
+    }
+
     /// What the tool prints; it has to succeed.
     pub fn run<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> String {
         succeeded(self.command().args(args))
     }
+}
+
+/// Where programs are looked for.
+pub fn path() -> String {
+    std::env::var("PATH").unwrap_or_default()
 }
 
 /// Runs a command that has to succeed and gives its standard output.
@@ -150,7 +179,7 @@ impl Docker {
         format!("unix://{}", self.folder.path().join("sock").display())
     }
 
-    fn client(&self) -> Command {
+    pub fn client(&self) -> Command {
         let mut command = Command::new("docker");
         command.env("DOCKER_HOST", self.host());
         command.env("HOME", self.folder.path());

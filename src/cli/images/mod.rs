@@ -3,15 +3,20 @@
 //! or `docker-archive:FILE`. An explicit host wins; without one `DXF_HOST` is
 //! used, and without that Docker Hub.
 
+pub mod cache;
+pub mod load;
+pub mod pull;
+pub mod push;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use dxf_registry::archive::{self, Item};
 use dxf_registry::cache::Cache;
-use dxf_registry::image::Node;
+use dxf_registry::image::{self, Image, Index, Node};
 use dxf_registry::layout::{Layout, Layouts};
 use dxf_registry::transfer::{Remote, Wanted};
-use dxf_registry::{Error, Host, Platform, Reference, Result, Store, Target, hub};
+use dxf_registry::{Descriptor, Error, Host, Platform, Reference, Result, Store, Target, hub};
 
 use super::context::Place;
 use super::exit::Failure;
@@ -176,8 +181,13 @@ fn only(folder: &std::path::Path) -> Result<Target> {
 /// Those of the store or the archive, [`Error::NoPlatform`].
 pub fn node(s: &Session<'_, '_>, location: &Location, wanted: Wanted<'_>) -> Result<Node, Failure> {
     if let Some(store) = location.store(s)? {
-        let remote = remote(s, store);
-        return Ok(remote.pull(&location.target()?, wanted, s.run())?);
+        let remote = match location {
+            Location::Registry { .. } => remote(s, store),
+            // A folder is at hand already.
+            _ => Remote::new(store),
+        };
+        let node = remote.pull(&location.target()?, wanted, s.run());
+        return node.map_err(platform_missing);
     }
     let Location::Archive(path) = location else {
         return Err(location
@@ -189,7 +199,7 @@ pub fn node(s: &Session<'_, '_>, location: &Location, wanted: Wanted<'_>) -> Res
     };
     let mut items = archive::read(path, &s.context.tmpdir, s.run())?;
     match (items.pop(), items.is_empty()) {
-        (Some(item), true) => Ok(item.node),
+        (Some(item), true) => Ok(choose(item.node, wanted)?),
         (None, _) => Err(Error::NotFound {
             what: format!("an image in {}", path.display()),
         }
@@ -208,11 +218,62 @@ pub fn node(s: &Session<'_, '_>, location: &Location, wanted: Wanted<'_>) -> Res
     }
 }
 
+/// In these commands a platform that is not there is a thing that is not found.
+pub fn platform_missing(error: Error) -> Failure {
+    match error {
+        Error::NoPlatform { .. } => Failure::Missing(error),
+        error => error.into(),
+    }
+}
+
+/// What of an index that is at hand is wanted.
+///
+/// # Errors
+/// [`Error::NoPlatform`] as a thing that is not found.
+pub fn choose(node: Node, wanted: Wanted<'_>) -> Result<Node, Failure> {
+    let (platform, host) = match wanted {
+        Wanted::All => return Ok(node),
+        Wanted::Platform(platform) => (platform, false),
+        Wanted::Host(platform) => (platform, true),
+    };
+    let Node::Index(index) = &node else {
+        return Ok(node);
+    };
+    let mut images = index_images(index);
+    let entries: Vec<Descriptor> = images.iter().map(|(entry, _)| entry.clone()).collect();
+    let best = image::best_fit(&entries, platform).map(|best| best.digest);
+    let found = images.iter().position(|(entry, _)| match best {
+        Some(best) => entry.digest == best,
+        None => host && entries.len() == 1,
+    });
+    match found {
+        Some(at) => Ok(Node::Image(images.swap_remove(at).1)),
+        None => Err(Failure::Missing(Error::NoPlatform {
+            wanted: platform.to_string(),
+            available: entries
+                .iter()
+                .filter_map(|e| Some(e.platform.as_ref()?.to_string()))
+                .collect(),
+        })),
+    }
+}
+
+/// The images of an index that a platform can mean.
+fn index_images(index: &Index) -> Vec<(Descriptor, Image)> {
+    let node = Node::Index(index.clone());
+    let images = node.images().into_iter();
+    images
+        .filter(|(entry, _)| image::is_selectable(entry))
+        .map(|(entry, image)| (entry, image.clone()))
+        .collect()
+}
+
 /// The names in an archive, for a message.
 pub fn names(items: &[Item]) -> String {
-    let all = items.iter().flat_map(|item| {
-        let names = item.names.iter().map(ToString::to_string);
-        names.chain(item.labels.iter().cloned())
+    let all = items.iter().flat_map(|item| match item.names.as_slice() {
+        [] if item.labels.is_empty() => vec![item.node.manifest().digest().to_string()],
+        [] => item.labels.clone(),
+        names => names.iter().map(ToString::to_string).collect(),
     });
     all.collect::<Vec<_>>().join(", ")
 }
