@@ -33,6 +33,9 @@ pub enum Failure {
     Unset(&'static str),
     /// What the library says.
     Error(Error),
+    /// A platform that an image is not for. Its commands say "not found"; those
+    /// of blobs say what python-dxf does.
+    Platform(Error),
 }
 
 impl From<Error> for Failure {
@@ -44,7 +47,7 @@ impl From<Error> for Failure {
 /// The exit code of `failure`; `interrupted` is the one of a signal.
 pub fn code(failure: &Failure, interrupted: u8) -> u8 {
     let error = match failure {
-        Failure::Usage(_) | Failure::Unset(_) => return NOT_FOUND,
+        Failure::Usage(_) | Failure::Unset(_) | Failure::Platform(_) => return NOT_FOUND,
         Failure::Error(error) => error,
     };
     match error {
@@ -73,7 +76,9 @@ pub fn line(operation: &str, failure: &Failure) -> String {
             format!("{name} is not set"),
             Some("try DXF_HOST=registry.example:5000, or DXF_HOST=oci:FOLDER for a folder".into()),
         ),
-        Failure::Error(error) => (one_line(&error.to_string()), hint(error)),
+        Failure::Error(error) | Failure::Platform(error) => {
+            (one_line(&error.to_string()), hint(error))
+        }
     };
     match hint {
         Some(hint) => format!("{lead}: {said}; {hint}"),
