@@ -2,7 +2,11 @@
 //! module a concept; everything shared is in `support`.
 
 mod archive;
+mod coming_from;
 mod engine;
+mod images_foreign;
+mod images_hostile;
+mod images_look;
 mod layers;
 mod layout;
 mod support;
