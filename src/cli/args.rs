@@ -89,6 +89,17 @@ pub enum Command {
     /// Print a token for some actions: pull, push, delete, *
     #[command(override_usage = "dxf auth [--explain] <repo> <action> …")]
     Auth(Auth),
+    /// Keep a login for a registry (DXF_HOST unless named)
+    ///
+    /// The password is read from the terminal, or from standard input.
+    #[command(override_usage = "dxf login [-u NAME] [<host>]")]
+    Login(Login),
+    /// Forget the login for a registry (DXF_HOST unless named)
+    #[command(override_usage = "dxf logout [<host>]")]
+    Logout(Words),
+    /// Print the registries there are logins for
+    #[command(override_usage = "dxf list-logins")]
+    ListLogins(Words),
     /// Print the platforms an image is for, and the manifest of each
     #[command(override_usage = "dxf list-platforms <image>")]
     ListPlatforms(Words),
@@ -115,17 +126,6 @@ pub enum Command {
     /// Read everything an image refers to, and check digests, sizes and diff ids
     #[command(override_usage = "dxf verify-image [--platform P|all] <image>")]
     VerifyImage(Look),
-    /// Keep a login for a registry (DXF_HOST unless named)
-    ///
-    /// The password is read from the terminal, or from standard input.
-    #[command(override_usage = "dxf login [-u NAME] [<host>]")]
-    Login(Login),
-    /// Forget the login for a registry (DXF_HOST unless named)
-    #[command(override_usage = "dxf logout [<host>]")]
-    Logout(Words),
-    /// Print the registries there are logins for
-    #[command(override_usage = "dxf list-logins")]
-    ListLogins(Words),
     /// Print the variables that are in force, and where they come from
     #[command(override_usage = "dxf show-env")]
     ShowEnv(Words),
@@ -154,6 +154,9 @@ impl Command {
             Command::ListAliases(_) => "list-aliases",
             Command::ListRepos(_) => "list-repos",
             Command::Auth(_) => "auth",
+            Command::Login(_) => "login",
+            Command::Logout(_) => "logout",
+            Command::ListLogins(_) => "list-logins",
             Command::ListPlatforms(_) => "list-platforms",
             Command::GetConfig(_) => "get-config",
             Command::GetHistory(_) => "get-history",
@@ -162,9 +165,6 @@ impl Command {
             Command::ListFiles(_) => "list-files",
             Command::ResolveImage(_) => "resolve-image",
             Command::VerifyImage(_) => "verify-image",
-            Command::Login(_) => "login",
-            Command::Logout(_) => "logout",
-            Command::ListLogins(_) => "list-logins",
             Command::ShowEnv(_) => "show-env",
             Command::Completions(_) => "completions",
             Command::Man(_) => "man",
@@ -234,6 +234,20 @@ pub struct Auth {
     pub explain: bool,
 }
 
+/// What `login` takes.
+#[derive(Args)]
+pub struct Login {
+    /// The arguments.
+    #[command(flatten)]
+    pub words: Words,
+    /// The user's name
+    #[arg(short, long, value_name = "NAME")]
+    pub username: Option<String>,
+    /// Read the password from standard input, even from a terminal
+    #[arg(long)]
+    pub password_stdin: bool,
+}
+
 /// What most commands that look inside an image take.
 #[derive(Args)]
 pub struct Look {
@@ -282,20 +296,6 @@ pub struct ResolveImage {
     /// Only IPv6 addresses
     #[arg(short = '6', long)]
     pub ipv6: bool,
-}
-
-/// What `login` takes.
-#[derive(Args)]
-pub struct Login {
-    /// The arguments.
-    #[command(flatten)]
-    pub words: Words,
-    /// The user's name
-    #[arg(short, long, value_name = "NAME")]
-    pub username: Option<String>,
-    /// Read the password from standard input, even from a terminal
-    #[arg(long)]
-    pub password_stdin: bool,
 }
 
 /// A blob, or the blobs of an alias.

@@ -31,11 +31,11 @@ pub enum Failure {
     Usage(String),
     /// A variable that has to be set.
     Unset(&'static str),
+    /// What was asked for is not there, although the library has another word
+    /// for that: a platform of an image.
+    Missing(Error),
     /// What the library says.
     Error(Error),
-    /// A platform that an image is not for. Its commands say "not found"; those
-    /// of blobs say what python-dxf does.
-    Platform(Error),
 }
 
 impl From<Error> for Failure {
@@ -47,7 +47,7 @@ impl From<Error> for Failure {
 /// The exit code of `failure`; `interrupted` is the one of a signal.
 pub fn code(failure: &Failure, interrupted: u8) -> u8 {
     let error = match failure {
-        Failure::Usage(_) | Failure::Unset(_) | Failure::Platform(_) => return NOT_FOUND,
+        Failure::Usage(_) | Failure::Unset(_) | Failure::Missing(_) => return NOT_FOUND,
         Failure::Error(error) => error,
     };
     match error {
@@ -76,9 +76,11 @@ pub fn line(operation: &str, failure: &Failure) -> String {
             format!("{name} is not set"),
             Some("try DXF_HOST=registry.example:5000, or DXF_HOST=oci:FOLDER for a folder".into()),
         ),
-        Failure::Error(error) | Failure::Platform(error) => {
-            (one_line(&error.to_string()), hint(error))
-        }
+        Failure::Missing(error) => (
+            one_line(&error.to_string()),
+            Some("try --platform with one of these".into()),
+        ),
+        Failure::Error(error) => (one_line(&error.to_string()), hint(error)),
     };
     match hint {
         Some(hint) => format!("{lead}: {said}; {hint}"),

@@ -175,6 +175,9 @@ fn dispatch(s: &mut Session<'_, '_>, command: &Command) -> Result<(), Failure> {
         Command::ListAliases(words) => aliases::list(s, words),
         Command::ListRepos(words) => auth::repos(s, words),
         Command::Auth(args) => auth::token(s, args),
+        Command::Login(args) => auth::login(s, args),
+        Command::Logout(words) => auth::logout(s, words),
+        Command::ListLogins(words) => auth::logins(s, words),
         Command::ListPlatforms(words) => images::look::platforms(s, words),
         Command::GetConfig(args) => images::look::config(s, args),
         Command::GetHistory(args) => images::look::history(s, args),
@@ -183,9 +186,6 @@ fn dispatch(s: &mut Session<'_, '_>, command: &Command) -> Result<(), Failure> {
         Command::ListFiles(args) => images::files::list(s, args),
         Command::ResolveImage(args) => images::resolve::resolve(s, args),
         Command::VerifyImage(args) => images::verify::verify(s, args),
-        Command::Login(args) => auth::login(s, args),
-        Command::Logout(words) => auth::logout(s, words),
-        Command::ListLogins(words) => auth::logins(s, words),
         // These were done before a session was needed.
         Command::ShowEnv(_) | Command::Completions(_) | Command::Man(_) => Ok(()),
     }

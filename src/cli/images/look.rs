@@ -21,7 +21,7 @@ use super::super::exit::Failure;
 use super::super::output::Output;
 use super::super::session::Session;
 use super::super::size;
-use super::{Location, host_platform, node, remote, without_platform};
+use super::{Location, host_platform, node, platform_missing, remote};
 
 /// Where the image is that `word` names.
 ///
@@ -68,7 +68,7 @@ pub fn one<'a>(
         None => Wanted::Host(&host),
     };
     let node = node(s, &location(s, &words[0])?, wanted)?;
-    let image = choose(node, wanted).map_err(without_platform)?;
+    let image = choose(node, wanted).map_err(platform_missing)?;
     Ok((image, &words[1..]))
 }
 

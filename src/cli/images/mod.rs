@@ -184,8 +184,8 @@ fn only(folder: &std::path::Path) -> Result<Target> {
 pub fn node(s: &Session<'_, '_>, location: &Location, wanted: Wanted<'_>) -> Result<Node, Failure> {
     if let Some(store) = location.store(s)? {
         let remote = remote(s, store);
-        let found = remote.pull(&location.target()?, wanted, s.run());
-        return found.map_err(without_platform);
+        let node = remote.pull(&location.target()?, wanted, s.run());
+        return node.map_err(platform_missing);
     }
     let Location::Archive(path) = location else {
         return Err(location
@@ -216,6 +216,14 @@ pub fn node(s: &Session<'_, '_>, location: &Location, wanted: Wanted<'_>) -> Res
     }
 }
 
+/// In these commands a platform that is not there is a thing that is not found.
+pub fn platform_missing(error: Error) -> Failure {
+    match error {
+        Error::NoPlatform { .. } => Failure::Missing(error),
+        error => error.into(),
+    }
+}
+
 /// The names in an archive, for a message.
 pub fn names(items: &[Item]) -> String {
     let all = items.iter().flat_map(|item| {
@@ -223,14 +231,6 @@ pub fn names(items: &[Item]) -> String {
         names.chain(item.labels.iter().cloned())
     });
     all.collect::<Vec<_>>().join(", ")
-}
-
-/// Of images, unlike of aliases, a platform that is not there is not found.
-pub fn without_platform(error: Error) -> Failure {
-    match error {
-        Error::NoPlatform { .. } => Failure::Platform(error),
-        error => Failure::Error(error),
-    }
 }
 
 /// A store to pull from, and the places where makers keep layers of theirs. A

@@ -15,7 +15,7 @@ use super::super::args::ResolveImage;
 use super::super::context::Shape;
 use super::super::exit::Failure;
 use super::super::session::Session;
-use super::{Location, host_platform, look, without_platform};
+use super::{Location, host_platform, look, platform_missing};
 
 /// `resolve-image [-4|-6] <image>`
 pub fn resolve(s: &mut Session<'_, '_>, args: &ResolveImage) -> Result<(), Failure> {
@@ -61,7 +61,7 @@ fn walk(
     let remote = Remote::new(Arc::new(repository.clone()));
     let target = location.target()?;
     let node = remote.pull(&target, wanted, s.run());
-    let node = node.map_err(without_platform)?;
+    let node = node.map_err(platform_missing)?;
     for (_, image) in node.images() {
         for (n, layer) in image.layers().iter().enumerate() {
             s.interrupt.stop().check()?;

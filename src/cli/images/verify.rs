@@ -11,7 +11,7 @@ use super::super::context::Shape;
 use super::super::exit::Failure;
 use super::super::session::Session;
 use super::super::size;
-use super::{Location, look, node, uncached, without_platform};
+use super::{Location, look, node, platform_missing, uncached};
 
 /// `verify-image [--platform P|all] <image>`
 pub fn verify(s: &mut Session<'_, '_>, args: &Look) -> Result<(), Failure> {
@@ -65,7 +65,7 @@ fn one(s: &Session<'_, '_>, args: &Look) -> Result<Image, Failure> {
     if let (Some(store), Some(platform)) = (location.store(s)?, &platform) {
         let wanted = Wanted::Platform(platform);
         let pulled = uncached(s, store).pull(&location.target()?, wanted, s.run());
-        if let Node::Image(image) = pulled.map_err(without_platform)? {
+        if let Node::Image(image) = pulled.map_err(platform_missing)? {
             return Ok(image);
         }
     }
