@@ -60,6 +60,7 @@ pub mod descriptor;
 pub mod digest;
 pub mod error;
 pub mod fetch;
+pub mod foreign;
 pub mod http;
 pub mod hub;
 pub mod image;

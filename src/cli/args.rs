@@ -123,6 +123,32 @@ pub enum Command {
     /// Print the registries there are logins for
     #[command(override_usage = "dxf list-logins")]
     ListLogins(Words),
+    /// Print the platforms an image is for, and the manifest of each
+    #[command(override_usage = "dxf list-platforms <image>")]
+    ListPlatforms(Words),
+    /// Print an image's config, byte for byte
+    #[command(override_usage = "dxf get-config [--platform P] <image>")]
+    GetConfig(Look),
+    /// Print the commands an image was made with, one a line
+    #[command(override_usage = "dxf get-history [--platform P] <image>")]
+    GetHistory(Look),
+    /// Print an image's layers: number, digest, size, type and what made it
+    #[command(override_usage = "dxf list-layers [--platform P] <image>")]
+    ListLayers(Look),
+    /// Write one layer of an image to standard output, or to a file
+    #[command(
+        override_usage = "dxf get-layer [--platform P] [--uncompressed] [-o FILE] <image> <number>|<digest prefix>"
+    )]
+    GetLayer(GetLayer),
+    /// Print the files of an image, or of one layer
+    #[command(override_usage = "dxf list-files [--platform P] [--layer N] <image>")]
+    ListFiles(ListFiles),
+    /// Print the hosts and addresses that a pull would contact
+    #[command(override_usage = "dxf resolve-image [--platform P] [-4|-6] <image>")]
+    ResolveImage(ResolveImage),
+    /// Read everything an image refers to, and check digests, sizes and diff ids
+    #[command(override_usage = "dxf verify-image [--platform P|all] <image>")]
+    VerifyImage(Look),
     /// Print the variables that are in force, and where they come from
     #[command(override_usage = "dxf show-env")]
     ShowEnv(Words),
@@ -158,6 +184,14 @@ impl Command {
             Command::Login(_) => "login",
             Command::Logout(_) => "logout",
             Command::ListLogins(_) => "list-logins",
+            Command::ListPlatforms(_) => "list-platforms",
+            Command::GetConfig(_) => "get-config",
+            Command::GetHistory(_) => "get-history",
+            Command::ListLayers(_) => "list-layers",
+            Command::GetLayer(_) => "get-layer",
+            Command::ListFiles(_) => "list-files",
+            Command::ResolveImage(_) => "resolve-image",
+            Command::VerifyImage(_) => "verify-image",
             Command::ShowEnv(_) => "show-env",
             Command::Completions(_) => "completions",
             Command::Man(_) => "man",
@@ -329,6 +363,56 @@ pub struct Login {
     /// Read the password from standard input, even from a terminal
     #[arg(long)]
     pub password_stdin: bool,
+}
+
+/// What most commands that look inside an image take.
+#[derive(Args)]
+pub struct Look {
+    /// The arguments.
+    #[command(flatten)]
+    pub words: Words,
+    /// Of several platforms, this one (DXF_PLATFORM, else this machine's)
+    #[arg(long, value_name = "OS/ARCH")]
+    pub platform: Option<String>,
+}
+
+/// What `get-layer` takes.
+#[derive(Args)]
+pub struct GetLayer {
+    /// The image.
+    #[command(flatten)]
+    pub look: Look,
+    /// Undo the layer's compression, whatever it is
+    #[arg(long)]
+    pub uncompressed: bool,
+    /// Write to FILE, which appears when it is complete
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+}
+
+/// What `list-files` takes.
+#[derive(Args)]
+pub struct ListFiles {
+    /// The image.
+    #[command(flatten)]
+    pub look: Look,
+    /// Only this layer, a number or the beginning of a digest, as it is
+    #[arg(long, value_name = "N")]
+    pub layer: Option<String>,
+}
+
+/// What `resolve-image` takes.
+#[derive(Args)]
+pub struct ResolveImage {
+    /// The image.
+    #[command(flatten)]
+    pub look: Look,
+    /// Only IPv4 addresses
+    #[arg(short = '4', long, conflicts_with = "ipv6")]
+    pub ipv4: bool,
+    /// Only IPv6 addresses
+    #[arg(short = '6', long)]
+    pub ipv6: bool,
 }
 
 /// A blob, or the blobs of an alias.

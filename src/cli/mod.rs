@@ -182,6 +182,14 @@ fn dispatch(s: &mut Session<'_, '_>, command: &Command) -> Result<(), Failure> {
         Command::Login(args) => auth::login(s, args),
         Command::Logout(words) => auth::logout(s, words),
         Command::ListLogins(words) => auth::logins(s, words),
+        Command::ListPlatforms(words) => images::look::platforms(s, words),
+        Command::GetConfig(args) => images::look::config(s, args),
+        Command::GetHistory(args) => images::look::history(s, args),
+        Command::ListLayers(args) => images::look::layers(s, args),
+        Command::GetLayer(args) => images::look::layer(s, args),
+        Command::ListFiles(args) => images::files::list(s, args),
+        Command::ResolveImage(args) => images::resolve::resolve(s, args),
+        Command::VerifyImage(args) => images::verify::verify(s, args),
         // These were done before a session was needed.
         Command::ShowEnv(_) | Command::Completions(_) | Command::Man(_) => Ok(()),
     }

@@ -21,6 +21,11 @@ pub struct Proxies {
 }
 
 impl Proxies {
+    /// Whether a request to `url` goes through a proxy.
+    pub fn apply_to(&self, url: &Url) -> bool {
+        self.choose(url).is_ok_and(|proxy| proxy.is_some())
+    }
+
     /// The proxy for `url`.
     ///
     /// # Errors

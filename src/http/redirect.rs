@@ -27,6 +27,22 @@ pub fn follow(
     request: &Request<'_>,
     attach: &Attach<'_>,
 ) -> Result<Response> {
+    follow_where(transport, request, attach, &|_| Ok(()))
+}
+
+/// Whether a hop may be made to a URL; the error is a reason.
+pub type Permit<'a> = dyn Fn(&crate::http::Url) -> Result<(), String> + 'a;
+
+/// As [`follow`], but goes only where `permit` lets it, the first hop included.
+///
+/// # Errors
+/// As [`follow`].
+pub fn follow_where(
+    transport: &Transport,
+    request: &Request<'_>,
+    attach: &Attach<'_>,
+    permit: &Permit<'_>,
+) -> Result<Response> {
     let mut url = request.url.clone();
     for _ in 0..=MAX_HOPS {
         let mut headers = request.headers.clone();
@@ -38,6 +54,10 @@ pub fn follow(
             body: request.body,
             commits: request.commits,
         };
+        permit(&url).map_err(|why| Error::Refused {
+            request: hop.line(),
+            why,
+        })?;
         let response = transport.send(&hop)?;
         if !leads_on(request.method, response.status) {
             return Ok(response);

@@ -97,6 +97,15 @@ impl Url {
         Url::new(scheme, &rest[..end], &rest[end..])
     }
 
+    /// A URL at which nobody is: RFC 2606 keeps the name free for ever.
+    pub fn nowhere() -> Url {
+        Url {
+            scheme: Scheme::Https,
+            authority: "nowhere.invalid".to_string(),
+            target: "/".to_string(),
+        }
+    }
+
     /// Resolves a reference as found in `Location` or `Link` (RFC 3986, 5.2).
     ///
     /// # Errors

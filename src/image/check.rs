@@ -1,13 +1,15 @@
 //! Whether an image is what it says: every digest, every size, every layer's
 //! type and diff id. Reads everything once and keeps nothing.
 
-use std::io::Read;
+use std::collections::HashSet;
+use std::io::{self, Read};
 
 use super::config;
-use super::layer::{self, LayerType, Uncompressed};
+use super::entries::{Entries, Kind};
+use super::layer::{LayerType, Uncompressed};
 use super::{Config, Image};
 use crate::blob::Blob;
-use crate::digest::{Digest, Verify};
+use crate::digest::{Digest, Hasher, Verify};
 use crate::error::{Error, Result};
 use crate::parallel;
 use crate::stream::{BUFFER, Run};
@@ -21,19 +23,104 @@ use crate::stream::{BUFFER, Run};
 /// [`Error::Mismatch`], [`Error::Size`] or [`Error::Malformed`] for the first
 /// thing that is wrong; those of the blobs' sources.
 pub fn check(image: &Image, run: Run<'_>) -> Result<()> {
-    let diff_ids = diff_ids(image)?;
-    let mut work: Vec<(&Blob, Option<Digest>)> = Vec::new();
+    let work = work(image, diff_ids(image)?);
+    parallel::for_each(run.jobs, work, run.watch.stop, |(blob, diff_id), stop| {
+        check_layer(blob, diff_id, &bytes_alone, run.stopped_by(stop))
+    })
+}
+
+/// What was found out about a blob.
+#[derive(Debug)]
+pub struct Finding {
+    /// The blob, as its manifest describes it.
+    pub blob: Blob,
+    /// What is wrong with it.
+    pub wrong: Option<Error>,
+}
+
+/// As [`check`] of several images, but tells of every blob, once, and also
+/// looks at the names in the layers: one that leads out of the file system is
+/// wrong.
+///
+/// A blob is wrong when its bytes are, when it is missing, and when its makers
+/// keep it elsewhere and it is not to be had there ([`Error::Unsupported`]).
+///
+/// # Errors
+/// What keeps a blob from being read at all, such as the network.
+pub fn examine(images: &[&Image], run: Run<'_>) -> Result<Vec<Finding>> {
+    let (mut findings, mut all) = (Vec::new(), Vec::new());
+    for image in images {
+        let checked = diff_ids(image);
+        let (ids, wrong) = match checked {
+            Ok(ids) => (ids, None),
+            // Digests and sizes can be told without a config.
+            Err(error) => (None, Some(blame(error)?)),
+        };
+        findings.push(Finding {
+            blob: image.config_blob().clone(),
+            wrong,
+        });
+        all.extend(work(image, ids));
+    }
+    let mut seen = HashSet::new();
+    all.retain(|(blob, id)| seen.insert((*blob.digest(), *id)));
+    let layers = parallel::map(run.jobs, all, run.watch.stop, |(blob, diff_id), stop| {
+        let checked = check_layer(blob, diff_id, &names, run.stopped_by(stop));
+        Ok(Finding {
+            blob: blob.clone(),
+            wrong: checked.err().map(blame).transpose()?,
+        })
+    })?;
+    findings.extend(layers);
+    Ok(findings)
+}
+
+/// `error` again where it is the blob's fault.
+fn blame(error: Error) -> Result<Error> {
+    let elsewhere = matches!(error, Error::Unsupported { .. });
+    if error.is_corrupt() || error.is_not_found() || elsewhere {
+        Ok(error)
+    } else {
+        Err(error)
+    }
+}
+
+/// A layer, and the digest its plain bytes should have.
+type Job<'a> = (&'a Blob, Option<Digest>);
+
+/// Every layer once.
+fn work(image: &Image, diff_ids: Option<Vec<Digest>>) -> Vec<Job<'_>> {
+    let mut work: Vec<Job<'_>> = Vec::new();
     for (i, blob) in image.layers().iter().enumerate() {
         let job = (blob, diff_ids.as_ref().map(|ids| ids[i]));
-        let known =
-            |(b, id): &(&Blob, Option<Digest>)| b.digest() == job.0.digest() && *id == job.1;
+        let known = |(b, id): &Job<'_>| b.digest() == job.0.digest() && *id == job.1;
         if !work.iter().any(known) {
             work.push(job);
         }
     }
-    parallel::for_each(run.jobs, work, run.watch.stop, |(blob, diff_id), stop| {
-        check_layer(blob, diff_id, run.stopped_by(stop))
-    })
+    work
+}
+
+/// What is looked at in a layer's plain bytes while they are hashed.
+type Look = dyn Fn(&str, &mut dyn Read) -> Result<()> + Sync;
+
+fn bytes_alone(_: &str, _: &mut dyn Read) -> Result<()> {
+    Ok(())
+}
+
+/// Names that lead out are what an unpacker may fall for. An absolute one is
+/// not among them: engines take it from the image's root, and some builders
+/// write nothing else.
+fn names(what: &str, plain: &mut dyn Read) -> Result<()> {
+    let out = |name: &[u8]| name.contains(&0) || name.split(|b| *b == b'/').any(|p| p == b"..");
+    for entry in Entries::new(what, plain) {
+        let entry = entry?;
+        if out(&entry.path) || (entry.kind == Kind::HardLink && out(&entry.link)) {
+            let why = format!("its member {:?} leads out of it", entry.name());
+            return Err(Error::malformed(what, why));
+        }
+    }
+    Ok(())
 }
 
 /// The diff ids of the layers, one a layer; `None` for what has no file system.
@@ -54,7 +141,7 @@ fn diff_ids(image: &Image) -> Result<Option<Vec<Digest>>> {
     Ok(Some(ids))
 }
 
-fn check_layer(blob: &Blob, diff_id: Option<Digest>, run: Run<'_>) -> Result<()> {
+fn check_layer(blob: &Blob, diff_id: Option<Digest>, look: &Look, run: Run<'_>) -> Result<()> {
     let watch = run.watch;
     watch.progress.start(blob.digest(), Some(blob.size()));
     let verified = Verify::new(blob.open(0)?, *blob.digest(), Some(blob.size()));
@@ -62,8 +149,7 @@ fn check_layer(blob: &Blob, diff_id: Option<Digest>, run: Run<'_>) -> Result<()>
     match diff_id {
         None => drain(blob, &mut reader)?,
         Some(expected) => {
-            let what = blob.digest().to_string();
-            let found = plain_digest(&what, blob, &mut reader);
+            let found = plain_digest(blob, &mut reader, look);
             // Wrong bytes are the reason of whatever else is wrong with them.
             drain(blob, &mut reader)?;
             let found = found?;
@@ -76,14 +162,35 @@ fn check_layer(blob: &Blob, diff_id: Option<Digest>, run: Run<'_>) -> Result<()>
     Ok(())
 }
 
-fn plain_digest(what: &str, blob: &Blob, reader: &mut (impl Read + Send)) -> Result<Digest> {
+fn plain_digest(blob: &Blob, reader: &mut (impl Read + Send), look: &Look) -> Result<Digest> {
+    let what = &blob.digest().to_string();
     let plain = Uncompressed::new(what, reader)?;
     let (found, said) = (plain.compression, &blob.descriptor().media_type);
     if LayerType::parse(said).is_some_and(|said| said.compression != found) {
         let why = format!("its bytes are {found:?} but its type is {said}");
         return Err(Error::malformed(what, why));
     }
-    layer::hash(what, plain)
+    let mut hashed = Hashed {
+        inner: plain,
+        hasher: Hasher::new(),
+    };
+    look(what, &mut hashed)?;
+    drain(blob, &mut hashed)?;
+    Ok(hashed.hasher.finish())
+}
+
+/// Bytes that are hashed on the way.
+struct Hashed<R> {
+    inner: R,
+    hasher: Hasher,
+}
+
+impl<R: Read> Read for Hashed<R> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let n = self.inner.read(buf)?;
+        self.hasher.update(&buf[..n]);
+        Ok(n)
+    }
 }
 
 fn drain(blob: &Blob, reader: &mut impl Read) -> Result<()> {
@@ -92,7 +199,7 @@ fn drain(blob: &Blob, reader: &mut impl Read) -> Result<()> {
         match reader.read(&mut buffer) {
             Ok(0) => return Ok(()),
             Ok(_) => {}
-            Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
             Err(e) => return Err(Error::io(blob.digest().to_string(), e)),
         }
     }

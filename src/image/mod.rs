@@ -8,6 +8,7 @@
 pub mod check;
 pub mod config;
 pub mod entries;
+pub mod files;
 pub mod gzip;
 pub mod layer;
 mod pax;
@@ -15,7 +16,7 @@ pub mod schema1;
 
 use std::collections::HashSet;
 
-pub use check::check;
+pub use check::{Finding, check, examine};
 pub use config::Config;
 pub use layer::{Compression, LayerType};
 

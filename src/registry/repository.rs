@@ -72,6 +72,16 @@ impl Repository {
         Blob::new(descriptor, source)
     }
 
+    /// Asks for the first byte of a blob, along the way that a pull of all of
+    /// it would go, redirects and all; the blob's size, `None` when it is not
+    /// there.
+    ///
+    /// # Errors
+    /// Those of the wire.
+    pub fn touch(&self, digest: &Digest) -> Result<Option<u64>> {
+        self.size_by_range(&["pull"], digest)
+    }
+
     pub(super) fn scope(&self, actions: &[&str]) -> Scope {
         Scope::repository(&self.name, actions)
     }

@@ -15,7 +15,7 @@ const LAYERS: &[(&str, bool)] = &[
     ("auth", true),
     ("registry layout image", false),
     ("archive alias artifact", false),
-    ("transfer", true),
+    ("transfer foreign", true),
     ("cli main", true),
 ];
 

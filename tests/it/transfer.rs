@@ -16,7 +16,7 @@ use crate::archive::{GZIP, image, multi, read, with_run, write};
 use crate::engine::file;
 use crate::support::bench::{Bench, Mode};
 
-fn repository(bench: &Bench, name: &str) -> Arc<dyn Store> {
+pub fn repository(bench: &Bench, name: &str) -> Arc<dyn Store> {
     let settings = Settings {
         scheme: http::Scheme::Http,
         ..Settings::default()
@@ -30,7 +30,7 @@ fn tag() -> Target {
     "v1".parse().unwrap()
 }
 
-fn push(node: &Node, store: &dyn Store) -> Summary {
+pub fn push(node: &Node, store: &dyn Store) -> Summary {
     let to = To {
         store,
         target: &tag(),

@@ -4,15 +4,21 @@
 //! used, and without that Docker Hub.
 
 pub mod cache;
+pub mod files;
 pub mod load;
+pub mod look;
 pub mod pull;
 pub mod push;
+pub mod resolve;
+pub mod verify;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use dxf_registry::archive::{self, Item};
 use dxf_registry::cache::Cache;
+use dxf_registry::foreign::{Foreign, Reach};
+use dxf_registry::http::{Scheme, Url};
 use dxf_registry::image::{self, Image, Index, Node};
 use dxf_registry::layout::{Layout, Layouts};
 use dxf_registry::transfer::{Remote, Wanted};
@@ -278,9 +284,22 @@ pub fn names(items: &[Item]) -> String {
     all.collect::<Vec<_>>().join(", ")
 }
 
-/// A store to pull from, with the layer cache where there is one.
+/// A store to pull from, and the places where makers keep layers of theirs. A
+/// registry in a private network may name others in it.
+pub fn uncached(s: &Session<'_, '_>, store: Arc<dyn Store>) -> Remote {
+    let host = store.origin().map(|origin| origin.host);
+    let home = host.and_then(|host| Url::new(Scheme::Https, host.as_str(), "/").ok());
+    let reach = match home {
+        Some(home) if home.is_local() => Reach::Everywhere,
+        _ => Reach::Internet,
+    };
+    let foreign = Foreign::new(s.settings().http, reach);
+    Remote::new(store).with_elsewhere(Arc::new(foreign))
+}
+
+/// The same with the layer cache, where there is one.
 pub fn remote(s: &Session<'_, '_>, store: Arc<dyn Store>) -> Remote {
-    let remote = Remote::new(store);
+    let remote = uncached(s, store);
     match &s.context.cache {
         Some(folder) => remote.with_cache(Cache::new(folder.join("blobs"))),
         None => remote,

@@ -1,0 +1,189 @@
+//! Layers that their makers keep elsewhere, fetched over HTTP from the `urls`
+//! of their descriptors (image-spec, descriptor.md).
+//!
+//! Whoever wrote the manifest chose the address, so it gets nothing but a GET
+//! over https: no credentials, no client certificate, and no way to make this
+//! machine ask its own network. The bytes are verified by whoever reads them.
+
+use std::io::{self, Read};
+
+use ::http::header::{CONTENT_RANGE, RANGE};
+
+use crate::error::{Error, Result};
+use crate::http::redirect::follow_where;
+use crate::http::retry::Budget;
+use crate::http::transport::BodyReader;
+use crate::http::{Request, Response, Scheme, Settings, Transport, Url};
+use crate::registry::status;
+use crate::transfer::Elsewhere;
+
+/// Whether addresses of this machine and of private networks may be asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reach {
+    /// Only addresses of the internet: for manifests that come from there.
+    Internet,
+    /// Private ones too: the registry is in a private network itself.
+    Everywhere,
+}
+
+/// Fetches layers from where a manifest says they are.
+pub struct Foreign {
+    transport: Transport,
+    reach: Reach,
+}
+
+impl Foreign {
+    /// Fetches with `settings`, whose client certificate is not used.
+    pub fn new(settings: Settings, reach: Reach) -> Foreign {
+        // A certificate goes to the origin a transport is at home at.
+        let transport = Transport::new(settings, Url::nowhere());
+        Foreign { transport, reach }
+    }
+
+    fn permit(&self, url: &Url) -> Result<(), String> {
+        if url.scheme() != Scheme::Https {
+            return Err("layers kept elsewhere are fetched over https only".to_string());
+        }
+        if self.reach == Reach::Internet && url.is_local() {
+            return Err("a manifest may not point into a private network".to_string());
+        }
+        Ok(())
+    }
+
+    fn ask(&self, url: &Url, from: u64) -> Result<Response> {
+        let request = Request::new("GET", url.clone());
+        let request = match from {
+            0 => request,
+            from => request.header(RANGE, &format!("bytes={from}-")),
+        };
+        let answer = follow_where(&self.transport, &request, &|_, _| {}, &|url| {
+            self.permit(url)
+        })?;
+        match answer.status {
+            200 | 206 => Ok(answer),
+            _ => Err(status::refusal(answer)),
+        }
+    }
+}
+
+impl Foreign {
+    /// The bytes from `from` on, as one answer brings them.
+    fn body(&self, url: &Url, from: u64) -> Result<BodyReader> {
+        let answer = self.ask(url, from)?;
+        let begins = answer.header(CONTENT_RANGE).and_then(|range| {
+            let range = range.trim().strip_prefix("bytes ")?;
+            range.split('-').next()?.trim().parse::<u64>().ok()
+        });
+        let (status, line) = (answer.status, answer.line().to_string());
+        let mut body = answer.into_reader();
+        match (status, from) {
+            // Servers that know no ranges send everything.
+            (200, 1..) => {
+                let skipped = io::copy(&mut (&mut body).take(from), &mut io::sink());
+                skipped.map_err(|e| Error::io(&line, e))?;
+            }
+            (206, _) if begins != Some(from) => {
+                let why = format!("asked for byte {from}, it is another part");
+                return Err(Error::malformed(format!("answer to {line}"), why));
+            }
+            _ => {}
+        }
+        Ok(body)
+    }
+}
+
+impl Elsewhere for Foreign {
+    fn open(&self, url: &str, from: u64) -> Result<Box<dyn Read + Send + '_>> {
+        let mut bytes = Bytes {
+            foreign: self,
+            url: Url::parse(url)?,
+            at: from,
+            body: None,
+            budget: Budget::new(),
+        };
+        bytes.open()?;
+        Ok(Box::new(bytes))
+    }
+}
+
+/// Bytes that go on where a connection breaks.
+struct Bytes<'a> {
+    foreign: &'a Foreign,
+    url: Url,
+    /// The next byte to hand out.
+    at: u64,
+    body: Option<BodyReader>,
+    budget: Budget,
+}
+
+impl Bytes<'_> {
+    fn open(&mut self) -> Result<()> {
+        while self.body.is_none() {
+            match self.foreign.body(&self.url, self.at) {
+                Ok(body) => self.body = Some(body),
+                Err(error) => self.again(error)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn again(&mut self, error: Error) -> Result<()> {
+        let settings = self.foreign.transport.settings();
+        self.budget.again(settings, error)
+    }
+}
+
+impl Read for Bytes<'_> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        loop {
+            self.open()?;
+            let Some(body) = &mut self.body else {
+                return Ok(0);
+            };
+            match body.read(buf) {
+                Ok(n) => {
+                    if n > 0 {
+                        self.budget.progress();
+                    }
+                    self.at += n as u64;
+                    return Ok(n);
+                }
+                Err(error) => {
+                    self.body = None;
+                    self.again(Error::from_io(error)?)?;
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(url: &str, reach: Reach) -> bool {
+        let foreign = Foreign::new(Settings::default(), reach);
+        let open = foreign.open(url, 0).map(drop);
+        matches!(open, Err(Error::Refused { .. } | Error::Invalid { .. }))
+    }
+
+    #[test]
+    fn a_manifest_cannot_point_everywhere() {
+        for url in [
+            "http://example.com/layer",
+            "https://127.0.0.1/layer",
+            "https://[::1]/layer",
+            "https://10.1.2.3/layer",
+            "https://169.254.169.254/latest/meta-data",
+            "https://localhost:1/layer",
+            "https://user:word@example.com/layer",
+            "file:///etc/passwd",
+            "layer",
+        ] {
+            assert!(refused(url, Reach::Internet), "{url}");
+        }
+        for url in ["http://127.0.0.1:1/layer", "http://10.0.0.1/layer"] {
+            assert!(refused(url, Reach::Everywhere), "{url}");
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! README's table for those who come from crpy and docker-drag: every line of
+//! its right column is run as it stands there.
+
+use dxf_registry::image::layer::Family;
+use dxf_registry::image::{Image, Node};
+
+use crate::archive::{GZIP, image, multi};
+use crate::support::bench::{Bench, Mode};
+use crate::support::dxf::Dxf;
+use crate::support::registry::PASSWORD;
+
+/// The commands of the table: what stands between the last pair of backticks.
+fn commands() -> Vec<String> {
+    let readme = include_str!("../../README.md");
+    let section = readme.split("## Coming from crpy and docker-drag").nth(1);
+    let section = section.unwrap().split("\n## ").next().unwrap();
+    let rows = section.lines().filter(|line| line.starts_with("| `"));
+    rows.map(|row| row.rsplit('`').nth(1).unwrap().to_string())
+        .collect()
+}
+
+/// Puts images where the table looks for them, as no command is needed for.
+fn fill(bench: &Bench) {
+    let old = image("linux/amd64", Family::Docker, GZIP);
+    put(bench, &Node::Image(old), "old");
+    put(bench, &multi(), "v1");
+}
+
+fn put(bench: &Bench, node: &Node, tag: &str) {
+    let raw = bench.raw();
+    let put_one = |image: &Image, name: &str| {
+        for blob in image.blobs() {
+            raw.push_blob("team/app", &blob.read(1 << 20).unwrap());
+        }
+        let manifest = image.manifest();
+        raw.put_manifest("team/app", name, manifest.media_type(), manifest.bytes());
+    };
+    match node {
+        Node::Image(image) => put_one(image, tag),
+        Node::Index(index) => {
+            for (_, image) in node.images() {
+                put_one(image, &image.manifest().digest().to_string());
+            }
+            let manifest = index.manifest();
+            raw.put_manifest("team/app", tag, manifest.media_type(), manifest.bytes());
+        }
+    }
+}
+
+/// The command, told nothing but whom to trust and who it is.
+fn told(bench: &Bench) -> Dxf {
+    match bench.mode {
+        Mode::Http => Dxf::new(),
+        _ => bench.dxf(),
+    }
+}
+
+#[test]
+fn every_line_of_the_table_works() {
+    let (tls, http) = (Bench::new(Mode::Basic), Bench::new(Mode::Http));
+    let dir = tempfile::tempdir().unwrap();
+    fill(&tls);
+    fill(&http);
+    let all = commands();
+    assert!(all.len() >= 25, "{all:#?}");
+    let digest = multi().manifest().digest().to_string();
+    for line in all {
+        let bench = if line.contains("DXF_INSECURE=1") {
+            &http
+        } else {
+            &tls
+        };
+        let line = line.replace("registry.example", &bench.host());
+        let line = line.replace("sha256:…", &digest);
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let at = words.iter().position(|word| *word == "dxf").unwrap();
+        let mut dxf = told(bench).current_dir(dir.path()).stdin(PASSWORD);
+        dxf = dxf.env("DOCKER_CONFIG", dir.path().join("docker"));
+        for variable in &words[..at] {
+            let (name, value) = variable.split_once('=').unwrap();
+            dxf = dxf.env(name, value);
+        }
+        let out = dxf.args(&words[at + 1..]).run();
+        let whole = ["pull-image", "push-image"]
+            .iter()
+            .any(|w| words.contains(w));
+        if whole && out.stderr.contains("there is no command") {
+            eprintln!("SKIPPED: {line}: this build has no such command");
+            continue;
+        }
+        assert_eq!(out.code, Some(0), "{line}: {out}");
+    }
+}
