@@ -385,3 +385,35 @@ fn unpacked_layers_are_compressed_the_same_every_time() {
             .all(|l| l.descriptor().media_type == gzip)
     );
 }
+
+#[test]
+fn layers_that_must_not_be_passed_on_are_left_out_unless_told() {
+    // A folder: registries take such manifests only when they are set up to.
+    let dir = scratch();
+    let to = format!("oci:{}", file(&dir, "store").display());
+    let dxf = || Dxf::new().env("DXF_HOST", &to);
+    let blob = |digest: &str| file(&dir, "store/a/b/blobs").join(digest.replace(':', "/"));
+    let plain = image("windows/amd64", Family::Docker, GZIP);
+    let mut value: Value = serde_json::from_slice(plain.manifest().bytes()).unwrap();
+    let foreign = "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip";
+    value["layers"][0]["mediaType"] = foreign.into();
+    value["layers"][0]["urls"] = json!(["https://layers.example/base"]);
+    let manifest = Manifest::new(None, value.to_string().into_bytes()).unwrap();
+    let (config, layers) = (plain.config_blob().clone(), plain.layers().to_vec());
+    let base = layers[0].digest().to_string();
+    let node = Node::Image(Image::new(manifest, config, layers).unwrap());
+    let path = file(&dir, "f.tar");
+    write(&[Item::new(vec![], node)], Form::Hybrid, &path);
+    let push = || dxf().args(["push", &arg(&path), "a/b:1"]);
+    let told = push().ok().says(&base).says("--allow-nondistributable");
+    assert_eq!(told.stderr.lines().count(), 1);
+    assert!(!blob(&base).exists());
+    let out = file(&dir, "out.tar");
+    let pull = || dxf().args(["pull", "a/b:1"]).arg(&out);
+    pull().fails(1).says("https://layers.example/base");
+    assert!(!out.exists());
+    let all = ["--allow-nondistributable", &arg(&path), "c/d:1"];
+    dxf().arg("push").args(all).ok();
+    let there = file(&dir, "store/c/d/blobs").join(base.replace(':', "/"));
+    assert!(there.exists());
+}
