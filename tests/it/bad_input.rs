@@ -175,14 +175,14 @@ fn wrong_usage_is_told_in_python_s_words_before_anything_is_asked() {
         (&["list-repos", "a"], "unrecognized arguments: a"),
         (&["auth"], few),
         (&["del-alias", "--only", "a", &some], "--only"),
-        (&["push", "--no-such-option"], "no command push"),
+        (&["shove", "--no-such-option"], "no command shove"),
         (&["pull-blob", "--no-such-option", "a"], "--no-such-option"),
     ] {
         let output = Dxf::new().plain(&server.host()).args(words).misused(said);
         let lines: Vec<&str> = output.stderr.lines().collect();
         let last = lines.last().unwrap();
         assert!(last.starts_with("dxf: ") && last.contains(said), "{output}");
-        if let Some(command) = words.first().filter(|word| **word != "push") {
+        if let Some(command) = words.first().filter(|word| **word != "shove") {
             assert!(
                 output.stderr.contains(&format!("usage: dxf {command}")),
                 "{output}"

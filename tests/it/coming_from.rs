@@ -81,13 +81,6 @@ fn every_line_of_the_table_works() {
             dxf = dxf.env(name, value);
         }
         let out = dxf.args(&words[at + 1..]).run();
-        let whole = ["pull-image", "push-image"]
-            .iter()
-            .any(|w| words.contains(w));
-        if whole && out.stderr.contains("there is no command") {
-            eprintln!("SKIPPED: {line}: this build has no such command");
-            continue;
-        }
         assert_eq!(out.code, Some(0), "{line}: {out}");
     }
 }

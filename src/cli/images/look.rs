@@ -21,7 +21,7 @@ use super::super::exit::Failure;
 use super::super::output::Output;
 use super::super::session::Session;
 use super::super::size;
-use super::{Location, host_platform, node, platform_missing, remote};
+use super::{Location, host_platform, known, node, remote};
 
 /// Where the image is that `word` names.
 ///
@@ -68,55 +68,13 @@ pub fn one<'a>(
         None => Wanted::Host(&host),
     };
     let node = node(s, &location(s, &words[0])?, wanted)?;
-    let image = choose(node, wanted).map_err(platform_missing)?;
-    Ok((image, &words[1..]))
-}
-
-/// The image that is wanted of an archive, which is read as a whole.
-fn choose(node: Node, wanted: Wanted<'_>) -> Result<Image> {
-    let index = match node {
-        Node::Image(image) => return Ok(image),
-        index => index,
-    };
-    let (platform, host) = match wanted {
-        Wanted::Platform(platform) => (platform, false),
-        Wanted::Host(platform) => (platform, true),
-        Wanted::All => {
-            return Err(Error::Unsupported {
-                what: "several images where one is wanted".to_string(),
-            });
+    match node {
+        Node::Image(image) => Ok((image, &words[1..])),
+        Node::Index(_) => Err(Error::Unsupported {
+            what: "several images where one is wanted".to_string(),
         }
-    };
-    let known: Vec<(Descriptor, &Image)> = known(&index)?;
-    let entries: Vec<Descriptor> = known.iter().map(|(entry, _)| entry.clone()).collect();
-    let best = image::best_fit(&entries, platform).map(|best| best.digest);
-    let chosen = match (best, known.as_slice()) {
-        (Some(best), _) => known.iter().find(|(entry, _)| entry.digest == best),
-        (None, [only]) if host => Some(only),
-        _ => None,
-    };
-    let available = entries.iter().filter_map(|entry| entry.platform.as_ref());
-    let available = available.map(ToString::to_string).collect();
-    chosen
-        .map(|(_, image)| (*image).clone())
-        .ok_or_else(|| Error::NoPlatform {
-            wanted: platform.to_string(),
-            available,
-        })
-}
-
-/// The images below that a platform can mean, each with the one it is for.
-fn known(node: &Node) -> Result<Vec<(Descriptor, &Image)>> {
-    let mut known = Vec::new();
-    for (mut entry, image) in node.images() {
-        if entry.platform.is_none() && image.is_runnable() {
-            entry.platform = Some(image.config()?.platform());
-        }
-        if image::is_selectable(&entry) {
-            known.push((entry, image));
-        }
+        .into()),
     }
-    Ok(known)
 }
 
 /// `list-platforms <image>`

@@ -19,7 +19,7 @@ use dxf_registry::archive::{self, Item};
 use dxf_registry::cache::Cache;
 use dxf_registry::foreign::{Foreign, Reach};
 use dxf_registry::http::{Scheme, Url};
-use dxf_registry::image::{self, Image, Index, Node};
+use dxf_registry::image::{self, Image, Node};
 use dxf_registry::layout::{Layout, Layouts};
 use dxf_registry::transfer::{Remote, Wanted};
 use dxf_registry::{Descriptor, Error, Host, Platform, Reference, Result, Store, Target, hub};
@@ -190,7 +190,7 @@ pub fn node(s: &Session<'_, '_>, location: &Location, wanted: Wanted<'_>) -> Res
         let remote = match location {
             Location::Registry { .. } => remote(s, store),
             // A folder is at hand already.
-            _ => Remote::new(store),
+            _ => uncached(s, store),
         };
         let node = remote.pull(&location.target()?, wanted, s.run());
         return node.map_err(platform_missing);
@@ -242,36 +242,38 @@ pub fn choose(node: Node, wanted: Wanted<'_>) -> Result<Node, Failure> {
         Wanted::Platform(platform) => (platform, false),
         Wanted::Host(platform) => (platform, true),
     };
-    let Node::Index(index) = &node else {
+    if let Node::Image(_) = &node {
         return Ok(node);
-    };
-    let mut images = index_images(index);
-    let entries: Vec<Descriptor> = images.iter().map(|(entry, _)| entry.clone()).collect();
+    }
+    let known = known(&node)?;
+    let entries: Vec<Descriptor> = known.iter().map(|(entry, _)| entry.clone()).collect();
     let best = image::best_fit(&entries, platform).map(|best| best.digest);
-    let found = images.iter().position(|(entry, _)| match best {
+    let found = known.iter().find(|(entry, _)| match best {
         Some(best) => entry.digest == best,
-        None => host && entries.len() == 1,
+        None => host && known.len() == 1,
     });
+    let available = entries.iter().filter_map(|entry| entry.platform.as_ref());
     match found {
-        Some(at) => Ok(Node::Image(images.swap_remove(at).1)),
+        Some((_, image)) => Ok(Node::Image((*image).clone())),
         None => Err(Failure::Missing(Error::NoPlatform {
             wanted: platform.to_string(),
-            available: entries
-                .iter()
-                .filter_map(|e| Some(e.platform.as_ref()?.to_string()))
-                .collect(),
+            available: available.map(ToString::to_string).collect(),
         })),
     }
 }
 
-/// The images of an index that a platform can mean.
-fn index_images(index: &Index) -> Vec<(Descriptor, Image)> {
-    let node = Node::Index(index.clone());
-    let images = node.images().into_iter();
-    images
-        .filter(|(entry, _)| image::is_selectable(entry))
-        .map(|(entry, image)| (entry, image.clone()))
-        .collect()
+/// The images below that a platform can mean, each with the one it is for.
+pub fn known(node: &Node) -> Result<Vec<(Descriptor, &Image)>> {
+    let mut known = Vec::new();
+    for (mut entry, image) in node.images() {
+        if entry.platform.is_none() && image.is_runnable() {
+            entry.platform = Some(image.config()?.platform());
+        }
+        if image::is_selectable(&entry) {
+            known.push((entry, image));
+        }
+    }
+    Ok(known)
 }
 
 /// The names in an archive, for a message.

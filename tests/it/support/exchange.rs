@@ -101,7 +101,6 @@ impl Exchange<'_> {
             query: self.head.query().to_string(),
             headers: self.head.headers.clone(),
             body: taken,
-            origin: self.shared.origin.clone(),
         });
         for (name, value) in &self.order.set.0 {
             response.headers.add(name, value);

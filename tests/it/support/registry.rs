@@ -72,13 +72,6 @@ impl Builder {
         self
     }
 
-    /// Any other setting, in the registry's own way:
-    /// `.env("REGISTRY_HTTP_RELATIVEURLS", "true")`.
-    pub fn env(mut self, key: &str, value: &str) -> Builder {
-        self.env.push((key.to_string(), value.to_string()));
-        self
-    }
-
     pub fn start(self) -> Registry {
         Registry::start(self)
     }

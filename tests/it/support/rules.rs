@@ -22,8 +22,6 @@ pub struct Request {
     pub query: String,
     pub headers: Headers,
     pub body: Vec<u8>,
-    /// `http://127.0.0.1:PORT` of the server that was asked.
-    pub origin: String,
 }
 
 impl Request {

@@ -65,12 +65,6 @@ pub struct Builder {
 }
 
 impl Builder {
-    pub fn user(mut self, name: &str, password: &str) -> Builder {
-        self.user = name.to_string();
-        self.password = password.to_string();
-        self
-    }
-
     /// Grants `pull` to whoever sends no credentials; otherwise that is 401.
     pub fn anonymous_pull(mut self) -> Builder {
         self.anonymous_pull = true;
@@ -91,12 +85,6 @@ impl Builder {
     /// Waits before every answer.
     pub fn slow(mut self, time: Duration) -> Builder {
         self.slow = time;
-        self
-    }
-
-    /// Grants nothing but these actions, whatever is asked.
-    pub fn only(mut self, actions: &[&str]) -> Builder {
-        self.only = Some(actions.iter().map(|action| action.to_string()).collect());
         self
     }
 

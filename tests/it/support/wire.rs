@@ -212,17 +212,6 @@ impl Body {
         }
         Ok(got)
     }
-
-    pub fn read_all(&mut self, from: &mut Conn) -> io::Result<Vec<u8>> {
-        let mut all = Vec::new();
-        let mut buffer = vec![0; BUFFER];
-        loop {
-            match self.read(from, &mut buffer)? {
-                0 => return Ok(all),
-                got => all.extend_from_slice(&buffer[..got]),
-            }
-        }
-    }
 }
 
 /// A socket that several may hold but that closes with the connection: a
