@@ -174,7 +174,7 @@ const DELETES: &str = "deletes are disabled (distribution: storage.delete.enable
 
 fn network_hint(kind: NetworkKind, why: &str) -> Option<&'static str> {
     match kind {
-        NetworkKind::Name => Some("is the host in DXF_HOST spelled right?"),
+        NetworkKind::Name => Some("is the name of the host spelled right?"),
         NetworkKind::Connect => Some("is the registry running, and the port in DXF_HOST right?"),
         NetworkKind::Tls if why.contains("does not speak TLS") => {
             Some("if it speaks http, set DXF_INSECURE=1")
