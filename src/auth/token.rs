@@ -379,4 +379,21 @@ mod tests {
         assert_eq!(granted(&jwt.into()).as_deref(), Some("repository:a/b:pull"));
         assert_eq!(granted(&"opaque".into()), None);
     }
+
+    proptest::proptest! {
+        #[test]
+        fn any_token_is_survived(claims in "\\PC{0,60}|\\{\"access\":\\[.{0,40}\\]\\}", rest in "[.a-zA-Z0-9_-]{0,40}") {
+            let _ = granted(&rest.clone().into());
+            let jwt = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(claims);
+            let _ = granted(&format!("e30.{jwt}.{rest}").into());
+        }
+
+        #[test]
+        fn any_realm_is_survived(realm in "(https?://)?[a-z0-9.@:/\\[\\]?#%-]{0,40}|\\PC{0,40}") {
+            let home = Url::parse("https://r.example/").unwrap();
+            if let Ok(found) = Realm::of(&realm, None, &home, &Settings::default()) {
+                assert_eq!(found.url.scheme(), Scheme::Https);
+            }
+        }
+    }
 }

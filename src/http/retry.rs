@@ -204,4 +204,11 @@ mod tests {
             assert_eq!(retry_after(bad), None, "{bad}");
         }
     }
+
+    proptest::proptest! {
+        #[test]
+        fn any_header_is_survived(value in "[0-9]{0,30}|[A-Za-z]{3}, [0-9]{1,3} [A-Za-z]{3} [0-9]{1,6} [0-9:]{0,12} GMT|\\PC{0,40}") {
+            let _ = retry_after(&value);
+        }
+    }
 }

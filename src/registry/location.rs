@@ -96,4 +96,11 @@ mod tests {
         let local = Url::parse("http://127.0.0.1:5001/u").unwrap();
         assert!(checked_location(&http, local).is_ok());
     }
+
+    proptest::proptest! {
+        #[test]
+        fn any_range_is_survived(value in "(bytes[= ]?)?[0-9]{0,25}-[0-9]{0,25}|\\PC{0,40}") {
+            let _ = end_of_range(&value);
+        }
+    }
 }

@@ -26,7 +26,7 @@ fn temp() -> TempDir {
 
 /// A layer with the program, and one with a name of 200 characters, a hard
 /// link, a symbolic link and a whiteout.
-fn layers() -> [Vec<u8>; 2] {
+pub fn layers() -> [Vec<u8>; 2] {
     let mut first = tar::Builder::new(Vec::new());
     add(&mut first, "hello", &hello(), 0o755);
     add(&mut first, "gone", b"x", 0o644);

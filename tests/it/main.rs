@@ -21,6 +21,7 @@ mod images_engines;
 mod images_foreign;
 mod images_hostile;
 mod images_look;
+mod images_old;
 mod interrupts;
 mod kills;
 mod layers;
