@@ -91,8 +91,9 @@ fn the_runner_feeds_collects_interrupts_and_times_out() {
     assert_eq!((seen.text(), seen.stderr.as_str()), ("in", "two\n"));
     let mut running = shell("exec /bin/sleep 60").spawn();
     assert!(running.is_running());
-    running.signal("INT");
-    assert_eq!(running.finish().signal, Some(2));
+    // Not INT, which a shell's background jobs are born ignoring.
+    running.signal("TERM");
+    assert_eq!(running.finish().signal, Some(15));
     let slow = shell("exec /bin/sleep 60").limit(Duration::from_millis(50));
     assert!(catch_unwind(AssertUnwindSafe(|| slow.run())).is_err());
     let full = std::fs::OpenOptions::new().write(true).open("/dev/full");
