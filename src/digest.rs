@@ -53,19 +53,6 @@ impl Digest {
             Sum::Sha512(sum) => hex::encode(sum),
         }
     }
-
-    /// Whether `word` was meant as a digest: `<algorithm>:<rest>` with an
-    /// algorithm's letters before the colon. Told by shape, so that a wrong
-    /// digest is called a wrong digest and `C:\file` is not one.
-    pub fn resembles(word: &str) -> bool {
-        word.split_once(':').is_some_and(|(algorithm, rest)| {
-            algorithm.len() > 1
-                && algorithm
-                    .bytes()
-                    .all(|b| b.is_ascii_alphanumeric() || b"+._-".contains(&b))
-                && !rest.contains(['/', '\\'])
-        })
-    }
 }
 
 impl FromStr for Digest {
@@ -306,21 +293,6 @@ mod tests {
     }
 
     #[test]
-    fn shape_tells_a_digest_from_a_path() {
-        assert!(Digest::resembles(ABC) && Digest::resembles("sha1:abc"));
-        for path in [
-            "./file",
-            "dir/sha256:abc",
-            "C:\\x",
-            "C:/x",
-            "plain",
-            "sha256:a/b",
-        ] {
-            assert!(!Digest::resembles(path), "{path}");
-        }
-    }
-
-    #[test]
     fn verify_fails_where_others_end() {
         let read = |bytes: &[u8], size| {
             let mut out = Vec::new();
@@ -353,7 +325,6 @@ mod tests {
         #[test]
         fn parsing_never_panics(word in "\\PC*") {
             let _ = word.parse::<Digest>();
-            let _ = Digest::resembles(&word);
         }
 
         #[test]

@@ -64,9 +64,7 @@ impl Foreign {
             _ => Err(status::refusal(answer)),
         }
     }
-}
 
-impl Foreign {
     /// The bytes from `from` on, as one answer brings them.
     fn body(&self, url: &Url, from: u64) -> Result<BodyReader> {
         let answer = self.ask(url, from)?;

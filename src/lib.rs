@@ -47,6 +47,45 @@
 //! # }
 //! ```
 //!
+//! Whole images are values that are fetched when they are read: an
+//! [`image::Node`] comes from a store or an archive, and goes to either.
+//!
+//! ```no_run
+//! use dxf_registry::archive::{self, Form, Item, Out};
+//! use dxf_registry::stream::{Run, Stop, Watch};
+//! use dxf_registry::transfer::{Remote, Wanted};
+//! use dxf_registry::{Registry, credentials::Credentials, registry::Settings};
+//! use std::{path::Path, sync::Arc};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let registry = Registry::connect("registry.example".parse()?, Settings::default(), Credentials::anonymous())?;
+//! let remote = Remote::new(Arc::new(registry.repository("team/app".parse()?)));
+//! let stop = Stop::new();
+//! let run = Run { jobs: 4, watch: Watch::new(&(), &stop) };
+//!
+//! let node = remote.pull(&"v1".parse()?, Wanted::All, run)?; // layers come later
+//! let item = Item::new(vec!["registry.example/team/app:v1".parse()?], node);
+//! let settings = archive::Settings { form: Form::Hybrid, platform: None, folder: Path::new(".") };
+//! archive::write(&[item], Out::File(Path::new("app.tar")), &settings, run)?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Where things are
+//!
+//! | modules | what they hold |
+//! |---|---|
+//! | [`digest`], [`descriptor`], [`mod@reference`], [`manifest`], [`secret`], [`error`] | the words everything else is said in |
+//! | [`blob`], [`store`], [`stream`], [`progress`], [`fetch`], [`spool`], [`parallel`] | bytes: opened again, watched, fetched into files |
+//! | [`cache`] | layers that were downloaded once |
+//! | [`http`], [`credentials`], [`auth`] | the wire, and who one is |
+//! | [`registry`], [`layout`] | the two kinds of [`Store`] |
+//! | [`alias`] | names for lists of blobs |
+//! | [`image`] | images, their configs and layers, and whether they are what they say |
+//! | [`archive`] | images in a file: docker-archive and OCI layout |
+//! | [`transfer`], [`foreign`] | images out of a store and into one, and layers that are kept elsewhere |
+//! | [`hub`], [`json`], [`text`] | Docker Hub's names, Python's JSON, text fit for a terminal |
+//!
 //! The library prints nothing, reads no environment variables (but for the
 //! platform's own certificate lookup), and has one error, [`Error`].
 

@@ -7,7 +7,7 @@
 //! Tokens are kept for their life, one for every scope; threads that need the
 //! same one wait for a single request.
 
-pub mod challenge;
+pub(crate) mod challenge;
 mod scope;
 mod token;
 

@@ -15,6 +15,7 @@ mod blobs;
 mod context;
 mod env;
 mod exit;
+mod help;
 mod images;
 mod input;
 mod log;
@@ -73,7 +74,7 @@ pub fn run(
     let mut name = String::new();
     let done = match Cli::try_parse_from(words) {
         Ok(Cli { command: None }) => {
-            console.raw(args::help().as_str());
+            console.raw(help::help().as_str());
             Err(args::usage("too few arguments"))
         }
         Ok(Cli {
@@ -89,11 +90,11 @@ pub fn run(
             begin(&command, Env::new(lookup), &mut out, input)
         }
         Err(error) if error.use_stderr() => {
-            let (command, said) = args::explain(&error);
+            let (command, said) = help::explain(&error);
             name = command;
             Err(args::usage(said))
         }
-        Err(text) => write!(out, "{}", args::lower(text.render())).map_err(stdout),
+        Err(text) => write!(out, "{}", help::lower(text.render())).map_err(stdout),
     };
     let flushed = out.flush().map_err(stdout);
     let interrupted = interrupt.stop().is_set();
@@ -121,7 +122,7 @@ fn stdout(error: std::io::Error) -> Failure {
 fn tell(command: &str, failure: &Failure, console: &Console, interrupt: &Interrupt) -> u8 {
     console.clear();
     if let Failure::Usage(_) = failure {
-        console.raw(&args::usage_line(command));
+        console.raw(&help::usage_line(command));
     }
     console.line(&exit::line(command, failure));
     exit::code(failure, interrupt.code())

@@ -18,7 +18,7 @@ use crate::error::Result;
 use crate::store::Content;
 use crate::stream::Watch;
 
-pub use partial::{Partial, into_file};
+pub use partial::into_file;
 use pump::Pump;
 
 /// What is to be fetched: a digest, and its size in bytes where it is known.

@@ -92,7 +92,7 @@ impl Write for Flushed<'_> {
 }
 
 /// A file that is being made beside its final place.
-pub struct Partial {
+pub(super) struct Partial {
     place: PathBuf,
     beside: PathBuf,
     file: File,
@@ -140,14 +140,6 @@ impl Partial {
     /// Whether there is nothing in it yet.
     pub fn is_empty(&self) -> bool {
         self.file.metadata().is_ok_and(|meta| meta.len() == 0)
-    }
-
-    /// Empties it.
-    ///
-    /// # Errors
-    /// [`Error::Io`].
-    pub fn clear(&mut self) -> Result<()> {
-        self.cut(0)
     }
 
     fn fill(

@@ -1,10 +1,10 @@
 //! One HTTP exchange and what may be repeated around it: URLs, redirects,
 //! retries, TLS, proxies. Knows nothing of registries or tokens.
 
-pub mod link;
+pub(crate) mod link;
 pub mod proxy;
-pub mod redirect;
-pub mod retry;
+pub(crate) mod redirect;
+pub(crate) mod retry;
 pub mod tls;
 pub mod transport;
 mod trouble;

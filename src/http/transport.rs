@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use ::http::header::{CONTENT_LENGTH, EXPECT, HeaderMap, HeaderName, HeaderValue, WARNING};
-use ureq::Agent;
+use ureq::{Agent, AsSendBody};
 
 use crate::error::{Error, RequestLine, Result};
 use crate::http::{Exchange, Scheme, Settings, Url, UrlOrigin, trouble};
@@ -285,11 +285,6 @@ impl Transport {
         let mut commits = request.commits;
         if let Some(headers) = builder.headers_mut() {
             headers.extend(request.headers.clone());
-            // Google answers 411 to an empty POST that does not say so.
-            let bodiless = matches!(request.method, "GET" | "HEAD" | "DELETE");
-            if matches!(request.body, Body::Empty) && !bodiless {
-                headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
-            }
             if let Body::Stream { len, .. } = request.body {
                 headers.insert(CONTENT_LENGTH, HeaderValue::from(len));
                 commits = commits.max(len);
@@ -300,7 +295,6 @@ impl Transport {
             bytes => idle.max(COMMIT + Duration::from_secs(bytes >> 20)),
         };
         let failed = |e: ureq::Error| trouble::of_ureq(request.line(), e);
-        let unfit = |e: ::http::Error| failed(e.into());
         let body = match (request.method, request.body) {
             // Without a length ureq sends these chunked, which Google refuses
             // with 411 (rust-oci-client#176).
@@ -308,24 +302,10 @@ impl Transport {
             (_, body) => body,
         };
         let answer = match body {
-            Body::Empty => {
-                let request = builder.body(()).map_err(unfit)?;
-                let request = agent
-                    .configure_request(request)
-                    .proxy(proxy)
-                    .timeout_per_read(Some(patience))
-                    .build();
-                agent.run(request)
-            }
+            Body::Empty => run(agent, builder.body(()), proxy, patience),
             Body::Bytes(bytes) => {
                 sent.set(bytes.len() as u64);
-                let request = builder.body(bytes).map_err(unfit)?;
-                let request = agent
-                    .configure_request(request)
-                    .proxy(proxy)
-                    .timeout_per_read(Some(patience))
-                    .build();
-                agent.run(request)
+                run(agent, builder.body(bytes), proxy, patience)
             }
             Body::Stream { open, len } => {
                 let mut reader = Outgoing {
@@ -334,13 +314,7 @@ impl Transport {
                     sent,
                 };
                 let body = ureq::SendBody::from_reader(&mut reader);
-                let request = builder.body(body).map_err(unfit)?;
-                let request = agent
-                    .configure_request(request)
-                    .proxy(proxy)
-                    .timeout_per_read(Some(patience))
-                    .build();
-                agent.run(request)
+                run(agent, builder.body(body), proxy, patience)
             }
         };
         let (head, body) = answer.map_err(failed)?.into_parts();
@@ -446,6 +420,21 @@ impl Transport {
         }
         Ok(config)
     }
+}
+
+/// One exchange with what may differ from one to the next.
+fn run<B: AsSendBody>(
+    agent: &Agent,
+    request: ::http::Result<::http::Request<B>>,
+    proxy: Option<ureq::Proxy>,
+    patience: Duration,
+) -> Result<::http::Response<ureq::Body>, ureq::Error> {
+    let request = agent
+        .configure_request(request?)
+        .proxy(proxy)
+        .timeout_per_read(Some(patience))
+        .build();
+    agent.run(request)
 }
 
 /// Yields exactly the promised bytes, counts them, and marks errors of the

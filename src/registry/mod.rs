@@ -8,7 +8,7 @@ mod plan;
 mod referrers;
 mod repository;
 mod sessions;
-pub mod status;
+pub(crate) mod status;
 #[cfg(test)]
 mod tests;
 mod upload;

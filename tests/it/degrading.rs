@@ -1,6 +1,5 @@
 //! What registries leave out, refuse or get wrong, and what is done instead.
 
-use std::path::Path;
 use std::time::Duration;
 
 use crate::support::data::{blob, digest};
@@ -8,8 +7,8 @@ use crate::support::dxf::Dxf;
 use crate::support::memory::{Memory, complaint};
 use crate::support::registry::Registry;
 use crate::support::rules::{ANY, DELETE, GET, HEAD, POST, PUT, Response, Rule, on};
-use crate::support::scratch;
 use crate::support::server::Server;
+use crate::support::{file, scratch};
 
 const TAGS: &str = "/v2/a/tags/list";
 const UPLOADS: &str = "/v2/a/blobs/uploads/";
@@ -17,12 +16,6 @@ const UPLOADS: &str = "/v2/a/blobs/uploads/";
 fn dxf(server: &Server) -> Dxf {
     let dxf = Dxf::new().plain(&server.host());
     dxf.limit(Duration::from_secs(20))
-}
-
-fn file(folder: &Path, bytes: &[u8]) -> String {
-    let path = folder.join("file");
-    std::fs::write(&path, bytes).expect("a file");
-    path.display().to_string()
 }
 
 fn script(rules: impl IntoIterator<Item = Rule>, memory: &Memory) -> Server {

@@ -371,5 +371,5 @@ fn a_crash_leaves_no_core_with_passwords_in_it() {
         !dumped && !left.iter().any(|name| name.contains("core")),
         "{left:?}"
     );
-    println!("another program would have: {}", quit("/bin/cat", &[]).0);
+    println!("another program would have: {}", abort("/bin/cat", &[]).0);
 }

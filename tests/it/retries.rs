@@ -9,9 +9,9 @@ use crate::support::data::{blob, digest};
 use crate::support::dxf::Dxf;
 use crate::support::memory::Memory;
 use crate::support::rules::{ANY, DELETE, GET, HEAD, PATCH, POST, PUT, Rule, on};
-use crate::support::scratch;
 use crate::support::server::Server;
 use crate::support::tls::Ca;
+use crate::support::{file, scratch};
 
 const TAGS: &str = "/v2/a/tags/list";
 const MIB: usize = 1 << 20;
@@ -35,13 +35,6 @@ fn tags() -> Rule {
 /// 503 without a wait, so that a test of counting need not wait either.
 fn busy(method: &'static str, path: &str) -> Rule {
     on(method, path).reply(503).header("Retry-After", "0")
-}
-
-/// The one of `path` in a folder, for commands that push.
-fn file(folder: &Path, bytes: &[u8]) -> String {
-    let path = folder.join("file");
-    std::fs::write(&path, bytes).expect("a file");
-    path.display().to_string()
 }
 
 #[test]

@@ -1,31 +1,17 @@
 //! When a blob is cut into chunks, and how large they are.
 
-use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use crate::support::data::{blob, digest};
-use crate::support::dxf::Dxf;
+use crate::support::dxf::push;
 use crate::support::memory::{Memory, complaint};
 use crate::support::registry::Registry;
 use crate::support::rules::{GET, HEAD, PATCH, POST, PUT, Response, Rule, on};
-use crate::support::scratch;
 use crate::support::server::{Seen, Server};
+use crate::support::{file, scratch};
 
 const MIB: u64 = 1 << 20;
 const UPLOADS: &str = "/v2/a/blobs/uploads/*";
-
-fn file(folder: &Path, bytes: &[u8]) -> String {
-    let path = folder.join("file");
-    std::fs::write(&path, bytes).expect("a file");
-    path.display().to_string()
-}
-
-fn push(server: &Server, file: &str) -> Dxf {
-    let dxf = Dxf::new().plain(&server.host());
-    dxf.args(["push-blob", "a", file])
-        .limit(Duration::from_secs(60))
-}
 
 /// The length each request with this method promised.
 fn lengths(server: &Server, method: &str) -> Vec<u64> {

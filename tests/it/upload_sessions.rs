@@ -1,33 +1,20 @@
 //! Upload sessions: where they are, where they stand, and how an upload goes on
 //! in one that a broken request or a killed process left.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::support::data::{blob, digest};
-use crate::support::dxf::Dxf;
+use crate::support::dxf::{Dxf, push};
 use crate::support::memory::Memory;
 use crate::support::registry::Registry;
 use crate::support::rules::{GET, PATCH, POST, PUT, Response, Rule, on};
-use crate::support::scratch;
 use crate::support::server::Server;
 use crate::support::tls::Ca;
+use crate::support::{file, scratch};
 
 const MIB: usize = 1 << 20;
 const UPLOADS: &str = "/v2/a/blobs/uploads/*";
-
-fn file(folder: &Path, bytes: &[u8]) -> String {
-    let path = folder.join("file");
-    std::fs::write(&path, bytes).expect("a file");
-    path.display().to_string()
-}
-
-fn push(server: &Server, file: &str) -> Dxf {
-    let dxf = Dxf::new().plain(&server.host());
-    dxf.args(["push-blob", "a", file])
-        .limit(Duration::from_secs(60))
-}
 
 fn script(rules: impl IntoIterator<Item = Rule>, memory: &Memory) -> Server {
     Server::script(rules.into_iter().chain(memory.rules()))

@@ -1,32 +1,19 @@
 //! Blobs that are stored whole although the way there breaks, in one request
 //! where the registry takes that.
 
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crate::support::bench::each_registry;
 use crate::support::data::{blob, digest};
-use crate::support::dxf::Dxf;
+use crate::support::dxf::push;
 use crate::support::memory::{Memory, complaint};
 use crate::support::registry::Registry;
 use crate::support::rules::{DELETE, GET, HEAD, PATCH, POST, PUT, on};
-use crate::support::scratch;
 use crate::support::server::Server;
+use crate::support::{file, scratch};
 
 const MIB: usize = 1 << 20;
 const UPLOADS: &str = "/v2/a/blobs/uploads/*";
-
-fn file(folder: &Path, bytes: &[u8]) -> String {
-    let path = folder.join("file");
-    std::fs::write(&path, bytes).expect("a file");
-    path.display().to_string()
-}
-
-fn push(server: &Server, file: &str) -> Dxf {
-    let dxf = Dxf::new().plain(&server.host());
-    dxf.args(["push-blob", "a", file])
-        .limit(Duration::from_secs(60))
-}
 
 each_registry!(one_put_carries_the_whole_body, |reg| {
     let bytes = blob(1, 3 * MIB);

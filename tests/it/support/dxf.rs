@@ -16,10 +16,18 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE};
 use tempfile::TempDir;
 
 use super::Secrets;
+use super::server::Server;
 use super::tls::Ca;
 
 /// How long a command may take before it is killed and the test fails.
 const LIMIT: Duration = Duration::from_secs(120);
+
+/// `push-blob a FILE` against a scripted server.
+pub fn push(server: &Server, file: &str) -> Dxf {
+    let dxf = Dxf::new().plain(&server.host());
+    dxf.args(["push-blob", "a", file])
+        .limit(Duration::from_secs(60))
+}
 
 /// A command line in the making.
 #[derive(Clone)]

@@ -18,6 +18,7 @@ pub mod tls;
 pub mod token;
 pub mod wire;
 
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Words that no command may print. Clones share one list, because a token is
@@ -44,11 +45,18 @@ pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// A temporary folder, in memory where the machine has such a place: registries
 /// in tests write hundreds of megabytes that nobody keeps.
 pub fn scratch() -> tempfile::TempDir {
-    let memory = std::path::Path::new("/dev/shm");
+    let memory = Path::new("/dev/shm");
     let mut builder = tempfile::Builder::new();
     builder.prefix("dxf-test-");
     builder
         .tempdir_in(memory)
         .or_else(|_| builder.tempdir())
         .expect("a temporary folder")
+}
+
+/// The path of a file in `folder` that holds `bytes`, for commands that push.
+pub fn file(folder: &Path, bytes: &[u8]) -> String {
+    let path = folder.join("file");
+    std::fs::write(&path, bytes).expect("a file");
+    path.display().to_string()
 }

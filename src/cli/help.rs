@@ -1,0 +1,97 @@
+//! What is said about the command line itself: help, usage, and what clap makes
+//! of words it does not understand, in the wording that scripts know from
+//! python-dxf.
+
+use clap::CommandFactory;
+use clap::builder::StyledStr;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+
+use super::args::Cli;
+
+/// How `command` is used, in one line.
+pub fn usage_line(command: &str) -> String {
+    let mut all = Cli::command();
+    all.build();
+    lower(match all.find_subcommand_mut(command) {
+        Some(found) => found.render_usage(),
+        None => all.render_usage(),
+    })
+}
+
+/// The commands there are, with a line about each.
+pub fn help() -> String {
+    lower(Cli::command().render_help())
+}
+
+/// Text of clap's, with the word that scripts look for as argparse writes it.
+pub fn lower(text: StyledStr) -> String {
+    text.to_string().replacen("Usage:", "usage:", 1)
+}
+
+/// What clap does not understand, in the words of this command: the command
+/// it was said of, if it was one, and what is wrong.
+pub fn explain(error: &clap::Error) -> (String, String) {
+    let get = |kind| error.get(kind).map(ContextValue::to_string);
+    let rendered = error.render().to_string();
+    let said = match error.kind() {
+        ErrorKind::InvalidSubcommand => format!(
+            "there is no command {}",
+            get(ContextKind::InvalidSubcommand).unwrap_or_default()
+        ),
+        _ => {
+            let first = rendered.lines().next().unwrap_or_default();
+            first.trim_start_matches("error: ").to_string()
+        }
+    };
+    let hint = [ContextKind::SuggestedSubcommand, ContextKind::SuggestedArg]
+        .into_iter()
+        .find_map(|kind| best(error.get(kind)?));
+    let said = match hint {
+        Some(hint) => format!("{said}; did you mean {hint}?"),
+        None => said,
+    };
+    (said_of(&rendered), said)
+}
+
+/// The command whose usage clap shows with an error, if it is one.
+fn said_of(rendered: &str) -> String {
+    let shown = rendered.split("Usage: dxf ").nth(1).unwrap_or_default();
+    let shown = shown.split_whitespace().next().unwrap_or_default();
+    let known = Cli::command().find_subcommand(shown).is_some();
+    if known {
+        shown.to_string()
+    } else {
+        String::new()
+    }
+}
+
+/// The likeliest of clap's guesses, which it puts last.
+fn best(guesses: &ContextValue) -> Option<String> {
+    match guesses {
+        ContextValue::String(one) => Some(one.clone()),
+        ContextValue::Strings(many) => many.last().cloned(),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn usage_is_one_line_a_command() {
+        assert_eq!(
+            usage_line("push-blob"),
+            "usage: dxf push-blob <repo> <file>|- [@alias]"
+        );
+        assert!(usage_line("").starts_with("usage: dxf <command>"));
+        let named = Cli::command();
+        for command in named.get_subcommands() {
+            let line = usage_line(command.get_name());
+            assert!(
+                line.starts_with(&format!("usage: dxf {}", command.get_name())),
+                "{line}"
+            );
+        }
+    }
+}
