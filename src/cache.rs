@@ -15,7 +15,7 @@ use std::time::{Duration, SystemTime};
 use tempfile::NamedTempFile;
 
 use crate::blob::{Blob, Source};
-use crate::digest::{Digest, Verify};
+use crate::digest::{Digest, Hasher, Verify};
 use crate::error::{Error, Result};
 use crate::reference::Origin;
 use crate::spool::Stretch;
@@ -224,6 +224,8 @@ impl Source for Cached {
             inner,
             temp,
             left: self.blob.size(),
+            hasher: Hasher::like(self.blob.digest()),
+            digest: *self.blob.digest(),
             target: self.cache.path(self.blob.digest()),
         }))
     }
@@ -233,12 +235,13 @@ impl Source for Cached {
     }
 }
 
-/// Reads, and keeps what was read. It does not hash: the one who reads does,
-/// and so does the cache before it hands the bytes out again.
+/// Reads, and keeps what was read if it is what its name says.
 struct Tee<'a> {
     inner: Box<dyn Read + Send + 'a>,
     temp: Option<NamedTempFile>,
     left: u64,
+    hasher: Hasher,
+    digest: Digest,
     target: PathBuf,
 }
 
@@ -252,8 +255,11 @@ impl Read for Tee<'_> {
             let wrong = n as u64 > self.left || (n == 0 && !whole);
             if !wrong && temp.write_all(&buf[..n]).is_ok() {
                 self.left -= n as u64;
+                self.hasher.update(&buf[..n]);
                 if whole {
-                    let _ = temp.persist(&self.target);
+                    if self.hasher.clone().finish() == self.digest {
+                        let _ = temp.persist(&self.target);
+                    }
                 } else {
                     self.temp = Some(temp);
                 }
@@ -315,6 +321,17 @@ mod tests {
                 bytes: 100_000
             }
         );
+    }
+
+    #[test]
+    fn what_arrives_wrong_is_not_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let cache = Cache::new(dir.path());
+        let descriptor = Blob::bytes("x/y", b"good bytes".to_vec());
+        let descriptor = descriptor.descriptor().clone();
+        let blob = Blob::new(descriptor, Bytes(b"evil bytes".to_vec()));
+        assert!(cache.wrap(blob).read(100).is_err());
+        assert_eq!(cache.usage().unwrap(), Usage::default());
     }
 
     #[test]

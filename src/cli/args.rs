@@ -113,7 +113,7 @@ pub enum Command {
     /// Keep a login for a registry (DXF_HOST unless named)
     ///
     /// The password is read from the terminal, or from standard input.
-    #[command(override_usage = "dxf login [-u NAME] [<host>]")]
+    #[command(override_usage = "dxf login [-u NAME] [--password-stdin] [<host>]")]
     Login(Login),
     /// Forget the login for a registry (DXF_HOST unless named)
     #[command(override_usage = "dxf logout [<host>]")]

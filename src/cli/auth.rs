@@ -156,8 +156,27 @@ fn prompt(
     let term = Term::stderr();
     let answer = term
         .write_str(words)
-        .and_then(|()| s.interrupt.waiting(|| read(&term)));
+        .and_then(|()| s.interrupt.waiting_with(echo_again(), || read(&term)));
     answer.map_err(|e| Error::io("the terminal", e))
+}
+
+/// Puts the terminal back as it is now, and ends its line: a shell whose
+/// terminal shows nothing that is typed looks broken.
+#[cfg(unix)]
+fn echo_again() -> impl Fn() + Send + 'static {
+    use rustix::termios::{OptionalActions, tcgetattr, tcsetattr};
+    let before = tcgetattr(std::io::stdin()).ok();
+    move || {
+        if let Some(before) = &before {
+            let _ = tcsetattr(std::io::stdin(), OptionalActions::Now, before);
+            let _ = Term::stderr().write_line("");
+        }
+    }
+}
+
+#[cfg(not(unix))]
+fn echo_again() -> impl Fn() + Send + 'static {
+    || {}
 }
 
 /// The first line of standard input.

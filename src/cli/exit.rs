@@ -95,7 +95,7 @@ fn hint(error: &Error) -> Option<String> {
             request, source, ..
         } => return Some(login_hint(&request.url, source.as_deref())),
         Error::InsecureAuth { .. } => "try https, or DXF_ALLOW_INSECURE_AUTH=1",
-        Error::Invalid { what: "digest", .. } => "an alias is written @NAME",
+        Error::Invalid { what: "digest", .. } => "an alias is written @NAME, a file ./NAME",
         Error::Status { .. } => return status_hint(error),
         Error::Network { kind, why, .. } => network_hint(*kind, why)?,
         Error::NoPlatform { .. } => "set DXF_PLATFORM to one of these",
@@ -174,8 +174,11 @@ const DELETES: &str = "deletes are disabled (distribution: storage.delete.enable
 
 fn network_hint(kind: NetworkKind, why: &str) -> Option<&'static str> {
     match kind {
+        NetworkKind::Name | NetworkKind::Connect if why.starts_with("at the proxy") => {
+            Some("are DXF_PROXY, HTTPS_PROXY and NO_PROXY right?")
+        }
         NetworkKind::Name => Some("is the name of the host spelled right?"),
-        NetworkKind::Connect => Some("is the registry running, and the port in DXF_HOST right?"),
+        NetworkKind::Connect => Some("is the registry running, and its port right?"),
         NetworkKind::Tls if why.contains("does not speak TLS") => {
             Some("if it speaks http, set DXF_INSECURE=1")
         }
@@ -183,6 +186,10 @@ fn network_hint(kind: NetworkKind, why: &str) -> Option<&'static str> {
         NetworkKind::Tls if why.contains("authority") || why.contains("BadSignature") => {
             Some("name its authority's PEM file in DXF_TLSVERIFY, or set DXF_SKIPTLSVERIFY=1")
         }
+        // openssl's `req -x509` makes one like that unless it is told not to.
+        NetworkKind::Tls if why.contains("a CA's own") => Some(
+            "make it one for a server (openssl: basicConstraints=CA:FALSE), or set DXF_SKIPTLSVERIFY=1",
+        ),
         NetworkKind::Tls if why.contains("certificate") => {
             Some("DXF_SKIPTLSVERIFY=1 accepts it all the same")
         }

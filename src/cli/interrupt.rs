@@ -25,7 +25,11 @@ struct State {
     signal: AtomicI32,
     idle: AtomicBool,
     litter: Mutex<BTreeSet<PathBuf>>,
+    farewell: Mutex<Option<Farewell>>,
 }
+
+/// What puts right something that outlives the process.
+type Farewell = Box<dyn Fn() + Send>;
 
 /// A temporary file, or folder, that has to go when the process does.
 pub struct Litter {
@@ -59,6 +63,21 @@ impl Interrupt {
         }
         let result = work();
         self.0.idle.store(false, Ordering::SeqCst);
+        result
+    }
+
+    /// The same for work that changes something outlasting the process, such as
+    /// a terminal's echo: `undo` is called when a signal ends it meanwhile.
+    pub fn waiting_with<T>(&self, undo: impl Fn() + Send + 'static, work: impl FnOnce() -> T) -> T {
+        let farewell = || {
+            self.0
+                .farewell
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+        };
+        *farewell() = Some(Box::new(undo));
+        let result = self.waiting(work);
+        *farewell() = None;
         result
     }
 
@@ -130,6 +149,10 @@ const GRACE: std::time::Duration = std::time::Duration::from_secs(5);
 #[cfg(unix)]
 fn leave(interrupt: &Interrupt) -> ! {
     interrupt.sweep();
+    let farewell = &interrupt.0.farewell;
+    if let Some(undo) = &*farewell.lock().unwrap_or_else(PoisonError::into_inner) {
+        undo();
+    }
     std::process::exit(i32::from(interrupt.code()))
 }
 

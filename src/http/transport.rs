@@ -294,7 +294,11 @@ impl Transport {
             0 => idle,
             bytes => idle.max(COMMIT + Duration::from_secs(bytes >> 20)),
         };
-        let failed = |e: ureq::Error| trouble::of_ureq(request.line(), e);
+        let proxied = proxy.is_some();
+        let failed = |e: ureq::Error| match trouble::of_ureq(request.line(), e) {
+            error if proxied => trouble::at_the_proxy(error),
+            error => error,
+        };
         let body = match (request.method, request.body) {
             // Without a length ureq sends these chunked, which Google refuses
             // with 411 (rust-oci-client#176).

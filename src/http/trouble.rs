@@ -30,6 +30,22 @@ pub fn of_ureq(line: RequestLine, error: ureq::Error) -> Error {
     }
 }
 
+/// The same error, said of the proxy: who can't be reached is not the server.
+pub fn at_the_proxy(error: Error) -> Error {
+    match error {
+        Error::Network {
+            request,
+            kind: kind @ (NetworkKind::Connect | NetworkKind::Name),
+            why,
+        } => Error::Network {
+            request,
+            kind,
+            why: format!("at the proxy: {why}"),
+        },
+        other => other,
+    }
+}
+
 fn timeout_words(timeout: ureq::Timeout) -> (NetworkKind, String) {
     let why = match timeout {
         ureq::Timeout::Connect | ureq::Timeout::Resolve => "no connection in time",

@@ -80,6 +80,11 @@ fn a_platform_that_is_not_there_is_not_found() {
         let variable = bench.dxf().env("DXF_PLATFORM", "linux/s390x");
         variable.args([command, "team/multi:v1"]).fails(2);
     }
+    // One image alone is held against the command line, too.
+    for command in ["get-config", "list-files", "verify-image"] {
+        let asked = [command, "--platform", "linux/s390x", "team/app:v1"];
+        bench.dxf().args(asked).fails(2).says("linux/amd64");
+    }
     let dir = tempfile::tempdir().unwrap();
     let path = arg(&archive(&dir, multi()));
     local(&["get-config", "--platform", "linux/s390x", &path]).fails(2);

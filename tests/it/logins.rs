@@ -469,6 +469,7 @@ except OSError:
 _, status = os.waitpid(child, 0)
 print(seen.decode(errors='replace'))
 print('code', os.waitstatus_to_exitcode(status))
+print('echo', echo())
 "#;
 
 #[test]
@@ -501,4 +502,6 @@ fn a_typed_password_is_not_shown() {
     let told = login.clone().ok();
     assert!(told.text().contains("\ncode 130"), "{told}");
     assert!(!told.text().contains("half") && !file.exists());
+    // A shell that shows nothing of what is typed looks broken.
+    assert!(told.text().contains("\necho True"), "{told}");
 }

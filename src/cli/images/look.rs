@@ -21,7 +21,7 @@ use super::super::exit::Failure;
 use super::super::output::Output;
 use super::super::session::Session;
 use super::super::size;
-use super::{Location, host_platform, known, node, remote};
+use super::{Location, host_platform, known, must_fit, node, remote};
 
 /// Where the image is that `word` names.
 ///
@@ -69,7 +69,12 @@ pub fn one<'a>(
     };
     let node = node(s, &location(s, &words[0])?, wanted)?;
     match node {
-        Node::Image(image) => Ok((image, &words[1..])),
+        Node::Image(image) => {
+            if let (Some(_), Some(platform)) = (&look.platform, &asked) {
+                must_fit(&image, platform)?;
+            }
+            Ok((image, &words[1..]))
+        }
         Node::Index(_) => Err(Error::Unsupported {
             what: "several images where one is wanted".to_string(),
         }

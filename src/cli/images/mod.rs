@@ -276,6 +276,24 @@ pub fn known(node: &Node) -> Result<Vec<(Descriptor, &Image)>> {
     Ok(known)
 }
 
+/// Refuses an image that does not run on a platform named on the command line.
+///
+/// # Errors
+/// [`Error::NoPlatform`] as a thing that is not found; those of the config.
+pub fn must_fit(image: &Image, platform: &Platform) -> Result<(), Failure> {
+    if !image.is_runnable() {
+        return Ok(());
+    }
+    let there = image.config()?.platform();
+    if there.is_unknown() || platform.fit(&there).is_some() {
+        return Ok(());
+    }
+    Err(Failure::Missing(Error::NoPlatform {
+        wanted: platform.to_string(),
+        available: vec![there.to_string()],
+    }))
+}
+
 /// The names in an archive, for a message.
 pub fn names(items: &[Item]) -> String {
     let all = items.iter().flat_map(|item| match item.names.as_slice() {

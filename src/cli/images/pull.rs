@@ -12,7 +12,7 @@ use dxf_registry::layout::Layout;
 use dxf_registry::transfer::{Foreign, To, Wanted, put};
 use dxf_registry::{Error, Platform, Reference, Result, Tag, Target, hub};
 
-use super::{Location, choose, host_platform, names, node};
+use super::{Location, choose, host_platform, must_fit, names, node};
 use crate::cli::args::{self, Form, PullImage};
 use crate::cli::exit::Failure;
 use crate::cli::output::Output;
@@ -124,17 +124,10 @@ impl Choice {
         let Node::Image(image) = node else {
             return Ok(());
         };
-        if self.by != By::Flag || !image.is_runnable() {
-            return Ok(());
+        match self.by {
+            By::Flag => must_fit(image, &self.platform),
+            _ => Ok(()),
         }
-        let there = image.config()?.platform();
-        if there.is_unknown() || self.platform.fit(&there).is_some() {
-            return Ok(());
-        }
-        Err(Failure::Missing(Error::NoPlatform {
-            wanted: self.platform.to_string(),
-            available: vec![there.to_string()],
-        }))
     }
 }
 

@@ -11,7 +11,7 @@ use super::super::context::Shape;
 use super::super::exit::Failure;
 use super::super::session::Session;
 use super::super::size;
-use super::{Location, look, node, platform_missing, uncached};
+use super::{Location, look, must_fit, node, platform_missing, uncached};
 
 /// `verify-image [--platform P|all] <image>`
 pub fn verify(s: &mut Session<'_, '_>, args: &Look) -> Result<(), Failure> {
@@ -66,6 +66,7 @@ fn one(s: &Session<'_, '_>, args: &Look) -> Result<Image, Failure> {
         let wanted = Wanted::Platform(platform);
         let pulled = uncached(s, store).pull(&location.target()?, wanted, s.run());
         if let Node::Image(image) = pulled.map_err(platform_missing)? {
+            must_fit(&image, platform)?;
             return Ok(image);
         }
     }
