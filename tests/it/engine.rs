@@ -127,6 +127,22 @@ impl Docker {
             );
             return None;
         }
+        let mut log = String::new();
+        // Its containerd may need longer than dockerd waits for it, on a
+        // machine that is busy.
+        for _ in 0..3 {
+            let mut docker = Docker::launch();
+            if docker.wait() {
+                return Some(docker);
+            }
+            let file = docker.folder.path().join("log");
+            log = std::fs::read_to_string(file).unwrap_or_default();
+        }
+        missing("docker", &format!("dockerd does not start here:\n{log}"));
+        None
+    }
+
+    fn launch() -> Docker {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let path = |name: &str| folder.path().join(name);
         let log = File::create(path("log")).expect("a log file");
@@ -145,13 +161,7 @@ impl Docker {
             .stderr(log)
             .spawn()
             .expect("dockerd starts");
-        let mut docker = Docker { daemon, folder };
-        if docker.wait() {
-            return Some(docker);
-        }
-        let log = std::fs::read_to_string(docker.folder.path().join("log")).unwrap_or_default();
-        missing("docker", &format!("dockerd does not start here:\n{log}"));
-        None
+        Docker { daemon, folder }
     }
 
     fn wait(&mut self) -> bool {
