@@ -322,7 +322,7 @@ impl Manifest {
     fn view<'a, T: Deserialize<'a>>(&'a self, wanted: Kind) -> Result<T> {
         if self.kind != wanted {
             return Err(Error::Unsupported {
-                what: format!("{} is no {}", self.kind.words(), wanted.words()),
+                what: format!("{} is not {}", self.kind.words(), wanted.words()),
             });
         }
         serde_json::from_slice(&self.bytes).map_err(|e| Error::malformed("manifest", e))
