@@ -32,6 +32,11 @@ const MANIFEST_TYPES: &str = concat!(
     "application/vnd.oci.image.index.v1+json"
 );
 
+/// What HEAD answers that says something: yes, no, or a refusal. Its reason is
+/// in the body that HEAD has not, and some refuse nothing but HEAD, so the same
+/// is asked with GET then.
+const HEAD_ANSWERS: [u16; 11] = [200, 404, 400, 403, 405, 406, 410, 412, 415, 451, 501];
+
 /// What deleting answers when it worked: 202 by the specification.
 const DELETED: [u16; 3] = [202, 200, 204];
 
@@ -163,8 +168,7 @@ impl Repository {
     /// The same without retries.
     pub(super) fn size_once(&self, actions: &[&str], digest: &Digest) -> Result<Option<u64>> {
         let head = Request::new("HEAD", self.blob_url(digest));
-        // 403, 405 and 501 come from what does not know HEAD; GET will tell.
-        let answer = self.attempt(actions, &head, &[200, 404, 403, 405, 501])?;
+        let answer = self.attempt(actions, &head, &HEAD_ANSWERS)?;
         let (status, length) = (answer.status, answer.content_length());
         answer.drain();
         match (status, length) {
@@ -306,7 +310,7 @@ impl Store for Repository {
     fn head(&self, target: &Target) -> Result<Option<Descriptor>> {
         let request =
             Request::new("HEAD", self.manifest_url(target)).header(ACCEPT, MANIFEST_TYPES);
-        let answer = self.run(&["pull"], &request, &[200, 404, 403, 405, 501])?;
+        let answer = self.run(&["pull"], &request, &HEAD_ANSWERS)?;
         let told = Self::told_digest(&answer.headers).zip(answer.content_length());
         let media_type = answer.header(CONTENT_TYPE).unwrap_or_default().to_string();
         let status = answer.status;
