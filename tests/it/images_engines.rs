@@ -98,7 +98,7 @@ fn docker_runs_what_dxf_pulls_and_gives_it_back() {
 }
 
 #[test]
-fn podman_runs_what_dxf_pulls_and_gives_it_back() {
+fn podman_loads_what_dxf_pulls_and_gives_it_back() {
     let Some(podman) = Tool::find("podman") else {
         return;
     };
