@@ -2,13 +2,21 @@
 //! the commands to say; so is how many there must be, because the wording of
 //! those errors is python-dxf's.
 
-use std::ffi::{OsStr, OsString};
-use std::path::PathBuf;
+mod blobs;
+mod images;
+mod own;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::ffi::{OsStr, OsString};
+
+use clap::{Args, Parser, Subcommand};
 use dxf_registry::{Digest, Error, RepoName, Result, Tag, Target};
 
 use super::exit::Failure;
+pub use blobs::{DelAlias, DelBlob, GetDigest, PullBlob};
+pub use images::{
+    Engine, Form, GetLayer, ListFiles, LoadImage, Look, PullImage, PushImage, ResolveImage,
+};
+pub use own::{Auth, Cache, Login};
 
 /// Store anything in a container registry, or in a folder.
 ///
@@ -202,215 +210,6 @@ impl Command {
 pub struct Words {
     #[arg(hide = true, value_name = "argument")]
     words: Vec<OsString>,
-}
-
-/// What `pull-blob` takes.
-#[derive(Args)]
-pub struct PullBlob {
-    /// The arguments.
-    #[command(flatten)]
-    pub words: Words,
-    /// Write to FILE, which appears when it is complete
-    #[arg(short, long, value_name = "FILE")]
-    pub output: Option<PathBuf>,
-}
-
-/// What `del-blob` takes.
-#[derive(Args)]
-pub struct DelBlob {
-    /// The arguments.
-    #[command(flatten)]
-    pub words: Words,
-    /// Delete the blobs of @alias, but not @alias
-    #[arg(long)]
-    pub keep_alias: bool,
-}
-
-/// What `del-alias` takes.
-#[derive(Args)]
-pub struct DelAlias {
-    /// The arguments.
-    #[command(flatten)]
-    pub words: Words,
-    /// Remove this alias alone, or nothing
-    #[arg(long)]
-    pub only: bool,
-}
-
-/// What `get-digest` takes.
-#[derive(Args)]
-pub struct GetDigest {
-    /// The arguments.
-    #[command(flatten)]
-    pub words: Words,
-    /// Print the digest of the manifest itself
-    #[arg(long)]
-    pub manifest: bool,
-}
-
-/// What `auth` takes.
-#[derive(Args)]
-pub struct Auth {
-    /// The arguments.
-    #[command(flatten)]
-    pub words: Words,
-    /// Print where credentials come from, what was asked and what granted
-    #[arg(long)]
-    pub explain: bool,
-}
-
-/// What `pull-image` takes.
-#[derive(Args)]
-pub struct PullImage {
-    /// The arguments.
-    #[command(flatten)]
-    pub words: Words,
-    /// What is written
-    #[arg(long, value_enum, default_value_t = Form::Hybrid)]
-    pub format: Form,
-    /// os/architecture[/variant] to take of an index, or all of it (DXF_PLATFORM,
-    /// else this machine's)
-    #[arg(long, value_name = "P")]
-    pub platform: Option<String>,
-    /// Call the image NAME in the file
-    #[arg(long, value_name = "NAME")]
-    pub tag: Option<String>,
-    /// Write to FILE, as the second argument says too
-    #[arg(short, long, value_name = "FILE")]
-    pub output: Option<PathBuf>,
-}
-
-/// What `pull-image` writes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Form {
-    /// A tar that is docker-archive and OCI layout at once
-    Hybrid,
-    /// A folder with an OCI layout
-    Oci,
-    /// A docker-archive with uncompressed layers
-    Docker,
-}
-
-/// What `push-image` takes.
-#[derive(Args)]
-pub struct PushImage {
-    /// The arguments.
-    #[command(flatten)]
-    pub words: Words,
-    /// Push the image that the file calls NAME
-    #[arg(long, value_name = "NAME", conflicts_with = "all")]
-    pub tag: Option<String>,
-    /// Push every image, each under its own tags
-    #[arg(long)]
-    pub all: bool,
-    /// Push layers too that their makers keep elsewhere (Windows)
-    #[arg(long)]
-    pub allow_nondistributable: bool,
-}
-
-/// What `load-image` takes.
-#[derive(Args)]
-pub struct LoadImage {
-    /// The arguments.
-    #[command(flatten)]
-    pub words: Words,
-    /// The engine (Docker if its daemon answers, else podman)
-    #[arg(long, value_enum, value_name = "E")]
-    pub engine: Option<Engine>,
-    /// os/architecture[/variant] to take of an index (DXF_PLATFORM, else this
-    /// machine's)
-    #[arg(long, value_name = "P")]
-    pub platform: Option<String>,
-    /// Call the image NAME in the engine
-    #[arg(long, value_name = "NAME")]
-    pub tag: Option<String>,
-}
-
-/// A container engine.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Engine {
-    /// Docker
-    Docker,
-    /// podman
-    Podman,
-}
-
-/// What `cache` takes.
-#[derive(Args)]
-pub struct Cache {
-    /// The arguments.
-    #[command(flatten)]
-    pub words: Words,
-    /// Delete what was not used for this long, such as 12h or 30d
-    #[arg(long, value_name = "DURATION")]
-    pub older_than: Option<String>,
-    /// Delete the least recently used until no more than this is left
-    #[arg(long, value_name = "SIZE")]
-    pub max_size: Option<String>,
-}
-
-/// What `login` takes.
-#[derive(Args)]
-pub struct Login {
-    /// The arguments.
-    #[command(flatten)]
-    pub words: Words,
-    /// The user's name
-    #[arg(short, long, value_name = "NAME")]
-    pub username: Option<String>,
-    /// Read the password from standard input, even from a terminal
-    #[arg(long)]
-    pub password_stdin: bool,
-}
-
-/// What most commands that look inside an image take.
-#[derive(Args)]
-pub struct Look {
-    /// The arguments.
-    #[command(flatten)]
-    pub words: Words,
-    /// Of several platforms, this one (DXF_PLATFORM, else this machine's)
-    #[arg(long, value_name = "OS/ARCH")]
-    pub platform: Option<String>,
-}
-
-/// What `get-layer` takes.
-#[derive(Args)]
-pub struct GetLayer {
-    /// The image.
-    #[command(flatten)]
-    pub look: Look,
-    /// Undo the layer's compression, whatever it is
-    #[arg(long)]
-    pub uncompressed: bool,
-    /// Write to FILE, which appears when it is complete
-    #[arg(short, long, value_name = "FILE")]
-    pub output: Option<PathBuf>,
-}
-
-/// What `list-files` takes.
-#[derive(Args)]
-pub struct ListFiles {
-    /// The image.
-    #[command(flatten)]
-    pub look: Look,
-    /// Only this layer, a number or the beginning of a digest, as it is
-    #[arg(long, value_name = "N")]
-    pub layer: Option<String>,
-}
-
-/// What `resolve-image` takes.
-#[derive(Args)]
-pub struct ResolveImage {
-    /// The image.
-    #[command(flatten)]
-    pub look: Look,
-    /// Only IPv4 addresses
-    #[arg(short = '4', long, conflicts_with = "ipv6")]
-    pub ipv4: bool,
-    /// Only IPv6 addresses
-    #[arg(short = '6', long)]
-    pub ipv6: bool,
 }
 
 /// A blob, or the blobs of an alias.

@@ -1,0 +1,51 @@
+//! What the commands about blobs and aliases take.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::Words;
+
+/// What `pull-blob` takes.
+#[derive(Args)]
+pub struct PullBlob {
+    /// The arguments.
+    #[command(flatten)]
+    pub words: Words,
+    /// Write to FILE, which appears when it is complete
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+}
+
+/// What `del-blob` takes.
+#[derive(Args)]
+pub struct DelBlob {
+    /// The arguments.
+    #[command(flatten)]
+    pub words: Words,
+    /// Delete the blobs of @alias, but not @alias
+    #[arg(long)]
+    pub keep_alias: bool,
+}
+
+/// What `del-alias` takes.
+#[derive(Args)]
+pub struct DelAlias {
+    /// The arguments.
+    #[command(flatten)]
+    pub words: Words,
+    /// Remove this alias alone, or nothing
+    #[arg(long)]
+    pub only: bool,
+}
+
+/// What `get-digest` takes.
+#[derive(Args)]
+pub struct GetDigest {
+    /// The arguments.
+    #[command(flatten)]
+    pub words: Words,
+    /// Print the digest of the manifest itself
+    #[arg(long)]
+    pub manifest: bool,
+}

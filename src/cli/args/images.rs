@@ -1,0 +1,133 @@
+//! What the commands about images take.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+
+use super::Words;
+
+/// What `pull-image` takes.
+#[derive(Args)]
+pub struct PullImage {
+    /// The arguments.
+    #[command(flatten)]
+    pub words: Words,
+    /// What is written
+    #[arg(long, value_enum, default_value_t = Form::Hybrid)]
+    pub format: Form,
+    /// os/architecture[/variant] to take of an index, or all of it (DXF_PLATFORM,
+    /// else this machine's)
+    #[arg(long, value_name = "P")]
+    pub platform: Option<String>,
+    /// Call the image NAME in the file
+    #[arg(long, value_name = "NAME")]
+    pub tag: Option<String>,
+    /// Write to FILE, as the second argument says too
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+}
+
+/// What `pull-image` writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Form {
+    /// A tar that is docker-archive and OCI layout at once
+    Hybrid,
+    /// A folder with an OCI layout
+    Oci,
+    /// A docker-archive with uncompressed layers
+    Docker,
+}
+
+/// What `push-image` takes.
+#[derive(Args)]
+pub struct PushImage {
+    /// The arguments.
+    #[command(flatten)]
+    pub words: Words,
+    /// Push the image that the file calls NAME
+    #[arg(long, value_name = "NAME", conflicts_with = "all")]
+    pub tag: Option<String>,
+    /// Push every image, each under its own tags
+    #[arg(long)]
+    pub all: bool,
+    /// Push layers too that their makers keep elsewhere (Windows)
+    #[arg(long)]
+    pub allow_nondistributable: bool,
+}
+
+/// What `load-image` takes.
+#[derive(Args)]
+pub struct LoadImage {
+    /// The arguments.
+    #[command(flatten)]
+    pub words: Words,
+    /// The engine (Docker if its daemon answers, else podman)
+    #[arg(long, value_enum, value_name = "E")]
+    pub engine: Option<Engine>,
+    /// os/architecture[/variant] to take of an index (DXF_PLATFORM, else this
+    /// machine's)
+    #[arg(long, value_name = "P")]
+    pub platform: Option<String>,
+    /// Call the image NAME in the engine
+    #[arg(long, value_name = "NAME")]
+    pub tag: Option<String>,
+}
+
+/// A container engine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Engine {
+    /// Docker
+    Docker,
+    /// podman
+    Podman,
+}
+
+/// What most commands that look inside an image take.
+#[derive(Args)]
+pub struct Look {
+    /// The arguments.
+    #[command(flatten)]
+    pub words: Words,
+    /// Of several platforms, this one (DXF_PLATFORM, else this machine's)
+    #[arg(long, value_name = "OS/ARCH")]
+    pub platform: Option<String>,
+}
+
+/// What `get-layer` takes.
+#[derive(Args)]
+pub struct GetLayer {
+    /// The image.
+    #[command(flatten)]
+    pub look: Look,
+    /// Undo the layer's compression, whatever it is
+    #[arg(long)]
+    pub uncompressed: bool,
+    /// Write to FILE, which appears when it is complete
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+}
+
+/// What `list-files` takes.
+#[derive(Args)]
+pub struct ListFiles {
+    /// The image.
+    #[command(flatten)]
+    pub look: Look,
+    /// Only this layer, a number or the beginning of a digest, as it is
+    #[arg(long, value_name = "N")]
+    pub layer: Option<String>,
+}
+
+/// What `resolve-image` takes.
+#[derive(Args)]
+pub struct ResolveImage {
+    /// The image.
+    #[command(flatten)]
+    pub look: Look,
+    /// Only IPv4 addresses
+    #[arg(short = '4', long, conflicts_with = "ipv6")]
+    pub ipv4: bool,
+    /// Only IPv6 addresses
+    #[arg(short = '6', long)]
+    pub ipv6: bool,
+}
