@@ -34,6 +34,7 @@ mod manners;
 mod partials;
 mod platforms;
 mod progress;
+mod python_module;
 mod readme;
 mod retries;
 mod secrecy;
