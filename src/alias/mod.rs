@@ -30,9 +30,6 @@ pub use platforms::{ByPlatform, expand, resolve};
 /// What a manifest of [`Format::Oci`] says it is.
 pub const ARTIFACT_TYPE: &str = "application/vnd.dxf.alias.v1";
 
-/// The content of [`media_type::OCI_EMPTY`].
-const EMPTY: &[u8] = b"{}";
-
 /// The manifest that [`set`] writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Format {
@@ -125,9 +122,8 @@ pub fn put(
         Format::Docker => Manifest::alias(blobs)?,
         Format::Oci => {
             let manifest = artifact(blobs)?;
-            let empty = Blob::bytes(media_type::OCI_EMPTY, EMPTY.to_vec());
             // Two bytes that nobody asked to be told about.
-            store.put_blob(&empty, Watch::new(&(), run.watch.stop))?;
+            store.put_blob(&Blob::empty(), Watch::new(&(), run.watch.stop))?;
             manifest
         }
     };
@@ -181,9 +177,10 @@ fn artifact(blobs: &[Descriptor]) -> Result<Manifest> {
     let entry =
         |d: &Descriptor, kind: &str| json!({"mediaType": kind, "digest": d.digest, "size": d.size});
     let layers = blobs.iter().map(|d| entry(d, media_type::OCTET_STREAM));
+    let config = Blob::empty();
     let document = json!({
         "artifactType": ARTIFACT_TYPE,
-        "config": {"mediaType": media_type::OCI_EMPTY, "digest": Digest::of(EMPTY), "size": EMPTY.len()},
+        "config": entry(config.descriptor(), media_type::OCI_EMPTY),
         "layers": layers.collect::<Vec<_>>(),
         "mediaType": media_type::OCI_MANIFEST,
         "schemaVersion": 2,

@@ -1,0 +1,11 @@
+//! Files in a repository, kept as artifacts rather than as images.
+//!
+//! [`Parts`] is the manifest of one file that is kept as several blobs,
+//! [`Split`] says where one of them ends and the next begins. Works on every
+//! [`crate::Store`]; knows nothing of command lines.
+
+mod parts;
+mod split;
+
+pub use parts::{ARTIFACT_TYPE, Parts};
+pub use split::{Cuts, Piece, Split};
