@@ -8,7 +8,7 @@ use std::io::Read;
 use crate::blob::Blob;
 use crate::descriptor::Descriptor;
 use crate::digest::{Digest, Verify};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::manifest::Manifest;
 use crate::reference::{Origin, RepoName, Tag, Target};
 use crate::stream::Watch;
@@ -38,6 +38,35 @@ pub enum Put {
     Mounted,
     /// The bytes were sent.
     Uploaded,
+}
+
+/// What a tag has to be for [`Store::put_manifest_if`] to move it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Expected {
+    /// Not there.
+    Nothing,
+    /// A name for the manifest of this digest.
+    Manifest(Digest),
+}
+
+impl Expected {
+    /// Holds against it what tag `what` was `found` to point at.
+    ///
+    /// # Errors
+    /// [`Error::Changed`] when that is something else.
+    pub fn check(&self, what: &str, found: Option<Digest>) -> Result<()> {
+        let wanted = match self {
+            Expected::Nothing => None,
+            Expected::Manifest(digest) => Some(*digest),
+        };
+        if found == wanted {
+            return Ok(());
+        }
+        Err(Error::Changed {
+            what: what.to_string(),
+            found: found.map(Box::new),
+        })
+    }
 }
 
 /// The names in a list, page by page.
@@ -106,6 +135,18 @@ pub trait Store: Send + Sync {
     /// Stores a manifest under a tag or its digest. One with a subject is
     /// listed among the [`Store::referrers`] of that from then on.
     fn put_manifest(&self, manifest: &Manifest, target: &Target) -> Result<()>;
+
+    /// Stores a manifest under a tag that is as `expected`. Where a store can't
+    /// do both in one step, as here, another writer may come in between unseen.
+    ///
+    /// # Errors
+    /// [`crate::Error::Changed`] when the tag is not as expected.
+    fn put_manifest_if(&self, manifest: &Manifest, tag: &Tag, expected: Expected) -> Result<()> {
+        let target = Target::Tag(tag.clone());
+        let found = self.head(&target)?.map(|found| found.digest);
+        expected.check(&format!("alias {tag} in {}", self.name()), found)?;
+        self.put_manifest(manifest, &target)
+    }
 
     /// Deletes a manifest, and with it every tag that points at it.
     fn delete_manifest(&self, digest: &Digest) -> Result<()>;

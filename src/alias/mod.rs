@@ -8,6 +8,7 @@
 mod platforms;
 #[cfg(test)]
 mod tests;
+mod verify;
 
 use std::collections::BTreeMap;
 
@@ -21,11 +22,12 @@ use crate::json;
 use crate::manifest::{Kind, Manifest};
 use crate::parallel;
 use crate::reference::{Tag, Target};
-use crate::store::Store;
+use crate::store::{Expected, Store};
 pub use crate::stream::Run;
 use crate::stream::Watch;
 
 pub use platforms::{ByPlatform, expand, resolve};
+pub use verify::{Finding, Scrutiny, Verdict, verify};
 
 /// What a manifest of [`Format::Oci`] says it is.
 pub const ARTIFACT_TYPE: &str = "application/vnd.dxf.alias.v1";
@@ -43,6 +45,24 @@ pub enum Format {
     /// An OCI artifact with an empty config, for registries and tools that
     /// take python-dxf's for a broken image.
     Oci,
+}
+
+/// How [`set`] and its like write; a [`Format`] alone is one, too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Settings {
+    /// The manifest to write.
+    pub format: Format,
+    /// What the alias has to be until then; anything, when `None`.
+    pub expected: Option<Expected>,
+}
+
+impl From<Format> for Settings {
+    fn from(format: Format) -> Settings {
+        Settings {
+            format,
+            expected: None,
+        }
+    }
 }
 
 /// The blobs of an alias, in order: the layers of its manifest.
@@ -80,12 +100,13 @@ fn image_only(manifest: &Manifest) -> Result<()> {
 ///
 /// # Errors
 /// [`Error::NotFound`] for a blob that is not there, [`Error::Unsupported`] for
-/// none at all, the store's own.
+/// none at all, [`Error::Changed`] when the alias is not as expected, the
+/// store's own.
 pub fn set(
     store: &dyn Store,
     tag: &Tag,
     digests: &[Digest],
-    format: Format,
+    settings: impl Into<Settings>,
     run: Run<'_>,
 ) -> Result<Manifest> {
     let mut unique = digests.to_vec();
@@ -105,7 +126,7 @@ pub fn set(
         Some(Descriptor::new(media_type::OCTET_STREAM, *digest, *size))
     };
     let blobs: Vec<Descriptor> = digests.iter().filter_map(known).collect();
-    put(store, tag, &blobs, format, run)
+    put(store, tag, &blobs, settings, run)
 }
 
 /// The same for blobs whose sizes are known because they were pushed just now:
@@ -117,11 +138,12 @@ pub fn put(
     store: &dyn Store,
     tag: &Tag,
     blobs: &[Descriptor],
-    format: Format,
+    settings: impl Into<Settings>,
     run: Run<'_>,
 ) -> Result<Manifest> {
     run.watch.stop.check()?;
-    let manifest = match format {
+    let settings = settings.into();
+    let manifest = match settings.format {
         Format::Docker => Manifest::alias(blobs)?,
         Format::Oci => {
             let manifest = artifact(blobs)?;
@@ -131,7 +153,7 @@ pub fn put(
             manifest
         }
     };
-    put_unless_same(store, &manifest, tag)?;
+    put_unless_same(store, &manifest, tag, settings.expected)?;
     Ok(manifest)
 }
 
@@ -147,16 +169,17 @@ pub fn push(
     store: &dyn Store,
     tag: &Tag,
     blobs: &[Blob],
-    format: Format,
+    settings: impl Into<Settings>,
     run: Run<'_>,
 ) -> Result<Manifest> {
     const TRIES: usize = 2;
+    let settings = settings.into();
     for blob in blobs {
         store.put_blob(blob, run.watch)?;
     }
     let descriptors: Vec<Descriptor> = blobs.iter().map(|b| b.descriptor().clone()).collect();
     for _ in 0..TRIES {
-        match put(store, tag, &descriptors, format, run) {
+        match put(store, tag, &descriptors, settings, run) {
             Err(error) if denies_blob(&error) => {}
             done => return done,
         }
@@ -164,7 +187,7 @@ pub fn push(
             store.send_blob(blob, run.watch)?;
         }
     }
-    put(store, tag, &descriptors, format, run)
+    put(store, tag, &descriptors, settings, run)
 }
 
 fn denies_blob(error: &Error) -> bool {
@@ -194,11 +217,24 @@ fn artifact(blobs: &[Descriptor]) -> Result<Manifest> {
 /// Where tags are immutable a second PUT of the very same manifest is refused
 /// (ECR says 400, Harbor 412, Quay 409, Artifactory 403), though all is as
 /// it was asked to be. Asking first would cost everyone a request.
-fn put_unless_same(store: &dyn Store, manifest: &Manifest, tag: &Tag) -> Result<()> {
+fn put_unless_same(
+    store: &dyn Store,
+    manifest: &Manifest,
+    tag: &Tag,
+    expected: Option<Expected>,
+) -> Result<()> {
     let target = Target::Tag(tag.clone());
-    let Err(refused) = store.put_manifest(manifest, &target) else {
+    let done = match expected {
+        Some(expected) => store.put_manifest_if(manifest, tag, expected),
+        None => store.put_manifest(manifest, &target),
+    };
+    let Err(refused) = done else {
         return Ok(());
     };
+    if expected.is_some_and(|e| e != Expected::Manifest(manifest.digest())) {
+        // It was to be moved. Being there already, it is another writer's.
+        return Err(refused);
+    }
     let in_doubt = refused.status().is_some_and(|status| {
         (400..500).contains(&status) && !matches!(status, 401 | 404 | 408 | 429)
     });
