@@ -5,6 +5,7 @@ mod aliases;
 mod archive;
 mod auth;
 mod bad_input;
+mod benchmarks;
 mod blobs;
 mod bounds;
 mod coming_from;
