@@ -24,6 +24,7 @@ mod own;
 mod session;
 mod size;
 mod split;
+mod verify;
 mod whole;
 
 use std::ffi::OsString;
@@ -170,9 +171,10 @@ fn dispatch(s: &mut Session<'_, '_>, command: &Command) -> Result<(), Failure> {
         Command::BlobSize(words) => blobs::size(s, words),
         Command::MountBlob(words) => blobs::mount(s, words),
         Command::DelBlob(args) => blobs::delete(s, args),
-        Command::SetAlias(words) => aliases::set(s, words),
+        Command::SetAlias(args) => aliases::set(s, args),
         Command::GetAlias(words) => aliases::get(s, words),
         Command::DelAlias(args) => aliases::delete(s, args),
+        Command::VerifyAlias(args) => verify::verify(s, args),
         Command::GetDigest(args) => aliases::digest(s, args),
         Command::GetManifest(words) => aliases::manifest(s, words),
         Command::ListAliases(words) => aliases::list(s, words),

@@ -12,7 +12,7 @@ use clap::{Args, Parser, Subcommand};
 use dxf_registry::{Digest, Error, RepoName, Result, Tag, Target};
 
 use super::exit::Failure;
-pub use blobs::{DelAlias, DelBlob, GetDigest, PullBlob, PushBlob};
+pub use blobs::{DelAlias, DelBlob, GetDigest, PullBlob, PushBlob, SetAlias, VerifyAlias};
 pub use images::{
     Engine, Form, GetLayer, ListFiles, LoadImage, Look, PullImage, PushImage, ResolveImage,
 };
@@ -70,8 +70,10 @@ pub enum Command {
     /// Name a list of blobs; print the manifest
     ///
     /// A file has a path separator in its name; it is hashed, not uploaded.
-    #[command(override_usage = "dxf set-alias <repo> <alias> <digest>|<file> …")]
-    SetAlias(Words),
+    #[command(
+        override_usage = "dxf set-alias [--if-match DIGEST|none] <repo> <alias> <digest>|<file> …"
+    )]
+    SetAlias(SetAlias),
     /// Print the digests of the blobs that aliases name
     ///
     /// Without arguments a manifest is read from standard input.
@@ -83,6 +85,11 @@ pub enum Command {
     /// blobs go too.
     #[command(override_usage = "dxf del-alias [--only] <repo> <alias> …")]
     DelAlias(DelAlias),
+    /// Check that all the blobs aliases name are there and right, a line each
+    ///
+    /// Each blob is read once, from whatever holds it, and its digest checked.
+    #[command(override_usage = "dxf verify-alias [--fast] <repo> <alias> …|--all")]
+    VerifyAlias(VerifyAlias),
     /// Print the config digests of aliases: an image's id
     ///
     /// Without arguments a manifest is read from standard input.
@@ -183,6 +190,7 @@ impl Command {
             Command::SetAlias(_) => "set-alias",
             Command::GetAlias(_) => "get-alias",
             Command::DelAlias(_) => "del-alias",
+            Command::VerifyAlias(_) => "verify-alias",
             Command::GetDigest(_) => "get-digest",
             Command::GetManifest(_) => "get-manifest",
             Command::ListAliases(_) => "list-aliases",
