@@ -6,17 +6,14 @@ use std::collections::BTreeMap;
 
 use super::Image;
 use super::entries::{self, Entry, Kind};
+use super::name::{OPAQUE, WHITEOUT, join, normal, split};
 use crate::error::{Error, Result};
 use crate::stream::Watch;
 
 /// More files than the largest images have, few enough to be held in memory.
-const MAX_FILES: usize = 2_000_000;
+pub(super) const MAX_FILES: usize = 2_000_000;
 /// How many bytes their names may have together, for the same reason.
 const MAX_NAMES: usize = 256 << 20;
-/// A file of this name in front hides another of a lower layer.
-const WHITEOUT: &[u8] = b".wh.";
-/// A file of this name hides all that lower layers have in its folder.
-const OPAQUE: &[u8] = b".wh..wh..opq";
 
 /// A file of an image.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -123,29 +120,6 @@ impl Tree {
             self.names -= name.len();
         }
     }
-}
-
-/// A name without what engines leave out: `/` in front and behind, `.` parts.
-/// Where `..` leads is for whoever unpacks to refuse; here it is a name.
-fn normal(name: &[u8]) -> Vec<u8> {
-    let parts = name.split(|b| *b == b'/');
-    let parts: Vec<&[u8]> = parts.filter(|p| !p.is_empty() && *p != b".").collect();
-    parts.join(&b'/')
-}
-
-/// Folder and last part of a name.
-fn split(name: &[u8]) -> (&[u8], &[u8]) {
-    match name.iter().rposition(|b| *b == b'/') {
-        Some(at) => (&name[..at], &name[at + 1..]),
-        None => (b"", name),
-    }
-}
-
-fn join(folder: &[u8], last: &[u8]) -> Vec<u8> {
-    if folder.is_empty() {
-        return last.to_vec();
-    }
-    [folder, b"/", last].concat()
 }
 
 #[cfg(test)]

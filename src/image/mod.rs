@@ -5,14 +5,17 @@
 //! The manifests are kept byte for byte. Nothing here knows where bytes come
 //! from; [`crate::transfer`] makes nodes of stores, [`crate::archive`] of files.
 
+pub mod build;
 pub mod check;
 pub mod config;
 pub mod entries;
 pub mod files;
 pub mod gzip;
 pub mod layer;
+mod name;
 mod pax;
 pub mod schema1;
+pub(crate) mod tape;
 
 use std::collections::HashSet;
 

@@ -140,6 +140,8 @@ mod tests {
             owner: (0, 1000),
             modified: 0,
             kind: Kind::File,
+            device: (0, 0),
+            attributes: Vec::new(),
             offset: 0,
             sparse: false,
         };
