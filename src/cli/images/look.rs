@@ -21,7 +21,7 @@ use super::super::exit::Failure;
 use super::super::output::Output;
 use super::super::session::Session;
 use super::super::size;
-use super::{Location, host_platform, known, must_fit, node, remote};
+use super::{Archive, Location, host_platform, known, must_fit, node, remote};
 
 /// Where the image is that `word` names.
 ///
@@ -43,7 +43,11 @@ pub fn location(s: &Session<'_, '_>, word: &OsStr) -> Result<Location> {
             target: None,
         }
     } else {
-        Location::Archive(path.to_path_buf())
+        Location::Archive {
+            path: path.to_path_buf(),
+            kind: Archive::Docker,
+            name: None,
+        }
     })
 }
 
