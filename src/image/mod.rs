@@ -8,6 +8,7 @@
 pub mod build;
 pub mod check;
 pub mod config;
+pub mod edit;
 pub mod entries;
 pub mod files;
 pub mod gzip;
@@ -21,7 +22,8 @@ use std::collections::HashSet;
 
 pub use check::{Finding, check, examine};
 pub use config::Config;
-pub use layer::{Compression, LayerType};
+pub use edit::{Editor, Timestamp, edit_images};
+pub use layer::{Compression, Family, LayerType};
 
 use crate::blob::Blob;
 use crate::descriptor::{Descriptor, Platform};
