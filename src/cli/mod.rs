@@ -178,6 +178,7 @@ fn dispatch(s: &mut Session<'_, '_>, command: &Command) -> Result<(), Failure> {
         Command::Auth(args) => auth::token(s, args),
         Command::PullImage(args) => images::pull::pull(s, args),
         Command::PushImage(args) => images::push::push(s, args),
+        Command::EditImage(args) => images::edit::edit(s, args),
         Command::LoadImage(args) => images::load::load(s, args),
         Command::Cache(args) => images::cache::cache(s, args),
         Command::Login(args) => auth::login(s, args),

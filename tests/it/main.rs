@@ -14,6 +14,7 @@ mod credentials;
 mod degrading;
 mod doors;
 mod downloads;
+mod edit;
 mod engine;
 mod images;
 mod images_bad;

@@ -3,6 +3,7 @@
 //! those errors is python-dxf's.
 
 mod blobs;
+mod edit;
 mod images;
 mod own;
 
@@ -13,6 +14,7 @@ use dxf_registry::{Digest, Error, RepoName, Result, Tag, Target};
 
 use super::exit::Failure;
 pub use blobs::{DelAlias, DelBlob, GetDigest, PullBlob};
+pub use edit::{EditImage, Step, Verb};
 pub use images::{
     Engine, Form, GetLayer, ListFiles, LoadImage, Look, PullImage, PushImage, ResolveImage,
 };
@@ -110,6 +112,16 @@ pub enum Command {
         override_usage = "dxf push-image [--tag NAME|--all] [--allow-nondistributable] <FILE|DIR|-> <image>"
     )]
     PushImage(PushImage),
+    /// Change an image and put it somewhere; print repository@digest
+    ///
+    /// `scratch` is an image with nothing in it. Layers that stay are not
+    /// downloaded where they only have to be mounted. New ones are the same
+    /// from the same files on every machine: root's, and from 1970.
+    /// Neighbouring --add-path, --add-file and --remove-path make one layer.
+    #[command(
+        override_usage = "dxf edit-image [--platform P|all] [--dry-run] [changes] <image>|scratch <image>"
+    )]
+    EditImage(EditImage),
     /// Pull an image into Docker or podman, whichever is there
     #[command(override_usage = "dxf load-image [--engine E] [--platform P] [--tag NAME] <image>")]
     LoadImage(LoadImage),
@@ -185,6 +197,7 @@ impl Command {
             Command::Auth(_) => "auth",
             Command::PullImage(_) => "pull-image",
             Command::PushImage(_) => "push-image",
+            Command::EditImage(_) => "edit-image",
             Command::LoadImage(_) => "load-image",
             Command::Cache(_) => "cache",
             Command::Login(_) => "login",

@@ -80,6 +80,11 @@ impl Destination {
         }
     }
 
+    /// The tag or digest that is written, unless this is an archive.
+    pub fn target(&self) -> Option<&Target> {
+        self.target.as_ref()
+    }
+
     /// The tag or digest that is written, or an archive's name for its image.
     pub fn is_named(&self) -> bool {
         match &self.place {

