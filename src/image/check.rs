@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use std::io::{self, Read};
 
 use super::config;
-use super::entries::{Entries, Kind};
+use super::entries::Entries;
 use super::layer::{LayerType, Uncompressed};
 use super::{Config, Image};
 use crate::blob::Blob;
@@ -112,10 +112,9 @@ fn bytes_alone(_: &str, _: &mut dyn Read) -> Result<()> {
 /// not among them: engines take it from the image's root, and some builders
 /// write nothing else.
 pub(super) fn names(what: &str, plain: &mut dyn Read) -> Result<()> {
-    let out = |name: &[u8]| name.contains(&0) || name.split(|b| *b == b'/').any(|p| p == b"..");
     for entry in Entries::new(what, plain) {
         let entry = entry?;
-        if out(&entry.path) || (entry.kind == Kind::HardLink && out(&entry.link)) {
+        if entry.leads_out() {
             let why = format!("its member {:?} leads out of it", entry.name());
             return Err(Error::malformed(what, why));
         }

@@ -11,6 +11,7 @@ use std::io::{self, Read};
 
 use tar::{EntryType, Header};
 
+use super::name::leads_out;
 use super::pax::Extended;
 use crate::blob::Blob;
 use crate::error::{Error, Result};
@@ -78,6 +79,19 @@ impl Entry {
     /// The name as text, with what is no UTF-8 replaced.
     pub fn name(&self) -> std::borrow::Cow<'_, str> {
         String::from_utf8_lossy(&self.path)
+    }
+
+    /// Whether an unpacker that falls for it would write elsewhere, or read.
+    pub(crate) fn leads_out(&self) -> bool {
+        let link = self.kind == Kind::HardLink && leads_out(&self.link);
+        leads_out(&self.path) || link
+    }
+
+    /// Bytes of memory that its words take.
+    pub(crate) fn weight(&self) -> usize {
+        let attributes = self.attributes.iter();
+        let attributes = attributes.map(|(key, value)| key.len() + value.len());
+        self.path.len() + self.link.len() + attributes.sum::<usize>()
     }
 }
 
@@ -151,7 +165,6 @@ impl<R: Read> Entries<R> {
         }
     }
 
-    #[expect(dead_code, reason = "for whoever merges layers")]
     /// The content of `entry`, which came last and is not sparse.
     pub(crate) fn content(&mut self, entry: &Entry) -> Content<'_, R> {
         let left = entry.size.min(self.pending);
@@ -375,7 +388,6 @@ pub fn list(
     super::layer::hash(&what, plain).map(drop)
 }
 
-#[expect(dead_code, reason = "for whoever merges layers")]
 /// The content of a member, of which nothing was read yet.
 pub(crate) struct Content<'a, R> {
     entries: &'a mut Entries<R>,

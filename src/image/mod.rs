@@ -16,6 +16,7 @@ pub mod layer;
 mod name;
 mod pax;
 pub mod schema1;
+mod stack;
 pub(crate) mod tape;
 
 use std::collections::HashSet;

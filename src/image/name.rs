@@ -29,3 +29,8 @@ pub(super) fn join(folder: &[u8], last: &[u8]) -> Vec<u8> {
     }
     [folder, b"/", last].concat()
 }
+
+/// Whether a name leads out of the image, or can't be one.
+pub(super) fn leads_out(name: &[u8]) -> bool {
+    name.contains(&0) || name.split(|byte| *byte == b'/').any(|part| part == b"..")
+}

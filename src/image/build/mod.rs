@@ -8,6 +8,7 @@
 mod dest;
 mod parts;
 mod pattern;
+mod squash;
 mod tape;
 mod walk;
 
@@ -107,6 +108,22 @@ impl Layer {
         let created_by = parts.description();
         tape::layer(parts.pieces(), created_by, settings)
     }
+
+    /// One layer that shows the files that `layers` show, lowest first, as
+    /// gzip: whiteouts applied, hard links kept, extended attributes as well.
+    ///
+    /// Every layer is read once. The files wait in `settings.folder`, without
+    /// compression, until it is known which of them are to be seen.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`] for what is no tar, a name that leads out of it, a
+    /// link to nothing, and for more files than any image has;
+    /// [`Error::Unsupported`] for sparse files; [`Error::Mismatch`] and
+    /// [`Error::Size`] for wrong bytes; those of the layers' sources,
+    /// [`Error::Io`] when the folder is full, [`Error::Stopped`].
+    pub fn squashed(layers: &[Blob], settings: Settings<'_>) -> Result<Layer> {
+        squash::squash(layers, settings)
+    }
 }
 
 /// A tar's bytes without compression, reported as progress of the file.
@@ -125,3 +142,6 @@ fn media_type(family: Family, compression: Compression) -> &'static str {
     let found = LayerType::new(family, compression).media_type();
     found.unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests;

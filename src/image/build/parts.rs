@@ -12,8 +12,8 @@ use super::tape::Piece;
 use super::walk::{self, Found, Seen, Unchanged, What};
 use crate::error::{Error, Result};
 use crate::image::entries::{Entry, Kind};
-use crate::image::files::MAX_FILES;
 use crate::image::name::{OPAQUE, WHITEOUT, join, split};
+use crate::image::stack::MAX_FILES;
 use crate::text::one_line;
 
 /// Folders that are made without having been asked for.

@@ -10,7 +10,7 @@ use crate::image::entries::Entry;
 use crate::image::gzip;
 use crate::image::tape::{END, header, padding};
 
-/// What one reader gives after another is asked for this many bytes.
+/// What is read, in errors that name nothing better.
 const WHAT: &str = "new layer";
 
 /// One member of a tar.
@@ -67,9 +67,9 @@ impl<'a, I: Iterator<Item = Result<Piece<'a>>>> Tape<'a, I> {
             Some(piece) => {
                 let Piece { entry, content } = piece?;
                 self.block = io::Cursor::new(header(&entry)?);
-                self.content = content.map(|reader| Content {
+                self.content = Some(Content {
                     name: entry.name().into_owned(),
-                    reader,
+                    reader: content.unwrap_or_else(|| Box::new(io::empty())),
                     size: entry.size,
                     left: entry.size,
                 });
