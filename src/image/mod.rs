@@ -7,6 +7,7 @@
 
 pub mod check;
 pub mod config;
+mod convert;
 pub mod entries;
 pub mod files;
 pub mod gzip;
@@ -18,7 +19,8 @@ use std::collections::HashSet;
 
 pub use check::{Finding, check, examine};
 pub use config::Config;
-pub use layer::{Compression, LayerType};
+pub use convert::convert;
+pub use layer::{Compression, Family, LayerType};
 
 use crate::blob::Blob;
 use crate::descriptor::{Descriptor, Platform};

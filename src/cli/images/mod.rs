@@ -92,26 +92,21 @@ impl Archive {
 
 impl std::fmt::Display for Location {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let separator = |target: &Target| match target {
-            Target::Tag(_) => ':',
-            Target::Digest(_) => '@',
-        };
         match self {
             Location::Registry { host, reference } => {
-                let target = reference.target();
-                let (repo, separator) = (&reference.repo, separator(&target));
-                write!(f, "{host}/{repo}{separator}{target}")
+                let name = format!("{host}/{}", reference.repo);
+                f.write_str(&reference.target().within(&name))
             }
             Location::Repository { folder, reference } => {
-                let target = reference.target();
                 let path = folder.join(reference.repo.as_str());
-                write!(f, "oci:{}{}{target}", path.display(), separator(&target))
+                let name = format!("oci:{}", path.display());
+                f.write_str(&reference.target().within(&name))
             }
             Location::Layout { folder, target } => {
-                write!(f, "oci:{}", folder.display())?;
+                let name = format!("oci:{}", folder.display());
                 match target {
-                    Some(target) => write!(f, "{}{target}", separator(target)),
-                    None => Ok(()),
+                    Some(target) => f.write_str(&target.within(&name)),
+                    None => f.write_str(&name),
                 }
             }
             Location::Archive { path, kind, name } => {
