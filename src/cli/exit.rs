@@ -38,6 +38,17 @@ pub enum Failure {
     Error(Error),
 }
 
+impl Failure {
+    /// The same, said to have happened at `place` ([`Error::at`]).
+    pub fn at(self, place: &str) -> Failure {
+        match self {
+            Failure::Missing(error) => Failure::Missing(error.at(place)),
+            Failure::Error(error) => Failure::Error(error.at(place)),
+            failure => failure,
+        }
+    }
+}
+
 impl From<Error> for Failure {
     fn from(error: Error) -> Failure {
         Failure::Error(error)

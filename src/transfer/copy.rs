@@ -20,6 +20,8 @@ pub struct How<'a> {
     pub platform: Option<&'a Platform>,
     /// Whose words the copy is in; without one it keeps its digest.
     pub convert: Option<Family>,
+    /// The digest that the copy must turn out to have, where one is known.
+    pub expected: Option<Digest>,
     /// What is done about signatures and their like.
     pub referrers: Referrers,
     /// What is done with layers that must not be passed on.
@@ -118,6 +120,9 @@ impl<'a> Copier<'a> {
             Taken::Node(node) => node.manifest(),
         };
         let digest = own_digest(manifest, target)?;
+        if let Some(expected) = self.how.expected.filter(|expected| *expected != digest) {
+            return Err(Error::mismatch(expected, digest));
+        }
         let alone = self.how.referrers == Referrers::Leave;
         let by_digest = Target::Digest(digest);
         // What belongs to it lies between it and its name.

@@ -14,7 +14,8 @@ use dxf_registry::{Digest, Error, RepoName, Result, Tag, Target};
 use super::exit::Failure;
 pub use blobs::{DelAlias, DelBlob, GetDigest, PullBlob};
 pub use images::{
-    Engine, Form, GetLayer, ListFiles, LoadImage, Look, PullImage, PushImage, ResolveImage,
+    Convert, CopyImage, Engine, Form, GetLayer, ListFiles, LoadImage, Look, PullImage, PushImage,
+    ResolveImage,
 };
 pub use own::{Auth, Cache, Login};
 
@@ -110,6 +111,18 @@ pub enum Command {
         override_usage = "dxf push-image [--tag NAME|--all] [--allow-nondistributable] <FILE|DIR|-> <image>"
     )]
     PushImage(PushImage),
+    /// Copy an image or a repository; print repository@digest
+    ///
+    /// From any registry, folder or archive to any other. The copy has the
+    /// digest of the original.
+    #[command(visible_alias = "cp")]
+    #[command(
+        override_usage = "dxf copy-image [--platform P] [--all-tags|--tags GLOB] [--referrers] [--convert docker|oci] [--allow-nondistributable] <image> <image>"
+    )]
+    CopyImage(CopyImage),
+    /// Give an image more tags; print repository:tag@digest
+    #[command(override_usage = "dxf tag-image <image> <tag> …")]
+    TagImage(Words),
     /// Pull an image into Docker or podman, whichever is there
     #[command(override_usage = "dxf load-image [--engine E] [--platform P] [--tag NAME] <image>")]
     LoadImage(LoadImage),
@@ -185,6 +198,8 @@ impl Command {
             Command::Auth(_) => "auth",
             Command::PullImage(_) => "pull-image",
             Command::PushImage(_) => "push-image",
+            Command::CopyImage(_) => "copy-image",
+            Command::TagImage(_) => "tag-image",
             Command::LoadImage(_) => "load-image",
             Command::Cache(_) => "cache",
             Command::Login(_) => "login",

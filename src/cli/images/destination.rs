@@ -19,9 +19,11 @@ use crate::cli::session::Session;
 pub struct Destination {
     /// What to print of it: a repository, a folder or a file, without a tag.
     pub name: String,
+    /// The tag or digest that is written, of a repository or a layout.
+    pub target: Option<Target>,
+    /// The digest that is written beside a tag.
+    pub expected: Option<Digest>,
     place: Place,
-    target: Option<Target>,
-    expected: Option<Digest>,
 }
 
 enum Place {
@@ -80,16 +82,7 @@ impl Destination {
         }
     }
 
-    /// The tag or digest that is written, or an archive's name for its image.
-    pub fn is_named(&self) -> bool {
-        match &self.place {
-            Place::Store(_) => self.target.is_some() || self.expected.is_some(),
-            Place::Archive { name, .. } => name.is_some(),
-        }
-    }
-
-    /// The same, for images that have no names of their own: a repository's
-    /// tag is `latest` unless another one is written, as Docker has it.
+    /// The same, for images that get a name here: a repository's tag is `latest` unless another one is written, as Docker has it.
     ///
     /// # Errors
     /// None, as `latest` is a tag.
@@ -131,7 +124,7 @@ impl Destination {
         foreign: Foreign,
     ) -> Result<Vec<Digest>, Failure> {
         let digests: Vec<_> = items.iter().map(|i| i.node.manifest().digest()).collect();
-        if let (true, several @ 2..) = (self.is_named(), items.len()) {
+        if let (true, several @ 2..) = (self.has_one_name(), items.len()) {
             let what = format!("{}: one name for {several} images", self.name);
             return Err(Error::Unsupported { what }.into());
         }
@@ -147,6 +140,13 @@ impl Destination {
             }
         }
         Ok(digests)
+    }
+
+    fn has_one_name(&self) -> bool {
+        match &self.place {
+            Place::Store(_) => self.target.is_some(),
+            Place::Archive { name, .. } => name.is_some(),
+        }
     }
 
     fn put_one(
@@ -176,10 +176,7 @@ impl Destination {
     }
 
     /// Holds a digest against the one that is written beside the tag.
-    ///
-    /// # Errors
-    /// [`Error::Mismatch`].
-    pub fn check(&self, digest: &Digest) -> Result<()> {
+    fn check(&self, digest: &Digest) -> Result<()> {
         match self.expected {
             Some(expected) if expected != *digest => Err(Error::mismatch(expected, *digest)),
             _ => Ok(()),

@@ -55,7 +55,7 @@ fn destination(
     let to = Destination::new(s, location)?;
     match args.all {
         false => Ok(to.or_latest(location)?),
-        true if to.is_named() => {
+        true if location.is_named() => {
             let why = "--all pushes each image under its own tags; leave out the tag";
             Err(args::usage(why))
         }
@@ -65,7 +65,7 @@ fn destination(
 
 /// Layers that an engine unpacked are compressed again, always to the same
 /// bytes; what has its own manifest is passed on as it is.
-fn compressed(s: &Session<'_, '_>, mut item: Item) -> Result<Item> {
+pub fn compressed(s: &Session<'_, '_>, mut item: Item) -> Result<Item> {
     if let (Provenance::Made, Node::Image(image)) = (item.provenance, &item.node) {
         let small = gzip::recompress(image, Which::Plain, &s.context.tmpdir, s.run())?;
         item.node = Node::Image(small);
