@@ -1,15 +1,13 @@
 //! What [`super::put`] would have to do, asked of the store without sending
 //! anything.
 
-use super::put::{To, missing, needed};
+use super::put::{Known, Summary, To, missing, needed, own_digest};
 use crate::blob::Blob;
 use crate::error::Result;
 use crate::image::Node;
 use crate::parallel;
 use crate::reference::{Origin, Target};
 use crate::stream::Run;
-
-use super::Summary;
 
 /// What is to become of a blob.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,10 +43,11 @@ impl Forecast {
 /// beforehand: a registry may refuse to mount.
 ///
 /// # Errors
-/// Those of the store.
+/// Those of the store; [`crate::Error::Mismatch`] as [`super::put`].
 pub fn forecast(node: &Node, to: &To<'_>, run: Run<'_>) -> Result<Forecast> {
     let manifest = node.manifest();
-    let there = to.store.head(&Target::Digest(manifest.digest()))?.is_some();
+    let digest = own_digest(manifest, to.target)?;
+    let there = to.store.head(&Target::Digest(digest))?.is_some();
     let mut forecast = Forecast {
         blobs: Vec::new(),
         manifests: match (there, to.target) {
@@ -60,7 +59,7 @@ pub fn forecast(node: &Node, to: &To<'_>, run: Run<'_>) -> Result<Forecast> {
         return Ok(forecast);
     }
     let mut summary = Summary::default();
-    let missing = missing(node, to.store, &mut summary, run)?;
+    let missing = missing(node, to.store, &Known::default(), &mut summary, run)?;
     let children = missing
         .iter()
         .map(|child| child.node.manifest().bytes().len() as u64);

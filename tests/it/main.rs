@@ -15,6 +15,7 @@ mod degrading;
 mod doors;
 mod downloads;
 mod edit;
+mod edit_moves;
 mod engine;
 mod images;
 mod images_bad;

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use dxf_registry::archive::{Form, Item};
-use dxf_registry::transfer::{Foreign, To, put};
+use dxf_registry::image::Node;
+use dxf_registry::transfer::{Forecast, Foreign, To, forecast, put};
 use dxf_registry::{Digest, Error, Reference, Result, Store, Target};
 
 use super::pull::{Folder, targets, write};
@@ -19,9 +20,11 @@ use crate::cli::session::Session;
 pub struct Destination {
     /// What to print of it: a repository, a folder or a file, without a tag.
     pub name: String,
+    /// The tag or digest that is written, of a repository or a layout.
+    pub target: Option<Target>,
+    /// The digest that is written beside a tag.
+    pub expected: Option<Digest>,
     place: Place,
-    target: Option<Target>,
-    expected: Option<Digest>,
 }
 
 enum Place {
@@ -80,21 +83,7 @@ impl Destination {
         }
     }
 
-    /// The tag or digest that is written, unless this is an archive.
-    pub fn target(&self) -> Option<&Target> {
-        self.target.as_ref()
-    }
-
-    /// The tag or digest that is written, or an archive's name for its image.
-    pub fn is_named(&self) -> bool {
-        match &self.place {
-            Place::Store(_) => self.target.is_some() || self.expected.is_some(),
-            Place::Archive { name, .. } => name.is_some(),
-        }
-    }
-
-    /// The same, for images that have no names of their own: a repository's
-    /// tag is `latest` unless another one is written, as Docker has it.
+    /// The same, for images that get a name here: a repository's tag is `latest` unless another one is written, as Docker has it.
     ///
     /// # Errors
     /// None, as `latest` is a tag.
@@ -136,7 +125,7 @@ impl Destination {
         foreign: Foreign,
     ) -> Result<Vec<Digest>, Failure> {
         let digests: Vec<_> = items.iter().map(|i| i.node.manifest().digest()).collect();
-        if let (true, several @ 2..) = (self.is_named(), items.len()) {
+        if let (true, several @ 2..) = (self.has_one_name(), items.len()) {
             let what = format!("{}: one name for {several} images", self.name);
             return Err(Error::Unsupported { what }.into());
         }
@@ -152,6 +141,37 @@ impl Destination {
             }
         }
         Ok(digests)
+    }
+
+    /// What putting `node` there would have to do; nothing to ask of an archive.
+    ///
+    /// # Errors
+    /// As [`Destination::put`] before anything is sent.
+    pub fn forecast(
+        &self,
+        s: &Session<'_, '_>,
+        node: &Node,
+        foreign: Foreign,
+    ) -> Result<Option<Forecast>> {
+        let own = node.manifest().digest();
+        self.check(&own)?;
+        let Place::Store(store) = &self.place else {
+            return Ok(None);
+        };
+        let own = Target::Digest(own);
+        let to = To {
+            store: &**store,
+            target: self.target.as_ref().unwrap_or(&own),
+            foreign,
+        };
+        forecast(node, &to, s.run()).map(Some)
+    }
+
+    fn has_one_name(&self) -> bool {
+        match &self.place {
+            Place::Store(_) => self.target.is_some(),
+            Place::Archive { name, .. } => name.is_some(),
+        }
     }
 
     fn put_one(
@@ -181,10 +201,7 @@ impl Destination {
     }
 
     /// Holds a digest against the one that is written beside the tag.
-    ///
-    /// # Errors
-    /// [`Error::Mismatch`].
-    pub fn check(&self, digest: &Digest) -> Result<()> {
+    fn check(&self, digest: &Digest) -> Result<()> {
         match self.expected {
             Some(expected) if expected != *digest => Err(Error::mismatch(expected, *digest)),
             _ => Ok(()),

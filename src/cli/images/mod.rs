@@ -4,6 +4,7 @@
 //! wins; without one `DXF_HOST` is used, and without that Docker Hub.
 
 pub mod cache;
+pub mod copy;
 pub mod destination;
 pub mod edit;
 pub mod files;
@@ -12,6 +13,7 @@ pub mod look;
 pub mod pull;
 pub mod push;
 pub mod resolve;
+pub mod tag;
 pub mod verify;
 
 use std::path::{Path, PathBuf};
@@ -26,7 +28,7 @@ use dxf_registry::layout::{Layout, Layouts};
 use dxf_registry::transfer::{Remote, Wanted};
 use dxf_registry::{Descriptor, Error, Host, Platform, Reference, Result, Store, Tag, Target, hub};
 
-use super::context::Place;
+use super::context::{Context, Place};
 use super::exit::Failure;
 use super::session::Session;
 
@@ -93,26 +95,21 @@ impl Archive {
 
 impl std::fmt::Display for Location {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let separator = |target: &Target| match target {
-            Target::Tag(_) => ':',
-            Target::Digest(_) => '@',
-        };
         match self {
             Location::Registry { host, reference } => {
-                let target = reference.target();
-                let (repo, separator) = (&reference.repo, separator(&target));
-                write!(f, "{host}/{repo}{separator}{target}")
+                let name = format!("{host}/{}", reference.repo);
+                f.write_str(&reference.target().within(&name))
             }
             Location::Repository { folder, reference } => {
-                let target = reference.target();
                 let path = folder.join(reference.repo.as_str());
-                write!(f, "oci:{}{}{target}", path.display(), separator(&target))
+                let name = format!("oci:{}", path.display());
+                f.write_str(&reference.target().within(&name))
             }
             Location::Layout { folder, target } => {
-                write!(f, "oci:{}", folder.display())?;
+                let name = format!("oci:{}", folder.display());
                 match target {
-                    Some(target) => write!(f, "{}{target}", separator(target)),
-                    None => Ok(()),
+                    Some(target) => f.write_str(&target.within(&name)),
+                    None => f.write_str(&name),
                 }
             }
             Location::Archive { path, kind, name } => {
@@ -132,6 +129,14 @@ impl Location {
     /// # Errors
     /// [`Error::Invalid`] for what is no image's name.
     pub fn parse(s: &Session<'_, '_>, word: &str) -> Result<Location> {
+        Location::parse_by(s.context, word)
+    }
+
+    /// What `word` means where `context` holds.
+    ///
+    /// # Errors
+    /// As [`Location::parse`].
+    pub fn parse_by(context: &Context, word: &str) -> Result<Location> {
         for (scheme, kind) in Archive::ALL {
             let rest = word.strip_prefix(scheme);
             if let Some(rest) = rest.and_then(|rest| rest.strip_prefix(':')) {
@@ -148,7 +153,7 @@ impl Location {
             let host = host.clone();
             return Ok(Location::Registry { host, reference });
         }
-        Ok(match &s.context.place {
+        Ok(match &context.place {
             Some(Place::Registry(host)) => Location::Registry {
                 host: host.clone(),
                 reference,
@@ -180,9 +185,18 @@ impl Location {
     /// # Errors
     /// Those of connecting; [`Error::Unsupported`] for an archive.
     pub fn repository(&self, s: &Session<'_, '_>) -> Result<Arc<dyn Store>> {
+        self.repository_by(s, s.context)
+    }
+
+    /// The repository, talked to as `context` wants it.
+    ///
+    /// # Errors
+    /// As [`Location::repository`].
+    pub fn repository_by(&self, s: &Session<'_, '_>, context: &Context) -> Result<Arc<dyn Store>> {
         Ok(match self {
             Location::Registry { host, reference } => {
-                Arc::new(s.registry(host)?.repository(reference.repo.clone()))
+                let registry = s.registry_by(context, host)?;
+                Arc::new(registry.repository(reference.repo.clone()))
             }
             Location::Repository { folder, reference } => {
                 Arc::new(Layouts::new(folder).repository(&reference.repo))
@@ -194,6 +208,33 @@ impl Location {
                 });
             }
         })
+    }
+
+    /// Another image of the same repository.
+    pub fn with(&self, wanted: &Target) -> Location {
+        let mut other = self.clone();
+        match &mut other {
+            Location::Registry { reference, .. } | Location::Repository { reference, .. } => {
+                (reference.tag, reference.digest) = match wanted {
+                    Target::Tag(tag) => (Some(tag.clone()), None),
+                    Target::Digest(digest) => (None, Some(*digest)),
+                };
+            }
+            Location::Layout { target, .. } => *target = Some(wanted.clone()),
+            Location::Archive { .. } => {}
+        }
+        other
+    }
+
+    /// Whether a tag, a digest or an archive's name for its image is written.
+    pub fn is_named(&self) -> bool {
+        match self {
+            Location::Registry { reference, .. } | Location::Repository { reference, .. } => {
+                reference.tag.is_some() || reference.digest.is_some()
+            }
+            Location::Layout { target, .. } => target.is_some(),
+            Location::Archive { name, .. } => name.is_some(),
+        }
     }
 
     /// What to ask the repository for. Of a layout without a tag that is its
@@ -362,9 +403,9 @@ pub fn archived(s: &Session<'_, '_>, location: &Location) -> Result<Vec<Item>> {
 
 /// In these commands a platform that is not there is a thing that is not found.
 pub fn platform_missing(error: Error) -> Failure {
-    match error {
+    match error.what() {
         Error::NoPlatform { .. } => Failure::Missing(error),
-        error => error.into(),
+        _ => error.into(),
     }
 }
 

@@ -55,7 +55,7 @@ fn destination(
     let to = Destination::new(s, location)?;
     match args.all {
         false => Ok(to.or_latest(location)?),
-        true if to.is_named() => {
+        true if location.is_named() => {
             let why = "--all pushes each image under its own tags; leave out the tag";
             Err(args::usage(why))
         }

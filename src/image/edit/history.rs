@@ -57,6 +57,13 @@ impl History {
         at == self.0.len()
     }
 
+    /// Keeps the steps as words: none of them made a layer any more.
+    pub(super) fn empty_all(&mut self) {
+        for step in self.0.iter_mut().filter_map(Value::as_object_mut) {
+            step.insert("empty_layer".to_string(), Value::Bool(true));
+        }
+    }
+
     /// Puts the steps of `new`, which made `now` layers, in the place of those
     /// of `old`, which made the lowest `then` layers.
     pub(super) fn replace_base(&mut self, (old, then): (&History, usize), new: (&History, usize)) {

@@ -178,12 +178,7 @@ impl Editor {
     /// Makes one layer of all. They are read for it, and what the history says
     /// of them stays, but as steps that made no layer.
     pub fn squash(self, settings: Settings<'_>) -> Editor {
-        self.with(|draft| {
-            let _ = (draft, settings);
-            Err(Error::Unsupported {
-                what: "squash".to_string(),
-            })
-        })
+        self.with(|draft| draft.squash(settings))
     }
 
     /// The editor again, unless something went wrong.
@@ -304,6 +299,17 @@ impl Draft {
         }
         self.is_reduced = true;
         Ok(())
+    }
+
+    fn squash(&mut self, settings: Settings<'_>) -> Result<()> {
+        if self.layers.len() < 2 {
+            return Ok(());
+        }
+        let blobs: Vec<Blob> = self.layers.iter().map(|kept| kept.blob.clone()).collect();
+        let layer = Layer::squashed(&blobs, settings)?;
+        self.layers.clear();
+        self.history.empty_all();
+        self.append(layer)
     }
 
     /// A step of the history, in the order of the specification's members.

@@ -4,8 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use dxf_registry::image::{Image, Node};
-use dxf_registry::transfer::{Fate, Foreign, To, forecast};
-use dxf_registry::{Blob, Result, Target, json, text};
+use dxf_registry::transfer::{Fate, Foreign};
+use dxf_registry::{Blob, Result, json, text};
 use serde_json::{Map, Value, json};
 
 use crate::cli::context::Shape;
@@ -22,7 +22,6 @@ pub fn report(
     to: &Destination,
     foreign: Foreign,
 ) -> Result<(), Failure> {
-    to.check(&after.manifest().digest())?;
     let transfer = transfer(s, after, to, foreign)?;
     let images = pairs(before, after);
     let found = images.iter().map(|(was, is)| Diff::of(was, is));
@@ -164,18 +163,11 @@ fn transfer(
     to: &Destination,
     foreign: Foreign,
 ) -> Result<Transfer> {
-    let Some(store) = to.store() else {
+    let Some(found) = to.forecast(s, node, foreign)? else {
         let blobs = node.blobs();
         let bytes = blobs.iter().map(|blob| blob.size()).sum();
         return Ok(Transfer(vec![("write", blobs.len(), bytes)]));
     };
-    let own = Target::Digest(node.manifest().digest());
-    let to = To {
-        store: &**store,
-        target: to.target().unwrap_or(&own),
-        foreign,
-    };
-    let found = forecast(node, &to, s.run())?;
     let count = |verb, fate| {
         let (blobs, bytes) = found.count(fate);
         (verb, blobs, bytes)
