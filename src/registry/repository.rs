@@ -156,6 +156,13 @@ impl Repository {
         self.registry.settings().observer.warning(text);
     }
 
+    /// The other repository of this registry that holds a blob, if one is known.
+    fn mountable<'b>(&self, blob: &'b Blob) -> Option<&'b RepoName> {
+        let elsewhere =
+            |origin: &&Origin| origin.host == *self.registry.host() && origin.repo != self.name;
+        blob.origin().filter(elsewhere).map(|origin| &origin.repo)
+    }
+
     /// The manifest of a tag or digest, asked for with the rights that
     /// `actions` need.
     pub(super) fn manifest_for(&self, actions: &[&str], target: &Target) -> Result<Manifest> {
@@ -344,6 +351,9 @@ impl Store for Repository {
     }
 
     fn put_blob(&self, blob: &Blob, watch: Watch<'_>) -> Result<Put> {
+        if let Some(from) = self.mountable(blob) {
+            return Upload::new(self, blob, watch).unasked().run(Some(from));
+        }
         match self.size_to_write(blob.digest()) {
             Ok(size) if size == Some(blob.size()) => Ok(Put::Existed),
             // Whatever a registry has against being asked, the upload will tell.
@@ -356,10 +366,7 @@ impl Store for Repository {
     }
 
     fn send_blob(&self, blob: &Blob, watch: Watch<'_>) -> Result<Put> {
-        let elsewhere =
-            |origin: &&Origin| origin.host == *self.registry.host() && origin.repo != self.name;
-        Upload::new(self, blob, watch)
-            .run(blob.origin().filter(elsewhere).map(|origin| &origin.repo))
+        Upload::new(self, blob, watch).run(self.mountable(blob))
     }
 
     fn mount_blob(&self, digest: &Digest, from: &RepoName, watch: Watch<'_>) -> Result<Put> {

@@ -15,6 +15,8 @@ mod credentials;
 mod degrading;
 mod doors;
 mod downloads;
+mod edit;
+mod edit_moves;
 mod engine;
 mod if_match;
 mod images;
