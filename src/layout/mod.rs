@@ -491,6 +491,11 @@ impl Store for Layout {
     }
 
     fn put_manifest(&self, manifest: &Manifest, target: &Target) -> Result<()> {
+        if manifest.payload() != manifest.bytes() {
+            return Err(Error::Unsupported {
+                what: "a layout keeps bytes by their digest, and a signed schema 1 manifest has another".to_string(),
+            });
+        }
         let mut entry = manifest.descriptor();
         if let Target::Digest(wanted) = target {
             let mut hasher = Hasher::like(wanted);

@@ -11,7 +11,7 @@ use crate::digest::{Digest, Hasher, Verify};
 use crate::error::{Error, NetworkKind, Result, is_temporary_status};
 use crate::http::retry::Budget;
 use crate::http::{Body, Request, Response, Url};
-use crate::manifest::{self, Kind, Manifest};
+use crate::manifest::{self, Manifest};
 use crate::reference::{Origin, RepoName, Tag, Target};
 use crate::registry::Registry;
 use crate::registry::download::Download;
@@ -131,10 +131,35 @@ impl Repository {
         self.registry.settings().observer.warning(text);
     }
 
+    /// The manifest of a tag or digest, of one of the media types in `accept`
+    /// where the registry has it in several. [`Store::manifest`] asks for all
+    /// types but schema 1; some registries make one of that on demand.
+    ///
+    /// # Errors
+    /// As [`Store::manifest`]; [`Error::Unsupported`] when what is there is of
+    /// another type.
+    pub fn manifest_as(&self, accept: &[&str], target: &Target) -> Result<Manifest> {
+        let manifest = self.fetch_manifest(&["pull"], target, &accept.join(", "))?;
+        // Registries may answer with what they have (RFC 9110, 15.5.7).
+        if !accept.contains(&manifest.media_type()) {
+            let what = format!(
+                "{}: {target} is there as {} only",
+                self.name(),
+                manifest.media_type()
+            );
+            return Err(Error::Unsupported { what });
+        }
+        Ok(manifest)
+    }
+
     /// The manifest of a tag or digest, asked for with the rights that
     /// `actions` need.
     pub(super) fn manifest_for(&self, actions: &[&str], target: &Target) -> Result<Manifest> {
-        let request = Request::new("GET", self.manifest_url(target)).header(ACCEPT, MANIFEST_TYPES);
+        self.fetch_manifest(actions, target, MANIFEST_TYPES)
+    }
+
+    fn fetch_manifest(&self, actions: &[&str], target: &Target, accept: &str) -> Result<Manifest> {
+        let request = Request::new("GET", self.manifest_url(target)).header(ACCEPT, accept);
         let scope = self.scope(actions);
         let answer = self
             .registry
@@ -225,17 +250,14 @@ impl Repository {
             Target::Digest(digest) => Some(*digest),
             Target::Tag(_) => told,
         };
-        match expected {
-            // Schema 1 is digested without its signatures.
-            Some(expected) if manifest.kind() != Kind::Schema1 => {
-                let mut hasher = Hasher::like(&expected);
-                hasher.update(manifest.bytes());
-                match hasher.finish() {
-                    actual if actual == expected => Ok(()),
-                    actual => Err(Error::mismatch(expected, actual)),
-                }
-            }
-            _ => Ok(()),
+        let Some(expected) = expected else {
+            return Ok(());
+        };
+        let mut hasher = Hasher::like(&expected);
+        hasher.update(manifest.payload());
+        match hasher.finish() {
+            actual if actual == expected => Ok(()),
+            actual => Err(Error::mismatch(expected, actual)),
         }
     }
 

@@ -4,8 +4,10 @@
 
 mod pull;
 mod put;
+mod signed;
 #[cfg(test)]
 mod tests;
 
 pub use pull::{Elsewhere, Remote, Wanted};
 pub use put::{Foreign, Summary, To, put};
+pub use signed::{Signed, put_signed};
