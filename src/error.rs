@@ -227,8 +227,10 @@ impl Error {
         }
     }
 
-    /// Finds an [`Error`] that travelled as an [`io::Error`], or gives the
-    /// [`io::Error`] back.
+    /// Finds an [`Error`] that travelled as an [`io::Error`].
+    ///
+    /// # Errors
+    /// The [`io::Error`] itself, where it is nothing more.
     pub fn from_io(error: io::Error) -> std::result::Result<Error, io::Error> {
         unwrap_io(error)
     }

@@ -364,15 +364,21 @@ impl Manifest {
         Ok(image)
     }
 
-    /// The index view; errors as [`Manifest::image`].
+    /// The index view.
+    ///
+    /// # Errors
+    /// As [`Manifest::image`].
     pub fn index(&self) -> Result<IndexManifest> {
         let index: IndexManifest = self.view(Kind::Index)?;
         bounded("manifests", index.manifests.len())?;
         Ok(index)
     }
 
-    /// The schema 1 view, of what is signed; errors as [`Manifest::image`].
-    /// [`Manifest::signers`] says whether the signatures are right.
+    /// The schema 1 view, of what is signed. [`Manifest::signers`] says whether
+    /// the signatures are right.
+    ///
+    /// # Errors
+    /// As [`Manifest::image`].
     pub fn schema1(&self) -> Result<Schema1Manifest> {
         let schema1: Schema1Manifest = self.view(Kind::Schema1)?;
         bounded("layers", schema1.fs_layers.len())?;

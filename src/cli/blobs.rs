@@ -19,15 +19,15 @@ pub fn push(s: &mut Session<'_, '_>, words: &Words) -> Result<(), Failure> {
     let (repo, rest) = words.repo(1, 2)?;
     let tag = args::alias(rest.get(1))?;
     let store = s.store(repo)?;
-    let stored = input::blob(s, &rest[0])?;
+    let blob = input::blob(s, &rest[0])?;
     match tag {
         Some(tag) => {
-            let blob = std::slice::from_ref(&stored.blob);
-            alias::push(&*store, &tag, blob, s.context.format, s.run())?;
+            let blobs = std::slice::from_ref(&blob);
+            alias::push(&*store, &tag, blobs, s.context.format, s.run())?;
         }
-        None => drop(store.put_blob(&stored.blob, s.watch())?),
+        None => drop(store.put_blob(&blob, s.watch())?),
     }
-    s.line(stored.blob.digest())
+    s.line(blob.digest())
 }
 
 /// `pull-blob [-o FILE] <repo> [<digest>|@alias …]`

@@ -10,9 +10,9 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use dxf_registry::alias::Format;
-use dxf_registry::auth::InsecureAuth;
 use dxf_registry::credentials::{Credentials, Files, Helpers, Login};
 use dxf_registry::http::{self, ClientCert, Proxies, Roots, Scheme, Tls};
+use dxf_registry::registry::InsecureAuth;
 use dxf_registry::registry::{Settings, UploadMode};
 use dxf_registry::{Error, Host, Platform, Result, Secret};
 

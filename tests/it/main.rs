@@ -35,6 +35,7 @@ mod moby;
 mod partials;
 mod platforms;
 mod progress;
+mod python_module;
 mod readme;
 mod retries;
 mod schema1;
