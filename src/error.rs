@@ -159,6 +159,8 @@ pub enum NetworkKind {
     Connect,
     /// The peer's certificate or TLS itself; never cured by trying again.
     Tls,
+    /// The peer answered TLS with something else.
+    NoTls,
     /// Nothing came or went for the idle timeout.
     Timeout,
     /// The connection ended before the answer did.
@@ -263,7 +265,10 @@ impl Error {
         match self {
             Error::Network { kind, .. } => {
                 use NetworkKind as Kind;
-                !matches!(kind, Kind::Tls | Kind::Protocol | Kind::Broken)
+                !matches!(
+                    kind,
+                    Kind::Tls | Kind::NoTls | Kind::Protocol | Kind::Broken
+                )
             }
             Error::Status { status, .. } => is_temporary_status(*status),
             _ => false,
@@ -287,6 +292,31 @@ impl Error {
             }
             _ => false,
         }
+    }
+}
+
+/// What was found: `None` for a thing that is not there
+/// ([`Error::is_not_found`]), where that is no failure.
+///
+/// ```
+/// use dxf_registry::error::if_found;
+/// use dxf_registry::{Digest, Store, layout::Layouts};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let folder = tempfile::tempdir()?;
+/// let store = Layouts::new(folder.path()).repository(&"team/data".parse()?);
+/// assert!(if_found(store.delete_manifest(&Digest::of(b"long gone")))?.is_none());
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Errors
+/// All others.
+pub fn if_found<T>(result: Result<T>) -> Result<Option<T>> {
+    match result {
+        Ok(found) => Ok(Some(found)),
+        Err(error) if error.is_not_found() => Ok(None),
+        Err(error) => Err(error),
     }
 }
 

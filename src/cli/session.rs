@@ -85,7 +85,7 @@ impl<'s, 'o> Session<'s, 'o> {
     /// The registry at `host`.
     pub fn registry(&self, host: &Host) -> Result<Registry> {
         let credentials = self.context.credentials(host);
-        Registry::connect(host.clone(), self.settings(), credentials)
+        self.context.connect(host, self.settings(), credentials)
     }
 
     /// A repository of the store that `DXF_HOST` names.

@@ -14,11 +14,11 @@ use crate::http::retry::Budget;
 use crate::http::{Body, Request, Response, Url};
 use crate::manifest::{self, Manifest};
 use crate::reference::{Origin, RepoName, Tag, Target};
-use crate::registry::Registry;
 use crate::registry::download::Download;
 use crate::registry::listing::{self, Listing};
 use crate::registry::referrers::{self, Known};
 use crate::registry::upload::Upload;
+use crate::registry::{Registry, UploadMode};
 use crate::secret::Secret;
 use crate::store::{Content, Names, Put, Store};
 use crate::stream::Watch;
@@ -47,11 +47,17 @@ const DELETED: [u16; 3] = [202, 200, 204];
 pub struct Repository {
     registry: Registry,
     name: RepoName,
+    upload: UploadMode,
 }
 
 impl Repository {
     pub(super) fn new(registry: Registry, name: RepoName) -> Repository {
-        Repository { registry, name }
+        let upload = registry.upload_mode();
+        Repository {
+            registry,
+            name,
+            upload,
+        }
     }
 
     /// The registry it is in.
@@ -62,6 +68,19 @@ impl Repository {
     /// Its full name there.
     pub fn repo_name(&self) -> &RepoName {
         &self.name
+    }
+
+    /// The same repository, into which bytes are sent in another way than
+    /// [`crate::registry::Settings::upload`] says.
+    pub fn with_upload(&self, upload: UploadMode) -> Repository {
+        Repository {
+            upload,
+            ..self.clone()
+        }
+    }
+
+    pub(super) fn upload_mode(&self) -> UploadMode {
+        self.upload
     }
 
     /// A blob of this repository that is fetched only when it is read.

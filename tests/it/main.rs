@@ -12,6 +12,7 @@ mod compat;
 mod concurrency;
 mod credentials;
 mod degrading;
+mod detection;
 mod doors;
 mod downloads;
 mod engine;
