@@ -53,6 +53,12 @@ impl Blob {
         Blob::new(descriptor, Bytes(bytes))
     }
 
+    /// The config of manifests that have none: the two bytes `{}`
+    /// (image-spec, manifest.md, "Guidance for an Empty Descriptor").
+    pub fn empty() -> Blob {
+        Blob::bytes(media_type::OCI_EMPTY, b"{}".to_vec())
+    }
+
     /// A blob of a whole file, which is read once now to learn its digest.
     ///
     /// # Errors

@@ -293,6 +293,11 @@ impl Error {
             _ => false,
         }
     }
+
+    /// Whether the registry refused a manifest for a blob that it lacks.
+    pub(crate) fn denies_blob(&self) -> bool {
+        self.has_code("MANIFEST_BLOB_UNKNOWN") || self.has_code("BLOB_UNKNOWN")
+    }
 }
 
 /// What was found: `None` for a thing that is not there

@@ -42,6 +42,7 @@ mod retries;
 mod schema1;
 mod secrecy;
 mod soak;
+mod split;
 mod support;
 mod support_works;
 mod tokens;
