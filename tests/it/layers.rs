@@ -232,7 +232,7 @@ fn heads(path: &str) -> Vec<String> {
 
 /// The file without comments and without its tests, which close every file.
 pub fn code(text: &str) -> String {
-    let text = text.split("\nmod tests {").next().unwrap_or(text);
+    let text = text.split("mod tests {").next().unwrap_or(text);
     text.lines()
         .map(|line| line.split("//").next().unwrap_or(line))
         .collect::<Vec<_>>()
