@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use crate::descriptor::{Descriptor, media_type};
-use crate::digest::{Digest, Hasher};
+use crate::digest::{Digest, Hasher, Verify};
 use crate::error::{Error, Result};
 use crate::reference::Origin;
 use crate::spool::Spool;
@@ -51,6 +51,12 @@ impl Blob {
     pub fn bytes(media_type: &str, bytes: Vec<u8>) -> Blob {
         let descriptor = Descriptor::new(media_type, Digest::of(&bytes), bytes.len() as u64);
         Blob::new(descriptor, Bytes(bytes))
+    }
+
+    /// The config of manifests that have none: the two bytes `{}`
+    /// (image-spec, manifest.md, "Guidance for an Empty Descriptor").
+    pub fn empty() -> Blob {
+        Blob::bytes(media_type::OCI_EMPTY, b"{}".to_vec())
     }
 
     /// A blob of a whole file, which is read once now to learn its digest.
@@ -117,6 +123,19 @@ impl Blob {
         other
     }
 
+    /// The same bytes, whose errors say that they happened at `place`. Whole
+    /// ones are verified as they are read, so that a store which gives wrong
+    /// bytes is not taken for one that refuses right ones.
+    pub fn at(&self, place: &str) -> Blob {
+        let placed = Placed {
+            source: self.source.clone(),
+            digest: *self.digest(),
+            size: self.size(),
+            place: place.to_string(),
+        };
+        Blob::new(self.descriptor.clone(), placed)
+    }
+
     /// Digest, size and media type.
     pub fn descriptor(&self) -> &Descriptor {
         &self.descriptor
@@ -150,7 +169,7 @@ impl Blob {
     /// # Errors
     /// Those of the source; [`Error::Mismatch`], [`Error::Size`].
     pub fn read(&self, limit: u64) -> Result<Vec<u8>> {
-        let reader = crate::digest::Verify::new(self.open(0)?, *self.digest(), Some(self.size()));
+        let reader = Verify::new(self.open(0)?, *self.digest(), Some(self.size()));
         crate::stream::read_bounded(&self.digest().to_string(), reader, limit)
     }
 
@@ -159,8 +178,7 @@ impl Blob {
     /// # Errors
     /// Those of the source; [`Error::Io`] naming `what` for `to`'s.
     pub fn copy_to(&self, what: &str, to: &mut dyn Write) -> Result<u64> {
-        let mut reader =
-            crate::digest::Verify::new(self.open(0)?, *self.digest(), Some(self.size()));
+        let mut reader = Verify::new(self.open(0)?, *self.digest(), Some(self.size()));
         copy(&mut reader, to, &mut vec![0; BUFFER]).map_err(|e| match e {
             CopyError::Read(e) => Error::io(self.digest().to_string(), e),
             CopyError::Write(e) => Error::io(what, e),
@@ -205,6 +223,47 @@ fn hash(
 impl std::fmt::Debug for Blob {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Blob({}, {} bytes)", self.digest(), self.size())
+    }
+}
+
+/// A source that says where it is when it fails.
+struct Placed {
+    source: Arc<dyn Source>,
+    digest: Digest,
+    size: u64,
+    place: String,
+}
+
+impl Source for Placed {
+    fn open(&self, from: u64) -> Result<Box<dyn Read + Send + '_>> {
+        let inner = self.source.open(from).map_err(|e| e.at(&self.place))?;
+        let inner: Box<dyn Read + Send + '_> = match from {
+            0 => Box::new(Verify::new(inner, self.digest, Some(self.size))),
+            // The middle alone proves nothing.
+            _ => inner,
+        };
+        Ok(Box::new(PlacedReader {
+            inner,
+            place: &self.place,
+        }))
+    }
+
+    fn origin(&self) -> Option<&Origin> {
+        self.source.origin()
+    }
+}
+
+struct PlacedReader<'a> {
+    inner: Box<dyn Read + Send + 'a>,
+    place: &'a str,
+}
+
+impl Read for PlacedReader<'_> {
+    fn read(&mut self, buf: &mut [u8]) -> std::io::Result<usize> {
+        self.inner.read(buf).map_err(|e| match e.kind() {
+            std::io::ErrorKind::Interrupted => e,
+            _ => Error::io("blob", e).at(self.place).into(),
+        })
     }
 }
 

@@ -81,6 +81,7 @@
 //! | [`http`], [`credentials`] | the wire, and who one is |
 //! | [`registry`], [`layout`] | the two kinds of [`Store`] |
 //! | [`alias`] | names for lists of blobs |
+//! | [`artifact`] | a file kept as several blobs |
 //! | [`image`] | images, their configs and layers, and whether they are what they say |
 //! | [`archive`] | images in a file: docker-archive and OCI layout |
 //! | [`transfer`], [`foreign`] | images out of a store and into one, and layers that are kept elsewhere |
@@ -91,6 +92,7 @@
 
 pub mod alias;
 pub mod archive;
+pub mod artifact;
 pub(crate) mod auth;
 pub mod blob;
 pub mod cache;

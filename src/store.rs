@@ -8,7 +8,7 @@ use std::io::Read;
 use crate::blob::Blob;
 use crate::descriptor::Descriptor;
 use crate::digest::{Digest, Verify};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::manifest::Manifest;
 use crate::reference::{Origin, RepoName, Tag, Target};
 use crate::stream::Watch;
@@ -39,6 +39,35 @@ pub enum Put {
     Mounted,
     /// The bytes were sent.
     Uploaded,
+}
+
+/// What a tag has to be for [`Store::put_manifest_if`] to move it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Expected {
+    /// Not there.
+    Nothing,
+    /// A name for the manifest of this digest.
+    Manifest(Digest),
+}
+
+impl Expected {
+    /// Holds against it what tag `what` was `found` to point at.
+    ///
+    /// # Errors
+    /// [`Error::Changed`] when that is something else.
+    pub fn check(&self, what: &str, found: Option<Digest>) -> Result<()> {
+        let wanted = match self {
+            Expected::Nothing => None,
+            Expected::Manifest(digest) => Some(*digest),
+        };
+        if found == wanted {
+            return Ok(());
+        }
+        Err(Error::Changed {
+            what: what.to_string(),
+            found: found.map(Box::new),
+        })
+    }
 }
 
 /// The names in a list, page by page.
@@ -145,6 +174,18 @@ pub trait Store: Send + Sync {
     /// `MANIFEST_BLOB_UNKNOWN`, for which [`crate::Error::has_code`] asks.
     fn put_manifest(&self, manifest: &Manifest, target: &Target) -> Result<()>;
 
+    /// Stores a manifest under a tag that is as `expected`. Where a store can't
+    /// do both in one step, as here, another writer may come in between unseen.
+    ///
+    /// # Errors
+    /// [`crate::Error::Changed`] when the tag is not as expected.
+    fn put_manifest_if(&self, manifest: &Manifest, tag: &Tag, expected: Expected) -> Result<()> {
+        let target = Target::Tag(tag.clone());
+        let found = self.head(&target)?.map(|found| found.digest);
+        expected.check(&format!("alias {tag} in {}", self.name()), found)?;
+        self.put_manifest(manifest, &target)
+    }
+
     /// Deletes a manifest, and with it every tag that points at it.
     ///
     /// # Errors
@@ -167,4 +208,39 @@ pub trait Store: Send + Sync {
     /// # Errors
     /// Those of the store; [`crate::Error::Malformed`].
     fn referrers(&self, subject: &Digest) -> Result<Vec<Descriptor>>;
+}
+
+/// Points a tag at a manifest, where `expected` is given only a tag that is so.
+///
+/// Where tags are immutable a second PUT of the very same manifest is refused
+/// (ECR says 400, Harbor 412, Quay 409, Artifactory 403), though all is as
+/// it was asked to be. Asking first would cost everyone a request.
+pub(crate) fn put_unless_same(
+    store: &dyn Store,
+    manifest: &Manifest,
+    tag: &Tag,
+    expected: Option<Expected>,
+) -> Result<()> {
+    let target = Target::Tag(tag.clone());
+    let done = match expected {
+        Some(expected) => store.put_manifest_if(manifest, tag, expected),
+        None => store.put_manifest(manifest, &target),
+    };
+    let Err(refused) = done else {
+        return Ok(());
+    };
+    if expected.is_some_and(|e| e != Expected::Manifest(manifest.digest())) {
+        // It was to be moved. Being there already, it is another writer's.
+        return Err(refused);
+    }
+    let in_doubt = refused.status().is_some_and(|status| {
+        (400..500).contains(&status) && !matches!(status, 401 | 404 | 408 | 429)
+    });
+    if in_doubt
+        && let Ok(Some(there)) = store.head(&target)
+        && there.digest == manifest.digest()
+    {
+        return Ok(());
+    }
+    Err(refused)
 }

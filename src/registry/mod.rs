@@ -1,6 +1,7 @@
 //! A registry and its repositories over the wire (distribution-spec v1.1).
 //! Knows nothing of images or aliases.
 
+mod conditional;
 mod download;
 mod listing;
 mod location;
