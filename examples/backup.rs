@@ -20,7 +20,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
 }
 
-pub fn keep(store: &dyn Store, folder: &Path) -> Result<String, Box<dyn Error>> {
+pub(crate) fn keep(store: &dyn Store, folder: &Path) -> Result<String, Box<dyn Error>> {
     let (mut list, mut blobs, mut open) = (String::new(), vec![], vec![folder.to_path_buf()]);
     while let Some(path) = open.pop() {
         if path.is_dir() {
@@ -41,7 +41,7 @@ pub fn keep(store: &dyn Store, folder: &Path) -> Result<String, Box<dyn Error>> 
     Ok(name)
 }
 
-pub fn restore(store: &dyn Store, alias: &str, folder: &Path) -> Result<(), Box<dyn Error>> {
+pub(crate) fn restore(store: &dyn Store, alias: &str, to: &Path) -> Result<(), Box<dyn Error>> {
     let blobs = alias::blobs(&store.manifest(&alias.parse()?)?)?;
     let list = blobs.first().ok_or("an alias of nothing")?.digest;
     let list = read_bounded(alias, store.pull_blob(&list, None)?.reader, 64 << 20)?;
@@ -51,8 +51,8 @@ pub fn restore(store: &dyn Store, alias: &str, folder: &Path) -> Result<(), Box<
         if !parts.all(|part| matches!(part, Component::Normal(_))) {
             return Err(format!("{name} leads out of the folder").into());
         }
-        let (digest, size, path) = (digest.parse()?, None, folder.join(name));
-        fs::create_dir_all(path.parent().unwrap_or(folder))?;
+        let (digest, size, path) = (digest.parse()?, None, to.join(name));
+        fs::create_dir_all(path.parent().unwrap_or(to))?;
         into_file(store, &[Wanted { digest, size }], &path, Watch::default())?;
     }
     Ok(())

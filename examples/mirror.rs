@@ -17,7 +17,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-pub fn mirror(from: &str, to: &str) -> Result<usize, Box<dyn Error>> {
+pub(crate) fn mirror(from: &str, to: &str) -> Result<usize, Box<dyn Error>> {
     let (from, to) = (Remote::new(open(from)?), open(to)?);
     let mut sent = 0;
     for tag in from.store().tags() {
