@@ -78,7 +78,7 @@
 //! | [`digest`], [`descriptor`], [`mod@reference`], [`manifest`], [`secret`], [`error`] | the words everything else is said in |
 //! | [`blob`], [`store`], [`stream`], [`progress`], [`fetch`], [`spool`], [`parallel`] | bytes: opened again, watched, fetched into files |
 //! | [`cache`] | layers that were downloaded once |
-//! | [`http`], [`credentials`], [`auth`] | the wire, and who one is |
+//! | [`http`], [`credentials`] | the wire, and who one is |
 //! | [`registry`], [`layout`] | the two kinds of [`Store`] |
 //! | [`alias`] | names for lists of blobs |
 //! | [`artifact`] | a file kept as several blobs |
@@ -93,7 +93,7 @@
 pub mod alias;
 pub mod archive;
 pub mod artifact;
-pub mod auth;
+pub(crate) mod auth;
 pub mod blob;
 pub mod cache;
 pub mod credentials;

@@ -28,7 +28,10 @@ pub fn for_each<T: Send>(
 }
 
 /// Calls `work` for every item, at most `jobs` at a time, and gives the
-/// results in the order of the items; errors as [`for_each`].
+/// results in the order of the items.
+///
+/// # Errors
+/// As [`for_each`].
 pub fn map<T: Send, R: Send>(
     jobs: usize,
     items: Vec<T>,
@@ -164,7 +167,10 @@ impl Drop for StopOnPanic<'_> {
 /// Runs `back` on a thread of its own while `front` runs on this one, both
 /// able to hand buffers to each other through a [`Pipe`]; returns what both
 /// return. A panic in `back` is passed on.
-pub fn beside<A: Send, B>(back: impl FnOnce() -> A + Send, front: impl FnOnce() -> B) -> (A, B) {
+pub(crate) fn beside<A: Send, B>(
+    back: impl FnOnce() -> A + Send,
+    front: impl FnOnce() -> B,
+) -> (A, B) {
     thread::scope(|scope| {
         let handle = scope.spawn(back);
         let b = front();
@@ -182,7 +188,7 @@ pub fn detached(work: impl FnOnce() + Send + 'static) {
 }
 
 /// A bounded queue between two threads.
-pub struct Pipe<T> {
+pub(crate) struct Pipe<T> {
     state: Mutex<PipeState<T>>,
     changed: Condvar,
     room: usize,
@@ -206,7 +212,7 @@ impl<T> Pipe<T> {
         }
     }
 
-    /// Adds an item, waiting for room; gives it back when the pipe is closed.
+    /// Adds an item, waiting for room; a closed pipe gives it back.
     pub fn send(&self, item: T) -> std::result::Result<(), T> {
         let mut state = lock(&self.state);
         while !state.closed && state.items.len() >= self.room {

@@ -406,14 +406,14 @@ impl Pushed {
         let manifest = self.parts.manifest()?;
         let silent = Watch::new(&(), run.watch.stop);
         store.put_blob(&Parts::config(), silent)?;
-        match put_unless_same(store, &manifest, tag) {
+        match put_unless_same(store, &manifest, tag, None) {
             Err(error) if error.denies_blob() && self.file.is_some() => {
                 store.send_blob(&Parts::config(), silent)?;
                 let again = self.doubtful.iter().collect();
                 parallel::for_each(run.jobs, again, run.watch.stop, |blob: &Blob, stop| {
                     store.send_blob(blob, run.stopped_by(stop).watch).map(drop)
                 })?;
-                put_unless_same(store, &manifest, tag)?;
+                put_unless_same(store, &manifest, tag, None)?;
             }
             done => done?,
         }

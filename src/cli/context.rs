@@ -11,9 +11,9 @@ use std::sync::Arc;
 
 use dxf_registry::alias::Format;
 use dxf_registry::artifact::Split;
-use dxf_registry::auth::InsecureAuth;
 use dxf_registry::credentials::{Credentials, Files, Helpers, Login};
 use dxf_registry::http::{self, ClientCert, Proxies, Roots, Scheme, Tls};
+use dxf_registry::registry::InsecureAuth;
 use dxf_registry::registry::{Settings, UploadMode};
 use dxf_registry::{Error, Host, Platform, Result, Secret};
 
@@ -40,6 +40,16 @@ pub enum Shape {
     Json,
 }
 
+/// Whom the environment's login is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Bound {
+    /// The registry that is named beside it.
+    Place,
+    /// The one registry that is talked to: the source of a copy, however it is
+    /// named.
+    Source,
+}
+
 /// Everything the environment says.
 pub struct Context {
     /// The store, where one is named.
@@ -50,6 +60,8 @@ pub struct Context {
     token: Option<Secret>,
     /// The login for `DXF_HOST`, where the environment has one.
     login: Option<(Login, &'static str)>,
+    /// Whom login and token are for.
+    bound: Bound,
     /// The files with logins for every host, in the order they are asked.
     pub login_files: Vec<PathBuf>,
     /// Whether those files count.
@@ -90,6 +102,7 @@ impl Context {
             settings: settings(env)?,
             token: env.header(&env::TOKEN)?.filter(|_| !anonymous),
             login: login(env, anonymous)?,
+            bound: Bound::Place,
             login_files: login_files(env),
             anonymous,
             helpers: Helpers {
@@ -128,9 +141,29 @@ impl Context {
         })
     }
 
+    /// What holds for the source of a copy, where that has variables of its
+    /// own; where it names no store, `DXF_HOST` is the one for it too.
+    ///
+    /// # Errors
+    /// As [`Context::new`].
+    pub fn source(&self, env: Env<'_>, terminal: Terminals) -> Result<Option<Context>> {
+        let Some(env) = env.source() else {
+            return Ok(None);
+        };
+        let mut source = Context::new(env, terminal)?;
+        if source.place.is_none() {
+            source.bound = Bound::Source;
+            source.place = self.place.clone();
+        }
+        Ok(Some(source))
+    }
+
     /// Who to be at `host`: what the environment says is for `DXF_HOST` alone.
     pub fn credentials(&self, host: &Host) -> Credentials {
-        let here = self.place == Some(Place::Registry(host.clone()));
+        let here = match self.bound {
+            Bound::Place => self.place == Some(Place::Registry(host.clone())),
+            Bound::Source => true,
+        };
         match &self.login {
             Some((login, source)) if here || self.anonymous => Credentials {
                 token: self.token.clone().filter(|_| here),
@@ -276,8 +309,9 @@ fn tls(env: Env<'_>) -> Result<Tls> {
         }),
         (None, Some(key)) => {
             let key = key.display().to_string();
-            let why = format!("it needs {}", env::CLIENT_CERT.name);
-            return Err(Error::invalid(env::CLIENT_KEY.name, key, why));
+            let why = format!("it needs {}", env.on_this_side(&env::CLIENT_CERT).name);
+            let name = env.on_this_side(&env::CLIENT_KEY).name;
+            return Err(Error::invalid(name, key, why));
         }
         (None, None) => None,
     };
@@ -314,27 +348,38 @@ fn proxies(env: Env<'_>) -> Result<Proxies> {
 /// as in python-dxf, and a name alone counts for nothing there.
 fn login(env: Env<'_>, anonymous: bool) -> Result<Option<(Login, &'static str)>> {
     if anonymous {
-        return Ok(Some((Login::Anonymous, env::ANONYMOUS.name)));
+        let source = env.on_this_side(&env::ANONYMOUS).name;
+        return Ok(Some((Login::Anonymous, source)));
     }
     if let Some(username) = env.text(&env::USERNAME)? {
         let (password, source) = match env.secret(&env::PASSWORD)? {
-            Some(password) => (Some(password), "DXF_USERNAME and DXF_PASSWORD"),
-            None => (password_file(env)?, "DXF_USERNAME and DXF_PASSWORD_FILE"),
+            Some(password) => (Some(password), env.on_this_side(&env::PASSWORD).name),
+            None => (
+                password_file(env)?,
+                env.on_this_side(&env::PASSWORD_FILE).name,
+            ),
+        };
+        let source = match source {
+            "DXF_PASSWORD" => "DXF_USERNAME and DXF_PASSWORD",
+            "DXF_PASSWORD_FILE" => "DXF_USERNAME and DXF_PASSWORD_FILE",
+            "DXF_FROM_PASSWORD" => "DXF_FROM_USERNAME and DXF_FROM_PASSWORD",
+            _ => "DXF_FROM_USERNAME and DXF_FROM_PASSWORD_FILE",
         };
         if let Some(password) = password {
             return Ok(Some((Login::Password { username, password }, source)));
         }
     }
     let header = env.header(&env::AUTHORIZATION)?;
-    Ok(header.map(|header| (Login::Header(header), env::AUTHORIZATION.name)))
+    let source = env.on_this_side(&env::AUTHORIZATION).name;
+    Ok(header.map(|header| (Login::Header(header), source)))
 }
 
 fn password_file(env: Env<'_>) -> Result<Option<Secret>> {
     let Some(path) = env.path(&env::PASSWORD_FILE) else {
         return Ok(None);
     };
-    let why =
-        |why: String| Error::invalid(env::PASSWORD_FILE.name, path.display().to_string(), why);
+    let name = env.on_this_side(&env::PASSWORD_FILE).name;
+    let why = |why: String| Error::invalid(name, path.display().to_string(), why);
     let line = first_line(&path).map_err(|e| why(e.to_string()))?;
     if line.is_empty() {
         return Err(why("its first line is empty".to_string()));

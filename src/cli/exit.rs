@@ -38,6 +38,17 @@ pub enum Failure {
     Error(Error),
 }
 
+impl Failure {
+    /// The same, said to have happened at `place` ([`Error::at`]).
+    pub fn at(self, place: &str) -> Failure {
+        match self {
+            Failure::Missing(error) => Failure::Missing(error.at(place)),
+            Failure::Error(error) => Failure::Error(error.at(place)),
+            failure => failure,
+        }
+    }
+}
+
 impl From<Error> for Failure {
     fn from(error: Error) -> Failure {
         Failure::Error(error)
@@ -48,7 +59,7 @@ impl From<Error> for Failure {
 pub fn code(failure: &Failure, interrupted: u8) -> u8 {
     let error = match failure {
         Failure::Usage(_) | Failure::Unset(_) | Failure::Missing(_) => return NOT_FOUND,
-        Failure::Error(error) => error,
+        Failure::Error(error) => error.what(),
     };
     match error {
         Error::Invalid { .. } => NOT_FOUND,
@@ -80,7 +91,7 @@ pub fn line(operation: &str, failure: &Failure) -> String {
             one_line(&error.to_string()),
             Some("try --platform with one of these".into()),
         ),
-        Failure::Error(error) => (one_line(&error.to_string()), hint(error)),
+        Failure::Error(error) => (one_line(&error.to_string()), hint(error.what())),
     };
     match hint {
         Some(hint) => format!("{lead}: {said}; {hint}"),
@@ -98,6 +109,9 @@ fn hint(error: &Error) -> Option<String> {
         Error::Invalid { what: "digest", .. } => "an alias is written @NAME, a file ./NAME",
         Error::Status { .. } => return status_hint(error),
         Error::Network { kind, why, .. } => network_hint(*kind, why)?,
+        Error::Changed { .. } => {
+            "somebody else may have moved it; look at it (get-alias, get-digest --manifest) before trying again"
+        }
         Error::NoPlatform { .. } => "set DXF_PLATFORM to one of these",
         Error::Io { source, .. } if source.kind() == ErrorKind::StorageFull => {
             "make room; DXF_TMPDIR is where temporary files go"

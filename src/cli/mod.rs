@@ -24,6 +24,7 @@ mod own;
 mod session;
 mod size;
 mod split;
+mod verify;
 mod whole;
 
 use std::ffi::OsString;
@@ -154,12 +155,17 @@ fn begin(
     if let Command::ShowEnv(words) = command {
         return own::show_env(out, env, &context, words);
     }
+    let source = match command {
+        Command::CopyImage(_) => context.source(env, input.terminal)?,
+        _ => None,
+    };
     let progress = bars::progress(context.show, input.console);
     let input = Input {
         stdin: &mut *input.stdin,
         ..input
     };
     let mut session = Session::new(&context, out, input, &*progress);
+    session.source = source;
     dispatch(&mut session, command)
 }
 
@@ -170,9 +176,10 @@ fn dispatch(s: &mut Session<'_, '_>, command: &Command) -> Result<(), Failure> {
         Command::BlobSize(words) => blobs::size(s, words),
         Command::MountBlob(words) => blobs::mount(s, words),
         Command::DelBlob(args) => blobs::delete(s, args),
-        Command::SetAlias(words) => aliases::set(s, words),
+        Command::SetAlias(args) => aliases::set(s, args),
         Command::GetAlias(words) => aliases::get(s, words),
         Command::DelAlias(args) => aliases::delete(s, args),
+        Command::VerifyAlias(args) => verify::verify(s, args),
         Command::GetDigest(args) => aliases::digest(s, args),
         Command::GetManifest(words) => aliases::manifest(s, words),
         Command::ListAliases(words) => aliases::list(s, words),
@@ -180,6 +187,9 @@ fn dispatch(s: &mut Session<'_, '_>, command: &Command) -> Result<(), Failure> {
         Command::Auth(args) => auth::token(s, args),
         Command::PullImage(args) => images::pull::pull(s, args),
         Command::PushImage(args) => images::push::push(s, args),
+        Command::EditImage(args) => images::edit::edit(s, args),
+        Command::CopyImage(args) => images::copy::copy(s, args),
+        Command::TagImage(words) => images::tag::tag(s, words),
         Command::LoadImage(args) => images::load::load(s, args),
         Command::Cache(args) => images::cache::cache(s, args),
         Command::Login(args) => auth::login(s, args),

@@ -48,6 +48,16 @@ struct Inner {
     origin: Option<Origin>,
     cache: Option<Cache>,
     elsewhere: Option<Arc<dyn Elsewhere>>,
+    configs: Configs,
+}
+
+/// When configs are fetched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Configs {
+    /// With the manifest: whoever looks at an image wants its config.
+    Now,
+    /// When they are read, like layers.
+    Later,
 }
 
 impl Remote {
@@ -59,6 +69,7 @@ impl Remote {
             origin,
             cache: None,
             elsewhere: None,
+            configs: Configs::Now,
         }))
     }
 
@@ -74,6 +85,14 @@ impl Remote {
     pub fn with_elsewhere(&self, elsewhere: Arc<dyn Elsewhere>) -> Remote {
         let mut inner = (*self.0).clone();
         inner.elsewhere = Some(elsewhere);
+        Remote(Arc::new(inner))
+    }
+
+    /// Leaves configs where they are until they are read, as layers are: for
+    /// those who pass them on without a look.
+    pub fn without_configs(&self) -> Remote {
+        let mut inner = (*self.0).clone();
+        inner.configs = Configs::Later;
         Remote(Arc::new(inner))
     }
 
@@ -153,7 +172,8 @@ impl Remote {
         let layers = manifest.image()?.layers;
         Image::of(manifest, |descriptor| {
             // The config of an alias is its first blob, of any size.
-            let is_config = config::is_config(&descriptor.media_type)
+            let is_config = self.0.configs == Configs::Now
+                && config::is_config(&descriptor.media_type)
                 && descriptor.size <= config::MAX_SIZE
                 && layers.iter().all(|layer| layer.digest != descriptor.digest);
             if is_config {
