@@ -5,21 +5,27 @@
 //! The manifests are kept byte for byte. Nothing here knows where bytes come
 //! from; [`crate::transfer`] makes nodes of stores, [`crate::archive`] of files.
 
+pub mod build;
 pub mod check;
 pub mod config;
 mod convert;
+pub mod edit;
 pub mod entries;
 pub mod files;
 pub mod gzip;
 pub mod layer;
+mod name;
 mod pax;
 pub mod schema1;
+mod stack;
+pub(crate) mod tape;
 
 use std::collections::HashSet;
 
 pub use check::{Finding, check, examine};
 pub use config::Config;
 pub use convert::convert;
+pub use edit::{Editor, Timestamp, edit_images};
 pub use layer::{Compression, Family, LayerType};
 
 use crate::blob::Blob;

@@ -3,6 +3,7 @@
 //! [`crate::Store`] and none of its kinds.
 
 mod copy;
+mod forecast;
 mod pull;
 mod put;
 mod related;
@@ -10,6 +11,7 @@ mod related;
 mod tests;
 
 pub use copy::{Copied, Copier, How, Referrers};
+pub use forecast::{Fate, Forecast, forecast};
 pub use pull::{Elsewhere, Remote, Wanted};
 pub use put::{Foreign, Summary, To, put, put_named};
 pub use related::{Related, is_referrers_tag};

@@ -163,7 +163,7 @@ pub(super) fn own_digest(manifest: &Manifest, target: &Target) -> Result<Digest>
 }
 
 /// The children below `node` that the store lacks, innermost last.
-fn missing<'a>(
+pub(super) fn missing<'a>(
     node: &'a Node,
     store: &dyn Store,
     known: &Known,
@@ -193,7 +193,7 @@ fn missing<'a>(
 
 /// The blobs of the missing images, each once, the largest first: the last to
 /// be begun is then a small one.
-fn needed<'a>(
+pub(super) fn needed<'a>(
     node: &'a Node,
     missing: &[&'a Child],
     foreign: Foreign,

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use dxf_registry::archive::{Form, Item};
-use dxf_registry::transfer::{Foreign, To, put};
+use dxf_registry::image::Node;
+use dxf_registry::transfer::{Forecast, Foreign, To, forecast, put};
 use dxf_registry::{Digest, Error, Reference, Result, Store, Target};
 
 use super::pull::{Folder, targets, write};
@@ -140,6 +141,30 @@ impl Destination {
             }
         }
         Ok(digests)
+    }
+
+    /// What putting `node` there would have to do; nothing to ask of an archive.
+    ///
+    /// # Errors
+    /// As [`Destination::put`] before anything is sent.
+    pub fn forecast(
+        &self,
+        s: &Session<'_, '_>,
+        node: &Node,
+        foreign: Foreign,
+    ) -> Result<Option<Forecast>> {
+        let own = node.manifest().digest();
+        self.check(&own)?;
+        let Place::Store(store) = &self.place else {
+            return Ok(None);
+        };
+        let own = Target::Digest(own);
+        let to = To {
+            store: &**store,
+            target: self.target.as_ref().unwrap_or(&own),
+            foreign,
+        };
+        forecast(node, &to, s.run()).map(Some)
     }
 
     fn has_one_name(&self) -> bool {

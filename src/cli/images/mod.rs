@@ -6,6 +6,7 @@
 pub mod cache;
 pub mod copy;
 pub mod destination;
+pub mod edit;
 pub mod files;
 pub mod load;
 pub mod look;
@@ -350,19 +351,25 @@ pub fn node(s: &Session<'_, '_>, location: &Location, wanted: Wanted<'_>) -> Res
         let node = remote.pull(&location.target()?, wanted, s.run());
         return node.map_err(platform_missing);
     }
+    choose(sole(s, location)?.node, wanted)
+}
+
+/// The one image of an archive.
+///
+/// # Errors
+/// Those of the archive; [`Error::Unsupported`] that names several.
+pub fn sole(s: &Session<'_, '_>, location: &Location) -> Result<Item> {
     let mut items = archived(s, location)?;
     match (items.pop(), items.is_empty()) {
-        (Some(item), true) => Ok(choose(item.node, wanted)?),
+        (Some(item), true) => Ok(item),
         (None, _) => Err(Error::NotFound {
             what: format!("an image in {location}"),
-        }
-        .into()),
+        }),
         (Some(last), false) => {
             items.push(last);
             Err(Error::Unsupported {
                 what: format!("{location}: it holds several images: {}", names(&items)),
-            }
-            .into())
+            })
         }
     }
 }

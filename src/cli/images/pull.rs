@@ -110,7 +110,8 @@ impl Choice {
         Ok(Choice { all, platform, by })
     }
 
-    fn wanted(&self) -> Wanted<'_> {
+    /// The same for whoever pulls.
+    pub fn wanted(&self) -> Wanted<'_> {
         match self.by {
             _ if self.all => Wanted::All,
             By::Machine => Wanted::Host(&self.platform),
@@ -120,7 +121,10 @@ impl Choice {
 
     /// An image that stands alone is taken whatever `DXF_PLATFORM` says, as the
     /// commands about aliases do, but not against what the command line says.
-    fn check(&self, node: &Node) -> Result<(), Failure> {
+    ///
+    /// # Errors
+    /// [`Error::NoPlatform`] as a thing that is not found.
+    pub fn check(&self, node: &Node) -> Result<(), Failure> {
         let Node::Image(image) = node else {
             return Ok(());
         };
