@@ -1,7 +1,7 @@
 //! `edit-image`: what it changes, what it leaves alone, and what it moves.
 
-use dxf_registry::image::layer::{Compression, Family};
 use dxf_registry::image::Node;
+use dxf_registry::image::layer::{Compression, Family};
 use serde_json::{Value, json};
 
 use crate::archive::{image, multi, read};
@@ -90,6 +90,8 @@ each_place!(layers_come_and_go_and_the_rest_stays, |at| {
         "/data",
         "--stop-signal",
         "SIGINT",
+        "--history",
+        "files",
         "--history",
         "one step",
         "team/app:1",
@@ -384,15 +386,40 @@ each_place!(
 
 each_place!(a_base_is_replaced, |at| {
     let text = |name: &str| format!("--add-file=/os={name}");
-    edit(at, &[&text("1"), "--env=PATH=/1", "--env=V=1", "scratch", "os:1"]).ok();
-    edit(at, &[&text("2"), "--remove-path=/gone", "--add-tar", &tar(at), "--env=PATH=/2", "scratch", "os:2"]).ok();
-    let app = ["--add-file=/app=x", "--env=V=9", "--annotation=org.opencontainers.image.base.name=os",
-        "--annotation=org.opencontainers.image.base.digest=old", "os:1", "app:1"];
+    edit(
+        at,
+        &[&text("1"), "--env=PATH=/1", "--env=V=1", "scratch", "os:1"],
+    )
+    .ok();
+    edit(
+        at,
+        &[
+            &text("2"),
+            "--remove-path=/gone",
+            "--add-tar",
+            &tar(at),
+            "--env=PATH=/2",
+            "scratch",
+            "os:2",
+        ],
+    )
+    .ok();
+    let app = [
+        "--add-file=/app=x",
+        "--env=V=9",
+        "--annotation=org.opencontainers.image.base.name=os",
+        "--annotation=org.opencontainers.image.base.digest=old",
+        "os:1",
+        "app:1",
+    ];
     edit(at, &app).ok();
     let out = edit(at, &["--rebase", "os:1", "os:2", "app:1", "app:2"]).ok();
     at.says(["verify-image", "app:2"]);
     let (app, os) = (layers(at, "app:2"), layers(at, "os:2"));
-    assert_eq!((app.len(), &app[..2], &app[2]), (3, &os[..], &layers(at, "app:1")[1]));
+    assert_eq!(
+        (app.len(), &app[..2], &app[2]),
+        (3, &os[..], &layers(at, "app:1")[1])
+    );
     let env = config(at, "app:2")["config"]["Env"].clone();
     assert_eq!(env, json!(["PATH=/2", "V=9"]));
     let manifest: Value = serde_json::from_slice(&at.manifest("app", "2").unwrap()).unwrap();
@@ -401,7 +428,10 @@ each_place!(a_base_is_replaced, |at| {
         manifest["annotations"][name].as_str().unwrap().to_string()
     };
     assert!(annotation("name").ends_with("/os:2"), "{manifest}");
-    assert_eq!(annotation("digest"), at.says(["get-digest", "--manifest", "os", "2"]).trim());
+    assert_eq!(
+        annotation("digest"),
+        at.says(["get-digest", "--manifest", "os", "2"]).trim()
+    );
     edit(at, &["--rebase", "os:2", "os:1", "app:1", "app:3"]).fails(1);
     edit(at, &["--rebase", "os:1", "app:2", "os:2", "app:3"]).fails(1);
     // It stands on an image of its own, which has no such layer.
@@ -425,10 +455,21 @@ each_place!(tars_are_told_by_their_bytes, |at| {
     let plain = tar(at);
     let bytes = std::fs::read(at.work().join(&plain)).unwrap();
     let zstd = at.file(&zstd::encode_all(bytes.as_slice(), 3).unwrap());
-    edit(at, &["--add-tar", &plain, "--add-tar", &zstd, "scratch", "tars:1"]).ok();
-    let list = at.run(["list-layers", "tars:1"]).env("DXF_OUTPUT", "json").ok().json();
+    edit(
+        at,
+        &["--add-tar", &plain, "--add-tar", &zstd, "scratch", "tars:1"],
+    )
+    .ok();
+    let list = at
+        .run(["list-layers", "tars:1"])
+        .env("DXF_OUTPUT", "json")
+        .ok()
+        .json();
     let kind = |n: usize| list[n]["mediaType"].as_str().unwrap().to_string();
-    assert!(kind(0).ends_with("+gzip") && kind(1).ends_with("+zstd"), "{list}");
+    assert!(
+        kind(0).ends_with("+gzip") && kind(1).ends_with("+zstd"),
+        "{list}"
+    );
     assert_eq!(list[0]["diff_id"], list[1]["diff_id"]);
     at.says(["verify-image", "tars:1"]);
     let bad = at.file(b"no tar at all");
@@ -438,7 +479,13 @@ each_place!(tars_are_told_by_their_bytes, |at| {
 
 each_place!(all_layers_become_one, |at| {
     base(at);
-    let words = ["--add-file=/x=1", "--squash", "--add-file=/y=1", "team/app:1", "team/flat:1"];
+    let words = [
+        "--add-file=/x=1",
+        "--squash",
+        "--add-file=/y=1",
+        "team/app:1",
+        "team/flat:1",
+    ];
     let out = edit(at, &words).ok();
     at.says(["verify-image", "team/flat:1"]);
     let (before, after) = (files(at, "team/app:1"), files(at, "team/flat:1"));
@@ -448,8 +495,14 @@ each_place!(all_layers_become_one, |at| {
     found.sort();
     assert_eq!(found, expected);
     assert_eq!(layers(at, "team/flat:1").len(), 2);
-    let history = config(at, "team/flat:1")["history"].as_array().unwrap().clone();
-    let empty: Vec<bool> = history.iter().map(|step| step["empty_layer"] == true).collect();
+    let history = config(at, "team/flat:1")["history"]
+        .as_array()
+        .unwrap()
+        .clone();
+    let empty: Vec<bool> = history
+        .iter()
+        .map(|step| step["empty_layer"] == true)
+        .collect();
     assert_eq!(empty, [true, true, true, false, false]);
     assert_eq!(digest(&edit(at, &words).ok()), digest(&out));
 });
@@ -457,22 +510,42 @@ each_place!(all_layers_become_one, |at| {
 each_place!(archives_and_folders_are_sources_and_targets, |at| {
     base(at);
     let made = edit(at, &["--env=A=b", "team/app:1", "oci-archive:out.tar:v2"]).ok();
-    assert!(made.text().starts_with("oci-archive:out.tar@sha256:"), "{made}");
+    assert!(
+        made.text().starts_with("oci-archive:out.tar@sha256:"),
+        "{made}"
+    );
     let items = read(&at.work().join("out.tar"));
-    assert_eq!((items.len(), items[0].labels.as_slice()), (1, &["v2".to_string()][..]));
+    assert_eq!(
+        (items.len(), items[0].labels.as_slice()),
+        (1, &["v2".to_string()][..])
+    );
     // Out of the file, into a folder, and over the file itself.
     let layout = edit(at, &["--env=C=d", "out.tar", "oci:layout:v3"]).ok();
     assert!(layout.text().starts_with("oci:layout@sha256:"), "{layout}");
-    let same = edit(at, &["--env=C=d", "oci-archive:out.tar:v2", "docker-archive:out.tar:app:v3"]).ok();
+    let same = edit(
+        at,
+        &[
+            "--env=C=d",
+            "oci-archive:out.tar:v2",
+            "docker-archive:out.tar:app:v3",
+        ],
+    )
+    .ok();
     assert_eq!(digest(&same), digest(&layout));
     let items = read(&at.work().join("out.tar"));
     assert!(items[0].names[0].to_string().ends_with("app:v3"));
     assert_eq!(at.names(), ["layout", "out.tar"]);
     // What an engine saved has plain layers; they are compressed on the way.
     let saved = at.work().join("saved.tar");
-    at.run(["pull-image", "--format=docker", "team/app:1"]).arg(&saved).ok();
+    at.run(["pull-image", "--format=docker", "team/app:1"])
+        .arg(&saved)
+        .ok();
     edit(at, &["--env=A=b", &arg(&saved), "team/saved:1"]).ok();
     at.says(["verify-image", "team/saved:1"]);
-    edit(at, &["--env=A=b", "team/app:1", "oci-archive:no/folder/f.tar"]).fails(1);
+    edit(
+        at,
+        &["--env=A=b", "team/app:1", "oci-archive:no/folder/f.tar"],
+    )
+    .fails(1);
     edit(at, &["--env=A=b", "no.tar", "team/app:2"]).fails(2);
 });
