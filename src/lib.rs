@@ -71,6 +71,34 @@
 //! # }
 //! ```
 //!
+//! Between two stores everything is streamed, or mounted where both are in one
+//! registry; the copy has the digest of the original:
+//!
+//! ```
+//! use dxf_registry::layout::{Layout, Layouts};
+//! use dxf_registry::stream::{Run, Stop, Watch};
+//! use dxf_registry::transfer::{Copier, Foreign, How, Referrers, Remote};
+//! use dxf_registry::{Blob, Manifest, Store};
+//! use std::sync::Arc;
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let folder = tempfile::tempdir()?;
+//! # let stop = Stop::new();
+//! # let run = Run { jobs: 4, watch: Watch::new(&(), &stop) };
+//! # let source = Layouts::new(folder.path()).repository(&"team/app".parse()?);
+//! # let blob = Blob::bytes("application/octet-stream", b"hello".to_vec());
+//! # source.put_blob(&blob, run.watch)?;
+//! # let manifest = Manifest::alias(&[blob.descriptor().clone()])?;
+//! # source.put_manifest(&manifest, &"v1".parse()?)?;
+//! let to = Layout::at(folder.path().join("copy"));
+//! let how = How { foreign: Foreign::Skip, referrers: Referrers::Copy, platform: None, convert: None, expected: None };
+//! let from = Remote::new(Arc::new(source));
+//! let copied = Copier::new(&from, &to, how).copy(&"v1".parse()?, &"v2".parse()?, run)?;
+//! assert_eq!(to.manifest(&"v2".parse()?)?.digest(), copied.digest);
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! # Editing images
 //!
 //! An image of a store gets a layer and loses one, as python-docker's README has

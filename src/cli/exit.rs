@@ -91,12 +91,25 @@ pub fn line(operation: &str, failure: &Failure) -> String {
             one_line(&error.to_string()),
             Some("try --platform with one of these".into()),
         ),
-        Failure::Error(error) => (one_line(&error.to_string()), hint(error.what())),
+        Failure::Error(error) => (one_line(&error.to_string()), sided_hint(error)),
     };
     match hint {
         Some(hint) => format!("{lead}: {said}; {hint}"),
         None => format!("{lead}: {said}"),
     }
+}
+
+/// What could be done about `error`, on the side where it happened.
+fn sided_hint(error: &Error) -> Option<String> {
+    let hint = hint(error.what())?;
+    Some(match error {
+        // What was refused is called by its own name already.
+        Error::At { place, .. } if place.starts_with("source ") && hint.starts_with("set ") => {
+            let own = hint.replace("DXF_USERNAME", "DXF_FROM_USERNAME");
+            own.replace("DXF_PASSWORD", "DXF_FROM_PASSWORD")
+        }
+        _ => hint,
+    })
 }
 
 /// What could be done about `error`.

@@ -11,6 +11,7 @@ mod bounds;
 mod coming_from;
 mod compat;
 mod concurrency;
+mod copy;
 mod credentials;
 mod degrading;
 mod doors;
