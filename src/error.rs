@@ -234,8 +234,10 @@ impl Error {
         }
     }
 
-    /// Finds an [`Error`] that travelled as an [`io::Error`], or gives the
-    /// [`io::Error`] back.
+    /// Finds an [`Error`] that travelled as an [`io::Error`].
+    ///
+    /// # Errors
+    /// The [`io::Error`] itself, where it is nothing more.
     pub fn from_io(error: io::Error) -> std::result::Result<Error, io::Error> {
         unwrap_io(error)
     }
@@ -292,6 +294,11 @@ impl Error {
             }
             _ => false,
         }
+    }
+
+    /// Whether the registry refused a manifest for a blob that it lacks.
+    pub(crate) fn denies_blob(&self) -> bool {
+        self.has_code("MANIFEST_BLOB_UNKNOWN") || self.has_code("BLOB_UNKNOWN")
     }
 }
 

@@ -22,7 +22,7 @@ use crate::json;
 use crate::manifest::{Kind, Manifest};
 use crate::parallel;
 use crate::reference::{Tag, Target};
-use crate::store::{Expected, Store};
+use crate::store::{Expected, Store, put_unless_same};
 pub use crate::stream::Run;
 use crate::stream::Watch;
 
@@ -31,9 +31,6 @@ pub use verify::{Finding, Scrutiny, Verdict, verify};
 
 /// What a manifest of [`Format::Oci`] says it is.
 pub const ARTIFACT_TYPE: &str = "application/vnd.dxf.alias.v1";
-
-/// The content of [`media_type::OCI_EMPTY`].
-const EMPTY: &[u8] = b"{}";
 
 /// The manifest that [`set`] writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -147,9 +144,8 @@ pub fn put(
         Format::Docker => Manifest::alias(blobs)?,
         Format::Oci => {
             let manifest = artifact(blobs)?;
-            let empty = Blob::bytes(media_type::OCI_EMPTY, EMPTY.to_vec());
             // Two bytes that nobody asked to be told about.
-            store.put_blob(&empty, Watch::new(&(), run.watch.stop))?;
+            store.put_blob(&Blob::empty(), Watch::new(&(), run.watch.stop))?;
             manifest
         }
     };
@@ -180,7 +176,7 @@ pub fn push(
     let descriptors: Vec<Descriptor> = blobs.iter().map(|b| b.descriptor().clone()).collect();
     for _ in 0..TRIES {
         match put(store, tag, &descriptors, settings, run) {
-            Err(error) if denies_blob(&error) => {}
+            Err(error) if error.denies_blob() => {}
             done => return done,
         }
         for blob in blobs {
@@ -188,10 +184,6 @@ pub fn push(
         }
     }
     put(store, tag, &descriptors, settings, run)
-}
-
-fn denies_blob(error: &Error) -> bool {
-    error.has_code("MANIFEST_BLOB_UNKNOWN") || error.has_code("BLOB_UNKNOWN")
 }
 
 /// The manifest of [`Format::Oci`] (image-spec, manifest.md, "Guidelines for
@@ -204,47 +196,15 @@ fn artifact(blobs: &[Descriptor]) -> Result<Manifest> {
     let entry =
         |d: &Descriptor, kind: &str| json!({"mediaType": kind, "digest": d.digest, "size": d.size});
     let layers = blobs.iter().map(|d| entry(d, media_type::OCTET_STREAM));
+    let config = Blob::empty();
     let document = json!({
         "artifactType": ARTIFACT_TYPE,
-        "config": {"mediaType": media_type::OCI_EMPTY, "digest": Digest::of(EMPTY), "size": EMPTY.len()},
+        "config": entry(config.descriptor(), media_type::OCI_EMPTY),
         "layers": layers.collect::<Vec<_>>(),
         "mediaType": media_type::OCI_MANIFEST,
         "schemaVersion": 2,
     });
     Manifest::new(None, json::python(&document).into_bytes())
-}
-
-/// Where tags are immutable a second PUT of the very same manifest is refused
-/// (ECR says 400, Harbor 412, Quay 409, Artifactory 403), though all is as
-/// it was asked to be. Asking first would cost everyone a request.
-fn put_unless_same(
-    store: &dyn Store,
-    manifest: &Manifest,
-    tag: &Tag,
-    expected: Option<Expected>,
-) -> Result<()> {
-    let target = Target::Tag(tag.clone());
-    let done = match expected {
-        Some(expected) => store.put_manifest_if(manifest, tag, expected),
-        None => store.put_manifest(manifest, &target),
-    };
-    let Err(refused) = done else {
-        return Ok(());
-    };
-    if expected.is_some_and(|e| e != Expected::Manifest(manifest.digest())) {
-        // It was to be moved. Being there already, it is another writer's.
-        return Err(refused);
-    }
-    let in_doubt = refused.status().is_some_and(|status| {
-        (400..500).contains(&status) && !matches!(status, 401 | 404 | 408 | 429)
-    });
-    if in_doubt
-        && let Ok(Some(there)) = store.head(&target)
-        && there.digest == manifest.digest()
-    {
-        return Ok(());
-    }
-    Err(refused)
 }
 
 /// Deletes the manifest an alias points at, by its digest as python-dxf does,

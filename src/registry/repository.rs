@@ -1,6 +1,7 @@
 //! One repository of a registry: its blobs, manifests and tags.
 
 use std::io::Read;
+use std::num::NonZeroU32;
 
 use ::http::header::{ACCEPT, CONTENT_RANGE, CONTENT_TYPE, HeaderMap, HeaderName, RANGE};
 
@@ -19,6 +20,7 @@ use crate::registry::download::Download;
 use crate::registry::listing::{self, Listing};
 use crate::registry::referrers::{self, Known};
 use crate::registry::upload::Upload;
+use crate::secret::Secret;
 use crate::store::{Content, Expected, Names, Put, Store};
 use crate::stream::Watch;
 
@@ -89,6 +91,25 @@ impl Repository {
     /// Those of the wire.
     pub fn touch(&self, digest: &Digest) -> Result<Option<u64>> {
         self.size_by_range(&["pull"], digest)
+    }
+
+    /// The tags, `size` a page. A registry may give fewer, and some refuse
+    /// large numbers (Amazon's more than 1000).
+    pub fn tags_paged(&self, size: NonZeroU32) -> Names<'_> {
+        self.list(listing::paged(&self.url("tags/list"), size))
+    }
+
+    fn list(&self, first: Url) -> Names<'_> {
+        let (scope, kind) = (self.scope(&["pull"]), listing::Kind::Tags);
+        Box::new(Listing::new(&self.registry, scope, first, kind))
+    }
+
+    /// The bearer token that requests to this repository carry now, one for
+    /// pushing before one for pulling; `None` where none was needed yet. It is
+    /// a secret.
+    pub fn token(&self) -> Option<Secret> {
+        let held = |actions| self.registry.auth().held(&self.scope(actions));
+        held(&["pull", "push"]).or_else(|| held(&["pull"]))
     }
 
     pub(super) fn scope(&self, actions: &[&str]) -> Scope {
@@ -391,12 +412,7 @@ impl Store for Repository {
     }
 
     fn tags(&self) -> Names<'_> {
-        Box::new(Listing::new(
-            &self.registry,
-            self.scope(&["pull"]),
-            self.url("tags/list"),
-            listing::Kind::Tags,
-        ))
+        self.list(self.url("tags/list"))
     }
 
     fn referrers(&self, subject: &Digest) -> Result<Vec<Descriptor>> {
