@@ -36,6 +36,7 @@ mod platforms;
 mod progress;
 mod readme;
 mod retries;
+mod run_image;
 mod secrecy;
 mod soak;
 mod support;

@@ -4,12 +4,14 @@
 //! used, and without that Docker Hub.
 
 pub mod cache;
+mod engine;
 pub mod files;
 pub mod load;
 pub mod look;
 pub mod pull;
 pub mod push;
 pub mod resolve;
+pub mod run;
 pub mod verify;
 
 use std::path::PathBuf;
