@@ -5,7 +5,7 @@
 //! from a bare reader. Knows nothing of registries or archives.
 
 use std::fs::File;
-use std::io::{Cursor, Read, Seek, SeekFrom};
+use std::io::{Cursor, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -14,6 +14,7 @@ use crate::descriptor::{Descriptor, media_type};
 use crate::digest::{Digest, Hasher};
 use crate::error::{Error, Result};
 use crate::reference::Origin;
+use crate::spool::Spool;
 use crate::stream::{BUFFER, CopyError, Watch, copy};
 
 /// Bytes that can be read more than once.
@@ -52,12 +53,18 @@ impl Blob {
         Blob::new(descriptor, Bytes(bytes))
     }
 
+    /// The config of manifests that have none: the two bytes `{}`
+    /// (image-spec, manifest.md, "Guidance for an Empty Descriptor").
+    pub fn empty() -> Blob {
+        Blob::bytes(media_type::OCI_EMPTY, b"{}".to_vec())
+    }
+
     /// A blob of a whole file, which is read once now to learn its digest.
     ///
     /// # Errors
     /// [`Error::Io`] when the file can't be read, [`Error::Unsupported`] when
-    /// it is no regular file (a pipe can't be read twice),
-    /// [`Error::Stopped`].
+    /// it is no regular file (a pipe can't be read twice, but
+    /// [`Blob::spooled`]), [`Error::Stopped`].
     pub fn file(path: &Path, watch: Watch<'_>) -> Result<Blob> {
         let what = || path.display().to_string();
         let mut file = File::open(path).map_err(|e| Error::io(what(), e))?;
@@ -67,18 +74,9 @@ impl Blob {
                 what: format!("{}: not a regular file", what()),
             });
         }
-        let (mut hasher, mut size, mut buffer) = (Hasher::new(), 0, vec![0; BUFFER]);
-        loop {
-            watch.stop.check()?;
-            let n = file.read(&mut buffer).map_err(|e| Error::io(what(), e))?;
-            if n == 0 {
-                break;
-            }
-            hasher.update(&buffer[..n]);
-            size += n as u64;
-        }
+        let (digest, size) = hash((&what(), &mut file), None, watch)?;
         let modified = meta.modified().ok();
-        let descriptor = Descriptor::new(media_type::OCTET_STREAM, hasher.finish(), size);
+        let descriptor = Descriptor::new(media_type::OCTET_STREAM, digest, size);
         let source = FileRange {
             path: path.to_path_buf(),
             start: 0,
@@ -86,6 +84,36 @@ impl Blob {
             modified,
         };
         Ok(Blob::new(descriptor, source))
+    }
+
+    /// A blob of whatever a reader gives, however much that is: its bytes wait
+    /// in `folder`, in a file without a name, until the blob is dropped. `what`
+    /// calls the reader by name in errors.
+    ///
+    /// ```
+    /// use dxf_registry::{Blob, Digest, stream::{Stop, Watch}};
+    ///
+    /// let stop = Stop::new();
+    /// let lines = std::io::repeat(b'y');
+    /// let reader = std::io::Read::take(lines, 1000);
+    /// let folder = std::env::temp_dir();
+    /// let blob = Blob::spooled("yes", reader, &folder, Watch::new(&(), &stop))?;
+    /// assert_eq!((blob.size(), blob.digest()), (1000, &Digest::of(&[b'y'; 1000])));
+    /// # Ok::<(), dxf_registry::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Io`] for the reader and for the folder, [`Error::Stopped`].
+    pub fn spooled(
+        what: &str,
+        mut from: impl Read,
+        folder: &Path,
+        watch: Watch<'_>,
+    ) -> Result<Blob> {
+        let mut spool = Spool::new(folder)?;
+        let (digest, size) = hash((what, &mut from), Some((folder, &mut spool)), watch)?;
+        let descriptor = Descriptor::new(media_type::OCTET_STREAM, digest, size);
+        Ok(Blob::new(descriptor, spool.finish()))
     }
 
     /// The same bytes under another media type.
@@ -110,7 +138,10 @@ impl Blob {
         self.descriptor.size
     }
 
-    /// A reader over the bytes from offset `from`; errors as [`Source::open`].
+    /// A reader over the bytes from offset `from`, which nobody has verified.
+    ///
+    /// # Errors
+    /// As [`Source::open`].
     pub fn open(&self, from: u64) -> Result<Box<dyn Read + Send + '_>> {
         self.source.open(from)
     }
@@ -133,13 +164,47 @@ impl Blob {
     ///
     /// # Errors
     /// Those of the source; [`Error::Io`] naming `what` for `to`'s.
-    pub fn copy_to(&self, what: &str, to: &mut dyn std::io::Write) -> Result<u64> {
+    pub fn copy_to(&self, what: &str, to: &mut dyn Write) -> Result<u64> {
         let mut reader =
             crate::digest::Verify::new(self.open(0)?, *self.digest(), Some(self.size()));
         copy(&mut reader, to, &mut vec![0; BUFFER]).map_err(|e| match e {
             CopyError::Read(e) => Error::io(self.digest().to_string(), e),
             CopyError::Write(e) => Error::io(what, e),
         })
+    }
+}
+
+/// The digest and the size in bytes of everything a reader gives; `what` calls
+/// it by name in errors.
+///
+/// # Errors
+/// [`Error::Io`], [`Error::Stopped`].
+pub fn measure(what: &str, mut from: impl Read, watch: Watch<'_>) -> Result<(Digest, u64)> {
+    hash((what, &mut from), None, watch)
+}
+
+/// Reads everything there is, into the spool where there is one.
+fn hash(
+    (what, from): (&str, &mut dyn Read),
+    mut to: Option<(&Path, &mut Spool)>,
+    watch: Watch<'_>,
+) -> Result<(Digest, u64)> {
+    let (mut hasher, mut size, mut buffer) = (Hasher::new(), 0, vec![0; BUFFER]);
+    loop {
+        watch.stop.check()?;
+        let n = match from.read(&mut buffer) {
+            Ok(0) => return Ok((hasher.finish(), size)),
+            Ok(n) => n,
+            Err(e) if e.kind() == std::io::ErrorKind::Interrupted => continue,
+            Err(e) => return Err(Error::io(what, e)),
+        };
+        hasher.update(&buffer[..n]);
+        if let Some((folder, spool)) = &mut to {
+            spool
+                .write_all(&buffer[..n])
+                .map_err(|e| Error::io(format!("temporary file in {}", folder.display()), e))?;
+        }
+        size += n as u64;
     }
 }
 
@@ -206,7 +271,6 @@ impl Source for FileRange {
 mod tests {
     use super::*;
     use crate::stream::Stop;
-    use std::io::Write;
 
     fn read(source: &dyn Source, from: u64) -> String {
         let mut out = String::new();
@@ -229,6 +293,30 @@ mod tests {
             ("hello".into(), "lo".into(), "".into())
         );
         assert!(FileRange::new(file.path(), 5, 5).open(0).is_err());
+    }
+
+    #[test]
+    fn what_comes_once_is_spooled_and_leaves_nothing() {
+        let (dir, stop) = (tempfile::tempdir().unwrap(), Stop::new());
+        let watch = Watch::new(&(), &stop);
+        let blob = Blob::spooled("x", &b"abc"[..], dir.path(), watch).unwrap();
+        assert_eq!((*blob.digest(), blob.size()), (Digest::of(b"abc"), 3));
+        assert_eq!(blob.read(10).unwrap(), b"abc");
+        assert_eq!(blob.read(10).unwrap(), b"abc");
+        assert_eq!(dir.path().read_dir().unwrap().count(), 0);
+        struct Broken;
+        impl Read for Broken {
+            fn read(&mut self, _: &mut [u8]) -> std::io::Result<usize> {
+                Err(std::io::Error::other("broken"))
+            }
+        }
+        let failed = Blob::spooled("x", Broken, dir.path(), watch).unwrap_err();
+        assert_eq!(failed.to_string(), "x: broken");
+        let nowhere = dir.path().join("nowhere");
+        assert!(Blob::spooled("x", &b"abc"[..], &nowhere, watch).is_err());
+        stop.set();
+        let stopped = Blob::spooled("x", &b"abc"[..], dir.path(), watch);
+        assert!(matches!(stopped, Err(Error::Stopped)));
     }
 
     #[test]

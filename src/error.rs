@@ -51,6 +51,13 @@ pub enum Error {
         /// What is wrong with it.
         why: String,
     },
+    /// A tag that is not what it had to be to be moved.
+    Changed {
+        /// The tag, and where it is.
+        what: String,
+        /// The manifest it points at, `None` when it is not there.
+        found: Option<Box<Digest>>,
+    },
     /// A thing that is not there, in a store that has no statuses.
     NotFound {
         /// The kind of thing and its name.
@@ -227,8 +234,10 @@ impl Error {
         }
     }
 
-    /// Finds an [`Error`] that travelled as an [`io::Error`], or gives the
-    /// [`io::Error`] back.
+    /// Finds an [`Error`] that travelled as an [`io::Error`].
+    ///
+    /// # Errors
+    /// The [`io::Error`] itself, where it is nothing more.
     pub fn from_io(error: io::Error) -> std::result::Result<Error, io::Error> {
         unwrap_io(error)
     }
@@ -285,6 +294,11 @@ impl Error {
             }
             _ => false,
         }
+    }
+
+    /// Whether the registry refused a manifest for a blob that it lacks.
+    pub(crate) fn denies_blob(&self) -> bool {
+        self.has_code("MANIFEST_BLOB_UNKNOWN") || self.has_code("BLOB_UNKNOWN")
     }
 }
 
@@ -355,6 +369,10 @@ impl fmt::Display for Error {
                 )
             }
             Error::Malformed { what, why } => write!(f, "malformed {what}: {why}"),
+            Error::Changed { what, found } => match found {
+                Some(found) => write!(f, "{what} is not as expected: it points at {found}"),
+                None => write!(f, "{what} is not as expected: it does not exist"),
+            },
             Error::NotFound { what } => write!(f, "{what}: Not Found"),
             Error::Unauthorized {
                 request, errors, ..
@@ -472,6 +490,10 @@ mod tests {
                 actual: 2,
             },
             Error::malformed("manifest", "no layers"),
+            Error::Changed {
+                what: "alias x".into(),
+                found: Some(Box::new(d)),
+            },
             Error::NotFound {
                 what: "alias x".into(),
             },
@@ -521,7 +543,7 @@ mod tests {
             assert!(!s.is_empty() && !s.contains('\n'), "{s:?}");
         }
         assert_eq!(
-            all[7].to_string(),
+            all[8].to_string(),
             "GET https://r.example/v2/a/blobs/x: 403 Forbidden (DENIED: no)"
         );
     }

@@ -78,9 +78,10 @@
 //! | [`digest`], [`descriptor`], [`mod@reference`], [`manifest`], [`secret`], [`error`] | the words everything else is said in |
 //! | [`blob`], [`store`], [`stream`], [`progress`], [`fetch`], [`spool`], [`parallel`] | bytes: opened again, watched, fetched into files |
 //! | [`cache`] | layers that were downloaded once |
-//! | [`http`], [`credentials`], [`auth`] | the wire, and who one is |
+//! | [`http`], [`credentials`] | the wire, and who one is |
 //! | [`registry`], [`layout`] | the two kinds of [`Store`] |
 //! | [`alias`] | names for lists of blobs |
+//! | [`artifact`] | a file kept as several blobs |
 //! | [`image`] | images, their configs and layers, and whether they are what they say |
 //! | [`archive`] | images in a file: docker-archive and OCI layout |
 //! | [`transfer`], [`foreign`] | images out of a store and into one, and layers that are kept elsewhere |
@@ -91,7 +92,8 @@
 
 pub mod alias;
 pub mod archive;
-pub mod auth;
+pub mod artifact;
+pub(crate) mod auth;
 pub mod blob;
 pub mod cache;
 pub mod credentials;

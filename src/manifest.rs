@@ -305,14 +305,20 @@ impl Manifest {
         Ok(image)
     }
 
-    /// The index view; errors as [`Manifest::image`].
+    /// The index view.
+    ///
+    /// # Errors
+    /// As [`Manifest::image`].
     pub fn index(&self) -> Result<IndexManifest> {
         let index: IndexManifest = self.view(Kind::Index)?;
         bounded("manifests", index.manifests.len())?;
         Ok(index)
     }
 
-    /// The schema 1 view; errors as [`Manifest::image`].
+    /// The schema 1 view.
+    ///
+    /// # Errors
+    /// As [`Manifest::image`].
     pub fn schema1(&self) -> Result<Schema1Manifest> {
         let schema1: Schema1Manifest = self.view(Kind::Schema1)?;
         bounded("layers", schema1.fs_layers.len())?;

@@ -28,7 +28,10 @@ pub fn for_each<T: Send>(
 }
 
 /// Calls `work` for every item, at most `jobs` at a time, and gives the
-/// results in the order of the items; errors as [`for_each`].
+/// results in the order of the items.
+///
+/// # Errors
+/// As [`for_each`].
 pub fn map<T: Send, R: Send>(
     jobs: usize,
     items: Vec<T>,
@@ -68,6 +71,42 @@ pub fn map<T: Send, R: Send>(
         return Err(error);
     }
     stop.check()?;
+    let results = results.into_inner().unwrap_or_else(PoisonError::into_inner);
+    Ok(results.into_iter().flatten().collect())
+}
+
+/// Takes items from `next` one after the other, calls `work` for up to `jobs`
+/// of them at once, and gives the results in the order of the items. Nobody
+/// waits for a turn; no more than `jobs` items are held at any time.
+///
+/// # Errors
+/// The first error of any call.
+pub fn gather<T, R: Send>(
+    jobs: usize,
+    stop: &Stop,
+    next: impl FnMut(&Stop) -> Result<Option<T>> + Send,
+    work: impl Fn(T, &Stop) -> Result<R> + Sync,
+) -> Result<Vec<R>> {
+    let source = Mutex::new((next, 0usize));
+    let results = Mutex::new(Vec::<Option<R>>::new());
+    let worker = |(): (), stop: &Stop| {
+        loop {
+            stop.check()?;
+            let (number, item) = {
+                let (next, count) = &mut *lock(&source);
+                let Some(item) = next(stop)? else { break };
+                *count += 1;
+                (*count - 1, item)
+            };
+            let result = work(item, stop)?;
+            let mut results = lock(&results);
+            let len = results.len().max(number + 1);
+            results.resize_with(len, || None);
+            results[number] = Some(result);
+        }
+        Ok(())
+    };
+    for_each(jobs, vec![(); jobs.max(1)], stop, worker)?;
     let results = results.into_inner().unwrap_or_else(PoisonError::into_inner);
     Ok(results.into_iter().flatten().collect())
 }
@@ -131,7 +170,10 @@ impl Drop for StopOnPanic<'_> {
 /// Runs `back` on a thread of its own while `front` runs on this one, both
 /// able to hand buffers to each other through a [`Pipe`]; returns what both
 /// return. A panic in `back` is passed on.
-pub fn beside<A: Send, B>(back: impl FnOnce() -> A + Send, front: impl FnOnce() -> B) -> (A, B) {
+pub(crate) fn beside<A: Send, B>(
+    back: impl FnOnce() -> A + Send,
+    front: impl FnOnce() -> B,
+) -> (A, B) {
     thread::scope(|scope| {
         let handle = scope.spawn(back);
         let b = front();
@@ -149,7 +191,7 @@ pub fn detached(work: impl FnOnce() + Send + 'static) {
 }
 
 /// A bounded queue between two threads.
-pub struct Pipe<T> {
+pub(crate) struct Pipe<T> {
     state: Mutex<PipeState<T>>,
     changed: Condvar,
     room: usize,
@@ -173,7 +215,7 @@ impl<T> Pipe<T> {
         }
     }
 
-    /// Adds an item, waiting for room; gives it back when the pipe is closed.
+    /// Adds an item, waiting for room; a closed pipe gives it back.
     pub fn send(&self, item: T) -> std::result::Result<(), T> {
         let mut state = lock(&self.state);
         while !state.closed && state.items.len() >= self.room {
@@ -306,6 +348,33 @@ mod tests {
             in_order(jobs, &Stop::new(), next, work, take).unwrap();
             assert_eq!(out, (1..=40).map(|i| i * 2).collect::<Vec<_>>());
             assert!(most.load(Ordering::SeqCst) <= 2 * jobs);
+        }
+    }
+
+    #[test]
+    fn what_is_gathered_keeps_its_order() {
+        for jobs in [1, 4] {
+            let mut n = 0u64;
+            let next = |_: &Stop| {
+                n += 1;
+                Ok((n <= 40).then_some(n))
+            };
+            let work = |i: u64, _: &Stop| {
+                thread::sleep(Duration::from_millis(i % 5));
+                Ok(i * 2)
+            };
+            let out = gather(jobs, &Stop::new(), next, work).unwrap();
+            assert_eq!(out, (1..=40).map(|i| i * 2).collect::<Vec<_>>());
+            let mut endless = 0;
+            let next = |stop: &Stop| {
+                endless += 1;
+                stop.check().map(|()| Some(endless))
+            };
+            let failed = gather(jobs, &Stop::new(), next, |i: u32, _| match i {
+                5 => Err(Error::NotFound { what: "it".into() }),
+                i => Ok(i),
+            });
+            assert!(failed.is_err_and(|e| e.is_not_found()));
         }
     }
 

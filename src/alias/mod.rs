@@ -8,6 +8,7 @@
 mod platforms;
 #[cfg(test)]
 mod tests;
+mod verify;
 
 use std::collections::BTreeMap;
 
@@ -21,17 +22,15 @@ use crate::json;
 use crate::manifest::{Kind, Manifest};
 use crate::parallel;
 use crate::reference::{Tag, Target};
-use crate::store::Store;
+use crate::store::{Expected, Store, put_unless_same};
 pub use crate::stream::Run;
 use crate::stream::Watch;
 
 pub use platforms::{ByPlatform, expand, resolve};
+pub use verify::{Finding, Scrutiny, Verdict, verify};
 
 /// What a manifest of [`Format::Oci`] says it is.
 pub const ARTIFACT_TYPE: &str = "application/vnd.dxf.alias.v1";
-
-/// The content of [`media_type::OCI_EMPTY`].
-const EMPTY: &[u8] = b"{}";
 
 /// The manifest that [`set`] writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -43,6 +42,24 @@ pub enum Format {
     /// An OCI artifact with an empty config, for registries and tools that
     /// take python-dxf's for a broken image.
     Oci,
+}
+
+/// How [`set`] and its like write; a [`Format`] alone is one, too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Settings {
+    /// The manifest to write.
+    pub format: Format,
+    /// What the alias has to be until then; anything, when `None`.
+    pub expected: Option<Expected>,
+}
+
+impl From<Format> for Settings {
+    fn from(format: Format) -> Settings {
+        Settings {
+            format,
+            expected: None,
+        }
+    }
 }
 
 /// The blobs of an alias, in order: the layers of its manifest.
@@ -80,12 +97,13 @@ fn image_only(manifest: &Manifest) -> Result<()> {
 ///
 /// # Errors
 /// [`Error::NotFound`] for a blob that is not there, [`Error::Unsupported`] for
-/// none at all, the store's own.
+/// none at all, [`Error::Changed`] when the alias is not as expected, the
+/// store's own.
 pub fn set(
     store: &dyn Store,
     tag: &Tag,
     digests: &[Digest],
-    format: Format,
+    settings: impl Into<Settings>,
     run: Run<'_>,
 ) -> Result<Manifest> {
     let mut unique = digests.to_vec();
@@ -105,7 +123,7 @@ pub fn set(
         Some(Descriptor::new(media_type::OCTET_STREAM, *digest, *size))
     };
     let blobs: Vec<Descriptor> = digests.iter().filter_map(known).collect();
-    put(store, tag, &blobs, format, run)
+    put(store, tag, &blobs, settings, run)
 }
 
 /// The same for blobs whose sizes are known because they were pushed just now:
@@ -117,21 +135,21 @@ pub fn put(
     store: &dyn Store,
     tag: &Tag,
     blobs: &[Descriptor],
-    format: Format,
+    settings: impl Into<Settings>,
     run: Run<'_>,
 ) -> Result<Manifest> {
     run.watch.stop.check()?;
-    let manifest = match format {
+    let settings = settings.into();
+    let manifest = match settings.format {
         Format::Docker => Manifest::alias(blobs)?,
         Format::Oci => {
             let manifest = artifact(blobs)?;
-            let empty = Blob::bytes(media_type::OCI_EMPTY, EMPTY.to_vec());
             // Two bytes that nobody asked to be told about.
-            store.put_blob(&empty, Watch::new(&(), run.watch.stop))?;
+            store.put_blob(&Blob::empty(), Watch::new(&(), run.watch.stop))?;
             manifest
         }
     };
-    put_unless_same(store, &manifest, tag)?;
+    put_unless_same(store, &manifest, tag, settings.expected)?;
     Ok(manifest)
 }
 
@@ -147,28 +165,25 @@ pub fn push(
     store: &dyn Store,
     tag: &Tag,
     blobs: &[Blob],
-    format: Format,
+    settings: impl Into<Settings>,
     run: Run<'_>,
 ) -> Result<Manifest> {
     const TRIES: usize = 2;
+    let settings = settings.into();
     for blob in blobs {
         store.put_blob(blob, run.watch)?;
     }
     let descriptors: Vec<Descriptor> = blobs.iter().map(|b| b.descriptor().clone()).collect();
     for _ in 0..TRIES {
-        match put(store, tag, &descriptors, format, run) {
-            Err(error) if denies_blob(&error) => {}
+        match put(store, tag, &descriptors, settings, run) {
+            Err(error) if error.denies_blob() => {}
             done => return done,
         }
         for blob in blobs {
             store.send_blob(blob, run.watch)?;
         }
     }
-    put(store, tag, &descriptors, format, run)
-}
-
-fn denies_blob(error: &Error) -> bool {
-    error.has_code("MANIFEST_BLOB_UNKNOWN") || error.has_code("BLOB_UNKNOWN")
+    put(store, tag, &descriptors, settings, run)
 }
 
 /// The manifest of [`Format::Oci`] (image-spec, manifest.md, "Guidelines for
@@ -181,34 +196,15 @@ fn artifact(blobs: &[Descriptor]) -> Result<Manifest> {
     let entry =
         |d: &Descriptor, kind: &str| json!({"mediaType": kind, "digest": d.digest, "size": d.size});
     let layers = blobs.iter().map(|d| entry(d, media_type::OCTET_STREAM));
+    let config = Blob::empty();
     let document = json!({
         "artifactType": ARTIFACT_TYPE,
-        "config": {"mediaType": media_type::OCI_EMPTY, "digest": Digest::of(EMPTY), "size": EMPTY.len()},
+        "config": entry(config.descriptor(), media_type::OCI_EMPTY),
         "layers": layers.collect::<Vec<_>>(),
         "mediaType": media_type::OCI_MANIFEST,
         "schemaVersion": 2,
     });
     Manifest::new(None, json::python(&document).into_bytes())
-}
-
-/// Where tags are immutable a second PUT of the very same manifest is refused
-/// (ECR says 400, Harbor 412, Quay 409, Artifactory 403), though all is as
-/// it was asked to be. Asking first would cost everyone a request.
-fn put_unless_same(store: &dyn Store, manifest: &Manifest, tag: &Tag) -> Result<()> {
-    let target = Target::Tag(tag.clone());
-    let Err(refused) = store.put_manifest(manifest, &target) else {
-        return Ok(());
-    };
-    let in_doubt = refused.status().is_some_and(|status| {
-        (400..500).contains(&status) && !matches!(status, 401 | 404 | 408 | 429)
-    });
-    if in_doubt
-        && let Ok(Some(there)) = store.head(&target)
-        && there.digest == manifest.digest()
-    {
-        return Ok(());
-    }
-    Err(refused)
 }
 
 /// Deletes the manifest an alias points at, by its digest as python-dxf does,

@@ -5,9 +5,9 @@ use std::fmt::Display;
 use std::io::Read;
 
 use console::Term;
-use dxf_registry::auth::Granted;
 use dxf_registry::credentials::{ConfigFile, Credentials, How, Listed, list};
 use dxf_registry::layout::Layouts;
+use dxf_registry::registry::Granted;
 use dxf_registry::stream::read_bounded;
 use dxf_registry::text::one_line;
 use dxf_registry::{Error, Host, Registry, Result, Secret, json};

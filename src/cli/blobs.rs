@@ -8,26 +8,31 @@ use dxf_registry::fetch::{self, Wanted};
 use dxf_registry::{Descriptor, Digest, Error, Manifest, Result, Store, Target, json};
 use serde_json::Value;
 
-use super::args::{self, DelBlob, PullBlob, Selector, Words};
+use super::args::{self, DelBlob, PullBlob, PushBlob, Selector, Words};
 use super::exit::Failure;
 use super::input;
 use super::output::{self, Output};
 use super::session::Session;
+use super::split;
 
-/// `push-blob <repo> <file>|- [@alias]`
-pub fn push(s: &mut Session<'_, '_>, words: &Words) -> Result<(), Failure> {
-    let (repo, rest) = words.repo(1, 2)?;
+/// `push-blob [--split SIZE|cdc[:AVG]] <repo> <file>|- [@alias]`
+pub fn push(s: &mut Session<'_, '_>, args: &PushBlob) -> Result<(), Failure> {
+    let (repo, rest) = args.words.repo(1, 2)?;
     let tag = args::alias(rest.get(1))?;
+    let split = split::asked(s, args)?;
     let store = s.store(repo)?;
-    let stored = input::blob(s, &rest[0])?;
+    if let Some(split) = split {
+        return split::push(s, &*store, (&rest[0], tag), split);
+    }
+    let blob = input::blob(s, &rest[0])?;
     match tag {
         Some(tag) => {
-            let blob = std::slice::from_ref(&stored.blob);
-            alias::push(&*store, &tag, blob, s.context.format, s.run())?;
+            let blobs = std::slice::from_ref(&blob);
+            alias::push(&*store, &tag, blobs, s.context.format, s.run())?;
         }
-        None => drop(store.put_blob(&stored.blob, s.watch())?),
+        None => drop(store.put_blob(&blob, s.watch())?),
     }
-    s.line(stored.blob.digest())
+    s.line(blob.digest())
 }
 
 /// `pull-blob [-o FILE] <repo> [<digest>|@alias …]`

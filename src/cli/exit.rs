@@ -102,6 +102,9 @@ fn hint(error: &Error) -> Option<String> {
         Error::Invalid { what: "digest", .. } => "an alias is written @NAME, a file ./NAME",
         Error::Status { .. } => return status_hint(error),
         Error::Network { kind, why, .. } => network_hint(*kind, why)?,
+        Error::Changed { .. } => {
+            "somebody else may have moved it; look at it (get-alias, get-digest --manifest) before trying again"
+        }
         Error::NoPlatform { .. } => "set DXF_PLATFORM to one of these",
         Error::Io { source, .. } if source.kind() == ErrorKind::StorageFull => {
             "make room; DXF_TMPDIR is where temporary files go"

@@ -23,6 +23,9 @@ mod output;
 mod own;
 mod session;
 mod size;
+mod split;
+mod verify;
+mod whole;
 
 use std::ffi::OsString;
 use std::io::{Read, Write};
@@ -165,14 +168,15 @@ fn begin(
 
 fn dispatch(s: &mut Session<'_, '_>, command: &Command) -> Result<(), Failure> {
     match command {
-        Command::PushBlob(words) => blobs::push(s, words),
+        Command::PushBlob(args) => blobs::push(s, args),
         Command::PullBlob(args) => blobs::pull(s, args),
         Command::BlobSize(words) => blobs::size(s, words),
         Command::MountBlob(words) => blobs::mount(s, words),
         Command::DelBlob(args) => blobs::delete(s, args),
-        Command::SetAlias(words) => aliases::set(s, words),
+        Command::SetAlias(args) => aliases::set(s, args),
         Command::GetAlias(words) => aliases::get(s, words),
         Command::DelAlias(args) => aliases::delete(s, args),
+        Command::VerifyAlias(args) => verify::verify(s, args),
         Command::GetDigest(args) => aliases::digest(s, args),
         Command::GetManifest(words) => aliases::manifest(s, words),
         Command::ListAliases(words) => aliases::list(s, words),

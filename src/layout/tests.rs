@@ -548,6 +548,27 @@ fn writers_lose_nothing_to_each_other() {
 }
 
 #[test]
+fn a_tag_moves_only_while_it_is_as_expected() {
+    let f = Fixture::new();
+    let repo = f.repo("a");
+    let (one, two) = (alias(&[&blob(b"1")]), alias(&[&blob(b"2")]));
+    let moved = |manifest: &Manifest, expected| repo.put_manifest_if(manifest, &t("x"), expected);
+    let refused = moved(&one, Expected::Manifest(one.digest())).unwrap_err();
+    assert!(matches!(refused, Error::Changed { found: None, .. }));
+    assert!(!f.dir.path().join("a").exists(), "nothing was made for it");
+    f.push(&repo, b"1");
+    f.push(&repo, b"2");
+    moved(&one, Expected::Nothing).unwrap();
+    for expected in [Expected::Nothing, Expected::Manifest(two.digest())] {
+        let refused = moved(&two, expected).unwrap_err();
+        assert!(matches!(refused, Error::Changed { found: Some(d), .. } if *d == one.digest()));
+    }
+    assert_eq!(repo.manifest(&tag("x")).unwrap().digest(), one.digest());
+    moved(&two, Expected::Manifest(one.digest())).unwrap();
+    assert_eq!(repo.manifest(&tag("x")).unwrap().digest(), two.digest());
+}
+
+#[test]
 fn half_made_and_foreign_layouts() {
     let f = Fixture::new();
     let dir = f.dir.path().join("a");

@@ -6,6 +6,17 @@ use clap::Args;
 
 use super::Words;
 
+/// What `push-blob` takes.
+#[derive(Args)]
+pub struct PushBlob {
+    /// The arguments.
+    #[command(flatten)]
+    pub words: Words,
+    /// Store the file in parts of this size, or cut where its content says so
+    #[arg(long, value_name = "SIZE|cdc[:AVG]")]
+    pub split: Option<String>,
+}
+
 /// What `pull-blob` takes.
 #[derive(Args)]
 pub struct PullBlob {
@@ -37,6 +48,31 @@ pub struct DelAlias {
     /// Remove this alias alone, or nothing
     #[arg(long)]
     pub only: bool,
+}
+
+/// What `set-alias` takes.
+#[derive(Args)]
+pub struct SetAlias {
+    /// The arguments.
+    #[command(flatten)]
+    pub words: Words,
+    /// Refuse unless the alias is this manifest's name, or none at all
+    #[arg(long, value_name = "DIGEST|none")]
+    pub if_match: Option<String>,
+}
+
+/// What `verify-alias` takes.
+#[derive(Args)]
+pub struct VerifyAlias {
+    /// The arguments.
+    #[command(flatten)]
+    pub words: Words,
+    /// Every alias of the repository
+    #[arg(long)]
+    pub all: bool,
+    /// Ask for sizes only, and read nothing
+    #[arg(long)]
+    pub fast: bool,
 }
 
 /// What `get-digest` takes.

@@ -12,7 +12,7 @@ use clap::{Args, Parser, Subcommand};
 use dxf_registry::{Digest, Error, RepoName, Result, Tag, Target};
 
 use super::exit::Failure;
-pub use blobs::{DelAlias, DelBlob, GetDigest, PullBlob};
+pub use blobs::{DelAlias, DelBlob, GetDigest, PullBlob, PushBlob, SetAlias, VerifyAlias};
 pub use images::{
     Engine, Form, GetLayer, ListFiles, LoadImage, Look, PullImage, PushImage, ResolveImage,
     RunImage,
@@ -42,8 +42,13 @@ pub struct Cli {
 #[derive(Subcommand)]
 pub enum Command {
     /// Store a file, or standard input; print its digest
-    #[command(override_usage = "dxf push-blob <repo> <file>|- [@alias]")]
-    PushBlob(Words),
+    ///
+    /// With --split the digest of each part is printed, and @alias names the
+    /// file they make. cdc cuts where the content says so, so that a changed
+    /// file shares most parts with the old one; AVG is the average part, a
+    /// power of two from 16KiB to 16MiB (4MiB).
+    #[command(override_usage = "dxf push-blob [--split SIZE|cdc[:AVG]] <repo> <file>|- [@alias]")]
+    PushBlob(PushBlob),
     /// Write blobs to standard output, or to a file
     ///
     /// Without arguments a manifest is read from standard input.
@@ -66,8 +71,10 @@ pub enum Command {
     /// Name a list of blobs; print the manifest
     ///
     /// A file has a path separator in its name; it is hashed, not uploaded.
-    #[command(override_usage = "dxf set-alias <repo> <alias> <digest>|<file> …")]
-    SetAlias(Words),
+    #[command(
+        override_usage = "dxf set-alias [--if-match DIGEST|none] <repo> <alias> <digest>|<file> …"
+    )]
+    SetAlias(SetAlias),
     /// Print the digests of the blobs that aliases name
     ///
     /// Without arguments a manifest is read from standard input.
@@ -79,6 +86,11 @@ pub enum Command {
     /// blobs go too.
     #[command(override_usage = "dxf del-alias [--only] <repo> <alias> …")]
     DelAlias(DelAlias),
+    /// Check that all the blobs aliases name are there and right, a line each
+    ///
+    /// Each blob is read once, from whatever holds it, and its digest checked.
+    #[command(override_usage = "dxf verify-alias [--fast] <repo> <alias> …|--all")]
+    VerifyAlias(VerifyAlias),
     /// Print the config digests of aliases: an image's id
     ///
     /// Without arguments a manifest is read from standard input.
@@ -186,6 +198,7 @@ impl Command {
             Command::SetAlias(_) => "set-alias",
             Command::GetAlias(_) => "get-alias",
             Command::DelAlias(_) => "del-alias",
+            Command::VerifyAlias(_) => "verify-alias",
             Command::GetDigest(_) => "get-digest",
             Command::GetManifest(_) => "get-manifest",
             Command::ListAliases(_) => "list-aliases",
