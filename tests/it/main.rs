@@ -47,6 +47,7 @@ mod progress;
 mod python_module;
 mod readme;
 mod retries;
+mod run_image;
 mod schema1;
 mod secrecy;
 mod soak;
