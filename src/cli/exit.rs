@@ -34,6 +34,8 @@ pub enum Failure {
     /// What was asked for is not there, although the library has another word
     /// for that: a platform of an image.
     Missing(Error),
+    /// A program that was run for the user ended with this status.
+    Ended(u8),
     /// What the library says.
     Error(Error),
 }
@@ -59,6 +61,7 @@ impl From<Error> for Failure {
 pub fn code(failure: &Failure, interrupted: u8) -> u8 {
     let error = match failure {
         Failure::Usage(_) | Failure::Unset(_) | Failure::Missing(_) => return NOT_FOUND,
+        Failure::Ended(code) => return *code,
         Failure::Error(error) => error.what(),
     };
     match error {
@@ -83,6 +86,7 @@ pub fn line(operation: &str, failure: &Failure) -> String {
     };
     let (said, hint) = match failure {
         Failure::Usage(words) => return format!("{lead}: {words}"),
+        Failure::Ended(code) => (format!("it ended with {code}"), None),
         Failure::Unset(name) => (
             format!("{name} is not set"),
             Some("try DXF_HOST=registry.example:5000, or DXF_HOST=oci:FOLDER for a folder".into()),

@@ -42,6 +42,7 @@ mod progress;
 mod python_module;
 mod readme;
 mod retries;
+mod run_image;
 mod secrecy;
 mod soak;
 mod split;

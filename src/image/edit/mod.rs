@@ -254,6 +254,7 @@ impl Draft {
         Error::NotFound {
             what: match self.layers.len() {
                 0 => format!("layer {index}: the image has none"),
+                1 => format!("layer {index}: the image has layer 0 alone"),
                 n => format!("layer {index}: the image has 0 to {}", n - 1),
             },
         }
