@@ -216,7 +216,7 @@
 //!
 //! | modules | what they hold |
 //! |---|---|
-//! | [`digest`], [`descriptor`], [`mod@reference`], [`manifest`], [`secret`], [`error`] | the words everything else is said in |
+//! | [`digest`], [`descriptor`], [`mod@reference`], [`manifest`], [`jws`], [`secret`], [`error`] | the words everything else is said in |
 //! | [`blob`], [`store`], [`stream`], [`progress`], [`fetch`], [`spool`], [`parallel`] | bytes: opened again, watched, fetched into files |
 //! | [`cache`] | layers that were downloaded once |
 //! | [`http`], [`credentials`] | the wire, and who one is |
@@ -247,6 +247,7 @@ pub mod http;
 pub mod hub;
 pub mod image;
 pub mod json;
+pub mod jws;
 pub mod layout;
 pub mod manifest;
 pub mod parallel;

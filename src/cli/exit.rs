@@ -210,9 +210,7 @@ fn network_hint(kind: NetworkKind, why: &str) -> Option<&'static str> {
         }
         NetworkKind::Name => Some("is the name of the host spelled right?"),
         NetworkKind::Connect => Some("is the registry running, and its port right?"),
-        NetworkKind::Tls if why.contains("does not speak TLS") => {
-            Some("if it speaks http, set DXF_INSECURE=1")
-        }
+        NetworkKind::NoTls => Some("if it speaks http, set DXF_INSECURE=1"),
         // An authority that was made anew keeps its name, but not its key.
         NetworkKind::Tls if why.contains("authority") || why.contains("BadSignature") => {
             Some("name its authority's PEM file in DXF_TLSVERIFY, or set DXF_SKIPTLSVERIFY=1")
@@ -369,7 +367,7 @@ mod tests {
                 "DXF_TLSVERIFY",
             ),
             (
-                network(NetworkKind::Tls, "the server does not speak TLS"),
+                network(NetworkKind::NoTls, "the server does not speak TLS"),
                 "DXF_INSECURE=1",
             ),
             (
