@@ -8,14 +8,16 @@
 mod dest;
 mod parts;
 mod pattern;
+mod rules;
 mod squash;
 mod tape;
 mod walk;
 
 use std::path::Path;
 
-pub use parts::{Modified, Owner, Parents, Parts, Rules};
+pub use parts::Parts;
 pub use pattern::Pattern;
+pub use rules::{Modified, Owner, Parents, Rules};
 
 use super::check;
 use super::gzip;
