@@ -56,6 +56,41 @@ pub struct PushImage {
     pub allow_nondistributable: bool,
 }
 
+/// What `copy-image` takes.
+#[derive(Args)]
+pub struct CopyImage {
+    /// The arguments.
+    #[command(flatten)]
+    pub words: Words,
+    /// os/architecture[/variant] to take of an index (all of it, as it is)
+    #[arg(long, value_name = "P")]
+    pub platform: Option<String>,
+    /// Copy every tag of the repository to the same name
+    #[arg(long, conflicts_with = "tags")]
+    pub all_tags: bool,
+    /// Copy every tag that GLOB fits (* and ?) to the same name
+    #[arg(long, value_name = "GLOB")]
+    pub tags: Option<String>,
+    /// Copy signatures, SBOMs and whatever else refers to what is copied
+    #[arg(long)]
+    pub referrers: bool,
+    /// Say it in Docker's or in OCI's words, which changes the digest
+    #[arg(long, value_enum, value_name = "F", conflicts_with = "referrers")]
+    pub convert: Option<Convert>,
+    /// Copy layers too that their makers keep elsewhere (Windows)
+    #[arg(long)]
+    pub allow_nondistributable: bool,
+}
+
+/// Whose words an image is converted to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Convert {
+    /// Docker's manifest v2 schema 2
+    Docker,
+    /// The OCI image specification's
+    Oci,
+}
+
 /// What `load-image` takes.
 #[derive(Args)]
 pub struct LoadImage {
