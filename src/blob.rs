@@ -315,7 +315,7 @@ impl Source for FileRange {
         let meta = file.metadata().map_err(|e| Error::io(what(), e))?;
         // The digest was taken of what the file held then; sending something
         // else would only be found out after the last byte.
-        let changed = meta.len() < self.start + self.len
+        let changed = meta.len() < self.start.saturating_add(self.len)
             || (self.modified.is_some()
                 && (meta.modified().ok() != self.modified || meta.len() != self.len));
         if changed {

@@ -254,7 +254,7 @@ impl<R: Read> Read for Verify<R> {
             self.conclude()?;
             return Ok(0);
         }
-        self.seen += n as u64;
+        self.seen = self.seen.saturating_add(n as u64);
         if let Some(expected) = self.size.filter(|size| *size < self.seen) {
             self.hasher = None;
             return Err(Error::Size {
