@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use crate::descriptor::{Descriptor, media_type};
-use crate::digest::{Digest, Hasher};
+use crate::digest::{Digest, Hasher, Verify};
 use crate::error::{Error, Result};
 use crate::reference::Origin;
 use crate::spool::Spool;
@@ -123,6 +123,19 @@ impl Blob {
         other
     }
 
+    /// The same bytes, whose errors say that they happened at `place`. Whole
+    /// ones are verified as they are read, so that a store which gives wrong
+    /// bytes is not taken for one that refuses right ones.
+    pub fn at(&self, place: &str) -> Blob {
+        let placed = Placed {
+            source: self.source.clone(),
+            digest: *self.digest(),
+            size: self.size(),
+            place: place.to_string(),
+        };
+        Blob::new(self.descriptor.clone(), placed)
+    }
+
     /// Digest, size and media type.
     pub fn descriptor(&self) -> &Descriptor {
         &self.descriptor
@@ -156,7 +169,7 @@ impl Blob {
     /// # Errors
     /// Those of the source; [`Error::Mismatch`], [`Error::Size`].
     pub fn read(&self, limit: u64) -> Result<Vec<u8>> {
-        let reader = crate::digest::Verify::new(self.open(0)?, *self.digest(), Some(self.size()));
+        let reader = Verify::new(self.open(0)?, *self.digest(), Some(self.size()));
         crate::stream::read_bounded(&self.digest().to_string(), reader, limit)
     }
 
@@ -165,8 +178,7 @@ impl Blob {
     /// # Errors
     /// Those of the source; [`Error::Io`] naming `what` for `to`'s.
     pub fn copy_to(&self, what: &str, to: &mut dyn Write) -> Result<u64> {
-        let mut reader =
-            crate::digest::Verify::new(self.open(0)?, *self.digest(), Some(self.size()));
+        let mut reader = Verify::new(self.open(0)?, *self.digest(), Some(self.size()));
         copy(&mut reader, to, &mut vec![0; BUFFER]).map_err(|e| match e {
             CopyError::Read(e) => Error::io(self.digest().to_string(), e),
             CopyError::Write(e) => Error::io(what, e),
@@ -214,6 +226,57 @@ impl std::fmt::Debug for Blob {
     }
 }
 
+/// A source that says where it is when it fails.
+struct Placed {
+    source: Arc<dyn Source>,
+    digest: Digest,
+    size: u64,
+    place: String,
+}
+
+impl Source for Placed {
+    fn open(&self, from: u64) -> Result<Box<dyn Read + Send + '_>> {
+        let inner = self.source.open(from).map_err(|e| e.at(&self.place))?;
+        let inner: Box<dyn Read + Send + '_> = match from {
+            0 => Box::new(Verify::new(inner, self.digest, Some(self.size))),
+            // The middle alone proves nothing.
+            _ => inner,
+        };
+        Ok(Box::new(PlacedReader {
+            inner,
+            place: &self.place,
+            left: self.size.saturating_sub(from),
+        }))
+    }
+
+    fn origin(&self) -> Option<&Origin> {
+        self.source.origin()
+    }
+}
+
+struct PlacedReader<'a> {
+    inner: Box<dyn Read + Send + 'a>,
+    place: &'a str,
+    left: u64,
+}
+
+impl Read for PlacedReader<'_> {
+    fn read(&mut self, buf: &mut [u8]) -> std::io::Result<usize> {
+        let placed = |e: std::io::Error| match e.kind() {
+            std::io::ErrorKind::Interrupted => e,
+            _ => Error::io("blob", e).at(self.place).into(),
+        };
+        let n = self.inner.read(buf).map_err(placed)?;
+        self.left = self.left.saturating_sub(n as u64);
+        // Who knows the length reads no further, and would never hear the
+        // verdict, which comes at the end.
+        if self.left == 0 && n > 0 {
+            self.inner.read(&mut [0]).map_err(placed)?;
+        }
+        Ok(n)
+    }
+}
+
 /// Bytes in memory.
 pub struct Bytes(pub Vec<u8>);
 
@@ -252,7 +315,7 @@ impl Source for FileRange {
         let meta = file.metadata().map_err(|e| Error::io(what(), e))?;
         // The digest was taken of what the file held then; sending something
         // else would only be found out after the last byte.
-        let changed = meta.len() < self.start + self.len
+        let changed = meta.len() < self.start.saturating_add(self.len)
             || (self.modified.is_some()
                 && (meta.modified().ok() != self.modified || meta.len() != self.len));
         if changed {
@@ -335,5 +398,29 @@ mod tests {
             Blob::file(file.path(), Watch::new(&(), &stop)),
             Err(Error::Stopped)
         ));
+    }
+
+    #[test]
+    fn the_verdict_comes_before_the_last_byte_is_given_away() {
+        let right = Blob::bytes("x", b"abc".to_vec());
+        let wrong = Blob::new(right.descriptor().clone(), Bytes(b"abX".to_vec()));
+        let read = |blob: &Blob, from| {
+            let mut found = Vec::new();
+            let placed = blob.at("source a");
+            let reader = placed.open(from)?;
+            reader
+                .take(3 - from)
+                .read_to_end(&mut found)
+                .map_err(|e| Error::io("x", e))?;
+            Ok::<_, Error>(found)
+        };
+        assert_eq!(read(&right, 0).unwrap(), b"abc");
+        assert_eq!(read(&right, 1).unwrap(), b"bc");
+        let said = read(&wrong, 0).unwrap_err();
+        assert!(said.is_corrupt(), "{said}");
+        assert!(
+            said.to_string().starts_with("source a: digest mismatch"),
+            "{said}"
+        );
     }
 }

@@ -210,7 +210,7 @@ pub trait Store: Send + Sync {
     fn referrers(&self, subject: &Digest) -> Result<Vec<Descriptor>>;
 }
 
-/// Points a tag at a manifest; one that is as `expected`, if anything is.
+/// Points a tag at a manifest, where `expected` is given only a tag that is so.
 ///
 /// Where tags are immutable a second PUT of the very same manifest is refused
 /// (ECR says 400, Harbor 412, Quay 409, Artifactory 403), though all is as

@@ -259,7 +259,7 @@ pub fn copy(from: &mut dyn Read, to: &mut dyn Write, buffer: &mut [u8]) -> Resul
 /// [`Error::Malformed`] naming `what` when there is more; the reader's own.
 pub fn read_bounded(what: &str, from: impl Read, limit: u64) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    from.take(limit + 1)
+    from.take(limit.saturating_add(1))
         .read_to_end(&mut bytes)
         .map_err(|e| Error::io(what, e))?;
     if bytes.len() as u64 > limit {

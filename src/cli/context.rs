@@ -15,7 +15,7 @@ use dxf_registry::credentials::{Credentials, Files, Helpers, Login};
 use dxf_registry::http::{self, ClientCert, Proxies, Roots, Scheme, Tls};
 use dxf_registry::registry::InsecureAuth;
 use dxf_registry::registry::{Settings, UploadMode};
-use dxf_registry::{Error, Host, Platform, Result, Secret};
+use dxf_registry::{Error, Host, Platform, Registry, Result, Secret};
 
 use super::Terminals;
 use super::bars::Show;
@@ -40,16 +40,30 @@ pub enum Shape {
     Json,
 }
 
+/// Whom the environment's login is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Bound {
+    /// The registry that is named beside it.
+    Place,
+    /// The one registry that is talked to: the source of a copy, however it is
+    /// named.
+    Source,
+}
+
 /// Everything the environment says.
 pub struct Context {
     /// The store, where one is named.
     pub place: Option<Place>,
     /// How to talk to registries.
     pub settings: Settings,
+    /// Whether each is asked first how it is spoken to.
+    detects: bool,
     /// The token to begin with.
     token: Option<Secret>,
     /// The login for `DXF_HOST`, where the environment has one.
     login: Option<(Login, &'static str)>,
+    /// Whom login and token are for.
+    bound: Bound,
     /// The files with logins for every host, in the order they are asked.
     pub login_files: Vec<PathBuf>,
     /// Whether those files count.
@@ -88,8 +102,12 @@ impl Context {
         Ok(Context {
             place: env.with(&env::HOST, place)?,
             settings: settings(env)?,
+            detects: env
+                .raw(&env::INSECURE)
+                .is_some_and(|(_, value)| value == "auto"),
             token: env.header(&env::TOKEN)?.filter(|_| !anonymous),
             login: login(env, anonymous)?,
+            bound: Bound::Place,
             login_files: login_files(env),
             anonymous,
             helpers: Helpers {
@@ -128,9 +146,44 @@ impl Context {
         })
     }
 
+    /// What holds for the source of a copy, where that has variables of its
+    /// own; where it names no store, `DXF_HOST` is the one for it too.
+    ///
+    /// # Errors
+    /// As [`Context::new`].
+    pub fn source(&self, env: Env<'_>, terminal: Terminals) -> Result<Option<Context>> {
+        let Some(env) = env.source() else {
+            return Ok(None);
+        };
+        let mut source = Context::new(env, terminal)?;
+        if source.place.is_none() {
+            source.bound = Bound::Source;
+            source.place = self.place.clone();
+        }
+        Ok(Some(source))
+    }
+
+    /// The registry at `host`, which is asked how it is spoken to where the
+    /// environment says so.
+    pub fn connect(
+        &self,
+        host: &Host,
+        settings: Settings,
+        credentials: Credentials,
+    ) -> Result<Registry> {
+        if self.detects {
+            Registry::detect(host.clone(), settings, credentials)
+        } else {
+            Registry::connect(host.clone(), settings, credentials)
+        }
+    }
+
     /// Who to be at `host`: what the environment says is for `DXF_HOST` alone.
     pub fn credentials(&self, host: &Host) -> Credentials {
-        let here = self.place == Some(Place::Registry(host.clone()));
+        let here = match self.bound {
+            Bound::Place => self.place == Some(Place::Registry(host.clone())),
+            Bound::Source => true,
+        };
         match &self.login {
             Some((login, source)) if here || self.anonymous => Credentials {
                 token: self.token.clone().filter(|_| here),
@@ -276,8 +329,9 @@ fn tls(env: Env<'_>) -> Result<Tls> {
         }),
         (None, Some(key)) => {
             let key = key.display().to_string();
-            let why = format!("it needs {}", env::CLIENT_CERT.name);
-            return Err(Error::invalid(env::CLIENT_KEY.name, key, why));
+            let why = format!("it needs {}", env.on_this_side(&env::CLIENT_CERT).name);
+            let name = env.on_this_side(&env::CLIENT_KEY).name;
+            return Err(Error::invalid(name, key, why));
         }
         (None, None) => None,
     };
@@ -314,27 +368,38 @@ fn proxies(env: Env<'_>) -> Result<Proxies> {
 /// as in python-dxf, and a name alone counts for nothing there.
 fn login(env: Env<'_>, anonymous: bool) -> Result<Option<(Login, &'static str)>> {
     if anonymous {
-        return Ok(Some((Login::Anonymous, env::ANONYMOUS.name)));
+        let source = env.on_this_side(&env::ANONYMOUS).name;
+        return Ok(Some((Login::Anonymous, source)));
     }
     if let Some(username) = env.text(&env::USERNAME)? {
         let (password, source) = match env.secret(&env::PASSWORD)? {
-            Some(password) => (Some(password), "DXF_USERNAME and DXF_PASSWORD"),
-            None => (password_file(env)?, "DXF_USERNAME and DXF_PASSWORD_FILE"),
+            Some(password) => (Some(password), env.on_this_side(&env::PASSWORD).name),
+            None => (
+                password_file(env)?,
+                env.on_this_side(&env::PASSWORD_FILE).name,
+            ),
+        };
+        let source = match source {
+            "DXF_PASSWORD" => "DXF_USERNAME and DXF_PASSWORD",
+            "DXF_PASSWORD_FILE" => "DXF_USERNAME and DXF_PASSWORD_FILE",
+            "DXF_FROM_PASSWORD" => "DXF_FROM_USERNAME and DXF_FROM_PASSWORD",
+            _ => "DXF_FROM_USERNAME and DXF_FROM_PASSWORD_FILE",
         };
         if let Some(password) = password {
             return Ok(Some((Login::Password { username, password }, source)));
         }
     }
     let header = env.header(&env::AUTHORIZATION)?;
-    Ok(header.map(|header| (Login::Header(header), env::AUTHORIZATION.name)))
+    let source = env.on_this_side(&env::AUTHORIZATION).name;
+    Ok(header.map(|header| (Login::Header(header), source)))
 }
 
 fn password_file(env: Env<'_>) -> Result<Option<Secret>> {
     let Some(path) = env.path(&env::PASSWORD_FILE) else {
         return Ok(None);
     };
-    let why =
-        |why: String| Error::invalid(env::PASSWORD_FILE.name, path.display().to_string(), why);
+    let name = env.on_this_side(&env::PASSWORD_FILE).name;
+    let why = |why: String| Error::invalid(name, path.display().to_string(), why);
     let line = first_line(&path).map_err(|e| why(e.to_string()))?;
     if line.is_empty() {
         return Err(why("its first line is empty".to_string()));
@@ -556,6 +621,8 @@ mod tests {
         assert_eq!((context.chunk, context.settings.http.jobs), (8192, 3));
         assert!(context.settings.http.retry_max_wait.is_zero());
         assert_eq!(context.settings.scheme, Scheme::Http);
+        let detects = |value| made(&[("DXF_INSECURE", value)]).unwrap().detects;
+        assert!(detects("auto") && !detects("1") && !detects("automatic"));
         for (name, value) in [
             ("DXF_UPLOAD", "fast"),
             ("DXF_UPLOAD", "0"),

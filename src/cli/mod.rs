@@ -110,6 +110,8 @@ pub fn run(
     }
     match done.and(flushed) {
         Ok(()) => exit::DONE,
+        // Another program's, which has said all there is to say.
+        Err(Failure::Ended(code)) => code,
         // Whatever broke then broke because of that.
         Err(_) if interrupted => tell(&name, &Error::Stopped.into(), &console, interrupt),
         Err(failure) => tell(&name, &failure, &console, interrupt),
@@ -155,12 +157,17 @@ fn begin(
     if let Command::ShowEnv(words) = command {
         return own::show_env(out, env, &context, words);
     }
+    let source = match command {
+        Command::CopyImage(_) => context.source(env, input.terminal)?,
+        _ => None,
+    };
     let progress = bars::progress(context.show, input.console);
     let input = Input {
         stdin: &mut *input.stdin,
         ..input
     };
     let mut session = Session::new(&context, out, input, &*progress);
+    session.source = source;
     dispatch(&mut session, command)
 }
 
@@ -182,7 +189,11 @@ fn dispatch(s: &mut Session<'_, '_>, command: &Command) -> Result<(), Failure> {
         Command::Auth(args) => auth::token(s, args),
         Command::PullImage(args) => images::pull::pull(s, args),
         Command::PushImage(args) => images::push::push(s, args),
+        Command::EditImage(args) => images::edit::edit(s, args),
+        Command::CopyImage(args) => images::copy::copy(s, args),
+        Command::TagImage(words) => images::tag::tag(s, words),
         Command::LoadImage(args) => images::load::load(s, args),
+        Command::RunImage(args) => images::run::run(s, args),
         Command::Cache(args) => images::cache::cache(s, args),
         Command::Login(args) => auth::login(s, args),
         Command::Logout(words) => auth::logout(s, words),

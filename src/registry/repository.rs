@@ -12,14 +12,14 @@ use crate::digest::{Digest, Hasher, Verify};
 use crate::error::{Error, NetworkKind, Result, is_temporary_status};
 use crate::http::retry::Budget;
 use crate::http::{Body, Request, Response, Url};
-use crate::manifest::{self, Kind, Manifest};
+use crate::manifest::{self, Manifest};
 use crate::reference::{Origin, RepoName, Tag, Target};
-use crate::registry::Registry;
 use crate::registry::conditional;
 use crate::registry::download::Download;
 use crate::registry::listing::{self, Listing};
 use crate::registry::referrers::{self, Known};
 use crate::registry::upload::Upload;
+use crate::registry::{Registry, UploadMode};
 use crate::secret::Secret;
 use crate::store::{Content, Expected, Names, Put, Store};
 use crate::stream::Watch;
@@ -51,11 +51,17 @@ const DELETED: [u16; 3] = [202, 200, 204];
 pub struct Repository {
     registry: Registry,
     name: RepoName,
+    upload: UploadMode,
 }
 
 impl Repository {
     pub(super) fn new(registry: Registry, name: RepoName) -> Repository {
-        Repository { registry, name }
+        let upload = registry.upload_mode();
+        Repository {
+            registry,
+            name,
+            upload,
+        }
     }
 
     /// The registry it is in.
@@ -66,6 +72,19 @@ impl Repository {
     /// Its full name there.
     pub fn repo_name(&self) -> &RepoName {
         &self.name
+    }
+
+    /// The same repository, into which bytes are sent in another way than
+    /// [`crate::registry::Settings::upload`] says.
+    pub fn with_upload(&self, upload: UploadMode) -> Repository {
+        Repository {
+            upload,
+            ..self.clone()
+        }
+    }
+
+    pub(super) fn upload_mode(&self) -> UploadMode {
+        self.upload
     }
 
     /// A blob of this repository that is fetched only when it is read.
@@ -156,10 +175,42 @@ impl Repository {
         self.registry.settings().observer.warning(text);
     }
 
+    /// The other repository of this registry that holds a blob, if one is known.
+    fn mountable<'b>(&self, blob: &'b Blob) -> Option<&'b RepoName> {
+        let elsewhere =
+            |origin: &&Origin| origin.host == *self.registry.host() && origin.repo != self.name;
+        blob.origin().filter(elsewhere).map(|origin| &origin.repo)
+    }
+
+    /// The manifest of a tag or digest, of one of the media types in `accept`
+    /// where the registry has it in several. [`Store::manifest`] asks for all
+    /// types but schema 1; some registries make one of that on demand.
+    ///
+    /// # Errors
+    /// As [`Store::manifest`]; [`Error::Unsupported`] when what is there is of
+    /// another type.
+    pub fn manifest_as(&self, accept: &[&str], target: &Target) -> Result<Manifest> {
+        let manifest = self.fetch_manifest(&["pull"], target, &accept.join(", "))?;
+        // Registries may answer with what they have (RFC 9110, 15.5.7).
+        if !accept.contains(&manifest.media_type()) {
+            let what = format!(
+                "{}: {target} is there as {} only",
+                self.name(),
+                manifest.media_type()
+            );
+            return Err(Error::Unsupported { what });
+        }
+        Ok(manifest)
+    }
+
     /// The manifest of a tag or digest, asked for with the rights that
     /// `actions` need.
     pub(super) fn manifest_for(&self, actions: &[&str], target: &Target) -> Result<Manifest> {
-        let request = Request::new("GET", self.manifest_url(target)).header(ACCEPT, MANIFEST_TYPES);
+        self.fetch_manifest(actions, target, MANIFEST_TYPES)
+    }
+
+    fn fetch_manifest(&self, actions: &[&str], target: &Target, accept: &str) -> Result<Manifest> {
+        let request = Request::new("GET", self.manifest_url(target)).header(ACCEPT, accept);
         let scope = self.scope(actions);
         let answer = self
             .registry
@@ -295,17 +346,14 @@ impl Repository {
             Target::Digest(digest) => Some(*digest),
             Target::Tag(_) => told,
         };
-        match expected {
-            // Schema 1 is digested without its signatures.
-            Some(expected) if manifest.kind() != Kind::Schema1 => {
-                let mut hasher = Hasher::like(&expected);
-                hasher.update(manifest.bytes());
-                match hasher.finish() {
-                    actual if actual == expected => Ok(()),
-                    actual => Err(Error::mismatch(expected, actual)),
-                }
-            }
-            _ => Ok(()),
+        let Some(expected) = expected else {
+            return Ok(());
+        };
+        let mut hasher = Hasher::like(&expected);
+        hasher.update(manifest.payload());
+        match hasher.finish() {
+            actual if actual == expected => Ok(()),
+            actual => Err(Error::mismatch(expected, actual)),
         }
     }
 
@@ -344,6 +392,9 @@ impl Store for Repository {
     }
 
     fn put_blob(&self, blob: &Blob, watch: Watch<'_>) -> Result<Put> {
+        if let Some(from) = self.mountable(blob) {
+            return Upload::new(self, blob, watch).unasked().run(Some(from));
+        }
         match self.size_to_write(blob.digest()) {
             Ok(size) if size == Some(blob.size()) => Ok(Put::Existed),
             // Whatever a registry has against being asked, the upload will tell.
@@ -356,10 +407,7 @@ impl Store for Repository {
     }
 
     fn send_blob(&self, blob: &Blob, watch: Watch<'_>) -> Result<Put> {
-        let elsewhere =
-            |origin: &&Origin| origin.host == *self.registry.host() && origin.repo != self.name;
-        Upload::new(self, blob, watch)
-            .run(blob.origin().filter(elsewhere).map(|origin| &origin.repo))
+        Upload::new(self, blob, watch).run(self.mountable(blob))
     }
 
     fn mount_blob(&self, digest: &Digest, from: &RepoName, watch: Watch<'_>) -> Result<Put> {

@@ -21,7 +21,7 @@ use super::super::exit::Failure;
 use super::super::output::Output;
 use super::super::session::Session;
 use super::super::size;
-use super::{Location, host_platform, known, must_fit, node, remote};
+use super::{Archive, Location, host_platform, known, must_fit, node, remote};
 
 /// Where the image is that `word` names.
 ///
@@ -43,7 +43,11 @@ pub fn location(s: &Session<'_, '_>, word: &OsStr) -> Result<Location> {
             target: None,
         }
     } else {
-        Location::Archive(path.to_path_buf())
+        Location::Archive {
+            path: path.to_path_buf(),
+            kind: Archive::Docker,
+            name: None,
+        }
     })
 }
 
@@ -195,7 +199,8 @@ pub fn layers(s: &mut Session<'_, '_>, look: &Look) -> Result<(), Failure> {
 /// `get-layer <image> N|digest-prefix`
 pub fn layer(s: &mut Session<'_, '_>, args: &GetLayer) -> Result<(), Failure> {
     let (image, rest) = one(s, &args.look, 1)?;
-    let blob = find(&image, args::text(&rest[0])?)?;
+    let layers: Vec<&Blob> = image.layers().iter().collect();
+    let blob = find(&layers, args::text(&rest[0])?)?;
     let mut output = Output::open(args.output.as_deref(), s.interrupt)?;
     let (name, watch) = (output.name(), s.watch());
     let what = blob.digest().to_string();
@@ -220,13 +225,17 @@ pub fn layer(s: &mut Session<'_, '_>, args: &GetLayer) -> Result<(), Failure> {
     Ok(output.commit()?)
 }
 
-/// The layer that `word` means: its number, from 0, or the beginning of its
-/// digest. What has more digits than any number of layers begins a digest.
-pub fn find<'a>(image: &'a Image, word: &str) -> Result<&'a Blob> {
-    let layers = image.layers();
+/// The number of a layer, from 0, if `word` is one. What has more digits than
+/// any number of layers begins a digest.
+pub fn number(word: &str) -> Option<usize> {
     let digits = word.len() <= 4 && word.bytes().all(|b| b.is_ascii_digit());
-    if let Some(number) = word.parse::<usize>().ok().filter(|_| digits) {
-        return layers.get(number).ok_or_else(|| Error::NotFound {
+    word.parse().ok().filter(|_| digits)
+}
+
+/// The layer that `word` means: its number, or the beginning of its digest.
+pub fn find<'a>(layers: &[&'a Blob], word: &str) -> Result<&'a Blob> {
+    if let Some(number) = number(word) {
+        return layers.get(number).copied().ok_or_else(|| Error::NotFound {
             what: match layers.len() {
                 0 => format!("layer {number}: the image has none"),
                 n => format!("layer {number}: the image has 0 to {}", n - 1),
@@ -238,7 +247,7 @@ pub fn find<'a>(image: &'a Image, word: &str) -> Result<&'a Blob> {
         let (whole, hex) = (blob.digest().to_string(), blob.digest().hex());
         whole.starts_with(&wanted) || hex.starts_with(&wanted)
     };
-    let mut fitting: Vec<&Blob> = layers.iter().filter(begins).collect();
+    let mut fitting: Vec<&Blob> = layers.iter().copied().filter(begins).collect();
     fitting.dedup_by_key(|blob| *blob.digest());
     match fitting.as_slice() {
         _ if wanted.is_empty() => Err(Error::invalid("layer", "", "it takes a number or a digest")),

@@ -1,18 +1,24 @@
 //! The commands about images, and what their `<image>` arguments mean: a
-//! reference `[host/]repo[:tag][@digest]`, `oci:DIR[:tag]`, `oci-archive:FILE`
-//! or `docker-archive:FILE`. An explicit host wins; without one `DXF_HOST` is
-//! used, and without that Docker Hub.
+//! reference `[host/]repo[:tag][@digest]`, `oci:DIR[:tag]`,
+//! `oci-archive:FILE[:tag]` or `docker-archive:FILE[:name]`. An explicit host
+//! wins; without one `DXF_HOST` is used, and without that Docker Hub.
 
 pub mod cache;
+pub mod copy;
+pub mod destination;
+pub mod edit;
+mod engine;
 pub mod files;
 pub mod load;
 pub mod look;
 pub mod pull;
 pub mod push;
 pub mod resolve;
+pub mod run;
+pub mod tag;
 pub mod verify;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use dxf_registry::archive::{self, Item};
@@ -22,9 +28,9 @@ use dxf_registry::http::{Scheme, Url};
 use dxf_registry::image::{self, Image, Node};
 use dxf_registry::layout::{Layout, Layouts};
 use dxf_registry::transfer::{Remote, Wanted};
-use dxf_registry::{Descriptor, Error, Host, Platform, Reference, Result, Store, Target, hub};
+use dxf_registry::{Descriptor, Error, Host, Platform, Reference, Result, Store, Tag, Target, hub};
 
-use super::context::Place;
+use super::context::{Context, Place};
 use super::exit::Failure;
 use super::session::Session;
 
@@ -52,8 +58,71 @@ pub enum Location {
         /// The tag or digest, where one is written.
         target: Option<Target>,
     },
-    /// An archive in a file (`oci-archive:`, `docker-archive:`).
-    Archive(PathBuf),
+    /// An archive in a file (`oci-archive:FILE[:tag]`,
+    /// `docker-archive:FILE[:name]`).
+    Archive {
+        /// The file.
+        path: PathBuf,
+        /// Which of the two it was called.
+        kind: Archive,
+        /// What the image is called there, where that is written.
+        name: Option<String>,
+    },
+}
+
+/// What an archive is called on the command line. Both are read whatever is in
+/// them, and written as both at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Archive {
+    /// `docker-archive:`, which knows images by their full names.
+    Docker,
+    /// `oci-archive:`, which knows them by tags.
+    Oci,
+}
+
+impl Archive {
+    /// Each with the word before its colon.
+    const ALL: [(&'static str, Archive); 2] = [
+        ("oci-archive", Archive::Oci),
+        ("docker-archive", Archive::Docker),
+    ];
+
+    fn word(self) -> &'static str {
+        match self {
+            Archive::Docker => "docker-archive",
+            Archive::Oci => "oci-archive",
+        }
+    }
+}
+
+impl std::fmt::Display for Location {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Location::Registry { host, reference } => {
+                let name = format!("{host}/{}", reference.repo);
+                f.write_str(&reference.target().within(&name))
+            }
+            Location::Repository { folder, reference } => {
+                let path = folder.join(reference.repo.as_str());
+                let name = format!("oci:{}", path.display());
+                f.write_str(&reference.target().within(&name))
+            }
+            Location::Layout { folder, target } => {
+                let name = format!("oci:{}", folder.display());
+                match target {
+                    Some(target) => f.write_str(&target.within(&name)),
+                    None => f.write_str(&name),
+                }
+            }
+            Location::Archive { path, kind, name } => {
+                write!(f, "{}:{}", kind.word(), path.display())?;
+                match name {
+                    Some(name) => write!(f, ":{name}"),
+                    None => Ok(()),
+                }
+            }
+        }
+    }
 }
 
 impl Location {
@@ -62,9 +131,19 @@ impl Location {
     /// # Errors
     /// [`Error::Invalid`] for what is no image's name.
     pub fn parse(s: &Session<'_, '_>, word: &str) -> Result<Location> {
-        for scheme in ["oci-archive:", "docker-archive:"] {
-            if let Some(file) = word.strip_prefix(scheme) {
-                return Ok(Location::Archive(file.into()));
+        Location::parse_by(s.context, word)
+    }
+
+    /// What `word` means where `context` holds.
+    ///
+    /// # Errors
+    /// As [`Location::parse`].
+    pub fn parse_by(context: &Context, word: &str) -> Result<Location> {
+        for (scheme, kind) in Archive::ALL {
+            let rest = word.strip_prefix(scheme);
+            if let Some(rest) = rest.and_then(|rest| rest.strip_prefix(':')) {
+                let (path, name) = split_archive(word, rest)?;
+                return Ok(Location::Archive { path, kind, name });
             }
         }
         if let Some(rest) = word.strip_prefix("oci:") {
@@ -76,7 +155,7 @@ impl Location {
             let host = host.clone();
             return Ok(Location::Registry { host, reference });
         }
-        Ok(match &s.context.place {
+        Ok(match &context.place {
             Some(Place::Registry(host)) => Location::Registry {
                 host: host.clone(),
                 reference,
@@ -97,16 +176,67 @@ impl Location {
     /// # Errors
     /// Those of connecting.
     pub fn store(&self, s: &Session<'_, '_>) -> Result<Option<Arc<dyn Store>>> {
-        Ok(Some(match self {
+        match self {
+            Location::Archive { .. } => Ok(None),
+            _ => self.repository(s).map(Some),
+        }
+    }
+
+    /// The repository.
+    ///
+    /// # Errors
+    /// Those of connecting; [`Error::Unsupported`] for an archive.
+    pub fn repository(&self, s: &Session<'_, '_>) -> Result<Arc<dyn Store>> {
+        self.repository_by(s, s.context)
+    }
+
+    /// The repository, talked to as `context` wants it.
+    ///
+    /// # Errors
+    /// As [`Location::repository`].
+    pub fn repository_by(&self, s: &Session<'_, '_>, context: &Context) -> Result<Arc<dyn Store>> {
+        Ok(match self {
             Location::Registry { host, reference } => {
-                Arc::new(s.registry(host)?.repository(reference.repo.clone()))
+                let registry = s.registry_by(context, host)?;
+                Arc::new(registry.repository(reference.repo.clone()))
             }
             Location::Repository { folder, reference } => {
                 Arc::new(Layouts::new(folder).repository(&reference.repo))
             }
             Location::Layout { folder, .. } => Arc::new(Layout::at(folder)),
-            Location::Archive(_) => return Ok(None),
-        }))
+            Location::Archive { .. } => {
+                return Err(Error::Unsupported {
+                    what: format!("{self}: an archive is no repository"),
+                });
+            }
+        })
+    }
+
+    /// Another image of the same repository.
+    pub fn with(&self, wanted: &Target) -> Location {
+        let mut other = self.clone();
+        match &mut other {
+            Location::Registry { reference, .. } | Location::Repository { reference, .. } => {
+                (reference.tag, reference.digest) = match wanted {
+                    Target::Tag(tag) => (Some(tag.clone()), None),
+                    Target::Digest(digest) => (None, Some(*digest)),
+                };
+            }
+            Location::Layout { target, .. } => *target = Some(wanted.clone()),
+            Location::Archive { .. } => {}
+        }
+        other
+    }
+
+    /// Whether a tag, a digest or an archive's name for its image is written.
+    pub fn is_named(&self) -> bool {
+        match self {
+            Location::Registry { reference, .. } | Location::Repository { reference, .. } => {
+                reference.tag.is_some() || reference.digest.is_some()
+            }
+            Location::Layout { target, .. } => target.is_some(),
+            Location::Archive { name, .. } => name.is_some(),
+        }
     }
 
     /// What to ask the repository for. Of a layout without a tag that is its
@@ -127,8 +257,8 @@ impl Location {
                 folder,
                 target: None,
             } => only(folder),
-            Location::Archive(path) => Err(Error::Unsupported {
-                what: format!("{}: an archive is no repository", path.display()),
+            Location::Archive { .. } => Err(Error::Unsupported {
+                what: format!("{self}: an archive is no repository"),
             }),
         }
     }
@@ -157,8 +287,36 @@ fn split_layout(rest: &str) -> Result<(PathBuf, Option<Target>)> {
     }
 }
 
+/// `FILE[:name]` behind the scheme of `word`. Names have colons, and so may
+/// paths: of files that exist the longest path that is one counts, else the path
+/// ends at the first colon, as it does for skopeo.
+fn split_archive(word: &str, rest: &str) -> Result<(PathBuf, Option<String>)> {
+    let bad = |why| Err(Error::invalid("image", word, why));
+    let is_file = |path: &str| !path.is_empty() && Path::new(path).exists();
+    let colons = rest.match_indices(':').map(|(at, _)| at);
+    let found = colons.rev().find(|at| is_file(&rest[..*at]));
+    let at = match found.or_else(|| rest.find(':')) {
+        _ if rest.is_empty() => return bad("a file belongs behind the colon"),
+        _ if is_file(rest) => return Ok((rest.into(), None)),
+        None => return Ok((rest.into(), None)),
+        Some(at) => at,
+    };
+    let (path, name) = (&rest[..at], &rest[at + 1..]);
+    match (path, name) {
+        ("", _) => bad("a file belongs before the name"),
+        (_, "") => bad("a name belongs behind the second colon"),
+        (path, name) => {
+            // Whatever it is called, it is by something that can be a name.
+            name.parse::<Reference>()
+                .map(drop)
+                .or_else(|e| name.parse::<Tag>().map(drop).map_err(|_| e))?;
+            Ok((path.into(), Some(name.to_string())))
+        }
+    }
+}
+
 /// The only image of a layout.
-fn only(folder: &std::path::Path) -> Result<Target> {
+fn only(folder: &Path) -> Result<Target> {
     let layout = Layout::at(folder);
     let tags: Vec<String> = layout.tags().collect::<Result<_>>()?;
     let several = |what: &str| Error::Unsupported {
@@ -195,40 +353,61 @@ pub fn node(s: &Session<'_, '_>, location: &Location, wanted: Wanted<'_>) -> Res
         let node = remote.pull(&location.target()?, wanted, s.run());
         return node.map_err(platform_missing);
     }
-    let Location::Archive(path) = location else {
-        return Err(location
-            .target()
-            .map(drop)
-            .err()
-            .unwrap_or(Error::Stopped)
-            .into());
-    };
-    let mut items = archive::read(path, &s.context.tmpdir, s.run())?;
+    choose(sole(s, location)?.node, wanted)
+}
+
+/// The one image of an archive.
+///
+/// # Errors
+/// Those of the archive; [`Error::Unsupported`] that names several.
+pub fn sole(s: &Session<'_, '_>, location: &Location) -> Result<Item> {
+    let mut items = archived(s, location)?;
     match (items.pop(), items.is_empty()) {
-        (Some(item), true) => Ok(choose(item.node, wanted)?),
+        (Some(item), true) => Ok(item),
         (None, _) => Err(Error::NotFound {
-            what: format!("an image in {}", path.display()),
-        }
-        .into()),
+            what: format!("an image in {location}"),
+        }),
         (Some(last), false) => {
             items.push(last);
             Err(Error::Unsupported {
-                what: format!(
-                    "{}: it holds several images: {}",
-                    path.display(),
-                    names(&items)
-                ),
-            }
-            .into())
+                what: format!("{location}: it holds several images: {}", names(&items)),
+            })
         }
     }
 }
 
+/// The images of an archive; with a name behind its file, the one called so.
+///
+/// # Errors
+/// Those of the archive; [`Error::NotFound`] that says what names there are.
+pub fn archived(s: &Session<'_, '_>, location: &Location) -> Result<Vec<Item>> {
+    let Location::Archive { path, name, kind } = location else {
+        return Err(Error::Unsupported {
+            what: format!("{location} is no archive"),
+        });
+    };
+    let mut items = archive::read(path, &s.context.tmpdir, s.run())?;
+    if let Some(name) = name {
+        let all = names(&items);
+        let full = match (kind, name.parse::<Reference>()) {
+            // A name without a tag means Docker's own.
+            (Archive::Docker, Ok(name)) if name.tag.is_none() => format!("{name}:latest"),
+            _ => name.clone(),
+        };
+        items.retain(|item| item.is_called(&full));
+        if items.is_empty() {
+            let what = format!("{name} in {} (there are: {all})", path.display());
+            return Err(Error::NotFound { what });
+        }
+    }
+    Ok(items)
+}
+
 /// In these commands a platform that is not there is a thing that is not found.
 pub fn platform_missing(error: Error) -> Failure {
-    match error {
+    match error.what() {
         Error::NoPlatform { .. } => Failure::Missing(error),
-        error => error.into(),
+        _ => error.into(),
     }
 }
 
@@ -346,5 +525,45 @@ pub fn host_platform() -> Platform {
         architecture: architecture.to_string(),
         variant: None,
         rest: serde_json::Map::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn archives_end_at_a_colon() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name).display().to_string();
+        std::fs::write(at("a:b.tar"), "").unwrap();
+        std::fs::write(at("plain.tar"), "").unwrap();
+        let split =
+            |word: &str| split_archive(word, word).map(|(p, n)| (p.display().to_string(), n));
+        for (word, path, name) in [
+            (at("a:b.tar"), at("a:b.tar"), None),
+            (at("a:b.tar:v1"), at("a:b.tar"), Some("v1")),
+            (
+                at("plain.tar:r.example:5000/app:v1"),
+                at("plain.tar"),
+                Some("r.example:5000/app:v1"),
+            ),
+            (at("new.tar"), at("new.tar"), None),
+            (at("new.tar:app:v1"), at("new.tar"), Some("app:v1")),
+            (
+                "new.tar:App".to_string(),
+                "new.tar".to_string(),
+                Some("App"),
+            ),
+        ] {
+            assert_eq!(
+                split(&word).unwrap(),
+                (path, name.map(str::to_string)),
+                "{word}"
+            );
+        }
+        for bad in ["", ":x", "new.tar:", "new.tar:a b"] {
+            assert!(split(bad).is_err(), "{bad}");
+        }
     }
 }
