@@ -4,8 +4,10 @@
 //! [`Split`] says where one of them ends and the next begins. Works on every
 //! [`crate::Store`]; knows nothing of command lines.
 
+mod base;
 mod parts;
 mod split;
 
+pub use base::Base;
 pub use parts::{ARTIFACT_TYPE, Parts};
 pub use split::{Cuts, Piece, Split};

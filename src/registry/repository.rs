@@ -1,6 +1,7 @@
 //! One repository of a registry: its blobs, manifests and tags.
 
 use std::io::Read;
+use std::ops::Range;
 
 use ::http::header::{ACCEPT, CONTENT_RANGE, CONTENT_TYPE, HeaderMap, HeaderName, RANGE};
 
@@ -271,6 +272,14 @@ impl Store for Repository {
             size: download.size(),
             reader: Box::new(download),
         })
+    }
+
+    fn open_range(&self, digest: &Digest, range: Range<u64>) -> Result<Option<Content<'_>>> {
+        let download = Download::open_range(self, digest, range)?;
+        Ok(download.map(|download| Content {
+            size: download.size(),
+            reader: Box::new(download),
+        }))
     }
 
     fn put_blob(&self, blob: &Blob, watch: Watch<'_>) -> Result<Put> {
