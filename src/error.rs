@@ -286,6 +286,11 @@ impl Error {
             _ => false,
         }
     }
+
+    /// Whether the registry refused a manifest for a blob that it lacks.
+    pub(crate) fn denies_blob(&self) -> bool {
+        self.has_code("MANIFEST_BLOB_UNKNOWN") || self.has_code("BLOB_UNKNOWN")
+    }
 }
 
 /// Statuses that pass by themselves; 499 and 522 are what nginx and Cloudflare

@@ -73,6 +73,42 @@ pub fn map<T: Send, R: Send>(
 }
 
 /// Takes items from `next` one after the other, calls `work` for up to `jobs`
+/// of them at once, and gives the results in the order of the items. Nobody
+/// waits for a turn; no more than `jobs` items are held at any time.
+///
+/// # Errors
+/// The first error of any call.
+pub fn gather<T, R: Send>(
+    jobs: usize,
+    stop: &Stop,
+    next: impl FnMut(&Stop) -> Result<Option<T>> + Send,
+    work: impl Fn(T, &Stop) -> Result<R> + Sync,
+) -> Result<Vec<R>> {
+    let source = Mutex::new((next, 0usize));
+    let results = Mutex::new(Vec::<Option<R>>::new());
+    let worker = |(): (), stop: &Stop| {
+        loop {
+            stop.check()?;
+            let (number, item) = {
+                let (next, count) = &mut *lock(&source);
+                let Some(item) = next(stop)? else { break };
+                *count += 1;
+                (*count - 1, item)
+            };
+            let result = work(item, stop)?;
+            let mut results = lock(&results);
+            let len = results.len().max(number + 1);
+            results.resize_with(len, || None);
+            results[number] = Some(result);
+        }
+        Ok(())
+    };
+    for_each(jobs, vec![(); jobs.max(1)], stop, worker)?;
+    let results = results.into_inner().unwrap_or_else(PoisonError::into_inner);
+    Ok(results.into_iter().flatten().collect())
+}
+
+/// Takes items from `next` one after the other, calls `work` for up to `jobs`
 /// of them at once, and hands the results to `take` in the order of the items.
 ///
 /// No more than `jobs` items are held at any time, so a fast `next` before a
@@ -306,6 +342,33 @@ mod tests {
             in_order(jobs, &Stop::new(), next, work, take).unwrap();
             assert_eq!(out, (1..=40).map(|i| i * 2).collect::<Vec<_>>());
             assert!(most.load(Ordering::SeqCst) <= 2 * jobs);
+        }
+    }
+
+    #[test]
+    fn what_is_gathered_keeps_its_order() {
+        for jobs in [1, 4] {
+            let mut n = 0u64;
+            let next = |_: &Stop| {
+                n += 1;
+                Ok((n <= 40).then_some(n))
+            };
+            let work = |i: u64, _: &Stop| {
+                thread::sleep(Duration::from_millis(i % 5));
+                Ok(i * 2)
+            };
+            let out = gather(jobs, &Stop::new(), next, work).unwrap();
+            assert_eq!(out, (1..=40).map(|i| i * 2).collect::<Vec<_>>());
+            let mut endless = 0;
+            let next = |stop: &Stop| {
+                endless += 1;
+                stop.check().map(|()| Some(endless))
+            };
+            let failed = gather(jobs, &Stop::new(), next, |i: u32, _| match i {
+                5 => Err(Error::NotFound { what: "it".into() }),
+                i => Ok(i),
+            });
+            assert!(failed.is_err_and(|e| e.is_not_found()));
         }
     }
 

@@ -133,3 +133,25 @@ pub trait Store: Send + Sync {
     /// [`Descriptor::artifact_type`] and annotations say what they are.
     fn referrers(&self, subject: &Digest) -> Result<Vec<Descriptor>>;
 }
+
+/// Points a tag at a manifest.
+///
+/// Where tags are immutable a second PUT of the very same manifest is refused
+/// (ECR says 400, Harbor 412, Quay 409, Artifactory 403), though all is as
+/// it was asked to be. Asking first would cost everyone a request.
+pub(crate) fn put_unless_same(store: &dyn Store, manifest: &Manifest, tag: &Tag) -> Result<()> {
+    let target = Target::Tag(tag.clone());
+    let Err(refused) = store.put_manifest(manifest, &target) else {
+        return Ok(());
+    };
+    let in_doubt = refused.status().is_some_and(|status| {
+        (400..500).contains(&status) && !matches!(status, 401 | 404 | 408 | 429)
+    });
+    if in_doubt
+        && let Ok(Some(there)) = store.head(&target)
+        && there.digest == manifest.digest()
+    {
+        return Ok(());
+    }
+    Err(refused)
+}

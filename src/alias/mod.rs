@@ -21,7 +21,7 @@ use crate::json;
 use crate::manifest::{Kind, Manifest};
 use crate::parallel;
 use crate::reference::{Tag, Target};
-use crate::store::Store;
+use crate::store::{Store, put_unless_same};
 pub use crate::stream::Run;
 use crate::stream::Watch;
 
@@ -153,7 +153,7 @@ pub fn push(
     let descriptors: Vec<Descriptor> = blobs.iter().map(|b| b.descriptor().clone()).collect();
     for _ in 0..TRIES {
         match put(store, tag, &descriptors, format, run) {
-            Err(error) if denies_blob(&error) => {}
+            Err(error) if error.denies_blob() => {}
             done => return done,
         }
         for blob in blobs {
@@ -161,10 +161,6 @@ pub fn push(
         }
     }
     put(store, tag, &descriptors, format, run)
-}
-
-fn denies_blob(error: &Error) -> bool {
-    error.has_code("MANIFEST_BLOB_UNKNOWN") || error.has_code("BLOB_UNKNOWN")
 }
 
 /// The manifest of [`Format::Oci`] (image-spec, manifest.md, "Guidelines for
@@ -186,26 +182,6 @@ fn artifact(blobs: &[Descriptor]) -> Result<Manifest> {
         "schemaVersion": 2,
     });
     Manifest::new(None, json::python(&document).into_bytes())
-}
-
-/// Where tags are immutable a second PUT of the very same manifest is refused
-/// (ECR says 400, Harbor 412, Quay 409, Artifactory 403), though all is as
-/// it was asked to be. Asking first would cost everyone a request.
-fn put_unless_same(store: &dyn Store, manifest: &Manifest, tag: &Tag) -> Result<()> {
-    let target = Target::Tag(tag.clone());
-    let Err(refused) = store.put_manifest(manifest, &target) else {
-        return Ok(());
-    };
-    let in_doubt = refused.status().is_some_and(|status| {
-        (400..500).contains(&status) && !matches!(status, 401 | 404 | 408 | 429)
-    });
-    if in_doubt
-        && let Ok(Some(there)) = store.head(&target)
-        && there.digest == manifest.digest()
-    {
-        return Ok(());
-    }
-    Err(refused)
 }
 
 /// Deletes the manifest an alias points at, by its digest as python-dxf does,

@@ -1,13 +1,16 @@
 //! Files in a repository, kept as artifacts rather than as images.
 //!
 //! [`Parts`] is the manifest of one file that is kept as several blobs,
-//! [`Split`] says where one of them ends and the next begins. Works on every
+//! [`Split`] says where one of them ends and the next begins, [`push`] stores
+//! them. Works on every
 //! [`crate::Store`]; knows nothing of command lines.
 
 mod base;
 mod parts;
+mod push;
 mod split;
 
 pub use base::Base;
 pub use parts::{ARTIFACT_TYPE, Parts};
+pub use push::{Input, Pushed, push};
 pub use split::{Cuts, Piece, Split};

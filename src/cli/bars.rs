@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use dxf_registry::Digest;
 use dxf_registry::progress::Progress;
+use dxf_registry::text::one_line;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::console::Console;
@@ -29,29 +30,50 @@ pub enum Show {
 
 /// What shows progress as `show` says.
 pub fn progress(show: Show, console: &Console) -> Box<dyn Progress> {
+    labelled(show, console, Label::Digest)
+}
+
+/// The same for something that has a better name than its digest.
+pub fn named(show: Show, console: &Console, name: &str) -> Box<dyn Progress> {
+    labelled(show, console, Label::Name(one_line(name)))
+}
+
+fn labelled(show: Show, console: &Console, label: Label) -> Box<dyn Progress> {
     match show {
         Show::Nothing => Box::new(()),
-        Show::Lines => Box::new(Lines::new(console.clone())),
-        Show::Colours | Show::Bars => Box::new(Bars::new(console.clone(), show)),
+        Show::Lines => Box::new(Lines::new(console.clone(), label)),
+        Show::Colours | Show::Bars => Box::new(Bars::new(console.clone(), show, label)),
     }
 }
 
-/// Enough of a digest to tell it from its neighbours: `sha256:ba7816bf`.
-fn label(blob: &Digest) -> String {
-    let hex = blob.hex();
-    format!("{}:{}", blob.algorithm(), &hex[..8])
+/// What a line begins with.
+enum Label {
+    /// Enough of a digest to tell it from its neighbours: `sha256:ba7816bf`.
+    Digest,
+    /// A name.
+    Name(String),
+}
+
+impl Label {
+    fn of(&self, blob: &Digest) -> String {
+        match self {
+            Label::Digest => format!("{}:{}", blob.algorithm(), &blob.hex()[..8]),
+            Label::Name(name) => name.clone(),
+        }
+    }
 }
 
 /// A bar for each blob under way.
 struct Bars {
     console: Console,
+    label: Label,
     known: ProgressStyle,
     unknown: ProgressStyle,
     bars: Mutex<HashMap<Digest, ProgressBar>>,
 }
 
 impl Bars {
-    fn new(console: Console, show: Show) -> Bars {
+    fn new(console: Console, show: Show, label: Label) -> Bars {
         let bar = match show {
             Show::Colours => "{wide_bar:.cyan/blue}",
             _ => "{wide_bar}",
@@ -64,6 +86,7 @@ impl Bars {
         };
         Bars {
             console,
+            label,
             known: style(&known, ProgressStyle::default_bar()).progress_chars("=> "),
             unknown: style(
                 "{prefix} {spinner} {bytes} {bytes_per_sec}",
@@ -85,7 +108,10 @@ impl Progress for Bars {
             Some(total) => ProgressBar::new(total).with_style(self.known.clone()),
             None => ProgressBar::no_length().with_style(self.unknown.clone()),
         };
-        let bar = self.console.bars().add(bar.with_prefix(label(blob)));
+        let bar = self
+            .console
+            .bars()
+            .add(bar.with_prefix(self.label.of(blob)));
         bar.tick();
         bars.insert(*blob, bar);
     }
@@ -104,7 +130,7 @@ impl Progress for Bars {
         // would go on writing; a line does not.
         let (bytes, took) = (bar.position(), bar.elapsed());
         bar.finish_and_clear();
-        let (label, total) = (label(blob), size::show(bytes));
+        let (label, total) = (self.label.of(blob), size::show(bytes));
         let rate = rate(bytes, took).unwrap_or_default();
         self.console.raw(&format!("{label} 100% {total}{rate}"));
     }
@@ -120,6 +146,7 @@ fn rate(bytes: u64, time: Duration) -> Option<String> {
 /// Lines for a log: few of them, and always a first and a last.
 struct Lines {
     console: Console,
+    label: Label,
     under_way: Mutex<HashMap<Digest, Line>>,
 }
 
@@ -138,15 +165,16 @@ const STEP: u64 = 10;
 const PAUSE: Duration = Duration::from_secs(1);
 
 impl Lines {
-    fn new(console: Console) -> Lines {
+    fn new(console: Console, label: Label) -> Lines {
         Lines {
             console,
+            label,
             under_way: Mutex::new(HashMap::new()),
         }
     }
 
     fn write(&self, blob: &Digest, line: &Line) {
-        let label = label(blob);
+        let label = self.label.of(blob);
         let rate = rate(line.done, line.begun.elapsed()).unwrap_or_default();
         let done = line.done;
         self.console.raw(&match line.total {

@@ -1,20 +1,26 @@
 //! The commands about blobs.
 
+use std::collections::HashSet;
+
 use dxf_registry::alias::{self, ByPlatform};
 use dxf_registry::{Descriptor, Digest, Error, Manifest, Result, Store, Target};
 use serde_json::Value;
-use std::collections::HashSet;
 
-use super::args::{self, DelBlob, Selector, Words};
+use super::args::{self, DelBlob, PushBlob, Selector, Words};
 use super::exit::Failure;
 use super::input;
 use super::session::Session;
+use super::split;
 
-/// `push-blob <repo> <file>|- [@alias]`
-pub fn push(s: &mut Session<'_, '_>, words: &Words) -> Result<(), Failure> {
-    let (repo, rest) = words.repo(1, 2)?;
+/// `push-blob [--split SIZE|cdc[:AVG]] <repo> <file>|- [@alias]`
+pub fn push(s: &mut Session<'_, '_>, args: &PushBlob) -> Result<(), Failure> {
+    let (repo, rest) = args.words.repo(1, 2)?;
     let tag = args::alias(rest.get(1))?;
+    let split = split::asked(s, args)?;
     let store = s.store(repo)?;
+    if let Some(split) = split {
+        return split::push(s, &*store, (&rest[0], tag), split);
+    }
     let stored = input::blob(s, &rest[0])?;
     match tag {
         Some(tag) => {

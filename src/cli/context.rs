@@ -10,6 +10,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use dxf_registry::alias::Format;
+use dxf_registry::artifact::Split;
 use dxf_registry::auth::InsecureAuth;
 use dxf_registry::credentials::{Credentials, Files, Helpers, Login};
 use dxf_registry::http::{self, ClientCert, Proxies, Roots, Scheme, Tls};
@@ -57,6 +58,8 @@ pub struct Context {
     pub helpers: Helpers,
     /// The platform to take of a multi-platform alias.
     pub platform: Option<Platform>,
+    /// How `push-blob` cuts files, where it does.
+    pub split: Option<Split>,
     /// Bytes read at a time.
     pub chunk: usize,
     /// Where temporary files go that have no better place.
@@ -94,6 +97,7 @@ impl Context {
                 ..Helpers::default()
             },
             platform: env.word(&env::PLATFORM)?,
+            split: env.with(&env::SPLIT, split)?,
             chunk: env
                 .size(&env::CHUNK_SIZE)?
                 .map(chunk)
@@ -204,6 +208,22 @@ fn upload(text: &str) -> Result<UploadMode, String> {
             Ok(size) => Ok(UploadMode::Chunked(size)),
         },
     }
+}
+
+/// How files are cut: `64MiB`, `cdc`, `cdc:1MiB`.
+pub fn split(text: &str) -> Result<Split, String> {
+    const RULE: &str = "it takes a size such as 64MiB, cdc, or cdc and a size such as cdc:1MiB";
+    let size = |text| super::size::parse(text).map_err(|_| RULE.to_string());
+    let split = match text.split_once(':') {
+        None if text == "cdc" => Split::content(Split::AVERAGE),
+        None => Split::every(size(text)?),
+        Some(("cdc", average)) => Split::content(size(average)?),
+        Some(_) => return Err(RULE.to_string()),
+    };
+    split.map_err(|e| match e {
+        Error::Invalid { why, .. } => why,
+        other => other.to_string(),
+    })
 }
 
 fn wire(env: Env<'_>, known: http::Settings) -> Result<http::Settings> {

@@ -81,6 +81,7 @@ variables! {
     RETRY_MAX_WAIT "DXF_RETRY_MAX_WAIT" Plain "60" "longest Retry-After that is waited out, seconds"
     JOBS "DXF_JOBS" Plain "8" "transfers at once"
     UPLOAD "DXF_UPLOAD" Plain "auto" "auto, monolithic, or the size of a chunk such as 32MiB"
+    SPLIT "DXF_SPLIT" Plain "unset" "how push-blob cuts files into parts: the size of one, cdc or cdc:AVG, as --split"
     CHUNK_SIZE "DXF_CHUNK_SIZE" Plain "1MiB" "bytes read at a time"
     PLATFORM "DXF_PLATFORM" Plain "unset" "os/architecture[/variant] to take of a multi-platform alias"
     BLOB_INFO "DXF_BLOB_INFO" Plain "unset" "1: pull-blob writes digest and size before each blob"

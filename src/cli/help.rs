@@ -82,7 +82,7 @@ mod tests {
     fn usage_is_one_line_a_command() {
         assert_eq!(
             usage_line("push-blob"),
-            "usage: dxf push-blob <repo> <file>|- [@alias]"
+            "usage: dxf push-blob [--split SIZE|cdc[:AVG]] <repo> <file>|- [@alias]"
         );
         assert!(usage_line("").starts_with("usage: dxf <command>"));
         let named = Cli::command();

@@ -24,6 +24,8 @@ mod own;
 mod pull;
 mod session;
 mod size;
+mod split;
+mod whole;
 
 use std::ffi::OsString;
 use std::io::{Read, Write};
@@ -164,7 +166,7 @@ fn begin(
 
 fn dispatch(s: &mut Session<'_, '_>, command: &Command) -> Result<(), Failure> {
     match command {
-        Command::PushBlob(words) => blobs::push(s, words),
+        Command::PushBlob(args) => blobs::push(s, args),
         Command::PullBlob(args) => pull::pull(s, args),
         Command::BlobSize(words) => blobs::size(s, words),
         Command::MountBlob(words) => blobs::mount(s, words),

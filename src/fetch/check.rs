@@ -1,5 +1,6 @@
 //! Blobs in a row, and whether the bytes that come are theirs.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::digest::{Digest, Hasher};
@@ -145,6 +146,14 @@ impl Check {
     pub fn learn(&mut self, size: Option<u64>) {
         if let Some(item) = self.items.get_mut(self.at) {
             item.wanted.size = item.wanted.size.or(size);
+        }
+    }
+
+    /// Learns the sizes of this blob and those behind it.
+    pub fn learn_all(&mut self, sizes: &HashMap<Digest, Option<u64>>) {
+        for item in &mut self.items[self.at..] {
+            let told = sizes.get(&item.wanted.digest).copied().flatten();
+            item.wanted.size = item.wanted.size.or(told);
         }
     }
 

@@ -6,17 +6,19 @@
 //! beginning of the whole, and memory stays bounded. A server that serves no
 //! ranges, or wrong ones, is read over one connection.
 
+use std::collections::HashMap;
 use std::io::Read;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
+use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::fetch::check::{Check, Item};
 use crate::fetch::pace::{Pace, Paced};
 use crate::fetch::stretch::{Stretch, Stretches, shape};
 use crate::fetch::{Joined, Sink, pump};
-use crate::parallel::in_order;
+use crate::parallel::{in_order, map};
 use crate::store::{Content, Store};
 use crate::stream::{Run, Stop, Watch};
 
@@ -31,6 +33,8 @@ pub struct Course<'a> {
     run: Run<'a>,
     pace: Pace,
     ranged: bool,
+    /// Whether sizes were asked for already.
+    asked: bool,
 }
 
 /// Something that arrived before its turn, perhaps.
@@ -51,6 +55,7 @@ impl<'a> Course<'a> {
             run,
             pace: Pace::default(),
             ranged: true,
+            asked: false,
         })
     }
 
@@ -61,6 +66,9 @@ impl<'a> Course<'a> {
     pub fn finish(&mut self, to: &mut Sink<'_>) -> Result<u64> {
         while let Some(item) = self.check.current() {
             let item = item.clone();
+            if self.pace.is_slow() && item.wanted.size.is_none() {
+                self.ask_sizes()?;
+            }
             if self.pace.is_slow() && self.stretches().take(2).count() == 2 {
                 self.together(Vec::new(), to)?;
             } else {
@@ -102,6 +110,25 @@ impl<'a> Course<'a> {
         }
         self.check.end_blob()?;
         watch.progress.finish(&digest);
+        Ok(())
+    }
+
+    /// Asks for the sizes of what is left, several at once: without them
+    /// nothing could be fetched at once. Done when it is known to be worth it.
+    fn ask_sizes(&mut self) -> Result<()> {
+        let (items, _) = self.check.rest();
+        let (workers, _) = shape(self.run.jobs);
+        let unknown = items.iter().filter(|item| item.wanted.size.is_none());
+        let unknown: Vec<Digest> = unknown.map(|item| item.wanted.digest).collect();
+        if std::mem::replace(&mut self.asked, true) || workers == 1 || unknown.len() < 2 {
+            return Ok(());
+        }
+        let sizes = map(workers, unknown, self.run.watch.stop, |digest, _| {
+            // Who has no answer now has one, or an error, when its turn comes.
+            Ok((digest, self.store.blob_size(&digest).ok().flatten()))
+        });
+        let known: HashMap<Digest, Option<u64>> = sizes?.into_iter().collect();
+        self.check.learn_all(&known);
         Ok(())
     }
 

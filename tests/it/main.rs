@@ -38,6 +38,7 @@ mod readme;
 mod retries;
 mod secrecy;
 mod soak;
+mod split;
 mod support;
 mod support_works;
 mod tokens;

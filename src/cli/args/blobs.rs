@@ -6,6 +6,17 @@ use clap::Args;
 
 use super::Words;
 
+/// What `push-blob` takes.
+#[derive(Args)]
+pub struct PushBlob {
+    /// The arguments.
+    #[command(flatten)]
+    pub words: Words,
+    /// Store the file in parts of this size, or cut where its content says so
+    #[arg(long, value_name = "SIZE|cdc[:AVG]")]
+    pub split: Option<String>,
+}
+
 /// What `pull-blob` takes.
 #[derive(Args)]
 pub struct PullBlob {

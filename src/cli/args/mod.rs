@@ -12,7 +12,7 @@ use clap::{Args, Parser, Subcommand};
 use dxf_registry::{Digest, Error, RepoName, Result, Tag, Target};
 
 use super::exit::Failure;
-pub use blobs::{DelAlias, DelBlob, GetDigest, PullBlob};
+pub use blobs::{DelAlias, DelBlob, GetDigest, PullBlob, PushBlob};
 pub use images::{
     Engine, Form, GetLayer, ListFiles, LoadImage, Look, PullImage, PushImage, ResolveImage,
 };
@@ -41,8 +41,13 @@ pub struct Cli {
 #[derive(Subcommand)]
 pub enum Command {
     /// Store a file, or standard input; print its digest
-    #[command(override_usage = "dxf push-blob <repo> <file>|- [@alias]")]
-    PushBlob(Words),
+    ///
+    /// With --split the digest of each part is printed, and @alias names the
+    /// file they make. cdc cuts where the content says so, so that a changed
+    /// file shares most parts with the old one; AVG is the average part, a
+    /// power of two from 16KiB to 16MiB (4MiB).
+    #[command(override_usage = "dxf push-blob [--split SIZE|cdc[:AVG]] <repo> <file>|- [@alias]")]
+    PushBlob(PushBlob),
     /// Write blobs to standard output, or to a file
     ///
     /// Without arguments a manifest is read from standard input.

@@ -1,0 +1,399 @@
+//! Pushing a file in parts: read once to cut and hash it, while the parts that
+//! are missing are sent.
+//!
+//! The digest of the whole is taken beside those of the parts, on a thread of
+//! its own. Parts of a file are sent from the file; those of a stream wait in
+//! files without a name, one for each transfer at the most. Which parts the
+//! store holds is asked before each is sent, so a push that broke off goes on
+//! with what is missing when it is run again.
+
+use std::collections::HashSet;
+use std::fs::{File, Metadata};
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::artifact::{Cuts, Parts, Piece, Split};
+use crate::blob::{Blob, Source};
+use crate::descriptor::Descriptor;
+use crate::digest::{Digest, Hasher};
+use crate::error::{Error, Result};
+use crate::manifest::Manifest;
+use crate::parallel::{self, Pipe, beside};
+use crate::reference::Tag;
+use crate::spool::{Spool, Stretch};
+use crate::store::{Put, Store, put_unless_same};
+use crate::stream::{BUFFER, Run, Stop, Watch};
+
+/// Buffers on their way to the digest of the whole.
+const BUFFERS: usize = 4;
+
+/// What is pushed.
+pub struct Input<'a> {
+    /// What it is called in messages.
+    what: String,
+    name: Option<String>,
+    bytes: Bytes<'a>,
+}
+
+/// Where it comes from.
+enum Bytes<'a> {
+    File(Arc<Opened>),
+    Stream(&'a mut (dyn Read + Send), PathBuf),
+}
+
+impl<'a> Input<'a> {
+    /// A regular file.
+    ///
+    /// # Errors
+    /// [`Error::Io`]; [`Error::Unsupported`] for anything else than a file.
+    pub fn file(path: &Path) -> Result<Input<'a>> {
+        let what = path.display().to_string();
+        let name = path.file_name().and_then(|name| name.to_str());
+        Ok(Input {
+            name: name.and_then(Parts::safe_name).map(str::to_string),
+            bytes: Bytes::File(Arc::new(Opened::new(path, &what)?)),
+            what,
+        })
+    }
+
+    /// What `from` yields up to its end; its parts wait in `folder`. Errors
+    /// call it `what`.
+    pub fn stream(
+        what: impl Into<String>,
+        from: &'a mut (dyn Read + Send),
+        folder: &Path,
+    ) -> Input<'a> {
+        Input {
+            what: what.into(),
+            name: None,
+            bytes: Bytes::Stream(from, folder.to_path_buf()),
+        }
+    }
+
+    /// How long it is, bytes, where that is known beforehand.
+    pub fn size(&self) -> Option<u64> {
+        match &self.bytes {
+            Bytes::File(file) => Some(file.meta.len()),
+            Bytes::Stream(..) => None,
+        }
+    }
+
+    /// Refuses a split that makes more parts than a manifest lists, as far as
+    /// the size tells. By content there are a fifth fewer than this counts.
+    fn fits(&self, split: Split) -> Result<()> {
+        let Some(size) = self.size() else {
+            return Ok(());
+        };
+        let count = size.div_ceil(split.size());
+        if count <= Parts::MOST {
+            return Ok(());
+        }
+        let least = size.div_ceil(Parts::MOST);
+        let average = least.next_power_of_two();
+        let by_content = split.is_content().then(|| Split::content(average).ok());
+        let better = by_content.flatten().map(|split| split.to_string());
+        let better = better.unwrap_or_else(|| least.to_string());
+        Err(too_many(
+            split,
+            format!("{count} parts of {}", self.what),
+            format!("the smallest that works is {better}"),
+        ))
+    }
+}
+
+fn too_many(split: Split, found: String, advice: String) -> Error {
+    let most = Parts::MOST;
+    let why = format!("a manifest lists at most {most} parts, not {found}; {advice}");
+    Error::invalid("split", split.to_string(), why)
+}
+
+/// A file that must stay what it was.
+struct Opened {
+    what: String,
+    file: Arc<File>,
+    meta: Metadata,
+}
+
+impl Opened {
+    fn new(path: &Path, what: &str) -> Result<Opened> {
+        let failed = |e| Error::io(what, e);
+        // Opening a pipe would wait for somebody at its other end.
+        if !std::fs::metadata(path).map_err(failed)?.is_file() {
+            return Err(Error::Unsupported {
+                what: format!("{what}: not a regular file"),
+            });
+        }
+        let file = File::open(path).map_err(failed)?;
+        let meta = file.metadata().map_err(failed)?;
+        Ok(Opened {
+            what: what.to_string(),
+            file: Arc::new(file),
+            meta,
+        })
+    }
+
+    fn stretch(&self, offset: u64, len: u64) -> Stretch {
+        Stretch::new(self.file.clone(), offset, len)
+    }
+
+    /// Sending what was not hashed would only be found out after the last byte.
+    fn check(&self) -> Result<()> {
+        let now = self.file.metadata().map_err(|e| Error::io(&self.what, e))?;
+        if now.len() == self.meta.len() && now.modified().ok() == self.meta.modified().ok() {
+            return Ok(());
+        }
+        Err(Error::Unsupported {
+            what: format!("{}: changed while it was read", self.what),
+        })
+    }
+}
+
+/// A part of a file that must stay what it was.
+struct FilePart(Arc<Opened>, Stretch);
+
+impl Source for FilePart {
+    fn open(&self, from: u64) -> Result<Box<dyn Read + Send + '_>> {
+        self.0.check()?;
+        self.1.open(from)
+    }
+}
+
+/// A file whose parts are in a store.
+pub struct Pushed {
+    parts: Parts,
+    file: Option<Arc<Opened>>,
+    /// Those the store said it held, which can be sent after all.
+    doubtful: Vec<Blob>,
+}
+
+/// A part on its way.
+struct Job {
+    descriptor: Descriptor,
+    /// Nothing where the same part came before.
+    blob: Option<Blob>,
+}
+
+/// Stores `input` in parts, as `split` cuts it. Progress is told of every part,
+/// also of those that were there.
+///
+/// # Errors
+/// [`Error::Invalid`] for more than [`Parts::MOST`] parts, before anything is
+/// sent where the size is known; [`Error::Unsupported`] when a file changes
+/// meanwhile; [`Error::Io`], the store's own.
+pub fn push(store: &dyn Store, input: Input<'_>, split: Split, run: Run<'_>) -> Result<Pushed> {
+    input.fits(split)?;
+    let Input { what, name, bytes } = input;
+    let (file, reader, folder): (_, Box<dyn Read + Send>, _) = match bytes {
+        // Beyond its length there is only what somebody appends.
+        Bytes::File(file) => {
+            let reader = file.stretch(0, file.meta.len()).reader(0);
+            (Some(file), Box::new(reader), None)
+        }
+        Bytes::Stream(from, folder) => (None, Box::new(from), Some(folder)),
+    };
+    let whole = Whole::new();
+    let mut feed = Feed {
+        cuts: Cuts::new(what, reader, split),
+        split,
+        whole: &whole,
+        file: file.clone(),
+        folder,
+        seen: HashSet::new(),
+        count: 0,
+    };
+    let (digest, sent) = beside(
+        || whole.digest(),
+        || {
+            let _end = whole.end();
+            let next = |stop: &Stop| feed.next(stop);
+            let work = |job, stop: &Stop| send(store, job, run.stopped_by(stop).watch);
+            parallel::gather(run.jobs, run.watch.stop, next, work)
+        },
+    );
+    // Whatever a store said about bytes that are not those hashed.
+    if let Some(file) = &file {
+        run.watch.stop.check()?;
+        file.check()?;
+    }
+    let (parts, doubtful): (Vec<_>, Vec<_>) = sent?.into_iter().unzip();
+    let parts = Parts {
+        name,
+        size: feed.cuts.offset(),
+        digest,
+        split: Some(split),
+        parts,
+    };
+    // What a stream held is gone; what a file holds can be read again.
+    let doubtful = doubtful.into_iter().flatten().filter(|_| file.is_some());
+    Ok(Pushed {
+        parts,
+        doubtful: doubtful.collect(),
+        file,
+    })
+}
+
+/// Stores one part; gives it back where the store says that it was there.
+fn send(store: &dyn Store, job: Job, watch: Watch<'_>) -> Result<(Descriptor, Option<Blob>)> {
+    let Job { descriptor, blob } = job;
+    let skipped = || {
+        watch
+            .progress
+            .start(&descriptor.digest, Some(descriptor.size));
+        watch.progress.finish(&descriptor.digest);
+    };
+    let Some(blob) = blob else {
+        skipped();
+        return Ok((descriptor, None));
+    };
+    let existed = store.put_blob(&blob, watch)? == Put::Existed;
+    if existed {
+        skipped();
+    }
+    Ok((descriptor, existed.then_some(blob)))
+}
+
+/// Makes jobs of what is read.
+struct Feed<'a> {
+    cuts: Cuts<Box<dyn Read + Send + 'a>>,
+    split: Split,
+    whole: &'a Whole,
+    file: Option<Arc<Opened>>,
+    /// Where the parts of a stream wait.
+    folder: Option<PathBuf>,
+    seen: HashSet<Digest>,
+    count: u64,
+}
+
+impl Feed<'_> {
+    fn next(&mut self, stop: &Stop) -> Result<Option<Job>> {
+        let mut spool = None;
+        let (whole, folder) = (self.whole, self.folder.as_deref());
+        let mut sink = |bytes: &[u8]| {
+            whole.feed(bytes)?;
+            match folder {
+                Some(folder) => set_aside(&mut spool, folder, bytes),
+                None => Ok(()),
+            }
+        };
+        let Some(piece) = self.cuts.next(stop, &mut sink)? else {
+            return Ok(None);
+        };
+        self.count += 1;
+        if self.count > Parts::MOST {
+            let advice = "cut it into larger ones".to_string();
+            return Err(too_many(self.split, "one more".into(), advice));
+        }
+        let fresh = self.seen.insert(piece.descriptor.digest);
+        let blob = fresh.then(|| self.blob(&piece, spool));
+        Ok(Some(Job {
+            descriptor: piece.descriptor,
+            blob,
+        }))
+    }
+
+    fn blob(&self, piece: &Piece, spool: Option<Spool>) -> Blob {
+        let descriptor = piece.descriptor.clone();
+        match (&self.file, spool) {
+            (Some(file), _) => {
+                let stretch = file.stretch(piece.offset, descriptor.size);
+                Blob::new(descriptor, FilePart(file.clone(), stretch))
+            }
+            (None, Some(spool)) => Blob::new(descriptor, spool.finish()),
+            // Nothing came, so nothing was set aside.
+            (None, None) => Blob::bytes(&descriptor.media_type, Vec::new()),
+        }
+    }
+}
+
+/// Writes to the file that `spool` is, made with the first bytes.
+fn set_aside(spool: &mut Option<Spool>, folder: &Path, bytes: &[u8]) -> Result<()> {
+    let spool = match spool {
+        Some(spool) => spool,
+        none => none.insert(Spool::new(folder)?),
+    };
+    let what = || format!("temporary file in {}", folder.display());
+    spool.write_all(bytes).map_err(|e| Error::io(what(), e))
+}
+
+/// The digest of everything, taken on a thread of its own.
+struct Whole {
+    full: Pipe<Vec<u8>>,
+    free: Pipe<Vec<u8>>,
+}
+
+/// Says that nothing more will come, however its holder ends.
+struct End<'a>(&'a Whole);
+
+impl Whole {
+    fn new() -> Whole {
+        let (full, free) = (Pipe::new(BUFFERS), Pipe::new(BUFFERS));
+        for _ in 0..BUFFERS {
+            // There is room for all of them.
+            let _ = free.send(Vec::with_capacity(BUFFER));
+        }
+        Whole { full, free }
+    }
+
+    fn end(&self) -> End<'_> {
+        End(self)
+    }
+
+    fn feed(&self, bytes: &[u8]) -> Result<()> {
+        // Neither pipe is closed while somebody feeds.
+        let mut buffer: Vec<u8> = self.free.receive().ok_or(Error::Stopped)?;
+        buffer.clear();
+        buffer.extend_from_slice(bytes);
+        self.full.send(buffer).map_err(|_| Error::Stopped)
+    }
+
+    /// Hashes until the end.
+    fn digest(&self) -> Digest {
+        let mut hasher = Hasher::new();
+        while let Some(buffer) = self.full.receive() {
+            hasher.update(&buffer);
+            let _ = self.free.send(buffer);
+        }
+        hasher.finish()
+    }
+}
+
+impl Drop for End<'_> {
+    fn drop(&mut self) {
+        self.0.full.close();
+    }
+}
+
+impl Pushed {
+    /// The file, and its parts.
+    pub fn parts(&self) -> &Parts {
+        &self.parts
+    }
+
+    /// Points an alias at the file.
+    ///
+    /// A registry may deny, when the manifest comes, what it said it held; see
+    /// [`crate::alias::push`]. Then the parts of a file are sent whatever it
+    /// says; those of a stream are gone.
+    ///
+    /// # Errors
+    /// Those of [`Parts::manifest`], the store's own.
+    pub fn tag(&self, store: &dyn Store, tag: &Tag, run: Run<'_>) -> Result<Manifest> {
+        run.watch.stop.check()?;
+        let manifest = self.parts.manifest()?;
+        let silent = Watch::new(&(), run.watch.stop);
+        store.put_blob(&Parts::config(), silent)?;
+        match put_unless_same(store, &manifest, tag) {
+            Err(error) if error.denies_blob() && self.file.is_some() => {
+                store.send_blob(&Parts::config(), silent)?;
+                let again = self.doubtful.iter().collect();
+                parallel::for_each(run.jobs, again, run.watch.stop, |blob: &Blob, stop| {
+                    store.send_blob(blob, run.stopped_by(stop).watch).map(drop)
+                })?;
+                put_unless_same(store, &manifest, tag)?;
+            }
+            done => done?,
+        }
+        Ok(manifest)
+    }
+}
