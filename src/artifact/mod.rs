@@ -2,7 +2,7 @@
 //!
 //! [`Parts`] is the manifest of one file that is kept as several blobs,
 //! [`Split`] says where one of them ends and the next begins, [`push`] stores
-//! them. Works on every
+//! them, [`Base`] finds those that an older file has. Works on every
 //! [`crate::Store`]; knows nothing of command lines.
 
 mod base;

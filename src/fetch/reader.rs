@@ -24,7 +24,7 @@ const NEAR: u64 = 256 << 10;
 /// [`Store::pull_blob`] or [`super::into_file`] for what has to be right.
 ///
 /// Where a server ignores ranges, what lies before the place is read and
-/// thrown away.
+/// thrown away. For a file in parts see [`crate::artifact::Parts::joined`].
 ///
 /// ```
 /// use dxf_registry::{Blob, Store, fetch::{Reader, Wanted}, layout::Layouts, stream::{Stop, Watch}};
