@@ -245,6 +245,7 @@ impl Source for Placed {
         Ok(Box::new(PlacedReader {
             inner,
             place: &self.place,
+            left: self.size.saturating_sub(from),
         }))
     }
 
@@ -256,14 +257,23 @@ impl Source for Placed {
 struct PlacedReader<'a> {
     inner: Box<dyn Read + Send + 'a>,
     place: &'a str,
+    left: u64,
 }
 
 impl Read for PlacedReader<'_> {
     fn read(&mut self, buf: &mut [u8]) -> std::io::Result<usize> {
-        self.inner.read(buf).map_err(|e| match e.kind() {
+        let placed = |e: std::io::Error| match e.kind() {
             std::io::ErrorKind::Interrupted => e,
             _ => Error::io("blob", e).at(self.place).into(),
-        })
+        };
+        let n = self.inner.read(buf).map_err(placed)?;
+        self.left = self.left.saturating_sub(n as u64);
+        // Who knows the length reads no further, and would never hear the
+        // verdict, which comes at the end.
+        if self.left == 0 && n > 0 {
+            self.inner.read(&mut [0]).map_err(placed)?;
+        }
+        Ok(n)
     }
 }
 
@@ -388,5 +398,29 @@ mod tests {
             Blob::file(file.path(), Watch::new(&(), &stop)),
             Err(Error::Stopped)
         ));
+    }
+
+    #[test]
+    fn the_verdict_comes_before_the_last_byte_is_given_away() {
+        let right = Blob::bytes("x", b"abc".to_vec());
+        let wrong = Blob::new(right.descriptor().clone(), Bytes(b"abX".to_vec()));
+        let read = |blob: &Blob, from| {
+            let mut found = Vec::new();
+            let placed = blob.at("source a");
+            let reader = placed.open(from)?;
+            reader
+                .take(3 - from)
+                .read_to_end(&mut found)
+                .map_err(|e| Error::io("x", e))?;
+            Ok::<_, Error>(found)
+        };
+        assert_eq!(read(&right, 0).unwrap(), b"abc");
+        assert_eq!(read(&right, 1).unwrap(), b"bc");
+        let said = read(&wrong, 0).unwrap_err();
+        assert!(said.is_corrupt(), "{said}");
+        assert!(
+            said.to_string().starts_with("source a: digest mismatch"),
+            "{said}"
+        );
     }
 }

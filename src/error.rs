@@ -173,6 +173,8 @@ pub enum NetworkKind {
     Connect,
     /// The peer's certificate or TLS itself; never cured by trying again.
     Tls,
+    /// The peer answered TLS with something else.
+    NoTls,
     /// Nothing came or went for the idle timeout.
     Timeout,
     /// The connection ended before the answer did.
@@ -297,7 +299,10 @@ impl Error {
         match self.what() {
             Error::Network { kind, .. } => {
                 use NetworkKind as Kind;
-                !matches!(kind, Kind::Tls | Kind::Protocol | Kind::Broken)
+                !matches!(
+                    kind,
+                    Kind::Tls | Kind::NoTls | Kind::Protocol | Kind::Broken
+                )
             }
             Error::Status { status, .. } => is_temporary_status(*status),
             _ => false,
@@ -326,6 +331,31 @@ impl Error {
     /// Whether the registry refused a manifest for a blob that it lacks.
     pub(crate) fn denies_blob(&self) -> bool {
         self.has_code("MANIFEST_BLOB_UNKNOWN") || self.has_code("BLOB_UNKNOWN")
+    }
+}
+
+/// What was found: `None` for a thing that is not there
+/// ([`Error::is_not_found`]), where that is no failure.
+///
+/// ```
+/// use dxf_registry::error::if_found;
+/// use dxf_registry::{Digest, Store, layout::Layouts};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let folder = tempfile::tempdir()?;
+/// let store = Layouts::new(folder.path()).repository(&"team/data".parse()?);
+/// assert!(if_found(store.delete_manifest(&Digest::of(b"long gone")))?.is_none());
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Errors
+/// All others.
+pub fn if_found<T>(result: Result<T>) -> Result<Option<T>> {
+    match result {
+        Ok(found) => Ok(Some(found)),
+        Err(error) if error.is_not_found() => Ok(None),
+        Err(error) => Err(error),
     }
 }
 

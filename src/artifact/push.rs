@@ -181,6 +181,29 @@ struct Job {
 /// [`Error::Invalid`] for more than [`Parts::MOST`] parts, before anything is
 /// sent where the size is known; [`Error::Unsupported`] when a file changes
 /// meanwhile; [`Error::Io`], the store's own.
+///
+/// ```
+/// use dxf_registry::artifact::{self, Input, Parts, Split};
+/// use dxf_registry::stream::{Run, Stop, Watch};
+/// use dxf_registry::{Store, layout::Layouts};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let folder = tempfile::tempdir()?;
+/// let store = Layouts::new(folder.path()).repository(&"team/data".parse()?);
+/// let stop = Stop::new();
+/// let run = Run::new(4, Watch::new(&(), &stop));
+///
+/// let mut bytes = &b"hello world"[..];
+/// let input = Input::stream("greeting", &mut bytes, folder.path());
+/// let pushed = artifact::push(&store, input, Split::every(4)?, run)?;
+/// pushed.tag(&store, &"v1".parse()?, run)?;
+///
+/// let manifest = store.manifest(&"v1".parse()?)?;
+/// let parts = Parts::of(&manifest)?.expect("a file in parts");
+/// assert_eq!((parts.size, parts.parts.len()), (11, 3));
+/// # Ok(())
+/// # }
+/// ```
 pub fn push(store: &dyn Store, input: Input<'_>, split: Split, run: Run<'_>) -> Result<Pushed> {
     input.fits(split)?;
     let Input { what, name, bytes } = input;

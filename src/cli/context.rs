@@ -15,7 +15,7 @@ use dxf_registry::credentials::{Credentials, Files, Helpers, Login};
 use dxf_registry::http::{self, ClientCert, Proxies, Roots, Scheme, Tls};
 use dxf_registry::registry::InsecureAuth;
 use dxf_registry::registry::{Settings, UploadMode};
-use dxf_registry::{Error, Host, Platform, Result, Secret};
+use dxf_registry::{Error, Host, Platform, Registry, Result, Secret};
 
 use super::Terminals;
 use super::bars::Show;
@@ -56,6 +56,8 @@ pub struct Context {
     pub place: Option<Place>,
     /// How to talk to registries.
     pub settings: Settings,
+    /// Whether each is asked first how it is spoken to.
+    detects: bool,
     /// The token to begin with.
     token: Option<Secret>,
     /// The login for `DXF_HOST`, where the environment has one.
@@ -100,6 +102,9 @@ impl Context {
         Ok(Context {
             place: env.with(&env::HOST, place)?,
             settings: settings(env)?,
+            detects: env
+                .raw(&env::INSECURE)
+                .is_some_and(|(_, value)| value == "auto"),
             token: env.header(&env::TOKEN)?.filter(|_| !anonymous),
             login: login(env, anonymous)?,
             bound: Bound::Place,
@@ -156,6 +161,21 @@ impl Context {
             source.place = self.place.clone();
         }
         Ok(Some(source))
+    }
+
+    /// The registry at `host`, which is asked how it is spoken to where the
+    /// environment says so.
+    pub fn connect(
+        &self,
+        host: &Host,
+        settings: Settings,
+        credentials: Credentials,
+    ) -> Result<Registry> {
+        if self.detects {
+            Registry::detect(host.clone(), settings, credentials)
+        } else {
+            Registry::connect(host.clone(), settings, credentials)
+        }
     }
 
     /// Who to be at `host`: what the environment says is for `DXF_HOST` alone.
@@ -599,6 +619,8 @@ mod tests {
         assert_eq!((context.chunk, context.settings.http.jobs), (8192, 3));
         assert!(context.settings.http.retry_max_wait.is_zero());
         assert_eq!(context.settings.scheme, Scheme::Http);
+        let detects = |value| made(&[("DXF_INSECURE", value)]).unwrap().detects;
+        assert!(detects("auto") && !detects("1") && !detects("automatic"));
         for (name, value) in [
             ("DXF_UPLOAD", "fast"),
             ("DXF_UPLOAD", "0"),

@@ -55,7 +55,7 @@ macro_rules! variables {
 
 variables! {
     HOST "DXF_HOST" Plain "unset" "the store: host or host:port of a registry, or oci:DIR for a folder"
-    INSECURE "DXF_INSECURE" Plain "unset" "1: http instead of https"
+    INSECURE "DXF_INSECURE" Plain "unset" "1: http instead of https; auto: whichever is spoken, http only to this machine"
     USERNAME "DXF_USERNAME" Plain "unset" "user's name at DXF_HOST"
     PASSWORD "DXF_PASSWORD" Secret "unset" "password or access token at DXF_HOST"
     PASSWORD_FILE "DXF_PASSWORD_FILE" Plain "unset" "file whose first line is the password"

@@ -34,6 +34,8 @@ pub enum Failure {
     /// What was asked for is not there, although the library has another word
     /// for that: a platform of an image.
     Missing(Error),
+    /// A program that was run for the user ended with this status.
+    Ended(u8),
     /// What the library says.
     Error(Error),
 }
@@ -60,6 +62,7 @@ pub fn code(failure: &Failure, interrupted: u8) -> u8 {
     let error = match failure {
         Failure::Usage(_) | Failure::Unset(_) | Failure::Missing(_) => return NOT_FOUND,
         Failure::Error(error) => error.what(),
+        Failure::Ended(code) => return *code,
     };
     match error {
         Error::Invalid { .. } => NOT_FOUND,
@@ -83,6 +86,7 @@ pub fn line(operation: &str, failure: &Failure) -> String {
     };
     let (said, hint) = match failure {
         Failure::Usage(words) => return format!("{lead}: {words}"),
+        Failure::Ended(code) => (format!("it ended with {code}"), None),
         Failure::Unset(name) => (
             format!("{name} is not set"),
             Some("try DXF_HOST=registry.example:5000, or DXF_HOST=oci:FOLDER for a folder".into()),
@@ -91,12 +95,25 @@ pub fn line(operation: &str, failure: &Failure) -> String {
             one_line(&error.to_string()),
             Some("try --platform with one of these".into()),
         ),
-        Failure::Error(error) => (one_line(&error.to_string()), hint(error.what())),
+        Failure::Error(error) => (one_line(&error.to_string()), sided_hint(error)),
     };
     match hint {
         Some(hint) => format!("{lead}: {said}; {hint}"),
         None => format!("{lead}: {said}"),
     }
+}
+
+/// What could be done about `error`, on the side where it happened.
+fn sided_hint(error: &Error) -> Option<String> {
+    let hint = hint(error.what())?;
+    Some(match error {
+        // What was refused is called by its own name already.
+        Error::At { place, .. } if place.starts_with("source ") && hint.starts_with("set ") => {
+            let own = hint.replace("DXF_USERNAME", "DXF_FROM_USERNAME");
+            own.replace("DXF_PASSWORD", "DXF_FROM_PASSWORD")
+        }
+        _ => hint,
+    })
 }
 
 /// What could be done about `error`.
@@ -193,9 +210,7 @@ fn network_hint(kind: NetworkKind, why: &str) -> Option<&'static str> {
         }
         NetworkKind::Name => Some("is the name of the host spelled right?"),
         NetworkKind::Connect => Some("is the registry running, and its port right?"),
-        NetworkKind::Tls if why.contains("does not speak TLS") => {
-            Some("if it speaks http, set DXF_INSECURE=1")
-        }
+        NetworkKind::NoTls => Some("if it speaks http, set DXF_INSECURE=1"),
         // An authority that was made anew keeps its name, but not its key.
         NetworkKind::Tls if why.contains("authority") || why.contains("BadSignature") => {
             Some("name its authority's PEM file in DXF_TLSVERIFY, or set DXF_SKIPTLSVERIFY=1")
@@ -352,7 +367,7 @@ mod tests {
                 "DXF_TLSVERIFY",
             ),
             (
-                network(NetworkKind::Tls, "the server does not speak TLS"),
+                network(NetworkKind::NoTls, "the server does not speak TLS"),
                 "DXF_INSECURE=1",
             ),
             (

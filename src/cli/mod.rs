@@ -110,6 +110,8 @@ pub fn run(
     }
     match done.and(flushed) {
         Ok(()) => exit::DONE,
+        // Another program's, which has said all there is to say.
+        Err(Failure::Ended(code)) => code,
         // Whatever broke then broke because of that.
         Err(_) if interrupted => tell(&name, &Error::Stopped.into(), &console, interrupt),
         Err(failure) => tell(&name, &failure, &console, interrupt),
@@ -191,6 +193,7 @@ fn dispatch(s: &mut Session<'_, '_>, command: &Command) -> Result<(), Failure> {
         Command::CopyImage(args) => images::copy::copy(s, args),
         Command::TagImage(words) => images::tag::tag(s, words),
         Command::LoadImage(args) => images::load::load(s, args),
+        Command::RunImage(args) => images::run::run(s, args),
         Command::Cache(args) => images::cache::cache(s, args),
         Command::Login(args) => auth::login(s, args),
         Command::Logout(words) => auth::logout(s, words),

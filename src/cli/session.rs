@@ -97,7 +97,7 @@ impl<'s, 'o> Session<'s, 'o> {
     /// The registry at `host`, as `context` wants it talked to.
     pub fn registry_by(&self, context: &Context, host: &Host) -> Result<Registry> {
         let credentials = context.credentials(host);
-        Registry::connect(host.clone(), self.settings_by(context), credentials)
+        context.connect(host, self.settings_by(context), credentials)
     }
 
     /// The settings for the source of a copy.

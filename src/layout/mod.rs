@@ -341,6 +341,13 @@ impl Layout {
     /// Stores a manifest; looks at the tag first, when something is expected of
     /// it, while other writers are kept away.
     fn put(&self, manifest: &Manifest, target: &Target, expected: Option<Expected>) -> Result<()> {
+        if manifest.payload() != manifest.bytes() {
+            let what =
+                "a layout keeps bytes by their digest, and a signed schema 1 manifest has another";
+            return Err(Error::Unsupported {
+                what: what.to_string(),
+            });
+        }
         let mut entry = manifest.descriptor();
         if let Target::Digest(wanted) = target {
             let mut hasher = Hasher::like(wanted);

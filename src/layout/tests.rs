@@ -283,6 +283,28 @@ fn links_and_other_things_in_the_place_of_files_are_refused() {
 }
 
 #[test]
+fn what_is_digested_in_part_is_refused() {
+    let f = Fixture::new();
+    let repo = f.repo("a");
+    let layer = f.push(&repo, b"1");
+    let text = format!(
+        r#"{{"schemaVersion": 1, "fsLayers": [{{"blobSum": "{}"}}]}}"#,
+        layer.digest()
+    );
+    let key = crate::jws::SigningKey::generate().unwrap();
+    let signed = Manifest::signed(text.as_bytes(), &[key]).unwrap();
+    assert_eq!(signed.digest(), Digest::of(text.as_bytes()));
+    for target in [tag("x"), Target::Digest(signed.digest())] {
+        let refused = repo.put_manifest(&signed, &target);
+        assert!(matches!(refused, Err(Error::Unsupported { .. })));
+    }
+    // Without signatures it is bytes like any other.
+    let plain = Manifest::new(None, text.into_bytes()).unwrap();
+    repo.put_manifest(&plain, &tag("x")).unwrap();
+    assert_eq!(repo.manifest(&tag("x")).unwrap(), plain);
+}
+
+#[test]
 fn manifests_live_by_tag_and_digest() {
     let f = Fixture::new();
     let repo = f.repo("a");

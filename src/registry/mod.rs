@@ -2,6 +2,7 @@
 //! Knows nothing of images or aliases.
 
 mod conditional;
+mod detect;
 mod download;
 mod listing;
 mod location;
@@ -34,6 +35,7 @@ use crate::store::Names;
 
 pub use crate::auth::{Granted, InsecureAuth};
 pub use crate::http::Scheme;
+pub use detect::Ping;
 pub use repository::Repository;
 
 /// How often a 401 is answered before it is final: a stale token, then one
@@ -54,7 +56,7 @@ const ANSWERS: usize = 2;
 #[derive(Clone, Default)]
 #[non_exhaustive]
 pub struct Settings {
-    /// Over TLS or in the clear.
+    /// Over TLS or in the clear; [`Registry::detect`] finds out.
     pub scheme: Scheme,
     /// Replaces the host of the token server that the registry names.
     pub auth_host: Option<Host>,

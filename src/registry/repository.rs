@@ -12,14 +12,14 @@ use crate::digest::{Digest, Hasher, Verify};
 use crate::error::{Error, NetworkKind, Result, is_temporary_status};
 use crate::http::retry::Budget;
 use crate::http::{Body, Request, Response, Url};
-use crate::manifest::{self, Kind, Manifest};
+use crate::manifest::{self, Manifest};
 use crate::reference::{Origin, RepoName, Tag, Target};
-use crate::registry::Registry;
 use crate::registry::conditional;
 use crate::registry::download::Download;
 use crate::registry::listing::{self, Listing};
 use crate::registry::referrers::{self, Known};
 use crate::registry::upload::Upload;
+use crate::registry::{Registry, UploadMode};
 use crate::secret::Secret;
 use crate::store::{Content, Expected, Names, Put, Store};
 use crate::stream::Watch;
@@ -51,11 +51,17 @@ const DELETED: [u16; 3] = [202, 200, 204];
 pub struct Repository {
     registry: Registry,
     name: RepoName,
+    upload: UploadMode,
 }
 
 impl Repository {
     pub(super) fn new(registry: Registry, name: RepoName) -> Repository {
-        Repository { registry, name }
+        let upload = registry.upload_mode();
+        Repository {
+            registry,
+            name,
+            upload,
+        }
     }
 
     /// The registry it is in.
@@ -66,6 +72,19 @@ impl Repository {
     /// Its full name there.
     pub fn repo_name(&self) -> &RepoName {
         &self.name
+    }
+
+    /// The same repository, into which bytes are sent in another way than
+    /// [`crate::registry::Settings::upload`] says.
+    pub fn with_upload(&self, upload: UploadMode) -> Repository {
+        Repository {
+            upload,
+            ..self.clone()
+        }
+    }
+
+    pub(super) fn upload_mode(&self) -> UploadMode {
+        self.upload
     }
 
     /// A blob of this repository that is fetched only when it is read.
@@ -163,10 +182,35 @@ impl Repository {
         blob.origin().filter(elsewhere).map(|origin| &origin.repo)
     }
 
+    /// The manifest of a tag or digest, of one of the media types in `accept`
+    /// where the registry has it in several. [`Store::manifest`] asks for all
+    /// types but schema 1; some registries make one of that on demand.
+    ///
+    /// # Errors
+    /// As [`Store::manifest`]; [`Error::Unsupported`] when what is there is of
+    /// another type.
+    pub fn manifest_as(&self, accept: &[&str], target: &Target) -> Result<Manifest> {
+        let manifest = self.fetch_manifest(&["pull"], target, &accept.join(", "))?;
+        // Registries may answer with what they have (RFC 9110, 15.5.7).
+        if !accept.contains(&manifest.media_type()) {
+            let what = format!(
+                "{}: {target} is there as {} only",
+                self.name(),
+                manifest.media_type()
+            );
+            return Err(Error::Unsupported { what });
+        }
+        Ok(manifest)
+    }
+
     /// The manifest of a tag or digest, asked for with the rights that
     /// `actions` need.
     pub(super) fn manifest_for(&self, actions: &[&str], target: &Target) -> Result<Manifest> {
-        let request = Request::new("GET", self.manifest_url(target)).header(ACCEPT, MANIFEST_TYPES);
+        self.fetch_manifest(actions, target, MANIFEST_TYPES)
+    }
+
+    fn fetch_manifest(&self, actions: &[&str], target: &Target, accept: &str) -> Result<Manifest> {
+        let request = Request::new("GET", self.manifest_url(target)).header(ACCEPT, accept);
         let scope = self.scope(actions);
         let answer = self
             .registry
@@ -302,17 +346,14 @@ impl Repository {
             Target::Digest(digest) => Some(*digest),
             Target::Tag(_) => told,
         };
-        match expected {
-            // Schema 1 is digested without its signatures.
-            Some(expected) if manifest.kind() != Kind::Schema1 => {
-                let mut hasher = Hasher::like(&expected);
-                hasher.update(manifest.bytes());
-                match hasher.finish() {
-                    actual if actual == expected => Ok(()),
-                    actual => Err(Error::mismatch(expected, actual)),
-                }
-            }
-            _ => Ok(()),
+        let Some(expected) = expected else {
+            return Ok(());
+        };
+        let mut hasher = Hasher::like(&expected);
+        hasher.update(manifest.payload());
+        match hasher.finish() {
+            actual if actual == expected => Ok(()),
+            actual => Err(Error::mismatch(expected, actual)),
         }
     }
 

@@ -73,7 +73,7 @@ impl State {
     fn new(repository: &Repository, size: u64) -> State {
         let registry = repository.registry();
         State {
-            plan: Plan::new(registry.upload_mode(), registry.host(), size),
+            plan: Plan::new(repository.upload_mode(), registry.host(), size),
             budget: Budget::new(),
             note: None,
             opened: None,
@@ -139,7 +139,7 @@ impl<'a> Upload<'a> {
     pub fn run(&self, from: Option<&RepoName>) -> Result<Put> {
         let mut state = State::new(self.repository, self.blob.size());
         let registry = self.repository.registry();
-        if registry.upload_mode() != UploadMode::Monolithic {
+        if self.repository.upload_mode() != UploadMode::Monolithic {
             state.note = Note::open(registry.sessions(), self.repository, self.blob);
         }
         let done = self.run_with(&mut state, from);

@@ -7,6 +7,7 @@ mod forecast;
 mod pull;
 mod put;
 mod related;
+mod signed;
 #[cfg(test)]
 mod tests;
 
@@ -15,3 +16,4 @@ pub use forecast::{Fate, Forecast, forecast};
 pub use pull::{Elsewhere, Remote, Wanted};
 pub use put::{Foreign, Summary, To, put, put_named};
 pub use related::{Related, is_referrers_tag};
+pub use signed::{Signed, put_signed};

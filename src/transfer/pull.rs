@@ -106,7 +106,8 @@ impl Remote {
     ///
     /// # Errors
     /// Those of the store; [`Error::NoPlatform`] when nothing fits;
-    /// [`Error::Malformed`] for manifests that break their format or bounds.
+    /// [`Error::Malformed`] for manifests that break their format or bounds, and
+    /// for those whose signatures are wrong.
     pub fn pull(&self, target: &Target, wanted: Wanted<'_>, run: Run<'_>) -> Result<Node> {
         let manifest = self.0.store.manifest(target)?;
         self.node(manifest, wanted, run)
@@ -158,6 +159,8 @@ impl Remote {
         match manifest.kind() {
             Kind::Image => self.image(manifest).map(Node::Image),
             Kind::Schema1 => {
+                // Who signed is nobody's business any more, that it was this is.
+                manifest.signers()?;
                 let blob = |digest: &Digest| self.blob_of_unknown_size(digest);
                 image::schema1::convert(&manifest.schema1()?, blob, run).map(Node::Image)
             }

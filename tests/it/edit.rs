@@ -91,6 +91,8 @@ each_place!(layers_come_and_go_and_the_rest_stays, |at| {
         "--stop-signal",
         "SIGINT",
         "--history",
+        "files",
+        "--history",
         "one step",
         "team/app:1",
         "team/app:2",

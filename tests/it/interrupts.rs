@@ -12,22 +12,10 @@ use super::support::data::{blob, digest};
 use super::support::dxf::{Dxf, Output, Running};
 use super::support::registry::Registry;
 use super::support::rules::{ANY, DELETE, GET, HEAD, PATCH, POST, PUT, Rule, on};
-use super::support::scratch;
 use super::support::server::Server;
+use super::support::{scratch, until};
 
 const SIGNALS: [(&str, i32); 2] = [("INT", 130), ("TERM", 143)];
-
-/// Waits for something that is about to happen.
-fn until(what: &str, mut happened: impl FnMut() -> bool) {
-    let begun = Instant::now();
-    while !happened() {
-        assert!(
-            begun.elapsed() < Duration::from_secs(30),
-            "waited for {what}"
-        );
-        std::thread::sleep(Duration::from_millis(2));
-    }
-}
 
 /// Sends the signal; the command must end within a second, with its code, and
 /// say so in a line at most.

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 /// Layers from the bottom up. In some, neighbours do not know each other.
 const LAYERS: &[(&str, bool)] = &[
     (
-        "error digest descriptor reference manifest progress secret text json hub",
+        "error digest descriptor reference manifest progress secret text json jws hub",
         true,
     ),
     ("blob stream parallel store fetch spool cache", true),

@@ -21,6 +21,7 @@ use dxf_registry::store::Put;
 use dxf_registry::stream::{Run, Stop, Watch};
 use dxf_registry::{Blob, Digest, Error, Manifest, Platform, Registry, Repository, Store, Target};
 
+use crate::readme::assert_proved;
 use crate::support::bench::{Bench, Mode};
 use crate::support::data::blob;
 use crate::support::registry::{PASSWORD, USER};
@@ -28,7 +29,6 @@ use crate::support::rules::{ANY, GET, HEAD, Response, on};
 use crate::support::server::Server;
 use crate::support::{lock, scratch};
 
-const README: &str = include_str!("../../README.md");
 const DATA: &str = "application/octet-stream";
 
 /// What every client here is told: where authorities are, and not to wait.
@@ -84,21 +84,8 @@ fn set(store: &dyn Store, name: &str, blobs: &[Blob]) -> Manifest {
 
 #[test]
 fn every_row_names_a_test_that_is_here() {
-    let section = README
-        .split("### Coming from python-dxf's module")
-        .nth(1)
-        .unwrap();
-    let section = section.split("\n#").next().unwrap();
-    let rows: Vec<&str> = section
-        .lines()
-        .filter(|line| line.starts_with("| `"))
-        .collect();
-    assert!(rows.len() >= 25, "{rows:#?}");
     let here = include_str!("python_module.rs");
-    for row in rows {
-        let named = row.rsplit('`').nth(1).unwrap();
-        assert!(here.contains(&format!("\nfn {named}() {{")), "{row}");
-    }
+    assert_proved("### Coming from python-dxf's module", here, 25);
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! What the commands about images take.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
@@ -106,6 +107,28 @@ pub struct LoadImage {
     /// Call the image NAME in the engine
     #[arg(long, value_name = "NAME")]
     pub tag: Option<String>,
+}
+
+/// What `run-image` takes.
+#[derive(Args)]
+pub struct RunImage {
+    /// The engine (Docker if its daemon answers, else podman)
+    #[arg(long, value_enum, value_name = "E")]
+    pub engine: Option<Engine>,
+    /// os/architecture[/variant] to take of an index (DXF_PLATFORM, else this
+    /// machine's)
+    #[arg(long, value_name = "P")]
+    pub platform: Option<String>,
+    /// Leave the image in the engine, under its name
+    #[arg(long)]
+    pub keep: bool,
+    /// Give ARG to the engine's `run`, such as --engine-arg=--network=none; may
+    /// be repeated
+    #[arg(long = "engine-arg", value_name = "ARG", allow_hyphen_values = true)]
+    pub engine_args: Vec<OsString>,
+    /// The image, and the command with its arguments.
+    #[arg(hide = true, value_name = "argument", trailing_var_arg = true)]
+    pub words: Vec<OsString>,
 }
 
 /// A container engine.

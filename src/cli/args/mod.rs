@@ -17,7 +17,7 @@ pub use blobs::{DelAlias, DelBlob, GetDigest, PullBlob, PushBlob, SetAlias, Veri
 pub use edit::{EditImage, Step, Verb};
 pub use images::{
     Convert, CopyImage, Engine, Form, GetLayer, ListFiles, LoadImage, Look, PullImage, PushImage,
-    ResolveImage,
+    ResolveImage, RunImage,
 };
 pub use own::{Auth, Cache, Login};
 
@@ -150,6 +150,13 @@ pub enum Command {
     /// Pull an image into Docker or podman, whichever is there
     #[command(override_usage = "dxf load-image [--engine E] [--platform P] [--tag NAME] <image>")]
     LoadImage(LoadImage),
+    /// Run an image in Docker or podman; end as it ends
+    ///
+    /// What follows <image> is the command to run in it, as it is.
+    #[command(
+        override_usage = "dxf run-image [--engine E] [--platform P] [--keep] [--engine-arg ARG] <image> [cmd …]"
+    )]
+    RunImage(RunImage),
     /// Say how large the layer cache is, or make it smaller
     ///
     /// `prune` without limits empties it.
@@ -227,6 +234,7 @@ impl Command {
             Command::CopyImage(_) => "copy-image",
             Command::TagImage(_) => "tag-image",
             Command::LoadImage(_) => "load-image",
+            Command::RunImage(_) => "run-image",
             Command::Cache(_) => "cache",
             Command::Login(_) => "login",
             Command::Logout(_) => "logout",

@@ -48,8 +48,8 @@ pub fn copy(s: &mut Session<'_, '_>, args: &CopyImage) -> Result<(), Failure> {
     let mut told = Told::new(s, &job.to);
     match (is_archive, job.to.is_archive()) {
         (false, false) => job.between_stores(s, &mut told)?,
-        (true, _) => job.from_archive(s, &mut told)?,
-        (false, true) => job.to_archive(s, &mut told)?,
+        (true, _) => job.read_archive(s, &mut told)?,
+        (false, true) => job.write_archive(s, &mut told)?,
     }
     told.end(s)
 }
@@ -106,7 +106,7 @@ impl Job<'_> {
         self.args.all_tags || self.args.tags.is_some()
     }
 
-    fn from_name(&self) -> String {
+    fn source_name(&self) -> String {
         side("source", &self.from)
     }
 
@@ -117,7 +117,7 @@ impl Job<'_> {
     /// The source, where it is a repository.
     fn remote(&self, s: &Session<'_, '_>) -> Result<Remote> {
         let store = self.from.repository_by(s, s.source());
-        Ok(uncached(s, store.map_err(|e| e.at(&self.from_name()))?))
+        Ok(uncached(s, store.map_err(|e| e.at(&self.source_name()))?))
     }
 
     /// What is copied, in order, by its names in the source.
@@ -153,7 +153,7 @@ impl Job<'_> {
         };
         let remote = self.remote(s)?;
         let targets = self.targets(&remote);
-        let targets = targets.map_err(|e| e.at(&self.from_name()))?;
+        let targets = targets.map_err(|e| e.at(&self.source_name()))?;
         let copier = Copier::new(&remote, &**to, self.how());
         for source in targets {
             s.interrupt.stop().check()?;
@@ -170,8 +170,8 @@ impl Job<'_> {
     }
 
     /// What is in a file has been read already; its images go one by one.
-    fn from_archive(&self, s: &mut Session<'_, '_>, told: &mut Told) -> Result<(), Failure> {
-        let from = self.from_name();
+    fn read_archive(&self, s: &mut Session<'_, '_>, told: &mut Told) -> Result<(), Failure> {
+        let from = self.source_name();
         let mut items = archived(s, &self.from).map_err(|e| e.at(&from))?;
         if self.is_whole() {
             for item in &mut items {
@@ -198,8 +198,8 @@ impl Job<'_> {
         self.put(s, &items, told)
     }
 
-    fn to_archive(&self, s: &mut Session<'_, '_>, told: &mut Told) -> Result<(), Failure> {
-        let from = self.from_name();
+    fn write_archive(&self, s: &mut Session<'_, '_>, told: &mut Told) -> Result<(), Failure> {
+        let from = self.source_name();
         let remote = self.remote(s)?;
         let mut items = Vec::new();
         for target in self.targets(&remote).map_err(|e| e.at(&from))? {
@@ -214,7 +214,7 @@ impl Job<'_> {
 
     /// The image in the words and for the platform asked for.
     fn finished(&self, node: Node) -> Result<Node, Failure> {
-        let from = self.from_name();
+        let from = self.source_name();
         if let (Some(platform), Node::Image(image)) = (&self.platform, &node) {
             must_fit(image, platform).map_err(|e| e.at(&from))?;
         }

@@ -7,12 +7,14 @@ pub mod cache;
 pub mod copy;
 pub mod destination;
 pub mod edit;
+mod engine;
 pub mod files;
 pub mod load;
 pub mod look;
 pub mod pull;
 pub mod push;
 pub mod resolve;
+pub mod run;
 pub mod tag;
 pub mod verify;
 
