@@ -61,8 +61,8 @@ impl From<Error> for Failure {
 pub fn code(failure: &Failure, interrupted: u8) -> u8 {
     let error = match failure {
         Failure::Usage(_) | Failure::Unset(_) | Failure::Missing(_) => return NOT_FOUND,
-        Failure::Error(error) => error.what(),
         Failure::Ended(code) => return *code,
+        Failure::Error(error) => error.what(),
     };
     match error {
         Error::Invalid { .. } => NOT_FOUND,

@@ -158,7 +158,7 @@ fn begin(
         return own::show_env(out, env, &context, words);
     }
     let source = match command {
-        Command::CopyImage(_) => context.source(env, input.terminal)?,
+        Command::CopyImage(_) | Command::EditImage(_) => context.source(env, input.terminal)?,
         _ => None,
     };
     let progress = bars::progress(context.show, input.console);

@@ -28,8 +28,8 @@ pub struct Forecast {
     /// The blobs, largest first. Those of manifests that are there are not
     /// asked after, and not among them.
     pub blobs: Vec<(Blob, Fate)>,
-    /// The bytes of the manifests that would be sent.
-    pub manifests: u64,
+    /// How many manifests would be sent, and their bytes.
+    pub manifests: (usize, u64),
 }
 
 impl Forecast {
@@ -52,8 +52,8 @@ pub fn forecast(node: &Node, to: &To<'_>, run: Run<'_>) -> Result<Forecast> {
     let mut forecast = Forecast {
         blobs: Vec::new(),
         manifests: match (there, to.target) {
-            (true, Target::Digest(_)) => 0,
-            _ => manifest.bytes().len() as u64,
+            (true, Target::Digest(_)) => (0, 0),
+            _ => (1, manifest.bytes().len() as u64),
         },
     };
     if there {
@@ -61,10 +61,10 @@ pub fn forecast(node: &Node, to: &To<'_>, run: Run<'_>) -> Result<Forecast> {
     }
     let mut summary = Summary::default();
     let missing = missing(node, to.store, &Known::default(), &mut summary, run)?;
-    let children = missing
-        .iter()
-        .map(|child| child.node.manifest().bytes().len() as u64);
-    forecast.manifests += children.sum::<u64>();
+    for child in &missing {
+        forecast.manifests.0 += 1;
+        forecast.manifests.1 += child.node.manifest().bytes().len() as u64;
+    }
     let blobs = needed(node, &missing, to.foreign, &mut summary.left_out);
     let home = to.store.origin();
     forecast.blobs = parallel::map(run.jobs, blobs, run.watch.stop, |blob, _| {

@@ -441,6 +441,21 @@ each_place!(a_base_is_replaced, |at| {
     assert_eq!(layers(at, "app:1b"), layers(at, "app:1"), "{back} {out}");
 });
 
+each_place!(every_platform_gets_its_new_base, |at| {
+    seed(at.dxf(), &multi(), "os:1");
+    let all = |words: &[&str]| edit(at, &[&["--platform=all"], words].concat()).ok();
+    all(&["--add-file=/app=x", "os:1", "app:1"]);
+    all(&["--add-file=/news=x", "os:1", "os:2"]);
+    all(&["--rebase", "os:1", "os:2", "app:1", "app:2"]);
+    at.says(["verify-image", "app:2"]);
+    for platform in ["linux/arm64", "linux/amd64"] {
+        let list = at.run(["list-files", "--platform", platform, "app:2"]).ok();
+        let names: Vec<_> = list.lines().iter().map(|line| line.to_string()).collect();
+        let has = |name: &str| names.iter().any(|line| line.ends_with(name));
+        assert!(has("app") && has("news"), "{names:?}");
+    }
+});
+
 /// A tar with one file.
 fn tar(at: &Place) -> String {
     let mut tar = tar::Builder::new(Vec::new());

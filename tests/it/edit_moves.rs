@@ -12,6 +12,7 @@ use crate::images::seed;
 use crate::support::bench::{Bench, Mode};
 use crate::support::data;
 use crate::support::dxf::Dxf;
+use crate::support::registry::{PASSWORD, USER};
 use crate::support::scratch;
 use crate::transfer::{push, repository};
 
@@ -130,6 +131,26 @@ fn to_another_registry_each_layer_goes_once_and_past_the_disk() {
     assert_eq!(from.requests().len(), 1 + 1 + 3, "manifest, config, layers");
     assert!(!cache.join("blobs").exists());
     to.dxf().args(["verify-image", "new/app:v1"]).ok();
+}
+
+#[test]
+fn each_side_has_its_own_login() {
+    let (from, to) = (Bench::new(Mode::Basic), Bench::new(Mode::Http));
+    seed(from.dxf(), &crate::images::docker_image(), "team/app:1");
+    let dxf = to
+        .dxf()
+        .env("DXF_FROM_HOST", from.host())
+        .env("DXF_FROM_TLSVERIFY", from.ca_file())
+        .env("DXF_FROM_USERNAME", USER)
+        .env("DXF_FROM_PASSWORD", PASSWORD)
+        .secret(PASSWORD);
+    let out = edit(dxf, &["--env=A=b", "team/app:1", "team/new:1"]).ok();
+    assert!(
+        out.text().starts_with(&format!("{}/team/new@", to.host())),
+        "{out}"
+    );
+    to.front.assert_no_authorization();
+    to.dxf().args(["verify-image", "team/new:1"]).ok();
 }
 
 /// A program like `hello` that says something else.

@@ -16,7 +16,7 @@ use dxf_registry::{Blob, Descriptor, Error, Manifest, Platform, Result, Target, 
 use serde_json::{Value, json};
 
 use super::super::args::{self, GetLayer, Look, Words};
-use super::super::context::Shape;
+use super::super::context::{Context, Shape};
 use super::super::exit::Failure;
 use super::super::output::Output;
 use super::super::session::Session;
@@ -29,13 +29,18 @@ use super::{Archive, Location, host_platform, known, must_fit, node, remote};
 /// path of an archive, or of a folder with an OCI layout. So is the name of a
 /// file that exists here; the host or tag of a reference tells it from one.
 pub fn location(s: &Session<'_, '_>, word: &OsStr) -> Result<Location> {
+    location_by(s.context, word)
+}
+
+/// The same where `context` holds.
+pub fn location_by(context: &Context, word: &OsStr) -> Result<Location> {
     let path = Path::new(word);
     let bytes = word.as_encoded_bytes();
     let is_path = ["/", "./", "../"]
         .iter()
         .any(|lead| bytes.starts_with(lead.as_bytes()));
     if !is_path && !path.is_file() {
-        return Location::parse(s, args::text(word)?);
+        return Location::parse_by(context, args::text(word)?);
     }
     Ok(if path.is_dir() {
         Location::Layout {
@@ -238,6 +243,7 @@ pub fn find<'a>(layers: &[&'a Blob], word: &str) -> Result<&'a Blob> {
         return layers.get(number).copied().ok_or_else(|| Error::NotFound {
             what: match layers.len() {
                 0 => format!("layer {number}: the image has none"),
+                1 => format!("layer {number}: the image has layer 0 alone"),
                 n => format!("layer {number}: the image has 0 to {}", n - 1),
             },
         });

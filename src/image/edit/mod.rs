@@ -212,17 +212,8 @@ impl Draft {
                 ),
             });
         }
-        let manifest = image.manifest();
-        let config = image.config()?;
-        let diff_ids = config.diff_ids()?;
-        if diff_ids.len() != image.layers().len() {
-            let why = format!(
-                "it tells of {} layers, the manifest of {}",
-                diff_ids.len(),
-                image.layers().len()
-            );
-            return Err(Error::malformed("config", why));
-        }
+        let (manifest, config) = (image.manifest(), image.config()?);
+        let diff_ids = diff_ids(image, &config)?;
         let parsed = serde_json::from_slice(manifest.bytes());
         let mut members: Map<String, Value> =
             parsed.map_err(|e| Error::malformed("manifest", e))?;
@@ -254,6 +245,7 @@ impl Draft {
         Error::NotFound {
             what: match self.layers.len() {
                 0 => format!("layer {index}: the image has none"),
+                1 => format!("layer {index}: the image has layer 0 alone"),
                 n => format!("layer {index}: the image has 0 to {}", n - 1),
             },
         }
@@ -355,6 +347,16 @@ impl Draft {
         let layers = self.layers.into_iter().map(|kept| kept.blob).collect();
         Image::new(manifest, config, layers)
     }
+}
+
+/// The diff id of each layer, which the config has to know.
+fn diff_ids(image: &Image, config: &Config) -> Result<Vec<Digest>> {
+    let (ids, layers) = (config.diff_ids()?, image.layers().len());
+    if ids.len() == layers {
+        return Ok(ids);
+    }
+    let why = format!("it tells of {} layers, the manifest of {layers}", ids.len());
+    Err(Error::malformed("config", why))
 }
 
 fn members_of(config: Config) -> Result<Map<String, Value>> {

@@ -2,6 +2,7 @@ use super::*;
 use crate::image::tests::{Made, image, image_for, index};
 use crate::image::{Node, check};
 use crate::stream::{Run, Stop, Watch};
+use proptest::prelude::*;
 
 fn layer(text: &[u8]) -> Layer {
     let blob = Blob::bytes(
@@ -484,4 +485,50 @@ fn every_image_of_an_index_is_changed_and_its_attestation_dropped() {
     assert_eq!(same.manifest(), whole.manifest());
     let nothing = edit_images(&Node::Index(index(&[])), &mut |image| Ok(image.clone()));
     assert!(matches!(nothing, Err(Error::Unsupported { .. })));
+}
+
+proptest! {
+    #[test]
+    fn any_edit_of_any_config_keeps_what_is_not_named(
+        empty in proptest::collection::vec(any::<bool>(), 0..8),
+        odd in r#"[a-z"{}\[\]0-9 ]{0,20}"#,
+        remove in 0usize..4,
+        env in "[A-Z]{1,3}",
+    ) {
+        let steps: Vec<Value> = empty.iter().enumerate().map(|(i, empty)| match empty {
+            true => json!({"created_by": i, "empty_layer": true}),
+            false => json!({"created_by": i, "odd": odd}),
+        }).collect();
+        let members = json!({"odd": {odd.clone(): [odd.clone()]}, "history": steps, "config": {"Odd": odd}});
+        let base = custom(&[b"one", b"two", b"three"], members, json!({"also": odd}));
+        let edited = base.edit().unwrap().append(layer(b"four")).remove(remove).set_env(&env, &odd);
+        let edited = edited.finish().unwrap();
+        checked(&edited);
+        let (was, is) = (config(&base), config(&edited));
+        prop_assert_eq!(&was["odd"], &is["odd"]);
+        prop_assert_eq!(&was["config"]["Odd"], &is["config"]["Odd"]);
+        // Each step that is left is one that was there, or the new one's.
+        let known = |step: &&Value| {
+            steps.contains(step) || **step == json!({}) || step["created_by"] == "four"
+        };
+        prop_assert!(is["history"].as_array().unwrap().iter().all(|step| known(&step)));
+        prop_assert_eq!(edited.layers().len(), 3);
+    }
+
+    #[test]
+    fn odd_configs_never_panic(config in r#"[{}\[\]":,a-z0-9]{0,60}"#, name in "(history|rootfs|config|os)") {
+        let value: Value = serde_json::from_str(&config).unwrap_or_else(|_| json!([config, {}]));
+        let base = custom(&[], json!({"architecture": "amd64"}), json!({"annotations": {}}));
+        let mut members = base.config().unwrap().into_value();
+        members[name.as_str()] = value;
+        let blob = Blob::bytes(media_type::OCI_CONFIG, members.to_string().into_bytes());
+        let mut manifest: Value = serde_json::from_slice(base.manifest().bytes()).unwrap();
+        manifest["config"] = serde_json::to_value(blob.descriptor()).unwrap();
+        let manifest = Manifest::new(None, manifest.to_string().into_bytes()).unwrap();
+        let odd = Image::new(manifest, blob, Vec::new()).unwrap();
+        if let Ok(editor) = odd.edit() {
+            let _ = editor.append(layer(b"x")).set_env("A", "b").history("h").volume("/v")
+                .rebase(&odd, &base, None).finish();
+        }
+    }
 }

@@ -10,7 +10,7 @@ use dxf_registry::transfer::Wanted;
 use dxf_registry::{Blob, Error, Result};
 
 use super::words::{self, Content};
-use super::{Location, look, platform_missing, sole, uncached};
+use super::{Location, look, read};
 use crate::cli::args::{self, EditImage, Step, Verb};
 use crate::cli::exit::Failure;
 use crate::cli::session::Session;
@@ -25,7 +25,7 @@ pub enum Asked {
     /// A layer of a tar.
     Tar(PathBuf),
     /// What needs nothing of this machine.
-    Ready(Change),
+    Ready(Box<Change>),
 }
 
 /// A part of a layer.
@@ -43,13 +43,13 @@ pub enum Part {
 /// A change that can be made.
 pub enum Change {
     /// A layer on top.
-    Append(Layer),
+    Append(Box<Layer>),
     /// A layer away: its number, the beginning of its digest, or `top`.
     RemoveLayer(String),
     /// One layer of all.
     Squash,
     /// Another base, by where the old and the new one are.
-    Rebase(Location, Location),
+    Rebase(Box<[Location; 2]>),
     /// What an editor does by itself.
     Set(Box<dyn Fn(Editor) -> Editor>),
 }
@@ -63,7 +63,7 @@ pub fn parse(s: &Session<'_, '_>, args: &EditImage) -> Result<Vec<Asked>, Failur
         let Some(part) = part(step)? else {
             all.push(match step.verb {
                 Verb::AddTar => Asked::Tar(step.word().into()),
-                _ => Asked::Ready(change(s, step)?),
+                _ => Asked::Ready(Box::new(change(s, step)?)),
             });
             continue;
         };
@@ -98,9 +98,12 @@ fn change(s: &Session<'_, '_>, step: &Step) -> Result<Change, Failure> {
         Verb::RemoveLayer => Change::RemoveLayer(word),
         Verb::Squash => Change::Squash,
         Verb::Rebase => {
-            let place = |word| look::location(s, word);
+            let place = |word| look::location_by(s.source(), word);
             let new = step.words.last().map(|word| word.as_os_str());
-            Change::Rebase(place(step.word())?, place(new.unwrap_or_default())?)
+            Change::Rebase(Box::new([
+                place(step.word())?,
+                place(new.unwrap_or_default())?,
+            ]))
         }
         Verb::Workdir => set(move |e| e.workdir(&word)),
         Verb::User => set(move |e| e.user(&word)),
@@ -154,8 +157,8 @@ impl Asked {
     /// (`is_bare`) the folders on the way to a file are named too.
     pub fn make(self, settings: Settings<'_>, is_bare: bool) -> Result<Change> {
         let (parts, exclude) = match self {
-            Asked::Ready(change) => return Ok(change),
-            Asked::Tar(path) => return Ok(Change::Append(Layer::from_tar(&path, settings)?)),
+            Asked::Ready(change) => return Ok(*change),
+            Asked::Tar(path) => return Ok(append(Layer::from_tar(&path, settings)?)),
             Asked::Parts(parts, exclude) => (parts, exclude),
         };
         let mut layer = Parts::new(Rules {
@@ -173,8 +176,12 @@ impl Asked {
                 Part::Removal(path) => layer.remove(&path)?,
             };
         }
-        Ok(Change::Append(Layer::from_parts(&layer, settings)?))
+        Ok(append(Layer::from_parts(&layer, settings)?))
     }
+}
+
+fn append(layer: Layer) -> Change {
+    Change::Append(Box::new(layer))
 }
 
 /// The file behind links; a folder has no content.
@@ -197,11 +204,12 @@ impl Change {
         settings: Settings<'_>,
     ) -> Result<Editor, Failure> {
         Ok(match self {
-            Change::Append(layer) => editor.append(layer.clone()),
+            Change::Append(layer) => editor.append(Layer::clone(layer)),
             Change::Set(change) => change(editor),
             Change::Squash => editor.squash(settings),
             Change::RemoveLayer(word) => remove(editor, word)?,
-            Change::Rebase(old, new) => {
+            Change::Rebase(bases) => {
+                let [old, new] = &**bases;
                 let (was, is) = (base(s, old, image)?, base(s, new, image)?);
                 editor.rebase(&was, &is, Some(&new.to_string()))
             }
@@ -225,13 +233,7 @@ fn remove(editor: Editor, word: &str) -> Result<Editor> {
 fn base(s: &Session<'_, '_>, location: &Location, image: &Image) -> Result<Image, Failure> {
     let platform = image.config()?.platform();
     let wanted = Wanted::Platform(&platform);
-    let node = match location.store(s)? {
-        Some(store) => {
-            let found = uncached(s, store).pull(&location.target()?, wanted, s.run());
-            found.map_err(platform_missing)?
-        }
-        None => super::super::choose(sole(s, location)?.node, wanted)?,
-    };
+    let node = read(s, location, wanted)?;
     match node {
         Node::Image(image) => Ok(image),
         Node::Index(_) => Err(Error::Unsupported {

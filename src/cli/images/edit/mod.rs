@@ -7,12 +7,12 @@ mod words;
 use dxf_registry::Result;
 use dxf_registry::archive::Item;
 use dxf_registry::image::{Family, Image, Node, build, edit_images};
-use dxf_registry::transfer::Foreign;
+use dxf_registry::transfer::{Foreign, Wanted};
 
 use super::destination::Destination;
 use super::pull::Choice;
 use super::push::compressed;
-use super::{Location, look, platform_missing, sole, uncached};
+use super::{Location, choose, look, platform_missing, sole, uncached};
 use crate::cli::args::{self, EditImage};
 use crate::cli::exit::Failure;
 use crate::cli::session::Session;
@@ -71,18 +71,20 @@ fn source(s: &Session<'_, '_>, word: &std::ffi::OsStr, args: &EditImage) -> Resu
         }
         return Ok(Node::Image(Image::scratch(&choice.platform, Family::Oci)?));
     }
-    let location = look::location(s, word)?;
-    let node = match location.store(s)? {
-        Some(store) => {
-            let found = uncached(s, store).pull(&location.target()?, choice.wanted(), s.run());
-            found.map_err(platform_missing)?
-        }
-        None => {
-            let mut item = sole(s, &location)?;
-            item.node = super::choose(item.node, choice.wanted())?;
-            compressed(s, item)?.node
-        }
-    };
+    let location = look::location_by(s.source(), word)?;
+    let node = read(s, &location, choice.wanted())?;
     choice.check(&node)?;
     Ok(node)
+}
+
+/// What is at `location`, past the cache.
+fn read(s: &Session<'_, '_>, location: &Location, wanted: Wanted<'_>) -> Result<Node, Failure> {
+    if let Location::Archive { .. } = location {
+        let mut item = sole(s, location)?;
+        item.node = choose(item.node, wanted)?;
+        return Ok(compressed(s, item)?.node);
+    }
+    let store = location.repository_by(s, s.source())?;
+    let found = uncached(s, store).pull(&location.target()?, wanted, s.run());
+    found.map_err(platform_missing)
 }

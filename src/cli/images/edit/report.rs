@@ -155,7 +155,7 @@ fn layers(was: &Image, is: &Image) -> Result<Vec<(&'static str, Blob, String)>> 
 }
 
 /// What would be sent.
-struct Transfer(Vec<(&'static str, usize, u64)>);
+struct Transfer(Vec<(&'static str, &'static str, usize, u64)>);
 
 fn transfer(
     s: &Session<'_, '_>,
@@ -166,34 +166,36 @@ fn transfer(
     let Some(found) = to.forecast(s, node, foreign)? else {
         let blobs = node.blobs();
         let bytes = blobs.iter().map(|blob| blob.size()).sum();
-        return Ok(Transfer(vec![("write", blobs.len(), bytes)]));
+        return Ok(Transfer(vec![("write", "blob", blobs.len(), bytes)]));
     };
     let count = |verb, fate| {
         let (blobs, bytes) = found.count(fate);
-        (verb, blobs, bytes)
+        (verb, "blob", blobs, bytes)
     };
+    let (manifests, bytes) = found.manifests;
     Ok(Transfer(vec![
         count("upload", Fate::Upload),
         count("mount", Fate::Mount),
         count("there", Fate::Stays),
+        ("put", "manifest", manifests, bytes),
     ]))
 }
 
 impl Transfer {
     fn value(&self) -> Value {
-        let one = |(verb, blobs, bytes): &(&'static str, usize, u64)| {
-            (verb.to_string(), json!({"blobs": blobs, "bytes": bytes}))
+        let one = |(verb, what, count, bytes): &(&str, &str, usize, u64)| {
+            let count = (format!("{what}s"), (*count).into());
+            let members = Map::from_iter([count, ("bytes".to_string(), (*bytes).into())]);
+            (verb.to_string(), Value::Object(members))
         };
         Value::Object(self.0.iter().map(one).collect())
     }
 
     fn rows(&self, rows: &mut Vec<Vec<String>>) {
-        rows.extend(self.0.iter().map(|(verb, blobs, bytes)| {
-            let blobs = match blobs {
-                1 => "1 blob".to_string(),
-                n => format!("{n} blobs"),
-            };
-            vec![verb.to_string(), blobs, size::show(*bytes)]
+        rows.extend(self.0.iter().map(|(verb, what, count, bytes)| {
+            let plural = if *count == 1 { "" } else { "s" };
+            let what = format!("{count} {what}{plural}");
+            vec![verb.to_string(), what, size::show(*bytes)]
         }));
     }
 }
