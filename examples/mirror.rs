@@ -5,7 +5,7 @@ use std::{env, error::Error, sync::Arc};
 
 use dxf_registry::layout::Layout;
 use dxf_registry::registry::{Scheme, Settings};
-use dxf_registry::transfer::{Foreign, Remote, To, Wanted, put};
+use dxf_registry::transfer::{Copier, Foreign, How, Referrers, Remote};
 use dxf_registry::{Host, Registry, Store, Target, credentials::Credentials, stream::Run};
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -19,18 +19,18 @@ fn main() -> Result<(), Box<dyn Error>> {
 
 pub(crate) fn mirror(from: &str, to: &str) -> Result<usize, Box<dyn Error>> {
     let (from, to) = (Remote::new(open(from)?), open(to)?);
-    let mut sent = 0;
+    let how = How {
+        platform: None,
+        convert: None,
+        expected: None,
+        referrers: Referrers::Copy,
+        foreign: Foreign::Skip,
+    };
+    let (copier, mut sent) = (Copier::new(&from, &*to, how), 0);
     for tag in from.store().tags() {
-        let target: Target = tag?.parse()?;
-        // Manifests and configs now, layers while they are sent.
-        let node = from.pull(&target, Wanted::All, Run::default())?;
-        let place = To {
-            store: &*to,
-            target: &target,
-            foreign: Foreign::Skip,
-        };
+        let tag: Target = tag?.parse()?;
         // What is there already is not sent again.
-        sent += put(&node, &place, Run::default())?.uploaded;
+        sent += copier.copy(&tag, &tag, Run::default())?.summary.uploaded;
     }
     Ok(sent)
 }

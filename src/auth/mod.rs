@@ -47,6 +47,7 @@ pub enum InsecureAuth {
 
 /// What was asked of a token server and what came of it.
 #[derive(Debug, Clone, Default)]
+#[non_exhaustive]
 pub struct Granted {
     /// The token, where the registry uses tokens.
     pub token: Option<Secret>,

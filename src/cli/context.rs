@@ -223,23 +223,20 @@ fn place(text: &str) -> Result<Place, String> {
 }
 
 fn settings(env: Env<'_>) -> Result<Settings> {
-    let known = Settings::default();
-    Ok(Settings {
-        scheme: if env.is_one(&env::INSECURE) {
-            Scheme::Http
-        } else {
-            Scheme::Https
-        },
-        auth_host: env.word(&env::AUTH_HOST)?,
-        insecure_auth: if env.switch(&env::ALLOW_INSECURE_AUTH)? {
-            InsecureAuth::Allow
-        } else {
-            InsecureAuth::Refuse
-        },
-        upload: env.with(&env::UPLOAD, upload)?.unwrap_or(known.upload),
-        sessions: cache(env).map(|folder| folder.join("uploads")),
-        http: wire(env, known.http)?,
-    })
+    let mut settings = Settings::default();
+    if env.is_one(&env::INSECURE) {
+        settings.scheme = Scheme::Http;
+    }
+    settings.auth_host = env.word(&env::AUTH_HOST)?;
+    if env.switch(&env::ALLOW_INSECURE_AUTH)? {
+        settings.insecure_auth = InsecureAuth::Allow;
+    }
+    if let Some(upload) = env.with(&env::UPLOAD, upload)? {
+        settings.upload = upload;
+    }
+    settings.sessions = cache(env).map(|folder| folder.join("uploads"));
+    settings.http = wire(env)?;
+    Ok(settings)
 }
 
 /// The folder for what a later run may need, unless it is turned off.
@@ -279,26 +276,27 @@ pub fn split(text: &str) -> Result<Split, String> {
     })
 }
 
-fn wire(env: Env<'_>, known: http::Settings) -> Result<http::Settings> {
+fn wire(env: Env<'_>) -> Result<http::Settings> {
+    let mut wire = http::Settings::default();
     let retries = env.number(&env::RETRIES, 0, 1000)?;
     let jobs = env.number(&env::JOBS, 1, 256)?;
-    Ok(http::Settings {
-        connect_timeout: env
-            .seconds(&env::CONNECT_TIMEOUT)?
-            .unwrap_or(known.connect_timeout),
-        idle_timeout: env.seconds(&env::TIMEOUT)?.unwrap_or(known.idle_timeout),
-        retries: retries.map_or(known.retries, |n| n as u32),
-        retry_max_wait: match env.text(&env::RETRY_MAX_WAIT)?.as_deref() {
-            Some("0") => std::time::Duration::ZERO,
-            _ => env
-                .seconds(&env::RETRY_MAX_WAIT)?
-                .unwrap_or(known.retry_max_wait),
-        },
-        jobs: jobs.map_or(known.jobs, |n| n as usize),
-        tls: tls(env)?,
-        proxies: proxies(env)?,
-        ..known
-    })
+    if let Some(time) = env.seconds(&env::CONNECT_TIMEOUT)? {
+        wire.connect_timeout = time;
+    }
+    if let Some(time) = env.seconds(&env::TIMEOUT)? {
+        wire.idle_timeout = time;
+    }
+    wire.retries = retries.map_or(wire.retries, |n| n as u32);
+    wire.retry_max_wait = match env.text(&env::RETRY_MAX_WAIT)?.as_deref() {
+        Some("0") => std::time::Duration::ZERO,
+        _ => env
+            .seconds(&env::RETRY_MAX_WAIT)?
+            .unwrap_or(wire.retry_max_wait),
+    };
+    wire.jobs = jobs.map_or(wire.jobs, |n| n as usize);
+    wire.tls = tls(env)?;
+    wire.proxies = proxies(env)?;
+    Ok(wire)
 }
 
 /// The variable that decides which certificates are trusted, and what it says.

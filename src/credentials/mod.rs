@@ -29,6 +29,7 @@ use crate::secret::Secret;
 
 /// How to prove who one is.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Login {
     /// Not at all.
     Anonymous,

@@ -38,6 +38,7 @@ pub use url::{Scheme, Url, UrlOrigin};
 /// assert_eq!(settings.retries, 1);
 /// ```
 #[derive(Clone)]
+#[non_exhaustive]
 pub struct Settings {
     /// How long a connection may take to be made, TLS included.
     pub connect_timeout: Duration,
@@ -157,6 +158,7 @@ impl Observer for () {}
 /// One request and the head of its answer. Holds no secrets: no query, no
 /// headers but lengths.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct Exchange<'a> {
     /// The HTTP method.
     pub method: &'a str,

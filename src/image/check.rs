@@ -31,6 +31,7 @@ pub fn check(image: &Image, run: Run<'_>) -> Result<()> {
 
 /// What was found out about a blob.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Finding {
     /// The blob, as its manifest describes it.
     pub blob: Blob,

@@ -54,6 +54,7 @@ const ANSWERS: usize = 2;
 /// assert_eq!(settings.upload, UploadMode::Chunked(32 << 20));
 /// ```
 #[derive(Clone, Default)]
+#[non_exhaustive]
 pub struct Settings {
     /// Over TLS or in the clear; [`Registry::detect`] finds out.
     pub scheme: Scheme,
@@ -110,6 +111,7 @@ impl Settings {
 
 /// How the bytes of a blob are sent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum UploadMode {
     /// In one request where the registry takes that, else in chunks of a size
     /// it takes.

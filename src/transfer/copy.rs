@@ -48,6 +48,7 @@ pub struct Copier<'a> {
 
 /// What a copy came to.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct Copied {
     /// The digest of what is under the name now.
     pub digest: Digest,

@@ -23,6 +23,7 @@ pub enum Fate {
 
 /// What [`super::put`] would have to do.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct Forecast {
     /// The blobs, largest first. Those of manifests that are there are not
     /// asked after, and not among them.

@@ -40,6 +40,7 @@ pub struct To<'a> {
 
 /// What [`put`] had to do.
 #[derive(Debug, Clone, Default)]
+#[non_exhaustive]
 pub struct Summary {
     /// Blobs that were sent.
     pub uploaded: usize,

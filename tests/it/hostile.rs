@@ -409,12 +409,13 @@ proptest! {
 
     #[test]
     fn odd_settings_are_refused_or_obeyed(chunk in any::<u64>(), jobs in prop::sample::select(vec![0, 1, 2, usize::MAX]), agent in any::<String>(), proxy in word()) {
-        let http = http::Settings {
-            jobs,
-            retry_base: Duration::MAX,
-            proxies: Proxies { http: Some(proxy.clone().into()), https: None, no_proxy: proxy },
-            ..http::Settings::default().with_retries(0).with_connect_timeout(Duration::from_millis(100)).with_user_agent(agent)
-        };
+        let proxies = Proxies { http: Some(proxy.clone().into()), https: None, no_proxy: proxy };
+        let mut http = http::Settings::default()
+            .with_retries(0)
+            .with_connect_timeout(Duration::from_millis(100))
+            .with_user_agent(agent)
+            .with_proxies(proxies);
+        (http.jobs, http.retry_base) = (jobs, Duration::MAX);
         let settings = Settings::default().with_scheme(Scheme::Http).with_http(http).with_upload(UploadMode::Chunked(chunk));
         // Nobody listens there.
         let registry = Registry::connect("127.0.0.1:1".parse().unwrap(), settings, Credentials::anonymous()).unwrap();
