@@ -4,10 +4,10 @@
 //! kept of it.
 
 use std::collections::{HashMap, HashSet};
-use std::io;
+use std::io::{self, Write};
 
-use crate::descriptor::Descriptor;
-use crate::digest::Digest;
+use crate::descriptor::{Descriptor, media_type};
+use crate::digest::{Digest, Hasher};
 use crate::error::{Error, Result};
 use crate::fetch::{self, Wanted};
 use crate::manifest::{Kind, Manifest};
@@ -19,15 +19,19 @@ use crate::stream::{Run, Watch};
 use super::platforms::{CHILDREN, within};
 
 /// How closely [`verify`] looks at a blob.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy)]
 pub enum Scrutiny {
     /// Whether it is there, and its size: one request.
     Sizes,
     /// All its bytes.
-    Digests,
+    Digests {
+        /// The file that the blobs of a manifest are one after the other, where
+        /// they are one. It is checked too, so its blobs are read in order.
+        whole: fn(&Manifest) -> Result<Option<Wanted>>,
+    },
 }
 
-/// What was found out about a blob, or a manifest of an index.
+/// What was found out about a blob, a manifest of an index, or a whole file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
     /// The alias that names it.
@@ -62,7 +66,8 @@ impl Verdict {
 
 /// Looks at every blob, config and child manifest that `aliases` name: a
 /// finding for each, once an alias, in the order of the aliases and of their
-/// manifests. An index counts with all its platforms.
+/// manifests. An index counts with all its platforms; a file that is kept as
+/// several blobs counts behind them, when each of them is right.
 ///
 /// # Errors
 /// What keeps an alias itself from being read ([`Error::is_not_found`] when it
@@ -79,48 +84,104 @@ pub fn verify(
         let jobs = (run.jobs / many).max(1);
         let run = Run::new(jobs, Watch::new(run.watch.progress, stop));
         let manifest = store.manifest(&alias).map_err(|e| corrupt(&alias, e))?;
-        let mut walk = Walk::new(store, run);
-        walk.manifest(&manifest, 1)?;
+        let mut walk = Walk::new(store, scrutiny, run);
+        let walked = walk.manifest(&manifest, 1);
+        walked.map_err(|e| corrupt(&alias, e))?;
         Ok((alias, walk.found))
     })?;
-    let mut seen = HashSet::new();
-    let blobs: Vec<&Descriptor> = named
-        .iter()
-        .flat_map(|(_, found)| found)
-        .filter(|found| found.verdict.is_none() && seen.insert(key(&found.blob)))
-        .map(|found| &found.blob)
-        .collect();
-    let looked = parallel::map(run.jobs, blobs, stop, |blob, stop| {
+    let mut known = files(store, &named, run)?;
+    let unknown = |found: &&Named| {
+        let is_blob = found.verdict.is_none() && found.parts.is_empty();
+        is_blob && !known.contains_key(&found.key())
+    };
+    let blobs = unique(named.iter().flat_map(|(_, found)| found).filter(unknown));
+    let looked = parallel::map(run.jobs, blobs, stop, |found, stop| {
         let watch = Watch::new(run.watch.progress, stop);
-        Ok((key(blob), look(store, blob, scrutiny, watch)?))
+        Ok((found.key(), look(store, &found.blob, scrutiny, watch)?))
     })?;
-    Ok(findings(named, &looked.into_iter().collect()))
+    known.extend(looked);
+    Ok(findings(named, &known))
 }
 
-/// A blob may be named with different sizes, of which one is right.
-type Key = (Digest, u64);
-
-fn key(blob: &Descriptor) -> Key {
-    (blob.digest, blob.size)
+fn unique<'a>(found: impl Iterator<Item = &'a Named>) -> Vec<&'a Named> {
+    let mut seen = HashSet::new();
+    found.filter(|found| seen.insert(found.key())).collect()
 }
 
-fn findings(named: Vec<(Target, Vec<Named>)>, looked: &HashMap<Key, Verdict>) -> Vec<Finding> {
+/// Reads the files that blobs are together, several at once; what that tells of
+/// them and of their blobs.
+fn files(
+    store: &dyn Store,
+    named: &[(Target, Vec<Named>)],
+    run: Run<'_>,
+) -> Result<HashMap<Key, Verdict>> {
+    let all = named.iter().flat_map(|(_, found)| found);
+    let files = unique(all.filter(|found| !found.parts.is_empty()));
+    let verdicts = parallel::map(run.jobs, files, run.watch.stop, |file, stop| {
+        join(store, file, Watch::new(run.watch.progress, stop))
+    })?;
+    Ok(verdicts.into_iter().flatten().collect())
+}
+
+/// Reads one file; the verdicts go as far as the first part that is wrong.
+fn join(store: &dyn Store, file: &Named, watch: Watch<'_>) -> Result<Vec<(Key, Verdict)>> {
+    let mut whole = Hashing(Hasher::like(&file.blob.digest));
+    let mut verdicts = Vec::new();
+    for part in &file.parts {
+        let verdict = match read(store, part, &mut whole, watch) {
+            Ok(()) => Verdict::Right,
+            Err(error) => blame(error)?,
+        };
+        verdicts.push((key(part, &[]), verdict));
+        if !verdict.is_good() {
+            return Ok(verdicts);
+        }
+    }
+    let verdict = match whole.0.finish() {
+        actual if actual == file.blob.digest => Verdict::Right,
+        actual => Verdict::WrongDigest(actual),
+    };
+    verdicts.push((file.key(), verdict));
+    Ok(verdicts)
+}
+
+/// Hashes what is written to it, and keeps nothing.
+struct Hashing(Hasher);
+
+impl Write for Hashing {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        self.0.update(buf);
+        Ok(buf.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// What is looked at once: a blob may be named with different sizes, of which one
+/// is right, and a file be made of different parts.
+type Key = (Digest, u64, Vec<Digest>);
+
+fn key(blob: &Descriptor, parts: &[Descriptor]) -> Key {
+    let parts = parts.iter().map(|part| part.digest).collect();
+    (blob.digest, blob.size, parts)
+}
+
+fn findings(named: Vec<(Target, Vec<Named>)>, known: &HashMap<Key, Verdict>) -> Vec<Finding> {
     let mut findings = Vec::new();
     for (alias, found) in named {
-        for Named {
-            blob,
-            elsewhere,
-            verdict,
-        } in found
-        {
-            let verdict = verdict.or_else(|| looked.get(&key(&blob)).copied());
-            let verdict = match verdict.unwrap_or(Verdict::Missing) {
-                Verdict::Missing if elsewhere => Verdict::Elsewhere,
-                verdict => verdict,
+        for one in found {
+            let looked = known.get(&one.key()).copied();
+            let verdict = match one.verdict.or(looked) {
+                // Not joined, because a part of it is wrong.
+                None => continue,
+                Some(Verdict::Missing) if one.elsewhere => Verdict::Elsewhere,
+                Some(verdict) => verdict,
             };
             findings.push(Finding {
                 alias: alias.clone(),
-                blob,
+                blob: one.blob,
                 verdict,
             });
         }
@@ -136,21 +197,31 @@ struct Named {
     elsewhere: bool,
     /// What is known already: manifests are checked when they are fetched.
     verdict: Option<Verdict>,
+    /// Of a whole file the blobs it is made of, in order.
+    parts: Vec<Descriptor>,
+}
+
+impl Named {
+    fn key(&self) -> Key {
+        key(&self.blob, &self.parts)
+    }
 }
 
 /// Collects what one alias names, within bounds.
 struct Walk<'a> {
     store: &'a dyn Store,
+    scrutiny: Scrutiny,
     run: Run<'a>,
     fetched: usize,
-    seen: HashSet<Key>,
+    seen: HashSet<(Digest, u64)>,
     found: Vec<Named>,
 }
 
 impl<'a> Walk<'a> {
-    fn new(store: &'a dyn Store, run: Run<'a>) -> Walk<'a> {
+    fn new(store: &'a dyn Store, scrutiny: Scrutiny, run: Run<'a>) -> Walk<'a> {
         Walk {
             store,
+            scrutiny,
             run,
             fetched: 0,
             seen: HashSet::new(),
@@ -167,13 +238,18 @@ impl<'a> Walk<'a> {
         for blob in std::iter::once(&config).chain(&blobs) {
             self.add(blob, None);
         }
+        if let Scrutiny::Digests { whole } = self.scrutiny
+            && let Some(file) = whole(manifest)?
+        {
+            self.add_file(file, blobs);
+        }
         Ok(())
     }
 
     fn index(&mut self, index: &Manifest, depth: usize) -> Result<()> {
         within(depth)?;
         let mut entries = index.index()?.manifests;
-        entries.retain(|entry| !self.seen.contains(&key(entry)));
+        entries.retain(|entry| !self.seen.contains(&(entry.digest, entry.size)));
         self.fetched += entries.len();
         if self.fetched > CHILDREN {
             let why = format!("it names more than {CHILDREN} manifests");
@@ -197,16 +273,30 @@ impl<'a> Walk<'a> {
 
     /// Notes what is named; false when it was noted before.
     fn add(&mut self, blob: &Descriptor, verdict: Option<Verdict>) -> bool {
-        let new = self.seen.insert(key(blob));
+        let new = self.seen.insert((blob.digest, blob.size));
         if new {
             self.found.push(Named {
                 // Without annotations, of which nobody asked anything.
                 blob: Descriptor::new(blob.media_type.clone(), blob.digest, blob.size),
                 elsewhere: blob.rest.contains_key("urls"),
                 verdict,
+                parts: Vec::new(),
             });
         }
         new
+    }
+
+    /// Notes a whole file; one of one part is that part.
+    fn add_file(&mut self, file: Wanted, parts: Vec<Descriptor>) {
+        let size = file
+            .size
+            .unwrap_or_else(|| parts.iter().map(|part| part.size).sum());
+        let blob = Descriptor::new(media_type::OCTET_STREAM, file.digest, size);
+        if self.add(&blob, None)
+            && let Some(found) = self.found.last_mut()
+        {
+            found.parts = parts;
+        }
     }
 }
 
@@ -232,14 +322,14 @@ fn look(
             Some(actual) if actual != blob.size => Verdict::WrongSize(actual),
             Some(_) => Verdict::Right,
         }),
-        Scrutiny::Digests => match read(store, blob, watch) {
+        Scrutiny::Digests { .. } => match read(store, blob, &mut io::sink(), watch) {
             Ok(()) => Ok(Verdict::Right),
             Err(error) => blame(error),
         },
     }
 }
 
-fn read(store: &dyn Store, blob: &Descriptor, watch: Watch<'_>) -> Result<()> {
+fn read(store: &dyn Store, blob: &Descriptor, to: &mut dyn Write, watch: Watch<'_>) -> Result<()> {
     let content = store.open_blob(&blob.digest, 0)?;
     if let Some(actual) = content.size.filter(|size| *size != blob.size) {
         return Err(Error::Size {
@@ -252,7 +342,7 @@ fn read(store: &dyn Store, blob: &Descriptor, watch: Watch<'_>) -> Result<()> {
         digest: blob.digest,
         size: Some(blob.size),
     };
-    fetch::write(content, wanted, ("nowhere", &mut io::sink()), watch).map(drop)
+    fetch::write(content, wanted, ("nowhere", to), watch).map(drop)
 }
 
 /// The verdict that `error` is, where it is the blob's fault.

@@ -2,13 +2,16 @@
 //!
 //! [`Parts`] is the manifest of one file that is kept as several blobs,
 //! [`Split`] says where one of them ends and the next begins, [`push`] stores
-//! them. Works on every
-//! [`crate::Store`]; knows nothing of command lines.
+//! them. Works on every [`crate::Store`]; knows nothing of command lines.
 
+mod cuts;
+mod input;
 mod parts;
 mod push;
 mod split;
 
+pub use cuts::{Cuts, Piece};
+pub use input::Input;
 pub use parts::{ARTIFACT_TYPE, Parts};
-pub use push::{Input, Pushed, push};
-pub use split::{Cuts, Piece, Split};
+pub use push::{Pushed, push};
+pub use split::Split;

@@ -1,7 +1,9 @@
 //! `verify-alias`: every blob an alias names is looked at, or read.
 
 use dxf_registry::alias::{self, Finding, Scrutiny, Verdict};
-use dxf_registry::{Error, Result, Store, Target, json};
+use dxf_registry::artifact::Parts;
+use dxf_registry::fetch::Wanted;
+use dxf_registry::{Error, Manifest, Result, Store, Target, json};
 use serde_json::{Value, json};
 
 use super::args::{self, VerifyAlias};
@@ -25,7 +27,7 @@ pub fn verify(s: &mut Session<'_, '_>, args: &VerifyAlias) -> Result<(), Failure
     }
     let scrutiny = match args.fast {
         true => Scrutiny::Sizes,
-        false => Scrutiny::Digests,
+        false => Scrutiny::Digests { whole },
     };
     let found = alias::verify(&*store, targets, scrutiny, s.run())?;
     report(s, &found)?;
@@ -39,6 +41,15 @@ pub fn verify(s: &mut Session<'_, '_>, args: &VerifyAlias) -> Result<(), Failure
         found.len()
     );
     Err(Error::malformed(what, why).into())
+}
+
+/// The file that is kept in parts, where a manifest describes one.
+fn whole(manifest: &Manifest) -> Result<Option<Wanted>> {
+    let parts = Parts::of(manifest)?;
+    Ok(parts.map(|parts| Wanted {
+        digest: parts.digest,
+        size: Some(parts.size),
+    }))
 }
 
 /// The tags. What is no name for one can't be looked up, so nothing is checked.

@@ -9,8 +9,8 @@ use crate::error::{Error, Result};
 
 /// More files than the largest images have, few enough to be held in memory.
 pub(super) const MAX_FILES: usize = 2_000_000;
-/// How many bytes their names may have together, for the same reason.
-const MAX_NAMES: usize = 256 << 20;
+/// How many bytes their names may take together, for the same reason.
+const MAX_NAMES: usize = 512 << 20;
 
 /// What is kept of a member.
 pub(super) trait Member {
@@ -25,6 +25,8 @@ pub(super) struct Stack<T> {
     lower: Tree<T>,
     upper: Tree<T>,
     hidden: Vec<Hidden>,
+    /// Bytes of the names of what is hidden.
+    hidden_weight: usize,
 }
 
 /// What a whiteout takes away.
@@ -41,6 +43,7 @@ impl<T: Member> Stack<T> {
             lower: Tree::new(),
             upper: Tree::new(),
             hidden: Vec::new(),
+            hidden_weight: 0,
         }
     }
 
@@ -52,6 +55,7 @@ impl<T: Member> Stack<T> {
             Some(rest) => self.hidden.push(Hidden::All(join(folder, rest))),
             None => return false,
         }
+        self.hidden_weight += name.len();
         true
     }
 
@@ -70,7 +74,8 @@ impl<T: Member> Stack<T> {
     /// [`Error::Malformed`] naming `what` for more files than any image has.
     pub fn check(&self, what: &str) -> Result<()> {
         let files = self.lower.files.len() + self.upper.files.len() + self.hidden.len();
-        if files > MAX_FILES || self.lower.weight + self.upper.weight > MAX_NAMES {
+        let weight = self.lower.weight + self.upper.weight + self.hidden_weight;
+        if files > MAX_FILES || weight > MAX_NAMES {
             return Err(Error::malformed(what, "it has more files than any image"));
         }
         Ok(())
@@ -85,6 +90,7 @@ impl<T: Member> Stack<T> {
                 Hidden::All(name) => self.lower.remove(&name),
             }
         }
+        self.hidden_weight = 0;
         for (name, member) in std::mem::replace(&mut self.upper, Tree::new()).files {
             self.lower.put(name, member);
         }

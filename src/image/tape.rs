@@ -110,6 +110,7 @@ pub(crate) fn padding(size: u64) -> usize {
 mod tests {
     use super::*;
     use crate::image::entries::Entries;
+    use proptest::prelude::*;
 
     #[test]
     fn members_are_read_as_written() {
@@ -166,5 +167,34 @@ mod tests {
         };
         assert!(header(&odd).is_err());
         assert_eq!((padding(0), padding(1), padding(512)), (0, 511, 0));
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_is_written_is_read(
+            path in proptest::collection::vec(1..=255u8, 1..300),
+            link in proptest::collection::vec(1..=255u8, 1..300),
+            value in proptest::collection::vec(any::<u8>(), 0..50),
+            (mode, uid, modified) in (0..0o10000u32, any::<u32>(), 0..1u64 << 40),
+            size in 0..1u64 << 60,
+            is_link in any::<bool>(),
+        ) {
+            let entry = Entry {
+                path,
+                link: if is_link { link } else { Vec::new() },
+                size: if is_link { 0 } else { size },
+                mode,
+                owner: (uid.into(), 7),
+                modified,
+                kind: if is_link { Kind::HardLink } else { Kind::File },
+                device: (0, 0),
+                attributes: vec![(b"SCHILY.xattr.user.x".to_vec(), value)],
+                offset: 0,
+                sparse: false,
+            };
+            let bytes = header(&entry).unwrap();
+            let read = Entries::new("t", &bytes[..]).next().unwrap().unwrap();
+            prop_assert_eq!(Entry { offset: 0, ..read }, entry);
+        }
     }
 }

@@ -92,7 +92,8 @@ impl Layouts {
         }
     }
 
-    /// The names of the repositories, sorted. Links are not followed.
+    /// The names of the repositories, sorted. Links are not followed. Of a
+    /// folder that is not there [`Error::NotFound`].
     pub fn repos(&self) -> Names<'_> {
         match self.walk() {
             Ok(names) => Box::new(names.into_iter().map(Ok)),
@@ -101,6 +102,11 @@ impl Layouts {
     }
 
     fn walk(&self) -> Result<Vec<String>> {
+        // Nothing to list looks like a path that is misspelt.
+        if files::look(&self.dir)?.is_none() {
+            let what = format!("folder {}", self.dir.display());
+            return Err(Error::NotFound { what });
+        }
         let (mut names, mut open) = (Vec::new(), vec![String::new()]);
         while let Some(above) = open.pop() {
             let dir = self.dir.join(&above);

@@ -107,12 +107,9 @@ fn what_was_never_written_is_not_found() {
         );
     }
     assert!(f.layouts().repos().next().is_none());
-    assert!(
-        Layouts::new(f.dir.path().join("no"))
-            .repos()
-            .next()
-            .is_none()
-    );
+    let misspelt = Layouts::new(f.dir.path().join("no"));
+    let said = misspelt.repos().next().unwrap().unwrap_err();
+    assert!(said.is_not_found() && said.to_string().contains("no"));
     assert_eq!(
         fs::read_dir(f.dir.path()).unwrap().count(),
         0,

@@ -8,6 +8,7 @@ mod bad_input;
 mod benchmarks;
 mod blobs;
 mod bounds;
+mod built;
 mod coming_from;
 mod compat;
 mod concurrency;

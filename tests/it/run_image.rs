@@ -4,55 +4,20 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use dxf_registry::Manifest;
 use dxf_registry::archive::{Form, Item};
-use dxf_registry::blob::Blob;
-use dxf_registry::descriptor::media_type;
-use dxf_registry::image::build::{Layer, Parts, Settings};
-use dxf_registry::image::layer::Family;
-use dxf_registry::image::{Image, Node};
-use serde_json::json;
+use dxf_registry::image::Node;
 
-use crate::archive::{with_run, write};
+use crate::archive::write;
+use crate::built::{image_of, shell};
 use crate::engine::{Docker, Tool, arg, file, path};
 use crate::images::{docker_image, seed};
 use crate::support::bench::{Bench, Mode};
 use crate::support::dxf::Dxf;
 use crate::support::scratch;
 
-/// This machine's shell and what it is linked to, under the names they have.
-pub fn shell() -> Layer {
-    let linked = Command::new("ldd").arg("/bin/sh").output().expect("ldd");
-    let linked = String::from_utf8_lossy(&linked.stdout).into_owned();
-    let libraries = linked.split_whitespace().filter(|w| w.starts_with('/'));
-    let mut parts = Parts::default();
-    for name in libraries.chain(["/bin/sh"]) {
-        let real = std::fs::canonicalize(name).expect("a file");
-        parts.add_path(&real, name, &[]).expect("a file");
-    }
-    let dir = scratch();
-    with_run(|run| {
-        let settings = Settings {
-            family: Family::Oci,
-            folder: dir.path(),
-            run,
-        };
-        Layer::from_parts(&parts, settings).expect("a layer")
-    })
-}
-
 /// An image of the shell alone, which says hello.
 fn shell_image() -> Node {
-    let layer = shell();
-    let config = json!({"architecture": "amd64", "os": "linux",
-        "config": {"Cmd": ["/bin/sh", "-c", "echo hello"], "Env": ["PATH=/bin"]},
-        "rootfs": {"type": "layers", "diff_ids": [layer.diff_id]},
-        "history": [{"created_by": layer.created_by}]});
-    let config = Blob::bytes(media_type::OCI_CONFIG, config.to_string().into_bytes());
-    let manifest = json!({"schemaVersion": 2, "mediaType": media_type::OCI_MANIFEST,
-        "config": config.descriptor(), "layers": [layer.blob.descriptor()]});
-    let manifest = Manifest::new(None, manifest.to_string().into_bytes()).unwrap();
-    Node::Image(Image::new(manifest, config, vec![layer.blob]).unwrap())
+    Node::Image(image_of(vec![shell()]))
 }
 
 fn until(what: &str, mut happened: impl FnMut() -> bool) {
@@ -128,6 +93,10 @@ fn docker_runs_an_image_of_a_registry() {
     assert!(!asked.is_empty() && asked.iter().all(|r| !r.path.contains(&layer)));
     assert_eq!(docker.container(&name), "hello\n");
     assert_eq!(containers(), "");
+    // One that was asked for by its digest has no name to stay under.
+    let digest = format!("team/app@{}", node.manifest().digest());
+    let out = run().args(["--keep", &digest]).ok();
+    assert_eq!(out.text(), "hello\n");
     // The engine's own complaint, and its status.
     let out = run().args(["team/app:1", "/no/such/program"]).run();
     assert_eq!(out.code, Some(127), "{out}");
@@ -268,6 +237,55 @@ fn an_end_by_a_signal_is_told_as_shells_tell_it() {
     running.signal("TERM");
     let out = running.finish();
     assert_eq!((out.code, out.stderr.as_str()), (Some(5), ""), "{out}");
+    assert_eq!(fake.asked().last().unwrap(), "image rm localhost/dxf-run:N");
+}
+
+#[test]
+fn a_terminal_is_handed_through_where_there_is_one() {
+    let bench = Bench::new(Mode::Http);
+    seed(bench.dxf(), &docker_image(), "a/b:1");
+    let fake = Fake::new("test -t 0 && test -t 1 && exit 3");
+    // util-linux's script runs a command in a terminal of its own.
+    let line = format!("{} run-image a/b:1", env!("CARGO_BIN_EXE_dxf"));
+    let out = Dxf::foreign(std::path::Path::new("/usr/bin/script"))
+        .args(["-qec", &line, "/dev/null"])
+        .env("DXF_HOST", bench.host())
+        .env("DXF_INSECURE", "1")
+        .env("SHELL", "/bin/sh")
+        .env("PATH", fake.folder.path())
+        .stdin_stays()
+        .run();
+    assert_eq!(out.code, Some(3), "{out}");
+    let run = "run --rm --interactive --tty localhost/dxf-run:N";
+    assert_eq!(fake.asked()[1], run);
+    // Half of one is none.
+    let fake = Fake::new("exit 0");
+    fake.run(&bench).arg("a/b:1").ok();
+    assert!(!fake.asked()[1].contains("--tty"));
+}
+
+#[test]
+fn ctrl_c_reaches_the_container_and_the_image_still_goes() {
+    let bench = Bench::new(Mode::Http);
+    seed(bench.dxf(), &docker_image(), "a/b:1");
+    let fake = Fake::new("trap 'exit 5' INT; touch $0.up; while :; do sleep 0.02; done");
+    let up = fake.folder.path().join("docker.up");
+    let line = format!(
+        "(until test -e {up}; do sleep 0.02; done; printf '\\003'; sleep 1) | \
+         PATH={fake} /usr/bin/script -qec 'exec {dxf} run-image a/b:1' /dev/null",
+        up = up.display(),
+        fake = fake.folder.path().display(),
+        dxf = env!("CARGO_BIN_EXE_dxf"),
+    );
+    let out = Dxf::foreign(std::path::Path::new("/bin/sh"))
+        .args(["-c", &line])
+        .env("DXF_HOST", bench.host())
+        .env("DXF_INSECURE", "1")
+        .env("SHELL", "/bin/sh")
+        .env("PATH", path())
+        .run();
+    assert_eq!(out.code, Some(5), "{out}");
+    assert!(!out.text().contains("dxf:"), "{out}");
     assert_eq!(fake.asked().last().unwrap(), "image rm localhost/dxf-run:N");
 }
 

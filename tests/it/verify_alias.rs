@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use crate::support::data::{blob, digest};
 use crate::support::place::{Place, each_place};
 
+const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
 
 /// `verdict alias digest` of every finding.
@@ -126,6 +127,58 @@ each_place!(every_child_of_an_index_counts, |at| {
     fs::remove_file(at.blob_file("a", &digest(second.as_bytes()))).unwrap();
     assert_eq!(found(at, &["a", "multi"], 65), lines("missing"));
     assert_eq!(found(at, &["--fast", "a", "multi"], 65), lines("missing"));
+});
+
+each_place!(a_file_in_parts_is_checked_as_a_whole, |at| {
+    let content = blob(5, 250_000);
+    let file = at.file(&content);
+    let parts = at.says(["push-blob", "--split", "100000", "a", &file, "@v"]);
+    let parts: Vec<&str> = parts.lines().collect();
+    let lines = |verdicts: &[&str]| {
+        let names = [parts[0], parts[1], parts[2]].map(str::to_string);
+        let names = [digest(b"{}")]
+            .into_iter()
+            .chain(names)
+            .chain([digest(&content)]);
+        let lines = verdicts.iter().zip(names);
+        lines
+            .map(|(verdict, name)| format!("{verdict} v {name}"))
+            .collect::<Vec<_>>()
+    };
+    at.forget();
+    assert_eq!(found(at, &["a", "v"], 0), lines(&["ok"; 5]));
+    at.asked([
+        "GET /v2/a/manifests/v".to_string(),
+        format!("GET /v2/a/blobs/{}", digest(b"{}")),
+        format!("GET /v2/a/blobs/{}", parts[0]),
+        format!("GET /v2/a/blobs/{}", parts[1]),
+        format!("GET /v2/a/blobs/{}", parts[2]),
+    ]);
+    assert_eq!(found(at, &["--fast", "a", "v"], 0), lines(&["ok"; 4]));
+    // Each part is right, but together they are another file.
+    let other = at
+        .says(["get-manifest", "a", "v"])
+        .replace(parts[0], parts[1]);
+    at.put_manifest("a", "v", OCI_MANIFEST, other.as_bytes());
+    let odd = found(at, &["a", "v"], 65);
+    assert!(
+        odd.iter()
+            .any(|line| *line == format!("wrong digest v {}", digest(&content))),
+        "{odd:?}"
+    );
+    // Another alias of the same parts is not to blame for that.
+    at.says(["push-blob", "--split", "100000", "a", &file, "@w"]);
+    let both = found(at, &["a", "w", "v"], 65);
+    assert_eq!(
+        both.iter().filter(|line| line.starts_with("wrong")).count(),
+        1
+    );
+    at.says(["push-blob", "--split", "100000", "a", &file, "@v"]);
+    spoil(at, parts[1], |bytes| bytes[7] ^= 1);
+    assert_eq!(
+        found(at, &["a", "v"], 65),
+        lines(&["ok", "ok", "wrong digest", "ok"])
+    );
 });
 
 each_place!(an_alias_that_is_missing_or_wrong_is_named, |at| {

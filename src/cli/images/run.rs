@@ -27,7 +27,6 @@ pub fn run(s: &mut Session<'_, '_>, args: &RunImage) -> Result<(), Failure> {
     let item = only(items(s, &location, &choice, None)?)?;
     let load = |items: &[Item]| engine.load(s, items, &choice.platform).map(drop);
     let guest = Guest::new(engine, item, (args.keep, s.console), load)?;
-    s.interrupt.stop().check()?;
     s.console.clear();
     let status = container(s, &guest, (&args.engine_args, words))?;
     drop(guest);
@@ -139,6 +138,8 @@ fn container(
     command.args(options).arg(&guest.name).args(words);
     let failed = |e| Error::io(format!("{} run", guest.engine.program()), e);
     s.interrupt.handed_over(|to| {
+        // Whoever asked before this is asked no more.
+        s.interrupt.stop().check()?;
         let mut child = command.spawn().map_err(failed)?;
         to(child.id());
         child.wait().map_err(failed)

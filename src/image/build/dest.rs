@@ -92,6 +92,7 @@ pub(super) fn is_whiteout(name: &Name) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn name(text: &str) -> Name {
         Name(text.into())
@@ -141,6 +142,18 @@ mod tests {
                 matches!(Dest::parse(bad), Err(Error::Invalid { .. })),
                 "{bad}"
             );
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_word_leads_out(word in r"[a./\x00w h-]{0,12}") {
+            if let Ok(dest) = Dest::parse(&word) {
+                let own = String::from_utf8(dest.name.0).unwrap();
+                let whole = own.split('/').all(|part| !["", ".", ".."].contains(&part));
+                prop_assert!(whole || own.is_empty(), "{own}");
+                prop_assert!(!own.contains('\0') && !own.starts_with('/'));
+            }
         }
     }
 }

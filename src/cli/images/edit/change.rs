@@ -25,7 +25,7 @@ pub enum Asked {
     /// A layer of a tar.
     Tar(PathBuf),
     /// What needs nothing of this machine.
-    Ready(Change),
+    Ready(Box<Change>),
 }
 
 /// A part of a layer.
@@ -63,7 +63,7 @@ pub fn parse(s: &Session<'_, '_>, args: &EditImage) -> Result<Vec<Asked>, Failur
         let Some(part) = part(step)? else {
             all.push(match step.verb {
                 Verb::AddTar => Asked::Tar(step.word().into()),
-                _ => Asked::Ready(change(s, step)?),
+                _ => Asked::Ready(Box::new(change(s, step)?)),
             });
             continue;
         };
@@ -157,7 +157,7 @@ impl Asked {
     /// (`is_bare`) the folders on the way to a file are named too.
     pub fn make(self, settings: Settings<'_>, is_bare: bool) -> Result<Change> {
         let (parts, exclude) = match self {
-            Asked::Ready(change) => return Ok(change),
+            Asked::Ready(change) => return Ok(*change),
             Asked::Tar(path) => return Ok(append(Layer::from_tar(&path, settings)?)),
             Asked::Parts(parts, exclude) => (parts, exclude),
         };
