@@ -5,15 +5,16 @@
 //! from a bare reader. Knows nothing of registries or archives.
 
 use std::fs::File;
-use std::io::{Cursor, Read, Seek, SeekFrom};
+use std::io::{Cursor, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use crate::descriptor::{Descriptor, media_type};
-use crate::digest::{Digest, Hasher};
+use crate::digest::{Digest, Hasher, Verify};
 use crate::error::{Error, Result};
 use crate::reference::Origin;
+use crate::spool::Spool;
 use crate::stream::{BUFFER, CopyError, Watch, copy};
 
 /// Bytes that can be read more than once.
@@ -62,8 +63,8 @@ impl Blob {
     ///
     /// # Errors
     /// [`Error::Io`] when the file can't be read, [`Error::Unsupported`] when
-    /// it is no regular file (a pipe can't be read twice),
-    /// [`Error::Stopped`].
+    /// it is no regular file (a pipe can't be read twice, but
+    /// [`Blob::spooled`]), [`Error::Stopped`].
     pub fn file(path: &Path, watch: Watch<'_>) -> Result<Blob> {
         let what = || path.display().to_string();
         let mut file = File::open(path).map_err(|e| Error::io(what(), e))?;
@@ -73,18 +74,9 @@ impl Blob {
                 what: format!("{}: not a regular file", what()),
             });
         }
-        let (mut hasher, mut size, mut buffer) = (Hasher::new(), 0, vec![0; BUFFER]);
-        loop {
-            watch.stop.check()?;
-            let n = file.read(&mut buffer).map_err(|e| Error::io(what(), e))?;
-            if n == 0 {
-                break;
-            }
-            hasher.update(&buffer[..n]);
-            size += n as u64;
-        }
+        let (digest, size) = hash((&what(), &mut file), None, watch)?;
         let modified = meta.modified().ok();
-        let descriptor = Descriptor::new(media_type::OCTET_STREAM, hasher.finish(), size);
+        let descriptor = Descriptor::new(media_type::OCTET_STREAM, digest, size);
         let source = FileRange {
             path: path.to_path_buf(),
             start: 0,
@@ -94,11 +86,54 @@ impl Blob {
         Ok(Blob::new(descriptor, source))
     }
 
+    /// A blob of whatever a reader gives, however much that is: its bytes wait
+    /// in `folder`, in a file without a name, until the blob is dropped. `what`
+    /// calls the reader by name in errors.
+    ///
+    /// ```
+    /// use dxf_registry::{Blob, Digest, stream::{Stop, Watch}};
+    ///
+    /// let stop = Stop::new();
+    /// let lines = std::io::repeat(b'y');
+    /// let reader = std::io::Read::take(lines, 1000);
+    /// let folder = std::env::temp_dir();
+    /// let blob = Blob::spooled("yes", reader, &folder, Watch::new(&(), &stop))?;
+    /// assert_eq!((blob.size(), blob.digest()), (1000, &Digest::of(&[b'y'; 1000])));
+    /// # Ok::<(), dxf_registry::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Io`] for the reader and for the folder, [`Error::Stopped`].
+    pub fn spooled(
+        what: &str,
+        mut from: impl Read,
+        folder: &Path,
+        watch: Watch<'_>,
+    ) -> Result<Blob> {
+        let mut spool = Spool::new(folder)?;
+        let (digest, size) = hash((what, &mut from), Some((folder, &mut spool)), watch)?;
+        let descriptor = Descriptor::new(media_type::OCTET_STREAM, digest, size);
+        Ok(Blob::new(descriptor, spool.finish()))
+    }
+
     /// The same bytes under another media type.
     pub fn with_media_type(&self, media_type: &str) -> Blob {
         let mut other = self.clone();
         other.descriptor.media_type = media_type.to_string();
         other
+    }
+
+    /// The same bytes, whose errors say that they happened at `place`. Whole
+    /// ones are verified as they are read, so that a store which gives wrong
+    /// bytes is not taken for one that refuses right ones.
+    pub fn at(&self, place: &str) -> Blob {
+        let placed = Placed {
+            source: self.source.clone(),
+            digest: *self.digest(),
+            size: self.size(),
+            place: place.to_string(),
+        };
+        Blob::new(self.descriptor.clone(), placed)
     }
 
     /// Digest, size and media type.
@@ -116,7 +151,10 @@ impl Blob {
         self.descriptor.size
     }
 
-    /// A reader over the bytes from offset `from`; errors as [`Source::open`].
+    /// A reader over the bytes from offset `from`, which nobody has verified.
+    ///
+    /// # Errors
+    /// As [`Source::open`].
     pub fn open(&self, from: u64) -> Result<Box<dyn Read + Send + '_>> {
         self.source.open(from)
     }
@@ -131,7 +169,7 @@ impl Blob {
     /// # Errors
     /// Those of the source; [`Error::Mismatch`], [`Error::Size`].
     pub fn read(&self, limit: u64) -> Result<Vec<u8>> {
-        let reader = crate::digest::Verify::new(self.open(0)?, *self.digest(), Some(self.size()));
+        let reader = Verify::new(self.open(0)?, *self.digest(), Some(self.size()));
         crate::stream::read_bounded(&self.digest().to_string(), reader, limit)
     }
 
@@ -139,9 +177,8 @@ impl Blob {
     ///
     /// # Errors
     /// Those of the source; [`Error::Io`] naming `what` for `to`'s.
-    pub fn copy_to(&self, what: &str, to: &mut dyn std::io::Write) -> Result<u64> {
-        let mut reader =
-            crate::digest::Verify::new(self.open(0)?, *self.digest(), Some(self.size()));
+    pub fn copy_to(&self, what: &str, to: &mut dyn Write) -> Result<u64> {
+        let mut reader = Verify::new(self.open(0)?, *self.digest(), Some(self.size()));
         copy(&mut reader, to, &mut vec![0; BUFFER]).map_err(|e| match e {
             CopyError::Read(e) => Error::io(self.digest().to_string(), e),
             CopyError::Write(e) => Error::io(what, e),
@@ -149,9 +186,94 @@ impl Blob {
     }
 }
 
+/// The digest and the size in bytes of everything a reader gives; `what` calls
+/// it by name in errors.
+///
+/// # Errors
+/// [`Error::Io`], [`Error::Stopped`].
+pub fn measure(what: &str, mut from: impl Read, watch: Watch<'_>) -> Result<(Digest, u64)> {
+    hash((what, &mut from), None, watch)
+}
+
+/// Reads everything there is, into the spool where there is one.
+fn hash(
+    (what, from): (&str, &mut dyn Read),
+    mut to: Option<(&Path, &mut Spool)>,
+    watch: Watch<'_>,
+) -> Result<(Digest, u64)> {
+    let (mut hasher, mut size, mut buffer) = (Hasher::new(), 0, vec![0; BUFFER]);
+    loop {
+        watch.stop.check()?;
+        let n = match from.read(&mut buffer) {
+            Ok(0) => return Ok((hasher.finish(), size)),
+            Ok(n) => n,
+            Err(e) if e.kind() == std::io::ErrorKind::Interrupted => continue,
+            Err(e) => return Err(Error::io(what, e)),
+        };
+        hasher.update(&buffer[..n]);
+        if let Some((folder, spool)) = &mut to {
+            spool
+                .write_all(&buffer[..n])
+                .map_err(|e| Error::io(format!("temporary file in {}", folder.display()), e))?;
+        }
+        size += n as u64;
+    }
+}
+
 impl std::fmt::Debug for Blob {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Blob({}, {} bytes)", self.digest(), self.size())
+    }
+}
+
+/// A source that says where it is when it fails.
+struct Placed {
+    source: Arc<dyn Source>,
+    digest: Digest,
+    size: u64,
+    place: String,
+}
+
+impl Source for Placed {
+    fn open(&self, from: u64) -> Result<Box<dyn Read + Send + '_>> {
+        let inner = self.source.open(from).map_err(|e| e.at(&self.place))?;
+        let inner: Box<dyn Read + Send + '_> = match from {
+            0 => Box::new(Verify::new(inner, self.digest, Some(self.size))),
+            // The middle alone proves nothing.
+            _ => inner,
+        };
+        Ok(Box::new(PlacedReader {
+            inner,
+            place: &self.place,
+            left: self.size.saturating_sub(from),
+        }))
+    }
+
+    fn origin(&self) -> Option<&Origin> {
+        self.source.origin()
+    }
+}
+
+struct PlacedReader<'a> {
+    inner: Box<dyn Read + Send + 'a>,
+    place: &'a str,
+    left: u64,
+}
+
+impl Read for PlacedReader<'_> {
+    fn read(&mut self, buf: &mut [u8]) -> std::io::Result<usize> {
+        let placed = |e: std::io::Error| match e.kind() {
+            std::io::ErrorKind::Interrupted => e,
+            _ => Error::io("blob", e).at(self.place).into(),
+        };
+        let n = self.inner.read(buf).map_err(placed)?;
+        self.left = self.left.saturating_sub(n as u64);
+        // Who knows the length reads no further, and would never hear the
+        // verdict, which comes at the end.
+        if self.left == 0 && n > 0 {
+            self.inner.read(&mut [0]).map_err(placed)?;
+        }
+        Ok(n)
     }
 }
 
@@ -193,7 +315,7 @@ impl Source for FileRange {
         let meta = file.metadata().map_err(|e| Error::io(what(), e))?;
         // The digest was taken of what the file held then; sending something
         // else would only be found out after the last byte.
-        let changed = meta.len() < self.start + self.len
+        let changed = meta.len() < self.start.saturating_add(self.len)
             || (self.modified.is_some()
                 && (meta.modified().ok() != self.modified || meta.len() != self.len));
         if changed {
@@ -212,7 +334,6 @@ impl Source for FileRange {
 mod tests {
     use super::*;
     use crate::stream::Stop;
-    use std::io::Write;
 
     fn read(source: &dyn Source, from: u64) -> String {
         let mut out = String::new();
@@ -238,6 +359,30 @@ mod tests {
     }
 
     #[test]
+    fn what_comes_once_is_spooled_and_leaves_nothing() {
+        let (dir, stop) = (tempfile::tempdir().unwrap(), Stop::new());
+        let watch = Watch::new(&(), &stop);
+        let blob = Blob::spooled("x", &b"abc"[..], dir.path(), watch).unwrap();
+        assert_eq!((*blob.digest(), blob.size()), (Digest::of(b"abc"), 3));
+        assert_eq!(blob.read(10).unwrap(), b"abc");
+        assert_eq!(blob.read(10).unwrap(), b"abc");
+        assert_eq!(dir.path().read_dir().unwrap().count(), 0);
+        struct Broken;
+        impl Read for Broken {
+            fn read(&mut self, _: &mut [u8]) -> std::io::Result<usize> {
+                Err(std::io::Error::other("broken"))
+            }
+        }
+        let failed = Blob::spooled("x", Broken, dir.path(), watch).unwrap_err();
+        assert_eq!(failed.to_string(), "x: broken");
+        let nowhere = dir.path().join("nowhere");
+        assert!(Blob::spooled("x", &b"abc"[..], &nowhere, watch).is_err());
+        stop.set();
+        let stopped = Blob::spooled("x", &b"abc"[..], dir.path(), watch);
+        assert!(matches!(stopped, Err(Error::Stopped)));
+    }
+
+    #[test]
     fn a_file_is_hashed_and_watched_for_change() {
         let mut file = tempfile::NamedTempFile::new().unwrap();
         file.write_all(b"abc").unwrap();
@@ -253,5 +398,29 @@ mod tests {
             Blob::file(file.path(), Watch::new(&(), &stop)),
             Err(Error::Stopped)
         ));
+    }
+
+    #[test]
+    fn the_verdict_comes_before_the_last_byte_is_given_away() {
+        let right = Blob::bytes("x", b"abc".to_vec());
+        let wrong = Blob::new(right.descriptor().clone(), Bytes(b"abX".to_vec()));
+        let read = |blob: &Blob, from| {
+            let mut found = Vec::new();
+            let placed = blob.at("source a");
+            let reader = placed.open(from)?;
+            reader
+                .take(3 - from)
+                .read_to_end(&mut found)
+                .map_err(|e| Error::io("x", e))?;
+            Ok::<_, Error>(found)
+        };
+        assert_eq!(read(&right, 0).unwrap(), b"abc");
+        assert_eq!(read(&right, 1).unwrap(), b"bc");
+        let said = read(&wrong, 0).unwrap_err();
+        assert!(said.is_corrupt(), "{said}");
+        assert!(
+            said.to_string().starts_with("source a: digest mismatch"),
+            "{said}"
+        );
     }
 }

@@ -33,6 +33,7 @@ pub struct Cache(Arc<Path>);
 
 /// How much something takes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Usage {
     /// Blobs.
     pub blobs: u64,

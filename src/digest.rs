@@ -159,6 +159,34 @@ impl Default for Hasher {
     }
 }
 
+/// A reader whose bytes are hashed on the way.
+pub(crate) struct Hashed<R> {
+    inner: R,
+    hasher: Hasher,
+}
+
+impl<R: Read> Hashed<R> {
+    pub(crate) fn new(inner: R) -> Hashed<R> {
+        Hashed {
+            inner,
+            hasher: Hasher::new(),
+        }
+    }
+
+    /// The digest of what was read.
+    pub(crate) fn finish(self) -> Digest {
+        self.hasher.finish()
+    }
+}
+
+impl<R: Read> Read for Hashed<R> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let n = self.inner.read(buf)?;
+        self.hasher.update(&buf[..n]);
+        Ok(n)
+    }
+}
+
 /// A reader that fails instead of reporting the end of wrong bytes.
 ///
 /// The last `read` returns [`Error::Mismatch`] or [`Error::Size`] (inside an
@@ -226,7 +254,7 @@ impl<R: Read> Read for Verify<R> {
             self.conclude()?;
             return Ok(0);
         }
-        self.seen += n as u64;
+        self.seen = self.seen.saturating_add(n as u64);
         if let Some(expected) = self.size.filter(|size| *size < self.seen) {
             self.hasher = None;
             return Err(Error::Size {

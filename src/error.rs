@@ -51,6 +51,13 @@ pub enum Error {
         /// What is wrong with it.
         why: String,
     },
+    /// A tag that is not what it had to be to be moved.
+    Changed {
+        /// The tag, and where it is.
+        what: String,
+        /// The manifest it points at, `None` when it is not there.
+        found: Option<Box<Digest>>,
+    },
     /// A thing that is not there, in a store that has no statuses.
     NotFound {
         /// The kind of thing and its name.
@@ -130,6 +137,13 @@ pub enum Error {
         /// The operating system's reason.
         source: io::Error,
     },
+    /// Any of the others, in something that has two sides.
+    At {
+        /// Where it happened: the side, and what it is called.
+        place: String,
+        /// What happened.
+        error: Box<Error>,
+    },
     /// The caller asked for an end.
     Stopped,
 }
@@ -159,6 +173,8 @@ pub enum NetworkKind {
     Connect,
     /// The peer's certificate or TLS itself; never cured by trying again.
     Tls,
+    /// The peer answered TLS with something else.
+    NoTls,
     /// Nothing came or went for the idle timeout.
     Timeout,
     /// The connection ended before the answer did.
@@ -227,30 +243,52 @@ impl Error {
         }
     }
 
-    /// Finds an [`Error`] that travelled as an [`io::Error`], or gives the
-    /// [`io::Error`] back.
+    /// Finds an [`Error`] that travelled as an [`io::Error`].
+    ///
+    /// # Errors
+    /// The [`io::Error`] itself, where it is nothing more.
     pub fn from_io(error: io::Error) -> std::result::Result<Error, io::Error> {
         unwrap_io(error)
+    }
+
+    /// The same, said to have happened at `place`. One whose place is known
+    /// keeps it, and an end that was asked for has none.
+    pub fn at(self, place: &str) -> Error {
+        match self {
+            Error::At { .. } | Error::Stopped => self,
+            error => Error::At {
+                place: place.to_string(),
+                error: Box::new(error),
+            },
+        }
+    }
+
+    /// What happened, wherever it was ([`Error::At`]).
+    pub fn what(&self) -> &Error {
+        match self {
+            Error::At { error, .. } => error.what(),
+            error => error,
+        }
     }
 
     /// Whether the thing asked for does not exist: a 404, or the same of a
     /// store without statuses.
     pub fn is_not_found(&self) -> bool {
         matches!(
-            self,
+            self.what(),
             Error::Status { status: 404, .. } | Error::NotFound { .. }
         )
     }
 
     /// Whether the registry wants other credentials than it got.
     pub fn is_unauthorized(&self) -> bool {
-        matches!(self, Error::Unauthorized { .. })
+        matches!(self.what(), Error::Unauthorized { .. })
     }
 
     /// Whether the data, not the way to it, is wrong.
     pub fn is_corrupt(&self) -> bool {
         matches!(
-            self,
+            self.what(),
             Error::Mismatch { .. } | Error::Size { .. } | Error::Malformed { .. }
         )
     }
@@ -258,10 +296,13 @@ impl Error {
     /// Whether the same request may succeed later: lost connections, silence,
     /// and the statuses 408, 429, 499, 500, 502, 503, 504, 522.
     pub fn is_temporary(&self) -> bool {
-        match self {
+        match self.what() {
             Error::Network { kind, .. } => {
                 use NetworkKind as Kind;
-                !matches!(kind, Kind::Tls | Kind::Protocol | Kind::Broken)
+                !matches!(
+                    kind,
+                    Kind::Tls | Kind::NoTls | Kind::Protocol | Kind::Broken
+                )
             }
             Error::Status { status, .. } => is_temporary_status(*status),
             _ => false,
@@ -270,7 +311,7 @@ impl Error {
 
     /// The HTTP status behind the error, where there is one.
     pub fn status(&self) -> Option<u16> {
-        match self {
+        match self.what() {
             Error::Status { status, .. } => Some(*status),
             Error::Unauthorized { .. } => Some(401),
             _ => None,
@@ -279,7 +320,7 @@ impl Error {
 
     /// Whether the registry named `code` (such as `BLOB_UNKNOWN`) in its answer.
     pub fn has_code(&self, code: &str) -> bool {
-        match self {
+        match self.what() {
             Error::Status { errors, .. } | Error::Unauthorized { errors, .. } => {
                 errors.iter().any(|e| e.code == code)
             }
@@ -290,6 +331,31 @@ impl Error {
     /// Whether the registry refused a manifest for a blob that it lacks.
     pub(crate) fn denies_blob(&self) -> bool {
         self.has_code("MANIFEST_BLOB_UNKNOWN") || self.has_code("BLOB_UNKNOWN")
+    }
+}
+
+/// What was found: `None` for a thing that is not there
+/// ([`Error::is_not_found`]), where that is no failure.
+///
+/// ```
+/// use dxf_registry::error::if_found;
+/// use dxf_registry::{Digest, Store, layout::Layouts};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let folder = tempfile::tempdir()?;
+/// let store = Layouts::new(folder.path()).repository(&"team/data".parse()?);
+/// assert!(if_found(store.delete_manifest(&Digest::of(b"long gone")))?.is_none());
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Errors
+/// All others.
+pub fn if_found<T>(result: Result<T>) -> Result<Option<T>> {
+    match result {
+        Ok(found) => Ok(Some(found)),
+        Err(error) if error.is_not_found() => Ok(None),
+        Err(error) => Err(error),
     }
 }
 
@@ -360,6 +426,10 @@ impl fmt::Display for Error {
                 )
             }
             Error::Malformed { what, why } => write!(f, "malformed {what}: {why}"),
+            Error::Changed { what, found } => match found {
+                Some(found) => write!(f, "{what} is not as expected: it points at {found}"),
+                None => write!(f, "{what} is not as expected: it does not exist"),
+            },
             Error::NotFound { what } => write!(f, "{what}: Not Found"),
             Error::Unauthorized {
                 request, errors, ..
@@ -401,6 +471,7 @@ impl fmt::Display for Error {
                 )
             }
             Error::Io { what, source } => write!(f, "{what}: {source}"),
+            Error::At { place, error } => write!(f, "{place}: {error}"),
             Error::Stopped => f.write_str("interrupted"),
         }
     }
@@ -410,6 +481,7 @@ impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Error::Io { source, .. } => Some(source),
+            Error::At { error, .. } => Some(error),
             _ => None,
         }
     }
@@ -429,18 +501,19 @@ fn unwrap_io(error: io::Error) -> std::result::Result<Error, io::Error> {
 
 impl From<Error> for io::Error {
     fn from(error: Error) -> io::Error {
-        match error {
-            Error::Io { what, source } => io::Error::new(source.kind(), Error::Io { what, source }),
+        // Not `Interrupted`: io::copy would silently try again for ever.
+        let kind = match error.what() {
+            Error::Io { source, .. } => source.kind(),
             Error::Network {
                 kind: NetworkKind::Cut,
                 ..
-            } => io::Error::new(io::ErrorKind::UnexpectedEof, error),
+            } => io::ErrorKind::UnexpectedEof,
             Error::Mismatch { .. } | Error::Size { .. } | Error::Malformed { .. } => {
-                io::Error::new(io::ErrorKind::InvalidData, error)
+                io::ErrorKind::InvalidData
             }
-            // Not `Interrupted`: io::copy would silently try again for ever.
-            other => io::Error::other(other),
-        }
+            _ => io::ErrorKind::Other,
+        };
+        io::Error::new(kind, error)
     }
 }
 
@@ -462,6 +535,18 @@ mod tests {
     }
 
     #[test]
+    fn a_place_changes_nothing_but_the_words() {
+        let lost = || Error::NotFound { what: "x".into() };
+        let placed = lost().at("source a").at("destination b");
+        assert_eq!(placed.to_string(), "source a: x: Not Found");
+        assert!(placed.is_not_found() && !placed.is_temporary());
+        assert!(matches!(placed.what(), Error::NotFound { .. }));
+        let travelled = Error::io("y", io::Error::from(placed));
+        assert_eq!(travelled.to_string(), "source a: x: Not Found");
+        assert!(matches!(Error::Stopped.at("a"), Error::Stopped));
+    }
+
+    #[test]
     fn every_variant_is_one_line() {
         let d = Digest::of(b"a");
         let said = vec![Diagnostic {
@@ -477,6 +562,10 @@ mod tests {
                 actual: 2,
             },
             Error::malformed("manifest", "no layers"),
+            Error::Changed {
+                what: "alias x".into(),
+                found: Some(Box::new(d)),
+            },
             Error::NotFound {
                 what: "alias x".into(),
             },
@@ -519,6 +608,7 @@ mod tests {
                 available: vec!["linux/amd64".into()],
             },
             Error::io("file", io::Error::from(io::ErrorKind::NotFound)),
+            Error::malformed("manifest", "no layers").at("source r.example/a:b"),
             Error::Stopped,
         ];
         for e in &all {
@@ -526,7 +616,7 @@ mod tests {
             assert!(!s.is_empty() && !s.contains('\n'), "{s:?}");
         }
         assert_eq!(
-            all[7].to_string(),
+            all[8].to_string(),
             "GET https://r.example/v2/a/blobs/x: 403 Forbidden (DENIED: no)"
         );
     }

@@ -1,72 +1,445 @@
 //! Store anything in a container registry: blobs, names for lists of blobs,
 //! and whole images. Synchronous, without a container engine.
 //!
-//! A [`Store`] is one repository, wherever it lives: [`registry::Repository`]
-//! is one in a registry, [`layout::Layout`] one in a folder on disk. Everything
-//! else is written against the trait.
+//! This page leads from nothing to each of those; its examples run, most of them
+//! on a folder, which is a [`Store`] like a registry is.
+//!
+//! * [A first blob](#a-first-blob)
+//! * [A registry](#a-registry)
+//! * [Names](#names)
+//! * [Files](#files)
+//! * [Images](#images), [changing them](#changing-images), [copying them](#copying)
+//! * [Who one is](#who-one-is)
+//! * [Progress, and an early end](#progress-and-an-early-end)
+//! * [Several things at once](#several-things-at-once)
+//! * [Errors](#errors)
+//! * [Tests of one's own](#tests-of-ones-own), [longer examples](#longer-examples)
+//! * [Where things are](#where-things-are), [what stays](#what-stays)
+//!
+//! # A first blob
 //!
 //! ```
-//! use dxf_registry::{Blob, Store, alias, layout::Layouts, stream::{Stop, Watch}};
+//! use dxf_registry::{Blob, Store, layout::Layouts, stream::Watch};
 //! use std::io::Read;
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let folder = tempfile::tempdir()?;
-//! let store = Layouts::new(folder.path()).repository(&"team/data".parse()?);
-//! let stop = Stop::new();
-//! let watch = Watch::new(&(), &stop); // no progress wanted
+//! # let folder = tempfile::tempdir()?;
+//! # let folder = folder.path();
+//! let store = Layouts::new(folder).repository(&"team/data".parse()?);
 //!
-//! // A blob is stored under its digest …
-//! let blob = Blob::bytes("application/octet-stream", b"hello".to_vec());
-//! store.put_blob(&blob, watch)?;
+//! // A blob is stored under the digest of its bytes …
+//! let blob = Blob::bytes("text/plain", b"hello".to_vec());
+//! store.put_blob(&blob, Watch::default())?;
 //!
-//! // … and an alias is a name for a list of blobs.
-//! let run = alias::Run { jobs: 4, watch };
-//! alias::set(&store, &"greeting".parse()?, &[*blob.digest()], alias::Format::Docker, run)?;
-//!
-//! let manifest = store.manifest(&"greeting".parse()?)?;
-//! let first = &alias::blobs(&manifest)?[0];
+//! // … and comes back verified: the reader fails where they were wrong.
 //! let mut text = String::new();
-//! store.pull_blob(&first.digest, Some(first.size))?.reader.read_to_string(&mut text)?;
+//! store.pull_blob(blob.digest(), None)?.reader.read_to_string(&mut text)?;
 //! assert_eq!(text, "hello");
 //! # Ok(())
 //! # }
 //! ```
 //!
-//! The same against a registry, with a user's name and password:
+//! [`Blob::file`] takes a file and [`Blob::spooled`] whatever a reader gives,
+//! however much that is: neither is held in memory.
+//!
+//! # A registry
+//!
+//! Everything on this page that takes a [`Store`] takes a [`Repository`] too.
+//! Nothing is sent before it has to be; a [`Registry`], its repositories and
+//! their clones share connections and tokens, on as many threads as one likes.
 //!
 //! ```no_run
 //! use dxf_registry::{Registry, Store, credentials::Credentials, registry::Settings};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let credentials = Credentials::password("me", "secret");
-//! let registry = Registry::connect("registry.example:5000".parse()?, Settings::default(), credentials)?;
+//! let login = Credentials::password("me", "secret");
+//! let registry = Registry::connect("registry.example:5000".parse()?, Settings::default(), login)?;
 //! for tag in registry.repository("team/data".parse()?).tags() {
-//!     println!("{}", tag?);
+//!     println!("{}", tag?); // fetched page by page
 //! }
 //! # Ok(())
 //! # }
 //! ```
 //!
-//! Whole images are values that are fetched when they are read: an
-//! [`image::Node`] comes from a store or an archive, and goes to either.
+//! [`registry::Settings`] says how: over https unless told otherwise, trusting
+//! whom, through which proxy, with how much patience. Requests that fail for a
+//! passing reason are tried again, downloads that break go on where they broke.
+//!
+//! # Names
+//!
+//! An [`alias`] is a tag that names a list of blobs. A registry may delete what
+//! nothing names.
+//!
+//! ```
+//! use dxf_registry::{Blob, Store, alias, layout::Layouts, stream::Run};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let folder = tempfile::tempdir()?;
+//! # let store = Layouts::new(folder.path()).repository(&"team/data".parse()?);
+//! let parts = [&b"one"[..], b"two"].map(|part| Blob::bytes("text/plain", part.to_vec()));
+//! alias::push(&store, &"v1".parse()?, &parts, alias::Format::Docker, Run::default())?;
+//!
+//! let manifest = store.manifest(&"v1".parse()?)?;
+//! let listed = alias::blobs(&manifest)?;
+//! assert_eq!((listed[1].digest, listed[1].size), (*parts[1].digest(), 3));
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! A [`Manifest`] is the bytes that came, and views of them; whatever is passed
+//! on is passed on byte for byte. [`alias::resolve`] chooses a platform, or gives
+//! each. [`artifact`] keeps a large file in several blobs.
+//!
+//! # Files
+//!
+//! [`fetch::into_file`] makes a file that is whole or not there, and goes on with
+//! what an earlier call left behind.
+//!
+//! ```
+//! use dxf_registry::{Blob, Store, fetch, layout::Layouts, stream::Watch};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let folder = tempfile::tempdir()?;
+//! # let store = Layouts::new(folder.path().join("store")).repository(&"a".parse()?);
+//! # let blob = Blob::bytes("text/plain", b"hello".to_vec());
+//! # store.put_blob(&blob, Watch::default())?;
+//! let path = folder.path().join("hello.txt");
+//! let wanted = fetch::Wanted { digest: *blob.digest(), size: None };
+//! fetch::into_file(&store, &[wanted], &path, Watch::default())?;
+//! assert_eq!(std::fs::read(&path)?, b"hello");
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Images
+//!
+//! Images are values whose layers are fetched when they are read: an
+//! [`image::Node`] comes from a store or an [`archive`], and goes to either.
 //!
 //! ```no_run
 //! use dxf_registry::archive::{self, Form, Item, Out};
-//! use dxf_registry::stream::{Run, Stop, Watch};
 //! use dxf_registry::transfer::{Remote, Wanted};
-//! use dxf_registry::{Registry, credentials::Credentials, registry::Settings};
+//! use dxf_registry::{Registry, credentials::Credentials, registry::Settings, stream::Run};
 //! use std::{path::Path, sync::Arc};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let registry = Registry::connect("registry.example".parse()?, Settings::default(), Credentials::anonymous())?;
 //! let remote = Remote::new(Arc::new(registry.repository("team/app".parse()?)));
-//! let stop = Stop::new();
-//! let run = Run { jobs: 4, watch: Watch::new(&(), &stop) };
+//! let node = remote.pull(&"v1".parse()?, Wanted::All, Run::default())?; // layers come later
 //!
-//! let node = remote.pull(&"v1".parse()?, Wanted::All, run)?; // layers come later
 //! let item = Item::new(vec!["registry.example/team/app:v1".parse()?], node);
 //! let settings = archive::Settings { form: Form::Hybrid, platform: None, folder: Path::new(".") };
-//! archive::write(&[item], Out::File(Path::new("app.tar")), &settings, run)?;
+//! archive::write(&[item], Out::File(Path::new("app.tar")), &settings, Run::default())?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! [`archive::read`] takes what Docker, podman, skopeo and crane save, and
+//! [`transfer::put`] puts an image into a store. [`image::check()`] reads an image
+//! and says whether it is what it claims; [`image::files`] lists what a container
+//! would see.
+//!
+//! ## Changing images
+//!
+//! [`image::Image::edit`] begins with an image and ends with another; layers that
+//! stay are neither read nor sent again. [`image::build`] makes new ones, the same
+//! bytes on every machine.
+//!
+//! ```
+//! use dxf_registry::image::build::{Layer, Parts, Rules, Settings};
+//! use dxf_registry::image::{Family, Image, Node};
+//! use dxf_registry::layout::Layouts;
+//! use dxf_registry::stream::Run;
+//! use dxf_registry::transfer::{Foreign, To, put};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let folder = tempfile::tempdir()?;
+//! # let store = Layouts::new(folder.path()).repository(&"team/app".parse()?);
+//! let base = Image::scratch(&"linux/amd64".parse()?, Family::Oci)?;
+//! let mut parts = Parts::new(Rules::default());
+//! parts.add_file("/etc/motd", b"hello\n".to_vec(), 0o644)?;
+//! let settings = Settings { family: Family::Oci, folder: folder.path(), run: Run::default() };
+//! let layer = Layer::from_parts(&parts, settings)?;
+//!
+//! let image = base.edit()?.append(layer).set_env("LANG", "C.UTF-8").finish()?;
+//! let to = To { store: &store, target: &"v2".parse()?, foreign: Foreign::Skip };
+//! put(&Node::Image(image), &to, Run::default())?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! ## Copying
+//!
+//! [`transfer::Copier`] copies between two stores. What is there is left alone,
+//! what one registry has is mounted, and the rest streams through.
+//!
+//! ```
+//! use dxf_registry::layout::Layouts;
+//! use dxf_registry::transfer::{Copier, Foreign, How, Referrers, Remote};
+//! use dxf_registry::{Blob, Store, alias, stream::Run};
+//! use std::sync::Arc;
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let folder = tempfile::tempdir()?;
+//! let stores = Layouts::new(folder.path());
+//! let (from, to) = (stores.repository(&"a".parse()?), stores.repository(&"b".parse()?));
+//! # let blob = Blob::bytes("text/plain", b"hello".to_vec());
+//! # alias::push(&from, &"v1".parse()?, &[blob], alias::Format::Oci, Run::default())?;
+//! let how = How {
+//!     platform: None,
+//!     convert: None,
+//!     expected: None,
+//!     referrers: Referrers::Copy,
+//!     foreign: Foreign::Skip,
+//! };
+//! let copier = Copier::new(&Remote::new(Arc::new(from)), &to, how);
+//! let copied = copier.copy(&"v1".parse()?, &"v1".parse()?, Run::default())?;
+//! assert_eq!(to.head(&"v1".parse()?)?.map(|there| there.digest), Some(copied.digest));
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Who one is
+//!
+//! [`credentials::Credentials`] are a name and a password, a token, a closure that
+//! is asked at the first 401, or whatever implements [`credentials::Provider`];
+//! [`credentials::Files`] reads the logins of Docker and podman, credential helpers
+//! included, from files whose paths it is given.
+//!
+//! ```
+//! use dxf_registry::Host;
+//! use dxf_registry::credentials::{Credentials, Files, Login};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let docker = Credentials::from_provider(Files::new(["/home/me/.docker/config.json"]));
+//! let vault = Credentials::ask(|host: &Host, _| match host.as_str() {
+//!     "registry.example" => Ok(Login::Password { username: "me".into(), password: "secret".into() }),
+//!     _ => Ok(Login::Anonymous),
+//! });
+//! # let _ = (docker, vault);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Credentials go to the registry's own scheme, host and port and to the token
+//! server it names, nowhere else, and over http only when
+//! [`registry::InsecureAuth`] allows it. A [`Secret`] is never printed.
+//!
+//! # Progress, and an early end
+//!
+//! Whatever moves bytes takes a [`stream::Watch`]: whom to tell, and who may end
+//! it. `Watch::default()` is silent and cannot be stopped.
+//!
+//! ```
+//! use dxf_registry::progress::Progress;
+//! use dxf_registry::stream::{Stop, Watch};
+//! use dxf_registry::{Blob, Digest, Error, Store, layout::Layouts};
+//! use std::sync::atomic::{AtomicU64, Ordering};
+//!
+//! #[derive(Default)]
+//! struct Moved(AtomicU64);
+//! impl Progress for Moved {
+//!     fn advance(&self, _: &Digest, bytes: u64) {
+//!         self.0.fetch_add(bytes, Ordering::Relaxed);
+//!     }
+//! }
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let folder = tempfile::tempdir()?;
+//! # let store = Layouts::new(folder.path()).repository(&"a".parse()?);
+//! let (moved, stop) = (Moved::default(), Stop::new());
+//! let watch = Watch::new(&moved, &stop);
+//! store.put_blob(&Blob::bytes("text/plain", b"hello".to_vec()), watch)?;
+//! assert_eq!(moved.0.load(Ordering::Relaxed), 5);
+//!
+//! stop.set(); // from another thread, or where signals are heard
+//! let refused = store.put_blob(&Blob::bytes("text/plain", b"other".to_vec()), watch);
+//! assert!(matches!(refused, Err(Error::Stopped)));
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! A `Stop` in [`http::Settings`] ends requests that are waiting for an answer, too;
+//! [`http::Observer`] hears of every exchange.
+//!
+//! # Several things at once
+//!
+//! What works on several blobs takes a [`stream::Run`]: how many at once, watched
+//! by whom. [`parallel`] is there for one's own loops: bounded, the first error
+//! ends the others, everything is joined before it returns.
+//!
+//! ```
+//! use dxf_registry::{Blob, Store, layout::Layouts, parallel, stream::Run};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let folder = tempfile::tempdir()?;
+//! # let store = Layouts::new(folder.path()).repository(&"a".parse()?);
+//! let (run, files) = (Run::default(), vec!["one", "two", "three"]);
+//! let sizes = parallel::map(run.jobs, files, run.watch.stop, |text, stop| {
+//!     let blob = Blob::bytes("text/plain", text.as_bytes().to_vec());
+//!     store.put_blob(&blob, run.stopped_by(stop).watch)?;
+//!     Ok(blob.size())
+//! })?;
+//! assert_eq!(sizes, [3, 3, 5]);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Errors
+//!
+//! There is one, [`Error`]: a line that says what was tried on what and why it
+//! failed, without secrets and fit for a terminal. What a program decides by, it
+//! asks the error: [`Error::is_not_found`], [`Error::is_unauthorized`],
+//! [`Error::is_corrupt`], [`Error::is_temporary`], [`Error::has_code`]. Readers
+//! carry it inside [`std::io::Error`], and [`Error::from_io`] takes it out.
+//!
+//! ```
+//! use dxf_registry::{Digest, Store, layout::Layouts};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let folder = tempfile::tempdir()?;
+//! # let store = Layouts::new(folder.path()).repository(&"a".parse()?);
+//! let absent = Digest::of(b"never stored");
+//! assert_eq!(store.blob_size(&absent)?, None); // to look is no failure
+//! let Err(error) = store.pull_blob(&absent, None) else { unreachable!() };
+//! assert!(error.is_not_found());
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Tests of one's own
+//!
+//! A program that is written against `&dyn Store` is tested on a folder, which
+//! needs no server, refuses what a registry refuses (a manifest whose blobs are
+//! not there), and can be looked into with any tool that reads OCI layouts.
+//!
+//! ```
+//! use dxf_registry::{Blob, Result, Store, Tag, alias, layout::Layouts, stream::Run};
+//!
+//! /// What is to be tested.
+//! fn publish(store: &dyn Store, version: &Tag, report: &str) -> Result<()> {
+//!     let blob = Blob::bytes("text/plain", report.as_bytes().to_vec());
+//!     alias::push(store, version, &[blob], alias::Format::Oci, Run::default()).map(drop)
+//! }
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let folder = tempfile::tempdir()?;
+//! let store = Layouts::new(folder.path()).repository(&"team/reports".parse()?);
+//! publish(&store, &"v1".parse()?, "all is well")?;
+//! assert_eq!(store.tags().collect::<Result<Vec<_>>>()?, ["v1"]);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Longer examples
+//!
+//! An image of a store gets a layer and loses one, as python-docker's README has
+//! it; of what stays nothing is read, until an archive asks for it.
+//!
+//! ```
+//! use dxf_registry::archive::{self, Form, Item, Out};
+//! use dxf_registry::image::build::{self, Layer, Parts, Rules};
+//! use dxf_registry::image::{Family, Image, Node};
+//! use dxf_registry::layout::Layouts;
+//! use dxf_registry::stream::{Run, Stop, Watch};
+//! use dxf_registry::transfer::{Foreign, Remote, To, Wanted, put};
+//! use std::{fs, sync::Arc};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let folder = tempfile::tempdir()?;
+//! # let folder = folder.path();
+//! # let stop = Stop::new();
+//! # let run = Run { jobs: 4, watch: Watch::new(&(), &stop) };
+//! let platform = "linux/amd64".parse()?;
+//! let store = Arc::new(Layouts::new(folder.join("store")).repository(&"team/app".parse()?));
+//! let settings = build::Settings { family: Family::Oci, folder, run };
+//! # let mut base = Image::scratch(&platform, Family::Oci)?.edit()?;
+//! # for name in ["/base", "/old"] {
+//! #     let mut parts = Parts::new(Rules::default());
+//! #     parts.add_file(name, b"x".to_vec(), 0o644)?;
+//! #     base = base.append(Layer::from_parts(&parts, settings)?);
+//! # }
+//! # let base = Node::Image(base.finish()?);
+//! # put(&base, &To { store: &*store, target: &"v1".parse()?, foreign: Foreign::Skip }, run)?;
+//! # fs::create_dir(folder.join("site"))?;
+//! # fs::write(folder.join("site/index.html"), "hello")?;
+//! // image = registry.pull_image("team/app", "v1", lazy=True)
+//! let remote = Remote::new(store.clone());
+//! let Node::Image(image) = remote.pull(&"v1".parse()?, Wanted::Platform(&platform), run)? else {
+//!     return Err("an index".into());
+//! };
+//!
+//! // image.add_layer_path("site"), image.add_layer_contents({"/etc/motd": b"hello"})
+//! let mut files = Parts::new(Rules::default());
+//! files.add_path(&folder.join("site"), "/srv/site", &[])?;
+//! files.add_file("/etc/motd", b"hello".to_vec(), 0o644)?;
+//! let layer = Layer::from_parts(&files, settings)?;
+//!
+//! // image.remove_layer(), image.layers[0].config["Env"].append("LANG=C.UTF-8")
+//! let image = image.edit()?.remove_top().append(layer).set_env("LANG", "C.UTF-8").finish()?;
+//! assert_eq!(image.layers().len(), 2);
+//!
+//! // registry.push_image(image), image.write_filename("app.tar")
+//! let node = Node::Image(image);
+//! let to = To { store: &*store, target: &"v2".parse()?, foreign: Foreign::Skip };
+//! assert_eq!(put(&node, &to, run)?.existed, 1); // the layer that stayed
+//! let item = Item::new(vec!["team/app:v2".parse()?], node);
+//! let form = archive::Settings { form: Form::Hybrid, platform: Some(&platform), folder };
+//! archive::write(&[item], Out::File(&folder.join("app.tar")), &form, run)?;
+//! # assert!(folder.join("app.tar").exists());
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! And moby-distribution's `ImageRef`: out of one repository into another, with a
+//! tar on top; from an archive, and into one.
+//!
+//! ```
+//! use dxf_registry::archive::{self, Form, Item, Out};
+//! use dxf_registry::image::build::{self, Layer};
+//! use dxf_registry::image::{Family, Image, Node, check};
+//! use dxf_registry::layout::Layouts;
+//! use dxf_registry::stream::{Run, Stop, Watch};
+//! use dxf_registry::transfer::{Foreign, Remote, To, Wanted, put};
+//! use std::sync::Arc;
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let folder = tempfile::tempdir()?;
+//! # let folder = folder.path();
+//! # let stop = Stop::new();
+//! # let run = Run { jobs: 4, watch: Watch::new(&(), &stop) };
+//! let stores = Layouts::new(folder.join("store"));
+//! let (from, to) = (stores.repository(&"team/app".parse()?), stores.repository(&"team/new".parse()?));
+//! let settings = build::Settings { family: Family::Docker, folder, run };
+//! # let tar = |name: &str| -> std::io::Result<()> {
+//! #     let mut tar = tar::Builder::new(std::fs::File::create(folder.join(format!("{name}.tar")))?);
+//! #     let mut header = tar::Header::new_gnu();
+//! #     header.set_size(1);
+//! #     header.set_mode(0o644);
+//! #     tar.append_data(&mut header, name, &b"x"[..])?;
+//! #     tar.finish()
+//! # };
+//! # (tar("base")?, tar("layer")?);
+//! # let base = Layer::from_tar(&folder.join("base.tar"), settings)?;
+//! # let base = Image::scratch(&"linux/amd64".parse()?, Family::Docker)?.edit()?.append(base).finish()?;
+//! # put(&Node::Image(base), &To { store: &from, target: &"v1".parse()?, foreign: Foreign::Skip }, run)?;
+//! // ImageRef.from_image("team/app", "v1", "team/new", "v2").add_layer(LayerRef("layer.tar"))
+//! let node = Remote::new(Arc::new(from)).pull(&"v1".parse()?, Wanted::All, run)?;
+//! let Node::Image(image) = node else { return Err("an index".into()) };
+//! let layer = Layer::from_tar(&folder.join("layer.tar"), settings)?; // plain, gzip or zstd
+//! let image = image.edit()?.append(layer).history("COPY layer.tar").finish()?;
+//! check(&image, run)?; // every digest and diff id
+//!
+//! // image_ref.save("saved.tar")
+//! let saved = folder.join("saved.tar");
+//! let item = Item::new(vec!["team/new:v2".parse()?], Node::Image(image));
+//! let form = archive::Settings { form: Form::Hybrid, platform: None, folder };
+//! archive::write(std::slice::from_ref(&item), Out::File(&saved), &form, run)?;
+//!
+//! // ImageRef.from_tarball(workplace, "saved.tar", "team/new", "v2").push()
+//! let items = archive::read(&saved, folder, run)?;
+//! assert_eq!(items[0].node.manifest().digest(), item.node.manifest().digest());
+//! put(&items[0].node, &To { store: &to, target: &"v2".parse()?, foreign: Foreign::Skip }, run)?;
 //! # Ok(())
 //! # }
 //! ```
@@ -75,25 +448,33 @@
 //!
 //! | modules | what they hold |
 //! |---|---|
-//! | [`digest`], [`descriptor`], [`mod@reference`], [`manifest`], [`secret`], [`error`] | the words everything else is said in |
+//! | [`digest`], [`descriptor`], [`mod@reference`], [`manifest`], [`jws`], [`secret`], [`error`] | the words everything else is said in |
 //! | [`blob`], [`store`], [`stream`], [`progress`], [`fetch`], [`spool`], [`parallel`] | bytes: opened again, watched, fetched into files |
 //! | [`cache`] | layers that were downloaded once |
-//! | [`http`], [`credentials`], [`auth`] | the wire, and who one is |
+//! | [`http`], [`credentials`] | the wire, and who one is |
 //! | [`registry`], [`layout`] | the two kinds of [`Store`] |
 //! | [`alias`] | names for lists of blobs |
 //! | [`artifact`] | a file kept as several blobs |
-//! | [`image`] | images, their configs and layers, and whether they are what they say |
+//! | [`image`] | images, their configs and layers, whether they are what they say, and how to change them |
 //! | [`archive`] | images in a file: docker-archive and OCI layout |
 //! | [`transfer`], [`foreign`] | images out of a store and into one, and layers that are kept elsewhere |
-//! | [`hub`], [`json`], [`text`] | Docker Hub's names, Python's JSON, text fit for a terminal |
+//! | [`hub`], [`json`], [`text`] | for tools: Docker Hub's names, Python's JSON, text fit for a terminal |
 //!
-//! The library prints nothing, reads no environment variables (but for the
-//! platform's own certificate lookup), and has one error, [`Error`].
+//! The library prints nothing and reads no environment variables (but for the
+//! platform's own certificate lookup); paths, proxies and logins are given to it.
+//!
+//! # What stays
+//!
+//! Versions follow semver; before 1.0 it is the second number that a breaking
+//! change raises, and so does a newer oldest Rust (now 1.89). What may grow is
+//! `#[non_exhaustive]`: [`Error`] and its kinds, settings, and what operations
+//! tell. [`Store`] is open for stores of one's own: methods are added to it with a
+//! default only. Data that one version wrote, every later one reads.
 
 pub mod alias;
 pub mod archive;
 pub mod artifact;
-pub mod auth;
+pub(crate) mod auth;
 pub mod blob;
 pub mod cache;
 pub mod credentials;
@@ -106,6 +487,7 @@ pub mod http;
 pub mod hub;
 pub mod image;
 pub mod json;
+pub mod jws;
 pub mod layout;
 pub mod manifest;
 pub mod parallel;

@@ -15,6 +15,7 @@ use crate::descriptor::{Descriptor, media_type};
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::json;
+use crate::jws::{PublicKey, Signed, SigningKey, sign};
 
 /// The largest manifest that is read, bytes (distribution-spec: at least 4 MiB).
 pub const MAX_SIZE: u64 = 4 << 20;
@@ -39,6 +40,8 @@ pub enum Kind {
 pub struct Manifest {
     media_type: String,
     bytes: Vec<u8>,
+    /// What the signatures of a signed one are of.
+    payload: Option<Vec<u8>>,
     kind: Kind,
 }
 
@@ -196,9 +199,14 @@ impl Manifest {
             (None, Kind::Index) => media_type::OCI_INDEX,
             (None, Kind::Schema1) => media_type::SCHEMA1_SIGNED,
         };
+        let payload = match kind {
+            Kind::Schema1 => Signed::parse(&bytes)?.map(Signed::into_payload),
+            Kind::Image | Kind::Index => None,
+        };
         Ok(Manifest {
             media_type: media_type.to_string(),
             bytes,
+            payload,
             kind,
         })
     }
@@ -226,6 +234,20 @@ impl Manifest {
         Manifest::new(None, json::python(&document).into_bytes())
     }
 
+    /// A schema 1 manifest with a signature of each of `keys`; `payload` is all
+    /// of it but the signatures. `transfer::put_signed` makes one of an
+    /// image.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`] for what is no schema 1 manifest,
+    /// [`Error::Unsupported`] without keys.
+    pub fn signed(payload: &[u8], keys: &[SigningKey]) -> Result<Manifest> {
+        let signed = sign(payload, keys)?;
+        let manifest = Manifest::new(Some(media_type::SCHEMA1_SIGNED), signed)?;
+        manifest.schema1()?;
+        Ok(manifest)
+    }
+
     /// The media type to serve and store it under.
     pub fn media_type(&self) -> &str {
         &self.media_type
@@ -241,9 +263,46 @@ impl Manifest {
         self.kind
     }
 
-    /// The sha256 digest of the bytes.
+    /// The bytes that are digested: all of them, but for the signatures of a
+    /// signed schema 1 manifest.
+    pub fn payload(&self) -> &[u8] {
+        self.payload.as_deref().unwrap_or(&self.bytes)
+    }
+
+    /// The sha256 digest of [`Manifest::payload`]: the one a registry keeps the
+    /// manifest by.
     pub fn digest(&self) -> Digest {
-        Digest::of(&self.bytes)
+        Digest::of(self.payload())
+    }
+
+    /// Checks the signatures of a schema 1 manifest; the keys they were made
+    /// with, none where there are no signatures.
+    ///
+    /// ```
+    /// use dxf_registry::{Manifest, jws::SigningKey};
+    ///
+    /// let key = SigningKey::generate()?;
+    /// let text = r#"{"schemaVersion": 1, "name": "a/b", "tag": "1", "fsLayers": []}"#;
+    /// let manifest = Manifest::signed(text.as_bytes(), &[key])?;
+    /// assert_eq!(manifest.signers()?.len(), 1);
+    /// assert_eq!(manifest.payload(), text.as_bytes());
+    ///
+    /// let bytes = String::from_utf8_lossy(manifest.bytes()).replace("a/b", "a/c");
+    /// let forged = Manifest::new(None, bytes.into_bytes())?;
+    /// assert!(forged.signers().unwrap_err().is_corrupt());
+    /// # Ok::<(), dxf_registry::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Malformed`] when a signature is wrong; [`Error::Unsupported`]
+    /// for one that can't be checked, and for manifests that carry none by
+    /// their nature.
+    pub fn signers(&self) -> Result<Vec<PublicKey>> {
+        self.is(Kind::Schema1)?;
+        match Signed::parse(&self.bytes)? {
+            Some(signed) => signed.verify(),
+            None => Ok(Vec::new()),
+        }
     }
 
     /// What points at this manifest.
@@ -305,27 +364,40 @@ impl Manifest {
         Ok(image)
     }
 
-    /// The index view; errors as [`Manifest::image`].
+    /// The index view.
+    ///
+    /// # Errors
+    /// As [`Manifest::image`].
     pub fn index(&self) -> Result<IndexManifest> {
         let index: IndexManifest = self.view(Kind::Index)?;
         bounded("manifests", index.manifests.len())?;
         Ok(index)
     }
 
-    /// The schema 1 view; errors as [`Manifest::image`].
+    /// The schema 1 view, of what is signed. [`Manifest::signers`] says whether
+    /// the signatures are right.
+    ///
+    /// # Errors
+    /// As [`Manifest::image`].
     pub fn schema1(&self) -> Result<Schema1Manifest> {
         let schema1: Schema1Manifest = self.view(Kind::Schema1)?;
         bounded("layers", schema1.fs_layers.len())?;
         Ok(schema1)
     }
 
-    fn view<'a, T: Deserialize<'a>>(&'a self, wanted: Kind) -> Result<T> {
-        if self.kind != wanted {
-            return Err(Error::Unsupported {
-                what: format!("{} is not {}", self.kind.words(), wanted.words()),
-            });
+    fn is(&self, wanted: Kind) -> Result<()> {
+        if self.kind == wanted {
+            return Ok(());
         }
-        serde_json::from_slice(&self.bytes).map_err(|e| Error::malformed("manifest", e))
+        Err(Error::Unsupported {
+            what: format!("{} is not {}", self.kind.words(), wanted.words()),
+        })
+    }
+
+    fn view<'a, T: Deserialize<'a>>(&'a self, wanted: Kind) -> Result<T> {
+        self.is(wanted)?;
+        // Beside the payload nobody vouches for anything.
+        serde_json::from_slice(self.payload()).map_err(|e| Error::malformed("manifest", e))
     }
 }
 

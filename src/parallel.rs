@@ -28,7 +28,10 @@ pub fn for_each<T: Send>(
 }
 
 /// Calls `work` for every item, at most `jobs` at a time, and gives the
-/// results in the order of the items; errors as [`for_each`].
+/// results in the order of the items.
+///
+/// # Errors
+/// As [`for_each`].
 pub fn map<T: Send, R: Send>(
     jobs: usize,
     items: Vec<T>,
@@ -87,6 +90,8 @@ pub fn gather<T, R: Send>(
     let source = Mutex::new((next, 0usize));
     let results = Mutex::new(Vec::<Option<R>>::new());
     let worker = |(): (), stop: &Stop| {
+        // A panic, in `next` too, ends the others as an error would.
+        let _guard = StopOnPanic(stop);
         loop {
             stop.check()?;
             let (number, item) = {
@@ -119,37 +124,32 @@ pub fn gather<T, R: Send>(
 pub fn in_order<T, R>(
     jobs: usize,
     stop: &Stop,
-    next: impl FnMut() -> Result<Option<T>> + Send,
+    mut next: impl FnMut() -> Result<Option<T>> + Send,
     work: impl Fn(T, &Stop) -> Result<R> + Sync,
     take: impl FnMut(R) -> Result<()> + Send,
 ) -> Result<()> {
-    let source = Mutex::new((next, 0usize));
     let sink = Mutex::new((take, 0usize));
     let turned = Condvar::new();
-    let worker = |(): (), stop: &Stop| {
-        let _guard = StopOnPanic(stop);
-        loop {
+    let mut count = 0usize;
+    let numbered = |_: &Stop| {
+        let item = next()?;
+        count += 1;
+        Ok(item.map(|item| (count - 1, item)))
+    };
+    let worker = |(number, item), stop: &Stop| {
+        let result = work(item, stop)?;
+        let mut sink = lock(&sink);
+        while sink.1 != number {
             stop.check()?;
-            let (number, item) = {
-                let (next, count) = &mut *lock(&source);
-                let Some(item) = next()? else { break };
-                *count += 1;
-                (*count - 1, item)
-            };
-            let result = work(item, stop)?;
-            let mut sink = lock(&sink);
-            while sink.1 != number {
-                stop.check()?;
-                let wait = turned.wait_timeout(sink, Duration::from_millis(50));
-                sink = wait.unwrap_or_else(PoisonError::into_inner).0;
-            }
-            (sink.0)(result)?;
-            sink.1 += 1;
-            turned.notify_all();
+            let wait = turned.wait_timeout(sink, Duration::from_millis(50));
+            sink = wait.unwrap_or_else(PoisonError::into_inner).0;
         }
+        (sink.0)(result)?;
+        sink.1 += 1;
+        turned.notify_all();
         Ok(())
     };
-    for_each(jobs, vec![(); jobs.max(1)], stop, worker)
+    gather(jobs, stop, numbered, worker).map(drop)
 }
 
 /// Ends those who wait for their turn when the worker before them panicked:
@@ -167,7 +167,10 @@ impl Drop for StopOnPanic<'_> {
 /// Runs `back` on a thread of its own while `front` runs on this one, both
 /// able to hand buffers to each other through a [`Pipe`]; returns what both
 /// return. A panic in `back` is passed on.
-pub fn beside<A: Send, B>(back: impl FnOnce() -> A + Send, front: impl FnOnce() -> B) -> (A, B) {
+pub(crate) fn beside<A: Send, B>(
+    back: impl FnOnce() -> A + Send,
+    front: impl FnOnce() -> B,
+) -> (A, B) {
     thread::scope(|scope| {
         let handle = scope.spawn(back);
         let b = front();
@@ -185,7 +188,7 @@ pub fn detached(work: impl FnOnce() + Send + 'static) {
 }
 
 /// A bounded queue between two threads.
-pub struct Pipe<T> {
+pub(crate) struct Pipe<T> {
     state: Mutex<PipeState<T>>,
     changed: Condvar,
     room: usize,
@@ -209,7 +212,7 @@ impl<T> Pipe<T> {
         }
     }
 
-    /// Adds an item, waiting for room; gives it back when the pipe is closed.
+    /// Adds an item, waiting for room; a closed pipe gives it back.
     pub fn send(&self, item: T) -> std::result::Result<(), T> {
         let mut state = lock(&self.state);
         while !state.closed && state.items.len() >= self.room {

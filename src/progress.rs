@@ -4,19 +4,37 @@
 use crate::digest::Digest;
 
 /// Hears about the bytes of blobs as they move. Called from several threads.
+///
+/// ```
+/// use dxf_registry::{Digest, progress::Progress};
+/// use std::sync::atomic::{AtomicU64, Ordering};
+///
+/// #[derive(Default)]
+/// struct Moved(AtomicU64);
+///
+/// impl Progress for Moved {
+///     fn advance(&self, _: &Digest, bytes: u64) {
+///         self.0.fetch_add(bytes, Ordering::Relaxed);
+///     }
+/// }
+/// ```
 pub trait Progress: Send + Sync {
     /// A blob of `total` bytes (where known) begins, or begins again: a second
     /// call for the same blob means that counting starts from zero.
-    fn start(&self, blob: &Digest, total: Option<u64>);
+    fn start(&self, blob: &Digest, total: Option<u64>) {
+        let _ = (blob, total);
+    }
+
     /// `bytes` more have moved.
-    fn advance(&self, blob: &Digest, bytes: u64);
+    fn advance(&self, blob: &Digest, bytes: u64) {
+        let _ = (blob, bytes);
+    }
+
     /// The last byte of the blob has moved and was accepted.
-    fn finish(&self, blob: &Digest);
+    fn finish(&self, blob: &Digest) {
+        let _ = blob;
+    }
 }
 
 /// Silence.
-impl Progress for () {
-    fn start(&self, _: &Digest, _: Option<u64>) {}
-    fn advance(&self, _: &Digest, _: u64) {}
-    fn finish(&self, _: &Digest) {}
-}
+impl Progress for () {}

@@ -219,6 +219,16 @@ impl FromStr for Tag {
     }
 }
 
+impl Target {
+    /// The whole name of what is called so in `repository`.
+    pub fn within(&self, repository: &str) -> String {
+        match self {
+            Target::Tag(tag) => format!("{repository}:{tag}"),
+            Target::Digest(digest) => format!("{repository}@{digest}"),
+        }
+    }
+}
+
 impl FromStr for Target {
     type Err = Error;
 

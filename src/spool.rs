@@ -75,7 +75,8 @@ impl Stretch {
     /// `len` bytes from offset `start` of this stretch, where that is inside.
     pub fn part(&self, start: u64, len: u64) -> Option<Stretch> {
         let end = start.checked_add(len)?;
-        (end <= self.len).then(|| Stretch::new(self.file.clone(), self.start + start, len))
+        let start = self.start.saturating_add(start);
+        (end <= self.len).then(|| Stretch::new(self.file.clone(), start, len))
     }
 
     /// The length, bytes.
@@ -136,7 +137,7 @@ impl Read for StretchReader {
         let n = self
             .stretch
             .file
-            .read_at(&mut buf[..room], self.stretch.start + self.at)?;
+            .read_at(&mut buf[..room], self.stretch.start.saturating_add(self.at))?;
         if n == 0 {
             // The file was cut after its length was taken.
             return Err(io::ErrorKind::UnexpectedEof.into());

@@ -5,7 +5,7 @@
 //! nothing of what the bytes mean.
 
 use std::io::{self, Read, Write};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::digest::Digest;
@@ -25,6 +25,8 @@ pub struct Stop(Arc<State>);
 #[derive(Default)]
 struct State {
     parent: Option<Stop>,
+    /// The request that nobody can make.
+    never: bool,
     inner: Mutex<Inner>,
     woken: Condvar,
 }
@@ -51,6 +53,9 @@ impl Stop {
 
     /// Makes the request. Runs what [`Stop::on_set`] left, once.
     pub fn set(&self) {
+        if self.0.never {
+            return;
+        }
         let hooks = {
             let mut inner = self.lock();
             inner.set = true;
@@ -67,7 +72,10 @@ impl Stop {
         self.lock().set || self.0.parent.as_ref().is_some_and(Stop::is_set)
     }
 
-    /// [`Error::Stopped`] once the request was made.
+    /// Nothing, until the request was made.
+    ///
+    /// # Errors
+    /// [`Error::Stopped`] from then on.
     pub fn check(&self) -> Result<()> {
         if self.is_set() {
             Err(Error::Stopped)
@@ -136,6 +144,20 @@ pub struct Watch<'a> {
     pub stop: &'a Stop,
 }
 
+/// Reports to nobody and ends with the work.
+impl Default for Watch<'_> {
+    fn default() -> Self {
+        // Shared by everybody, so it must stay as it is.
+        static NEVER: LazyLock<Stop> = LazyLock::new(|| {
+            Stop(Arc::new(State {
+                never: true,
+                ..State::default()
+            }))
+        });
+        Watch::new(&(), &NEVER)
+    }
+}
+
 impl<'a> Watch<'a> {
     /// Reports to `progress` and obeys `stop`.
     pub fn new(progress: &'a dyn Progress, stop: &'a Stop) -> Watch<'a> {
@@ -159,6 +181,13 @@ pub struct Run<'a> {
     pub jobs: usize,
     /// Hears of every one of them, and ends them.
     pub watch: Watch<'a>,
+}
+
+/// Eight at once, not watched.
+impl Default for Run<'_> {
+    fn default() -> Self {
+        Run::new(8, Watch::default())
+    }
 }
 
 impl<'a> Run<'a> {
@@ -230,7 +259,7 @@ pub fn copy(from: &mut dyn Read, to: &mut dyn Write, buffer: &mut [u8]) -> Resul
 /// [`Error::Malformed`] naming `what` when there is more; the reader's own.
 pub fn read_bounded(what: &str, from: impl Read, limit: u64) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    from.take(limit + 1)
+    from.take(limit.saturating_add(1))
         .read_to_end(&mut bytes)
         .map_err(|e| Error::io(what, e))?;
     if bytes.len() as u64 > limit {
@@ -320,6 +349,15 @@ mod tests {
             panic!("{failed:?}")
         };
         assert!(matches!(Error::from(e), Error::Stopped));
+    }
+
+    #[test]
+    fn what_nobody_watches_nobody_can_stop() {
+        Watch::default().stop.set();
+        assert!(Run::default().watch.stop.check().is_ok());
+        let child = Watch::default().stop.child();
+        child.set();
+        assert!(child.is_set() && !Watch::default().stop.is_set());
     }
 
     #[test]

@@ -8,6 +8,7 @@
 mod platforms;
 #[cfg(test)]
 mod tests;
+mod verify;
 
 use std::collections::BTreeMap;
 
@@ -21,11 +22,12 @@ use crate::json;
 use crate::manifest::{Kind, Manifest};
 use crate::parallel;
 use crate::reference::{Tag, Target};
-use crate::store::{Store, put_unless_same};
+use crate::store::{Expected, Store, put_unless_same};
 pub use crate::stream::Run;
 use crate::stream::Watch;
 
 pub use platforms::{ByPlatform, expand, resolve};
+pub use verify::{Finding, Scrutiny, Verdict, verify};
 
 /// What a manifest of [`Format::Oci`] says it is.
 pub const ARTIFACT_TYPE: &str = "application/vnd.dxf.alias.v1";
@@ -40,6 +42,24 @@ pub enum Format {
     /// An OCI artifact with an empty config, for registries and tools that
     /// take python-dxf's for a broken image.
     Oci,
+}
+
+/// How [`set`] and its like write; a [`Format`] alone is one, too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Settings {
+    /// The manifest to write.
+    pub format: Format,
+    /// What the alias has to be until then; anything, when `None`.
+    pub expected: Option<Expected>,
+}
+
+impl From<Format> for Settings {
+    fn from(format: Format) -> Settings {
+        Settings {
+            format,
+            expected: None,
+        }
+    }
 }
 
 /// The blobs of an alias, in order: the layers of its manifest.
@@ -77,12 +97,13 @@ fn image_only(manifest: &Manifest) -> Result<()> {
 ///
 /// # Errors
 /// [`Error::NotFound`] for a blob that is not there, [`Error::Unsupported`] for
-/// none at all, the store's own.
+/// none at all, [`Error::Changed`] when the alias is not as expected, the
+/// store's own.
 pub fn set(
     store: &dyn Store,
     tag: &Tag,
     digests: &[Digest],
-    format: Format,
+    settings: impl Into<Settings>,
     run: Run<'_>,
 ) -> Result<Manifest> {
     let mut unique = digests.to_vec();
@@ -102,7 +123,7 @@ pub fn set(
         Some(Descriptor::new(media_type::OCTET_STREAM, *digest, *size))
     };
     let blobs: Vec<Descriptor> = digests.iter().filter_map(known).collect();
-    put(store, tag, &blobs, format, run)
+    put(store, tag, &blobs, settings, run)
 }
 
 /// The same for blobs whose sizes are known because they were pushed just now:
@@ -114,11 +135,12 @@ pub fn put(
     store: &dyn Store,
     tag: &Tag,
     blobs: &[Descriptor],
-    format: Format,
+    settings: impl Into<Settings>,
     run: Run<'_>,
 ) -> Result<Manifest> {
     run.watch.stop.check()?;
-    let manifest = match format {
+    let settings = settings.into();
+    let manifest = match settings.format {
         Format::Docker => Manifest::alias(blobs)?,
         Format::Oci => {
             let manifest = artifact(blobs)?;
@@ -127,7 +149,7 @@ pub fn put(
             manifest
         }
     };
-    put_unless_same(store, &manifest, tag)?;
+    put_unless_same(store, &manifest, tag, settings.expected)?;
     Ok(manifest)
 }
 
@@ -143,16 +165,17 @@ pub fn push(
     store: &dyn Store,
     tag: &Tag,
     blobs: &[Blob],
-    format: Format,
+    settings: impl Into<Settings>,
     run: Run<'_>,
 ) -> Result<Manifest> {
     const TRIES: usize = 2;
+    let settings = settings.into();
     for blob in blobs {
         store.put_blob(blob, run.watch)?;
     }
     let descriptors: Vec<Descriptor> = blobs.iter().map(|b| b.descriptor().clone()).collect();
     for _ in 0..TRIES {
-        match put(store, tag, &descriptors, format, run) {
+        match put(store, tag, &descriptors, settings, run) {
             Err(error) if error.denies_blob() => {}
             done => return done,
         }
@@ -160,7 +183,7 @@ pub fn push(
             store.send_blob(blob, run.watch)?;
         }
     }
-    put(store, tag, &descriptors, format, run)
+    put(store, tag, &descriptors, settings, run)
 }
 
 /// The manifest of [`Format::Oci`] (image-spec, manifest.md, "Guidelines for

@@ -4,11 +4,8 @@
 use tar::{EntryType, Header};
 
 use crate::error::{Error, Result};
+pub(crate) use crate::image::tape::{END, padding};
 
-/// Headers and contents come in blocks of this many bytes.
-const BLOCK: u64 = 512;
-/// What ends a tar: two blocks of zeros.
-pub(crate) const END: [u8; 1024] = [0; 1024];
 /// Files anyone may read, as skopeo and crane write them.
 const MODE: u32 = 0o644;
 
@@ -49,12 +46,6 @@ fn block(kind: EntryType, name: &[u8], size: u64) -> Header {
     header
 }
 
-/// Zero bytes that follow a content of `size` bytes.
-pub(crate) fn padding(size: u64) -> usize {
-    // Less than a block, so it fits.
-    ((BLOCK - size % BLOCK) % BLOCK) as usize
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -71,6 +62,5 @@ mod tests {
             assert_eq!(entry.offset as usize, bytes.len());
         }
         assert!(header("", 1).is_err());
-        assert_eq!((padding(0), padding(1), padding(512)), (0, 511, 0));
     }
 }

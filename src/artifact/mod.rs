@@ -6,11 +6,15 @@
 //! [`crate::Store`]; knows nothing of command lines.
 
 mod base;
+mod cuts;
+mod input;
 mod parts;
 mod push;
 mod split;
 
 pub use base::Base;
+pub use cuts::{Cuts, Piece};
+pub use input::Input;
 pub use parts::{ARTIFACT_TYPE, Parts};
-pub use push::{Input, Pushed, push};
-pub use split::{Cuts, Piece, Split};
+pub use push::{Pushed, push};
+pub use split::Split;

@@ -8,156 +8,25 @@
 //! with what is missing when it is run again.
 
 use std::collections::HashSet;
-use std::fs::{File, Metadata};
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::artifact::input::{Bytes, FilePart, Input, Opened, too_many};
 use crate::artifact::{Cuts, Parts, Piece, Split};
-use crate::blob::{Blob, Source};
+use crate::blob::Blob;
 use crate::descriptor::Descriptor;
 use crate::digest::{Digest, Hasher};
 use crate::error::{Error, Result};
 use crate::manifest::Manifest;
 use crate::parallel::{self, Pipe, beside};
 use crate::reference::Tag;
-use crate::spool::{Spool, Stretch};
+use crate::spool::Spool;
 use crate::store::{Put, Store, put_unless_same};
 use crate::stream::{BUFFER, Run, Stop, Watch};
 
 /// Buffers on their way to the digest of the whole.
 const BUFFERS: usize = 4;
-
-/// What is pushed.
-pub struct Input<'a> {
-    /// What it is called in messages.
-    what: String,
-    name: Option<String>,
-    bytes: Bytes<'a>,
-}
-
-/// Where it comes from.
-enum Bytes<'a> {
-    File(Arc<Opened>),
-    Stream(&'a mut (dyn Read + Send), PathBuf),
-}
-
-impl<'a> Input<'a> {
-    /// A regular file.
-    ///
-    /// # Errors
-    /// [`Error::Io`]; [`Error::Unsupported`] for anything else than a file.
-    pub fn file(path: &Path) -> Result<Input<'a>> {
-        let what = path.display().to_string();
-        let name = path.file_name().and_then(|name| name.to_str());
-        Ok(Input {
-            name: name.and_then(Parts::safe_name).map(str::to_string),
-            bytes: Bytes::File(Arc::new(Opened::new(path, &what)?)),
-            what,
-        })
-    }
-
-    /// What `from` yields up to its end; its parts wait in `folder`. Errors
-    /// call it `what`.
-    pub fn stream(
-        what: impl Into<String>,
-        from: &'a mut (dyn Read + Send),
-        folder: &Path,
-    ) -> Input<'a> {
-        Input {
-            what: what.into(),
-            name: None,
-            bytes: Bytes::Stream(from, folder.to_path_buf()),
-        }
-    }
-
-    /// How long it is, bytes, where that is known beforehand.
-    pub fn size(&self) -> Option<u64> {
-        match &self.bytes {
-            Bytes::File(file) => Some(file.meta.len()),
-            Bytes::Stream(..) => None,
-        }
-    }
-
-    /// Refuses a split that makes more parts than a manifest lists, as far as
-    /// the size tells. By content there are a fifth fewer than this counts.
-    fn fits(&self, split: Split) -> Result<()> {
-        let Some(size) = self.size() else {
-            return Ok(());
-        };
-        let count = size.div_ceil(split.size());
-        if count <= Parts::MOST {
-            return Ok(());
-        }
-        let least = size.div_ceil(Parts::MOST);
-        let average = least.next_power_of_two();
-        let by_content = split.is_content().then(|| Split::content(average).ok());
-        let better = by_content.flatten().map(|split| split.to_string());
-        let better = better.unwrap_or_else(|| least.to_string());
-        Err(too_many(
-            split,
-            format!("{count} parts of {}", self.what),
-            format!("the smallest that works is {better}"),
-        ))
-    }
-}
-
-fn too_many(split: Split, found: String, advice: String) -> Error {
-    let most = Parts::MOST;
-    let why = format!("a manifest lists at most {most} parts, not {found}; {advice}");
-    Error::invalid("split", split.to_string(), why)
-}
-
-/// A file that must stay what it was.
-struct Opened {
-    what: String,
-    file: Arc<File>,
-    meta: Metadata,
-}
-
-impl Opened {
-    fn new(path: &Path, what: &str) -> Result<Opened> {
-        let failed = |e| Error::io(what, e);
-        // Opening a pipe would wait for somebody at its other end.
-        if !std::fs::metadata(path).map_err(failed)?.is_file() {
-            return Err(Error::Unsupported {
-                what: format!("{what}: not a regular file"),
-            });
-        }
-        let file = File::open(path).map_err(failed)?;
-        let meta = file.metadata().map_err(failed)?;
-        Ok(Opened {
-            what: what.to_string(),
-            file: Arc::new(file),
-            meta,
-        })
-    }
-
-    fn stretch(&self, offset: u64, len: u64) -> Stretch {
-        Stretch::new(self.file.clone(), offset, len)
-    }
-
-    /// Sending what was not hashed would only be found out after the last byte.
-    fn check(&self) -> Result<()> {
-        let now = self.file.metadata().map_err(|e| Error::io(&self.what, e))?;
-        if now.len() == self.meta.len() && now.modified().ok() == self.meta.modified().ok() {
-            return Ok(());
-        }
-        Err(Error::Unsupported {
-            what: format!("{}: changed while it was read", self.what),
-        })
-    }
-}
-
-/// A part of a file that must stay what it was.
-struct FilePart(Arc<Opened>, Stretch);
-
-impl Source for FilePart {
-    fn open(&self, from: u64) -> Result<Box<dyn Read + Send + '_>> {
-        self.0.check()?;
-        self.1.open(from)
-    }
-}
 
 /// A file whose parts are in a store.
 pub struct Pushed {
@@ -181,13 +50,36 @@ struct Job {
 /// [`Error::Invalid`] for more than [`Parts::MOST`] parts, before anything is
 /// sent where the size is known; [`Error::Unsupported`] when a file changes
 /// meanwhile; [`Error::Io`], the store's own.
+///
+/// ```
+/// use dxf_registry::artifact::{self, Input, Parts, Split};
+/// use dxf_registry::stream::{Run, Stop, Watch};
+/// use dxf_registry::{Store, layout::Layouts};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let folder = tempfile::tempdir()?;
+/// let store = Layouts::new(folder.path()).repository(&"team/data".parse()?);
+/// let stop = Stop::new();
+/// let run = Run::new(4, Watch::new(&(), &stop));
+///
+/// let mut bytes = &b"hello world"[..];
+/// let input = Input::stream("greeting", &mut bytes, folder.path());
+/// let pushed = artifact::push(&store, input, Split::every(4)?, run)?;
+/// pushed.tag(&store, &"v1".parse()?, run)?;
+///
+/// let manifest = store.manifest(&"v1".parse()?)?;
+/// let parts = Parts::of(&manifest)?.expect("a file in parts");
+/// assert_eq!((parts.size, parts.parts.len()), (11, 3));
+/// # Ok(())
+/// # }
+/// ```
 pub fn push(store: &dyn Store, input: Input<'_>, split: Split, run: Run<'_>) -> Result<Pushed> {
     input.fits(split)?;
     let Input { what, name, bytes } = input;
     let (file, reader, folder): (_, Box<dyn Read + Send>, _) = match bytes {
         // Beyond its length there is only what somebody appends.
         Bytes::File(file) => {
-            let reader = file.stretch(0, file.meta.len()).reader(0);
+            let reader = file.whole().reader(0);
             (Some(file), Box::new(reader), None)
         }
         Bytes::Stream(from, folder) => (None, Box::new(from), Some(folder)),
@@ -383,14 +275,14 @@ impl Pushed {
         let manifest = self.parts.manifest()?;
         let silent = Watch::new(&(), run.watch.stop);
         store.put_blob(&Parts::config(), silent)?;
-        match put_unless_same(store, &manifest, tag) {
+        match put_unless_same(store, &manifest, tag, None) {
             Err(error) if error.denies_blob() && self.file.is_some() => {
                 store.send_blob(&Parts::config(), silent)?;
                 let again = self.doubtful.iter().collect();
                 parallel::for_each(run.jobs, again, run.watch.stop, |blob: &Blob, stop| {
                     store.send_blob(blob, run.stopped_by(stop).watch).map(drop)
                 })?;
-                put_unless_same(store, &manifest, tag)?;
+                put_unless_same(store, &manifest, tag, None)?;
             }
             done => done?,
         }

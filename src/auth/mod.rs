@@ -47,6 +47,7 @@ pub enum InsecureAuth {
 
 /// What was asked of a token server and what came of it.
 #[derive(Debug, Clone, Default)]
+#[non_exhaustive]
 pub struct Granted {
     /// The token, where the registry uses tokens.
     pub token: Option<Secret>,
@@ -100,6 +101,8 @@ pub struct Auth {
 struct State {
     /// The token somebody gave us, until it is refused.
     given: Option<Token>,
+    /// Whether there ever was one.
+    was_given: bool,
     /// What a registry that wants `Authorization` itself (Basic) gets, by
     /// repository: logins may be for a part of the registry only.
     basic: HashMap<Option<RepoName>, Secret>,
@@ -115,6 +118,7 @@ impl Auth {
     pub fn new(host: Host, home: Url, settings: Settings, credentials: Credentials) -> Auth {
         let given = credentials.token.clone().map(Token::given);
         let state = Mutex::new(State {
+            was_given: given.is_some(),
             given,
             ..State::default()
         });
@@ -125,6 +129,20 @@ impl Auth {
             credentials,
             state,
         }
+    }
+
+    /// Uses `token` from now on, instead of all that is held.
+    pub fn give(&self, token: Secret) {
+        let mut state = self.lock();
+        state.basic.clear();
+        state.slots.clear();
+        state.given = Some(Token::given(token));
+        state.was_given = true;
+    }
+
+    /// The bearer token that a request for `scope` would carry.
+    pub fn held(&self, scope: &Scope) -> Option<Secret> {
+        self.token(scope).map(|token| token.secret)
     }
 
     /// Adds to `headers` what a request for `scope` to `url` may carry, which
@@ -144,10 +162,15 @@ impl Auth {
     }
 
     fn value(&self, scope: &Scope) -> Option<Secret> {
-        let state = self.lock();
-        if let Some(basic) = state.basic.get(&scope.repository_name()) {
+        if let Some(basic) = self.lock().basic.get(&scope.repository_name()) {
             return Some(basic.clone());
         }
+        let token = self.token(scope)?;
+        Some(Secret::new(format!("Bearer {}", token.secret.reveal())))
+    }
+
+    fn token(&self, scope: &Scope) -> Option<Token> {
+        let state = self.lock();
         let slot = state.slots.get(scope).cloned();
         let slots: Vec<_> = if slot.is_some() {
             Vec::new()
@@ -167,7 +190,6 @@ impl Auth {
                 .find(|token| usable(token) && token.scope.covers(scope)),
         };
         held.or(given)
-            .map(|token| Secret::new(format!("Bearer {}", token.secret.reveal())))
     }
 
     /// Deals with a 401. True when the request is worth sending again.
@@ -245,7 +267,7 @@ impl Auth {
         // The registry may ask for more than was meant; who to be is ours to say.
         let whose = scope.repository_name().map_or(&wanted, |_| scope);
         let found = self.find(whose, transport)?;
-        if self.credentials.token.is_some() && found.login == Login::Anonymous {
+        if self.lock().was_given && found.login == Login::Anonymous {
             // Who gave a token does not mean to be nobody.
             return Ok(false);
         }
@@ -334,14 +356,14 @@ impl Auth {
         request: RequestLine,
         errors: Vec<Diagnostic>,
     ) -> Error {
-        let source = match &self.credentials.token {
-            Some(_) => Some("the token given".to_string()),
-            None => {
-                let state = self.lock();
-                let found = state.found.get(&scope.repository_name());
-                found.and_then(|found| self.tried(found))
-            }
+        let state = self.lock();
+        let source = if state.was_given {
+            Some("the token given".to_string())
+        } else {
+            let found = state.found.get(&scope.repository_name());
+            found.and_then(|found| self.tried(found))
         };
+        drop(state);
         Error::Unauthorized {
             request,
             errors,

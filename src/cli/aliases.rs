@@ -1,27 +1,44 @@
 //! The commands about aliases.
 
 use dxf_registry::alias::{self, ByPlatform};
+use dxf_registry::store::Expected;
 use dxf_registry::{Digest, Error, Manifest, Result, Store, Tag, Target, json};
 use serde_json::Value;
 use std::ffi::OsStr;
 use std::path::Path;
 
-use super::args::{self, DelAlias, GetDigest, Words};
+use super::args::{self, DelAlias, GetDigest, SetAlias, Words};
 use super::blobs::digests;
 use super::exit::Failure;
 use super::input;
 use super::session::Session;
 
-/// `set-alias <repo> <alias> <digest>|<file> …`
-pub fn set(s: &mut Session<'_, '_>, words: &Words) -> Result<(), Failure> {
-    let (repo, rest) = words.repo(2, usize::MAX)?;
+/// `set-alias [--if-match DIGEST|none] <repo> <alias> <digest>|<file> …`
+pub fn set(s: &mut Session<'_, '_>, args: &SetAlias) -> Result<(), Failure> {
+    let (repo, rest) = args.words.repo(2, usize::MAX)?;
+    let settings = alias::Settings {
+        format: s.context.format,
+        expected: args.if_match.as_deref().map(expected).transpose()?,
+    };
     let tag: Tag = args::text(&rest[0])?.parse()?;
     let named: Result<Vec<Named<'_>>> = rest[1..].iter().map(|word| blob(word)).collect();
     let named = named?;
     let store = s.store(repo)?;
     let digests: Result<Vec<Digest>> = named.iter().map(|blob| blob.digest(s)).collect();
-    let manifest = alias::set(&*store, &tag, &digests?, s.context.format, s.run())?;
+    let manifest = alias::set(&*store, &tag, &digests?, settings, s.run())?;
     s.write(manifest.bytes())
+}
+
+/// What `--if-match` says.
+fn expected(word: &str) -> Result<Expected> {
+    if word == "none" {
+        return Ok(Expected::Nothing);
+    }
+    let why = "it takes none, or a digest as get-digest --manifest prints it";
+    let digest = word.parse();
+    digest
+        .map(Expected::Manifest)
+        .map_err(|_| Error::invalid("--if-match", word, why))
 }
 
 /// A blob by digest, or by the file it was made from.

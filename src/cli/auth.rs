@@ -5,12 +5,12 @@ use std::fmt::Display;
 use std::io::Read;
 
 use console::Term;
-use dxf_registry::auth::Granted;
 use dxf_registry::credentials::{ConfigFile, Credentials, How, Listed, list};
 use dxf_registry::layout::Layouts;
+use dxf_registry::registry::Granted;
 use dxf_registry::stream::read_bounded;
 use dxf_registry::text::one_line;
-use dxf_registry::{Error, Host, Registry, Result, Secret, json};
+use dxf_registry::{Error, Host, Result, Secret, json};
 use serde_json::{Value, json};
 
 use super::args::{self, Auth, Login, Words};
@@ -114,7 +114,8 @@ pub fn login(s: &mut Session<'_, '_>, args: &Login) -> Result<(), Failure> {
     ConfigFile::check(&username, &password)?;
     // A login that does not work would only fail later, and less clearly.
     let tried = Credentials::password(&username, password.clone());
-    Registry::connect(host.clone(), s.settings(), tried)?.authenticate(None, &[])?;
+    let registry = s.context.connect(&host, s.settings(), tried)?;
+    registry.authenticate(None, &[])?;
     let saved = file.save(&host, &username, &password)?;
     if saved.how == How::Auth {
         s.console

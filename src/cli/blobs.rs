@@ -21,15 +21,15 @@ pub fn push(s: &mut Session<'_, '_>, args: &PushBlob) -> Result<(), Failure> {
     if let Some(split) = split {
         return split::push(s, &*store, (&rest[0], tag), split);
     }
-    let stored = input::blob(s, &rest[0])?;
+    let blob = input::blob(s, &rest[0])?;
     match tag {
         Some(tag) => {
-            let blob = std::slice::from_ref(&stored.blob);
-            alias::push(&*store, &tag, blob, s.context.format, s.run())?;
+            let blobs = std::slice::from_ref(&blob);
+            alias::push(&*store, &tag, blobs, s.context.format, s.run())?;
         }
-        None => drop(store.put_blob(&stored.blob, s.watch())?),
+        None => drop(store.put_blob(&blob, s.watch())?),
     }
-    s.line(stored.blob.digest())
+    s.line(blob.digest())
 }
 
 /// The digests of `blobs` as a JSON list.

@@ -11,11 +11,11 @@ use std::sync::Arc;
 
 use dxf_registry::alias::Format;
 use dxf_registry::artifact::Split;
-use dxf_registry::auth::InsecureAuth;
 use dxf_registry::credentials::{Credentials, Files, Helpers, Login};
 use dxf_registry::http::{self, ClientCert, Proxies, Roots, Scheme, Tls};
+use dxf_registry::registry::InsecureAuth;
 use dxf_registry::registry::{Settings, UploadMode};
-use dxf_registry::{Error, Host, Platform, Result, Secret};
+use dxf_registry::{Error, Host, Platform, Registry, Result, Secret};
 
 use super::Terminals;
 use super::bars::Show;
@@ -40,16 +40,30 @@ pub enum Shape {
     Json,
 }
 
+/// Whom the environment's login is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Bound {
+    /// The registry that is named beside it.
+    Place,
+    /// The one registry that is talked to: the source of a copy, however it is
+    /// named.
+    Source,
+}
+
 /// Everything the environment says.
 pub struct Context {
     /// The store, where one is named.
     pub place: Option<Place>,
     /// How to talk to registries.
     pub settings: Settings,
+    /// Whether each is asked first how it is spoken to.
+    detects: bool,
     /// The token to begin with.
     token: Option<Secret>,
     /// The login for `DXF_HOST`, where the environment has one.
     login: Option<(Login, &'static str)>,
+    /// Whom login and token are for.
+    bound: Bound,
     /// The files with logins for every host, in the order they are asked.
     pub login_files: Vec<PathBuf>,
     /// Whether those files count.
@@ -88,8 +102,12 @@ impl Context {
         Ok(Context {
             place: env.with(&env::HOST, place)?,
             settings: settings(env)?,
+            detects: env
+                .raw(&env::INSECURE)
+                .is_some_and(|(_, value)| value == "auto"),
             token: env.header(&env::TOKEN)?.filter(|_| !anonymous),
             login: login(env, anonymous)?,
+            bound: Bound::Place,
             login_files: login_files(env),
             anonymous,
             helpers: Helpers {
@@ -128,9 +146,44 @@ impl Context {
         })
     }
 
+    /// What holds for the source of a copy, where that has variables of its
+    /// own; where it names no store, `DXF_HOST` is the one for it too.
+    ///
+    /// # Errors
+    /// As [`Context::new`].
+    pub fn source(&self, env: Env<'_>, terminal: Terminals) -> Result<Option<Context>> {
+        let Some(env) = env.source() else {
+            return Ok(None);
+        };
+        let mut source = Context::new(env, terminal)?;
+        if source.place.is_none() {
+            source.bound = Bound::Source;
+            source.place = self.place.clone();
+        }
+        Ok(Some(source))
+    }
+
+    /// The registry at `host`, which is asked how it is spoken to where the
+    /// environment says so.
+    pub fn connect(
+        &self,
+        host: &Host,
+        settings: Settings,
+        credentials: Credentials,
+    ) -> Result<Registry> {
+        if self.detects {
+            Registry::detect(host.clone(), settings, credentials)
+        } else {
+            Registry::connect(host.clone(), settings, credentials)
+        }
+    }
+
     /// Who to be at `host`: what the environment says is for `DXF_HOST` alone.
     pub fn credentials(&self, host: &Host) -> Credentials {
-        let here = self.place == Some(Place::Registry(host.clone()));
+        let here = match self.bound {
+            Bound::Place => self.place == Some(Place::Registry(host.clone())),
+            Bound::Source => true,
+        };
         match &self.login {
             Some((login, source)) if here || self.anonymous => Credentials {
                 token: self.token.clone().filter(|_| here),
@@ -170,23 +223,20 @@ fn place(text: &str) -> Result<Place, String> {
 }
 
 fn settings(env: Env<'_>) -> Result<Settings> {
-    let known = Settings::default();
-    Ok(Settings {
-        scheme: if env.is_one(&env::INSECURE) {
-            Scheme::Http
-        } else {
-            Scheme::Https
-        },
-        auth_host: env.word(&env::AUTH_HOST)?,
-        insecure_auth: if env.switch(&env::ALLOW_INSECURE_AUTH)? {
-            InsecureAuth::Allow
-        } else {
-            InsecureAuth::Refuse
-        },
-        upload: env.with(&env::UPLOAD, upload)?.unwrap_or(known.upload),
-        sessions: cache(env).map(|folder| folder.join("uploads")),
-        http: wire(env, known.http)?,
-    })
+    let mut settings = Settings::default();
+    if env.is_one(&env::INSECURE) {
+        settings.scheme = Scheme::Http;
+    }
+    settings.auth_host = env.word(&env::AUTH_HOST)?;
+    if env.switch(&env::ALLOW_INSECURE_AUTH)? {
+        settings.insecure_auth = InsecureAuth::Allow;
+    }
+    if let Some(upload) = env.with(&env::UPLOAD, upload)? {
+        settings.upload = upload;
+    }
+    settings.sessions = cache(env).map(|folder| folder.join("uploads"));
+    settings.http = wire(env)?;
+    Ok(settings)
 }
 
 /// The folder for what a later run may need, unless it is turned off.
@@ -226,26 +276,27 @@ pub fn split(text: &str) -> Result<Split, String> {
     })
 }
 
-fn wire(env: Env<'_>, known: http::Settings) -> Result<http::Settings> {
+fn wire(env: Env<'_>) -> Result<http::Settings> {
+    let mut wire = http::Settings::default();
     let retries = env.number(&env::RETRIES, 0, 1000)?;
     let jobs = env.number(&env::JOBS, 1, 256)?;
-    Ok(http::Settings {
-        connect_timeout: env
-            .seconds(&env::CONNECT_TIMEOUT)?
-            .unwrap_or(known.connect_timeout),
-        idle_timeout: env.seconds(&env::TIMEOUT)?.unwrap_or(known.idle_timeout),
-        retries: retries.map_or(known.retries, |n| n as u32),
-        retry_max_wait: match env.text(&env::RETRY_MAX_WAIT)?.as_deref() {
-            Some("0") => std::time::Duration::ZERO,
-            _ => env
-                .seconds(&env::RETRY_MAX_WAIT)?
-                .unwrap_or(known.retry_max_wait),
-        },
-        jobs: jobs.map_or(known.jobs, |n| n as usize),
-        tls: tls(env)?,
-        proxies: proxies(env)?,
-        ..known
-    })
+    if let Some(time) = env.seconds(&env::CONNECT_TIMEOUT)? {
+        wire.connect_timeout = time;
+    }
+    if let Some(time) = env.seconds(&env::TIMEOUT)? {
+        wire.idle_timeout = time;
+    }
+    wire.retries = retries.map_or(wire.retries, |n| n as u32);
+    wire.retry_max_wait = match env.text(&env::RETRY_MAX_WAIT)?.as_deref() {
+        Some("0") => std::time::Duration::ZERO,
+        _ => env
+            .seconds(&env::RETRY_MAX_WAIT)?
+            .unwrap_or(wire.retry_max_wait),
+    };
+    wire.jobs = jobs.map_or(wire.jobs, |n| n as usize);
+    wire.tls = tls(env)?;
+    wire.proxies = proxies(env)?;
+    Ok(wire)
 }
 
 /// The variable that decides which certificates are trusted, and what it says.
@@ -276,8 +327,9 @@ fn tls(env: Env<'_>) -> Result<Tls> {
         }),
         (None, Some(key)) => {
             let key = key.display().to_string();
-            let why = format!("it needs {}", env::CLIENT_CERT.name);
-            return Err(Error::invalid(env::CLIENT_KEY.name, key, why));
+            let why = format!("it needs {}", env.on_this_side(&env::CLIENT_CERT).name);
+            let name = env.on_this_side(&env::CLIENT_KEY).name;
+            return Err(Error::invalid(name, key, why));
         }
         (None, None) => None,
     };
@@ -314,27 +366,38 @@ fn proxies(env: Env<'_>) -> Result<Proxies> {
 /// as in python-dxf, and a name alone counts for nothing there.
 fn login(env: Env<'_>, anonymous: bool) -> Result<Option<(Login, &'static str)>> {
     if anonymous {
-        return Ok(Some((Login::Anonymous, env::ANONYMOUS.name)));
+        let source = env.on_this_side(&env::ANONYMOUS).name;
+        return Ok(Some((Login::Anonymous, source)));
     }
     if let Some(username) = env.text(&env::USERNAME)? {
         let (password, source) = match env.secret(&env::PASSWORD)? {
-            Some(password) => (Some(password), "DXF_USERNAME and DXF_PASSWORD"),
-            None => (password_file(env)?, "DXF_USERNAME and DXF_PASSWORD_FILE"),
+            Some(password) => (Some(password), env.on_this_side(&env::PASSWORD).name),
+            None => (
+                password_file(env)?,
+                env.on_this_side(&env::PASSWORD_FILE).name,
+            ),
+        };
+        let source = match source {
+            "DXF_PASSWORD" => "DXF_USERNAME and DXF_PASSWORD",
+            "DXF_PASSWORD_FILE" => "DXF_USERNAME and DXF_PASSWORD_FILE",
+            "DXF_FROM_PASSWORD" => "DXF_FROM_USERNAME and DXF_FROM_PASSWORD",
+            _ => "DXF_FROM_USERNAME and DXF_FROM_PASSWORD_FILE",
         };
         if let Some(password) = password {
             return Ok(Some((Login::Password { username, password }, source)));
         }
     }
     let header = env.header(&env::AUTHORIZATION)?;
-    Ok(header.map(|header| (Login::Header(header), env::AUTHORIZATION.name)))
+    let source = env.on_this_side(&env::AUTHORIZATION).name;
+    Ok(header.map(|header| (Login::Header(header), source)))
 }
 
 fn password_file(env: Env<'_>) -> Result<Option<Secret>> {
     let Some(path) = env.path(&env::PASSWORD_FILE) else {
         return Ok(None);
     };
-    let why =
-        |why: String| Error::invalid(env::PASSWORD_FILE.name, path.display().to_string(), why);
+    let name = env.on_this_side(&env::PASSWORD_FILE).name;
+    let why = |why: String| Error::invalid(name, path.display().to_string(), why);
     let line = first_line(&path).map_err(|e| why(e.to_string()))?;
     if line.is_empty() {
         return Err(why("its first line is empty".to_string()));
@@ -556,6 +619,8 @@ mod tests {
         assert_eq!((context.chunk, context.settings.http.jobs), (8192, 3));
         assert!(context.settings.http.retry_max_wait.is_zero());
         assert_eq!(context.settings.scheme, Scheme::Http);
+        let detects = |value| made(&[("DXF_INSECURE", value)]).unwrap().detects;
+        assert!(detects("auto") && !detects("1") && !detects("automatic"));
         for (name, value) in [
             ("DXF_UPLOAD", "fast"),
             ("DXF_UPLOAD", "0"),

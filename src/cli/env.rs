@@ -55,7 +55,7 @@ macro_rules! variables {
 
 variables! {
     HOST "DXF_HOST" Plain "unset" "the store: host or host:port of a registry, or oci:DIR for a folder"
-    INSECURE "DXF_INSECURE" Plain "unset" "1: http instead of https"
+    INSECURE "DXF_INSECURE" Plain "unset" "1: http instead of https; auto: whichever is spoken, http only to this machine"
     USERNAME "DXF_USERNAME" Plain "unset" "user's name at DXF_HOST"
     PASSWORD "DXF_PASSWORD" Secret "unset" "password or access token at DXF_HOST"
     PASSWORD_FILE "DXF_PASSWORD_FILE" Plain "unset" "file whose first line is the password"
@@ -71,6 +71,21 @@ variables! {
     CLIENT_CERT "DXF_CLIENT_CERT" Plain "unset" "PEM file of the client's certificate"
     CLIENT_KEY "DXF_CLIENT_KEY" Plain "DXF_CLIENT_CERT" "PEM file of the client's key"
     PROXY "DXF_PROXY" Proxy "unset" "proxy for http and https"
+    FROM_HOST "DXF_FROM_HOST" Plain "DXF_HOST" "DXF_HOST of the source of a copy"
+    FROM_INSECURE "DXF_FROM_INSECURE" Plain "unset" "DXF_INSECURE of the source of a copy"
+    FROM_USERNAME "DXF_FROM_USERNAME" Plain "unset" "DXF_USERNAME of the source of a copy"
+    FROM_PASSWORD "DXF_FROM_PASSWORD" Secret "unset" "DXF_PASSWORD of the source of a copy"
+    FROM_PASSWORD_FILE "DXF_FROM_PASSWORD_FILE" Plain "unset" "DXF_PASSWORD_FILE of the source of a copy"
+    FROM_AUTHORIZATION "DXF_FROM_AUTHORIZATION" Secret "unset" "DXF_AUTHORIZATION of the source of a copy"
+    FROM_AUTH_HOST "DXF_FROM_AUTH_HOST" Plain "the one the registry names" "DXF_AUTH_HOST of the source of a copy"
+    FROM_TOKEN "DXF_FROM_TOKEN" Secret "unset" "DXF_TOKEN of the source of a copy"
+    FROM_ANONYMOUS "DXF_FROM_ANONYMOUS" Plain "0" "DXF_ANONYMOUS of the source of a copy"
+    FROM_ALLOW_INSECURE_AUTH "DXF_FROM_ALLOW_INSECURE_AUTH" Plain "0" "DXF_ALLOW_INSECURE_AUTH of the source of a copy"
+    FROM_SKIPTLSVERIFY "DXF_FROM_SKIPTLSVERIFY" Plain "unset" "DXF_SKIPTLSVERIFY of the source of a copy"
+    FROM_TLSVERIFY "DXF_FROM_TLSVERIFY" Plain "system certificates" "DXF_TLSVERIFY of the source of a copy"
+    FROM_CLIENT_CERT "DXF_FROM_CLIENT_CERT" Plain "unset" "DXF_CLIENT_CERT of the source of a copy"
+    FROM_CLIENT_KEY "DXF_FROM_CLIENT_KEY" Plain "DXF_FROM_CLIENT_CERT" "DXF_CLIENT_KEY of the source of a copy"
+    FROM_PROXY "DXF_FROM_PROXY" Proxy "unset" "DXF_PROXY of the source of a copy"
     HTTPS_PROXY "HTTPS_PROXY" Proxy "unset" "proxy for https, when DXF_PROXY is unset"
     HTTP_PROXY "HTTP_PROXY" Proxy "unset" "proxy for http, when DXF_PROXY is unset"
     ALL_PROXY "ALL_PROXY" Proxy "unset" "proxy for what none of the above names"
@@ -101,20 +116,57 @@ variables! {
     NO_COLOR "NO_COLOR" Plain "unset" "anything: no colours"
 }
 
+/// What the source's variables are called by, instead of `DXF_`.
+const FROM: &str = "DXF_FROM_";
+
+/// Whose variables are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Side {
+    /// The destination of a copy, and everything that has but one side.
+    Only,
+    /// The source of a copy: `DXF_FROM_X` stands for `DXF_X`, where there is
+    /// one, and nothing else does.
+    Source,
+}
+
 /// Reads variables through a function, so that tests need no process.
 #[derive(Clone, Copy)]
 pub struct Env<'a> {
     lookup: &'a dyn Fn(&str) -> Option<OsString>,
+    side: Side,
 }
 
 impl<'a> Env<'a> {
     /// Reads through `lookup`.
     pub fn new(lookup: &'a dyn Fn(&str) -> Option<OsString>) -> Env<'a> {
-        Env { lookup }
+        Env {
+            lookup,
+            side: Side::Only,
+        }
+    }
+
+    /// The variables of a copy's source; `None` when none of them is set.
+    pub fn source(self) -> Option<Env<'a>> {
+        let mut own = ALL.iter().filter(|var| var.name.starts_with(FROM));
+        own.any(|var| self.raw(var).is_some()).then_some(Env {
+            side: Side::Source,
+            ..self
+        })
+    }
+
+    /// The variable that is read for `var` on this side.
+    pub fn on_this_side(&self, var: &Var) -> Var {
+        let rest = var.name.strip_prefix("DXF_");
+        let own = rest.filter(|_| self.side == Side::Source).and_then(|rest| {
+            ALL.iter()
+                .find(|own| own.name.strip_prefix(FROM) == Some(rest))
+        });
+        *own.unwrap_or(var)
     }
 
     /// The value as it is, and the name it was found under.
     pub fn raw(&self, var: &Var) -> Option<(String, OsString)> {
+        let var = &self.on_this_side(var);
         let found = |name: String| {
             let value = (self.lookup)(&name).filter(|value| !value.is_empty())?;
             Some((name, value))
@@ -135,7 +187,10 @@ impl<'a> Env<'a> {
         };
         match value.into_string() {
             Ok(text) => Ok(Some(text)),
-            Err(_) => Err(Error::invalid(var.name, "…", "it is not UTF-8")),
+            Err(_) => {
+                let name = self.on_this_side(var).name;
+                Err(Error::invalid(name, "…", "it is not UTF-8"))
+            }
         }
     }
 
@@ -151,7 +206,8 @@ impl<'a> Env<'a> {
         match value {
             Some(value) if !value.reveal().bytes().all(fits) => {
                 let why = "it takes letters, digits and signs of ASCII only";
-                Err(Error::invalid(var.name, "…", why))
+                let name = self.on_this_side(var).name;
+                Err(Error::invalid(name, "…", why))
             }
             value => Ok(value),
         }
@@ -228,7 +284,10 @@ impl<'a> Env<'a> {
         match parse(&text) {
             Ok(value) => Ok(Some(value)),
             // Some write a login into the name of a host.
-            Err(why) => Err(Error::invalid(var.name, without_login(&text), why)),
+            Err(why) => {
+                let name = self.on_this_side(var).name;
+                Err(Error::invalid(name, without_login(&text), why))
+            }
         }
     }
 }
@@ -308,6 +367,34 @@ mod tests {
             e.word::<Host>(&AUTH_HOST).err()
         });
         assert!(text.contains("DXF_AUTH_HOST"), "{text}");
+    }
+
+    #[test]
+    fn a_source_has_variables_of_its_own_and_no_others() {
+        let host = ("DXF_HOST", "to.example");
+        with(&[host, ("DXF_PASSWORD", "p")], |env| {
+            assert!(env.source().is_none());
+        });
+        let from = ("DXF_FROM_INSECURE", "1");
+        with(
+            &[host, ("DXF_PASSWORD", "p"), from, ("DXF_JOBS", "3")],
+            |env| {
+                let source = env.source().unwrap();
+                assert!(source.raw(&HOST).is_none() && source.raw(&PASSWORD).is_none());
+                assert!(source.is_one(&INSECURE) && !env.is_one(&INSECURE));
+                assert_eq!(source.number(&JOBS, 1, 9).unwrap(), Some(3));
+            },
+        );
+        with(&[("DXF_FROM_ANONYMOUS", "x")], |env| {
+            let said = env.source().unwrap().switch(&ANONYMOUS).unwrap_err();
+            assert!(said.to_string().contains("DXF_FROM_ANONYMOUS"), "{said}");
+        });
+        // Each is the twin of one that means the same for everything else.
+        for own in ALL.iter().filter(|var| var.name.starts_with(FROM)) {
+            let twin = own.name.replacen(FROM, "DXF_", 1);
+            let twin = ALL.iter().find(|var| var.name == twin).expect(own.name);
+            assert_eq!(own.kind, twin.kind, "{}", own.name);
+        }
     }
 
     #[test]

@@ -34,8 +34,21 @@ pub enum Failure {
     /// What was asked for is not there, although the library has another word
     /// for that: a platform of an image.
     Missing(Error),
+    /// A program that was run for the user ended with this status.
+    Ended(u8),
     /// What the library says.
     Error(Error),
+}
+
+impl Failure {
+    /// The same, said to have happened at `place` ([`Error::at`]).
+    pub fn at(self, place: &str) -> Failure {
+        match self {
+            Failure::Missing(error) => Failure::Missing(error.at(place)),
+            Failure::Error(error) => Failure::Error(error.at(place)),
+            failure => failure,
+        }
+    }
 }
 
 impl From<Error> for Failure {
@@ -48,7 +61,8 @@ impl From<Error> for Failure {
 pub fn code(failure: &Failure, interrupted: u8) -> u8 {
     let error = match failure {
         Failure::Usage(_) | Failure::Unset(_) | Failure::Missing(_) => return NOT_FOUND,
-        Failure::Error(error) => error,
+        Failure::Ended(code) => return *code,
+        Failure::Error(error) => error.what(),
     };
     match error {
         Error::Invalid { .. } => NOT_FOUND,
@@ -72,6 +86,7 @@ pub fn line(operation: &str, failure: &Failure) -> String {
     };
     let (said, hint) = match failure {
         Failure::Usage(words) => return format!("{lead}: {words}"),
+        Failure::Ended(code) => (format!("it ended with {code}"), None),
         Failure::Unset(name) => (
             format!("{name} is not set"),
             Some("try DXF_HOST=registry.example:5000, or DXF_HOST=oci:FOLDER for a folder".into()),
@@ -80,12 +95,25 @@ pub fn line(operation: &str, failure: &Failure) -> String {
             one_line(&error.to_string()),
             Some("try --platform with one of these".into()),
         ),
-        Failure::Error(error) => (one_line(&error.to_string()), hint(error)),
+        Failure::Error(error) => (one_line(&error.to_string()), sided_hint(error)),
     };
     match hint {
         Some(hint) => format!("{lead}: {said}; {hint}"),
         None => format!("{lead}: {said}"),
     }
+}
+
+/// What could be done about `error`, on the side where it happened.
+fn sided_hint(error: &Error) -> Option<String> {
+    let hint = hint(error.what())?;
+    Some(match error {
+        // What was refused is called by its own name already.
+        Error::At { place, .. } if place.starts_with("source ") && hint.starts_with("set ") => {
+            let own = hint.replace("DXF_USERNAME", "DXF_FROM_USERNAME");
+            own.replace("DXF_PASSWORD", "DXF_FROM_PASSWORD")
+        }
+        _ => hint,
+    })
 }
 
 /// What could be done about `error`.
@@ -98,6 +126,9 @@ fn hint(error: &Error) -> Option<String> {
         Error::Invalid { what: "digest", .. } => "an alias is written @NAME, a file ./NAME",
         Error::Status { .. } => return status_hint(error),
         Error::Network { kind, why, .. } => network_hint(*kind, why)?,
+        Error::Changed { .. } => {
+            "somebody else may have moved it; look at it (get-alias, get-digest --manifest) before trying again"
+        }
         Error::NoPlatform { .. } => "set DXF_PLATFORM to one of these",
         Error::Io { source, .. } if source.kind() == ErrorKind::StorageFull => {
             "make room; DXF_TMPDIR is where temporary files go"
@@ -179,9 +210,7 @@ fn network_hint(kind: NetworkKind, why: &str) -> Option<&'static str> {
         }
         NetworkKind::Name => Some("is the name of the host spelled right?"),
         NetworkKind::Connect => Some("is the registry running, and its port right?"),
-        NetworkKind::Tls if why.contains("does not speak TLS") => {
-            Some("if it speaks http, set DXF_INSECURE=1")
-        }
+        NetworkKind::NoTls => Some("if it speaks http, set DXF_INSECURE=1"),
         // An authority that was made anew keeps its name, but not its key.
         NetworkKind::Tls if why.contains("authority") || why.contains("BadSignature") => {
             Some("name its authority's PEM file in DXF_TLSVERIFY, or set DXF_SKIPTLSVERIFY=1")
@@ -338,7 +367,7 @@ mod tests {
                 "DXF_TLSVERIFY",
             ),
             (
-                network(NetworkKind::Tls, "the server does not speak TLS"),
+                network(NetworkKind::NoTls, "the server does not speak TLS"),
                 "DXF_INSECURE=1",
             ),
             (

@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use dxf_registry::stream::Stop;
@@ -26,6 +26,17 @@ struct State {
     idle: AtomicBool,
     litter: Mutex<BTreeSet<PathBuf>>,
     farewell: Mutex<Option<Farewell>>,
+    guest: Guest,
+}
+
+/// A program that is run for the user, and is told of signals instead of us.
+#[derive(Default)]
+struct Guest {
+    is_there: AtomicBool,
+    /// Its number; 0 before it has one.
+    pid: AtomicU32,
+    /// A signal it was not told of yet.
+    untold: AtomicI32,
 }
 
 /// What puts right something that outlives the process.
@@ -81,6 +92,23 @@ impl Interrupt {
         result
     }
 
+    /// Runs `work`, which starts another program for the user, says what number
+    /// that has, and waits for its end. Signals are for that program then; what
+    /// comes after its end is done whatever they were.
+    ///
+    /// A terminal's ctrl-C it hears of itself, being of the same group.
+    pub fn handed_over<T>(&self, work: impl FnOnce(&dyn Fn(u32)) -> T) -> T {
+        let guest = &self.0.guest;
+        guest.is_there.store(true, Ordering::SeqCst);
+        let result = work(&|pid| {
+            guest.pid.store(pid, Ordering::SeqCst);
+            guest.tell();
+        });
+        guest.pid.store(0, Ordering::SeqCst);
+        guest.is_there.store(false, Ordering::SeqCst);
+        result
+    }
+
     /// Has the file, or the folder, at `path` removed if the process ends before the guard.
     pub fn litter(&self, path: &Path) -> Litter {
         self.lock().insert(path.to_path_buf());
@@ -124,6 +152,10 @@ pub fn listen(interrupt: &Interrupt) {
     let interrupt = interrupt.clone();
     detached(move || {
         for signal in signals.forever() {
+            if interrupt.0.guest.is_there.load(Ordering::SeqCst) {
+                interrupt.0.guest.hear(signal);
+                continue;
+            }
             let first = interrupt.0.signal.swap(signal, Ordering::SeqCst) == 0;
             if !first || interrupt.0.idle.load(Ordering::SeqCst) {
                 leave(&interrupt);
@@ -154,6 +186,31 @@ fn leave(interrupt: &Interrupt) -> ! {
         undo();
     }
     std::process::exit(i32::from(interrupt.code()))
+}
+
+impl Guest {
+    fn hear(&self, signal: i32) {
+        // One of a terminal goes to all who are at it.
+        let told = signal == SIGINT && fs::File::open("/dev/tty").is_ok();
+        if !told {
+            self.untold.store(signal, Ordering::SeqCst);
+            self.tell();
+        }
+    }
+
+    /// Passes on what was not told yet, where there is somebody to tell.
+    fn tell(&self) {
+        use rustix::process::{Pid, Signal, kill_process};
+        let pid = i32::try_from(self.pid.load(Ordering::SeqCst)).unwrap_or(0);
+        let Some(pid) = Pid::from_raw(pid) else {
+            return;
+        };
+        let signal = Signal::from_named_raw(self.untold.swap(0, Ordering::SeqCst));
+        if let Some(signal) = signal {
+            // Whoever has ended already needs to be told nothing.
+            let _ = kill_process(pid, signal);
+        }
+    }
 }
 
 #[cfg(test)]

@@ -25,6 +25,7 @@ mod pull;
 mod session;
 mod size;
 mod split;
+mod verify;
 mod whole;
 
 use std::ffi::OsString;
@@ -110,6 +111,8 @@ pub fn run(
     }
     match done.and(flushed) {
         Ok(()) => exit::DONE,
+        // Another program's, which has said all there is to say.
+        Err(Failure::Ended(code)) => code,
         // Whatever broke then broke because of that.
         Err(_) if interrupted => tell(&name, &Error::Stopped.into(), &console, interrupt),
         Err(failure) => tell(&name, &failure, &console, interrupt),
@@ -155,12 +158,17 @@ fn begin(
     if let Command::ShowEnv(words) = command {
         return own::show_env(out, env, &context, words);
     }
+    let source = match command {
+        Command::CopyImage(_) | Command::EditImage(_) => context.source(env, input.terminal)?,
+        _ => None,
+    };
     let progress = bars::progress(context.show, input.console);
     let input = Input {
         stdin: &mut *input.stdin,
         ..input
     };
     let mut session = Session::new(&context, out, input, &*progress);
+    session.source = source;
     dispatch(&mut session, command)
 }
 
@@ -171,9 +179,10 @@ fn dispatch(s: &mut Session<'_, '_>, command: &Command) -> Result<(), Failure> {
         Command::BlobSize(words) => blobs::size(s, words),
         Command::MountBlob(words) => blobs::mount(s, words),
         Command::DelBlob(args) => blobs::delete(s, args),
-        Command::SetAlias(words) => aliases::set(s, words),
+        Command::SetAlias(args) => aliases::set(s, args),
         Command::GetAlias(words) => aliases::get(s, words),
         Command::DelAlias(args) => aliases::delete(s, args),
+        Command::VerifyAlias(args) => verify::verify(s, args),
         Command::GetDigest(args) => aliases::digest(s, args),
         Command::GetManifest(words) => aliases::manifest(s, words),
         Command::ListAliases(words) => aliases::list(s, words),
@@ -181,7 +190,11 @@ fn dispatch(s: &mut Session<'_, '_>, command: &Command) -> Result<(), Failure> {
         Command::Auth(args) => auth::token(s, args),
         Command::PullImage(args) => images::pull::pull(s, args),
         Command::PushImage(args) => images::push::push(s, args),
+        Command::EditImage(args) => images::edit::edit(s, args),
+        Command::CopyImage(args) => images::copy::copy(s, args),
+        Command::TagImage(words) => images::tag::tag(s, words),
         Command::LoadImage(args) => images::load::load(s, args),
+        Command::RunImage(args) => images::run::run(s, args),
         Command::Cache(args) => images::cache::cache(s, args),
         Command::Login(args) => auth::login(s, args),
         Command::Logout(words) => auth::logout(s, words),

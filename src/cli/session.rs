@@ -23,6 +23,8 @@ use super::{Input, Terminals, env, stdout};
 pub struct Session<'s, 'o> {
     /// The settings.
     pub context: &'s Context,
+    /// Those for the source of a copy, where it has its own.
+    pub source: Option<Context>,
     /// Standard output.
     pub out: &'s mut Out<'o>,
     /// Standard error.
@@ -46,6 +48,7 @@ impl<'s, 'o> Session<'s, 'o> {
     ) -> Session<'s, 'o> {
         Session {
             context,
+            source: None,
             out,
             console: input.console,
             stdin: input.stdin,
@@ -76,7 +79,11 @@ impl<'s, 'o> Session<'s, 'o> {
 
     /// How to talk to registries, heard by the log and obeying signals.
     pub fn settings(&self) -> Settings {
-        let mut settings = self.context.settings.clone();
+        self.settings_by(self.context)
+    }
+
+    fn settings_by(&self, context: &Context) -> Settings {
+        let mut settings = context.settings.clone();
         settings.http.stop = self.interrupt.stop().clone();
         settings.http.observer = Arc::new(Logger::new(self.console, self.context.log));
         settings
@@ -84,8 +91,18 @@ impl<'s, 'o> Session<'s, 'o> {
 
     /// The registry at `host`.
     pub fn registry(&self, host: &Host) -> Result<Registry> {
-        let credentials = self.context.credentials(host);
-        Registry::connect(host.clone(), self.settings(), credentials)
+        self.registry_by(self.context, host)
+    }
+
+    /// The registry at `host`, as `context` wants it talked to.
+    pub fn registry_by(&self, context: &Context, host: &Host) -> Result<Registry> {
+        let credentials = context.credentials(host);
+        context.connect(host, self.settings_by(context), credentials)
+    }
+
+    /// The settings for the source of a copy.
+    pub fn source(&self) -> &Context {
+        self.source.as_ref().unwrap_or(self.context)
     }
 
     /// A repository of the store that `DXF_HOST` names.

@@ -2,6 +2,7 @@
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
+use std::io::{self, Read};
 use std::path::Path;
 
 use dxf_registry::artifact::{self, Input, Split};
@@ -12,6 +13,7 @@ use super::args::{self, PushBlob};
 use super::bars;
 use super::context;
 use super::exit::Failure;
+use super::interrupt::Interrupt;
 use super::session::Session;
 use super::whole::Whole;
 
@@ -32,19 +34,35 @@ pub fn push(
     split: Split,
 ) -> Result<(), Failure> {
     let (jobs, interrupt) = (s.run().jobs, s.interrupt);
-    let (name, folder) = (word.display().to_string(), &s.context.tmpdir);
-    let mut pipe;
-    let (name, input) = if word == "-" {
-        let name = "standard input";
-        (name, Input::stream(name, s.stdin, folder))
-    } else if is_pipe(word)? {
-        pipe = interrupt.waiting(|| File::open(word).map_err(|e| Error::io(&name, e)))?;
-        (&*name, Input::stream(&name, &mut pipe, folder))
-    } else {
-        (&*name, Input::file(Path::new(word))?)
+    let is_stdin = word == "-";
+    let name = match is_stdin {
+        true => "standard input".to_string(),
+        false => word.display().to_string(),
     };
-    let bar = bars::named(s.context.show, s.console, name);
-    let whole = Whole::new(&*bar, input.size());
+    let is_file = !is_stdin && !is_pipe(word)?;
+    let file = is_file.then(|| Input::file(Path::new(word))).transpose()?;
+    let bar = bars::named(s.context.show, s.console, &name);
+    let whole = Whole::new(&*bar, file.as_ref().and_then(Input::size));
+    let mut opened;
+    let mut stream;
+    let input = match file {
+        Some(file) => file,
+        None => {
+            let from: &mut (dyn Read + Send) = if is_stdin {
+                s.stdin
+            } else {
+                let open = || File::open(word).map_err(|e| Error::io(&name, e));
+                opened = interrupt.waiting(open)?;
+                &mut opened
+            };
+            stream = Patient {
+                from,
+                interrupt,
+                whole: &whole,
+            };
+            Input::stream(&name, &mut stream, &s.context.tmpdir)
+        }
+    };
     let run = Run::new(jobs, Watch::new(&whole, interrupt.stop()));
     let pushed = artifact::push(store, input, split, run)?;
     if let Some(tag) = tag {
@@ -59,4 +77,22 @@ pub fn push(
 fn is_pipe(word: &OsStr) -> Result<bool> {
     let meta = fs::metadata(word).map_err(|e| Error::io(word.display().to_string(), e))?;
     Ok(!meta.is_file() && !meta.is_dir())
+}
+
+/// A stream from somebody who may take long: a signal ends the command at once
+/// while nothing is on its way. What is, is cancelled first.
+struct Patient<'a> {
+    from: &'a mut (dyn Read + Send),
+    interrupt: &'a Interrupt,
+    whole: &'a Whole<'a>,
+}
+
+impl Read for Patient<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.whole.is_quiet() {
+            self.interrupt.waiting(|| self.from.read(buffer))
+        } else {
+            self.from.read(buffer)
+        }
+    }
 }

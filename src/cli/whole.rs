@@ -47,6 +47,13 @@ impl<'a> Whole<'a> {
         self.inner.finish(&self.key);
     }
 
+    /// Whether nothing is on its way.
+    pub fn is_quiet(&self) -> bool {
+        let mut quiet = false;
+        self.with(|state| quiet = state.blobs.is_empty());
+        quiet
+    }
+
     fn tell(&self, state: &mut State, bytes: u64) {
         let paid = bytes.min(state.ahead);
         state.ahead -= paid;
@@ -116,7 +123,9 @@ mod tests {
         let heard = Heard::default();
         let whole = Whole::new(&heard, Some(30));
         let (a, b) = (Digest::of(b"a"), Digest::of(b"b"));
+        assert!(whole.is_quiet());
         whole.start(&a, Some(10));
+        assert!(!whole.is_quiet());
         whole.start(&b, Some(10));
         whole.advance(&a, 4);
         whole.advance(&b, 10);

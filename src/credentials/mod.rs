@@ -1,8 +1,8 @@
 //! Where credentials come from: Docker's `config.json`, the containers tools'
 //! `auth.json`, and the credential helpers both name; and where `login` and
 //! `logout` keep them. Knows nothing of HTTP and of the environment: it answers
-//! who to be for a repository, from files whose paths it is given, and
-//! [`crate::auth`] decides how to prove it.
+//! who to be for a repository, from files whose paths it is given; the
+//! registry's own words decide how that is proved.
 
 mod config;
 mod edit;
@@ -29,6 +29,7 @@ use crate::secret::Secret;
 
 /// How to prove who one is.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Login {
     /// Not at all.
     Anonymous,
@@ -104,6 +105,18 @@ impl Provider for Found {
     }
 }
 
+/// See [`Credentials::ask`].
+struct Asked<F>(F);
+
+impl<F> Provider for Asked<F>
+where
+    F: Fn(&Host, Option<&RepoName>) -> Result<Login> + Send + Sync,
+{
+    fn find(&self, host: &Host, repo: Option<&RepoName>) -> Result<Found> {
+        Ok(Found::new((self.0)(host, repo)?, "the program"))
+    }
+}
+
 /// Who to be towards one registry.
 #[derive(Clone)]
 pub struct Credentials {
@@ -119,12 +132,42 @@ impl Credentials {
         Credentials::fixed(Login::Anonymous, "none")
     }
 
-    /// The same login for every repository, from `source`.
-    pub fn fixed(login: Login, source: impl Into<String>) -> Credentials {
+    /// Whatever `provider` finds: [`Files`], or one's own.
+    pub fn from_provider(provider: impl Provider + 'static) -> Credentials {
         Credentials {
             token: None,
-            provider: Arc::new(Found::new(login, source)),
+            provider: Arc::new(provider),
         }
+    }
+
+    /// The login that `ask` gives, which is called when the registry first
+    /// wants to know who one is, and again when it refuses the login: time to
+    /// read a vault, or to ask a person.
+    ///
+    /// ```
+    /// use dxf_registry::credentials::{Credentials, Login};
+    ///
+    /// let credentials = Credentials::ask(|host, repo| {
+    ///     // `repo` is none for what concerns the registry as a whole.
+    ///     let _ = (host, repo);
+    ///     Ok(Login::Password { username: "me".into(), password: "secret".into() })
+    /// });
+    /// ```
+    pub fn ask(
+        ask: impl Fn(&Host, Option<&RepoName>) -> Result<Login> + Send + Sync + 'static,
+    ) -> Credentials {
+        Credentials::from_provider(Asked(ask))
+    }
+
+    /// The same with a bearer token to begin with, which somebody got before.
+    pub fn with_token(mut self, token: impl Into<Secret>) -> Credentials {
+        self.token = Some(token.into());
+        self
+    }
+
+    /// The same login for every repository, from `source`.
+    pub fn fixed(login: Login, source: impl Into<String>) -> Credentials {
+        Credentials::from_provider(Found::new(login, source))
     }
 
     /// A user's name and password.

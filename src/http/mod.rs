@@ -1,14 +1,17 @@
 //! One HTTP exchange and what may be repeated around it: URLs, redirects,
 //! retries, TLS, proxies. Knows nothing of registries or tokens.
+//!
+//! Public is what a caller says about it ([`Settings`]) and hears of it
+//! ([`Observer`]); the exchanges themselves are this crate's own.
 
 pub(crate) mod link;
-pub mod proxy;
+pub(crate) mod proxy;
 pub(crate) mod redirect;
 pub(crate) mod retry;
-pub mod tls;
-pub mod transport;
+pub(crate) mod tls;
+pub(crate) mod transport;
 mod trouble;
-pub mod url;
+pub(crate) mod url;
 
 use std::fmt;
 use std::sync::Arc;
@@ -18,11 +21,24 @@ use crate::stream::Stop;
 
 pub use proxy::Proxies;
 pub use tls::{ClientCert, Roots, Tls};
-pub use transport::{Body, Request, Response, Transport};
+pub(crate) use transport::{Body, Request, Response, Transport};
 pub use url::{Scheme, Url, UrlOrigin};
 
-/// How to talk HTTP. The defaults are those of the command line.
+/// How to talk HTTP. The defaults are those of the command line; fields may be
+/// assigned, or set in a row.
+///
+/// ```
+/// use dxf_registry::http::Settings;
+/// use std::time::Duration;
+///
+/// let settings = Settings::default()
+///     .with_idle_timeout(Duration::from_secs(10))
+///     .with_retries(1)
+///     .with_user_agent("backup/1.0");
+/// assert_eq!(settings.retries, 1);
+/// ```
 #[derive(Clone)]
+#[non_exhaustive]
 pub struct Settings {
     /// How long a connection may take to be made, TLS included.
     pub connect_timeout: Duration,
@@ -66,6 +82,62 @@ impl Default for Settings {
     }
 }
 
+impl Settings {
+    /// Another limit for making a connection, TLS included.
+    pub fn with_connect_timeout(mut self, connect_timeout: Duration) -> Settings {
+        self.connect_timeout = connect_timeout;
+        self
+    }
+
+    /// Another limit for silence on a connection.
+    pub fn with_idle_timeout(mut self, idle_timeout: Duration) -> Settings {
+        self.idle_timeout = idle_timeout;
+        self
+    }
+
+    /// Another number of tries after the first.
+    pub fn with_retries(mut self, retries: u32) -> Settings {
+        self.retries = retries;
+        self
+    }
+
+    /// Another limit for the wait that a server may ask for.
+    pub fn with_retry_max_wait(mut self, retry_max_wait: Duration) -> Settings {
+        self.retry_max_wait = retry_max_wait;
+        self
+    }
+
+    /// Others to trust, or to be.
+    pub fn with_tls(mut self, tls: Tls) -> Settings {
+        self.tls = tls;
+        self
+    }
+
+    /// Proxies to go through.
+    pub fn with_proxies(mut self, proxies: Proxies) -> Settings {
+        self.proxies = proxies;
+        self
+    }
+
+    /// Another name to call oneself.
+    pub fn with_user_agent(mut self, user_agent: impl Into<String>) -> Settings {
+        self.user_agent = user_agent.into();
+        self
+    }
+
+    /// Ends everything that is going on when `stop` is set.
+    pub fn with_stop(mut self, stop: Stop) -> Settings {
+        self.stop = stop;
+        self
+    }
+
+    /// Tells `observer` of every exchange.
+    pub fn with_observer(mut self, observer: impl Observer + 'static) -> Settings {
+        self.observer = Arc::new(observer);
+        self
+    }
+}
+
 /// Hears of exchanges and of what servers want people to know.
 pub trait Observer: Send + Sync {
     /// A request was answered, or was not.
@@ -86,6 +158,7 @@ impl Observer for () {}
 /// One request and the head of its answer. Holds no secrets: no query, no
 /// headers but lengths.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct Exchange<'a> {
     /// The HTTP method.
     pub method: &'a str,

@@ -49,6 +49,18 @@ pub struct ClientCert {
 }
 
 impl Tls {
+    /// Others who vouch for servers.
+    pub fn with_roots(mut self, roots: Roots) -> Tls {
+        self.roots = roots;
+        self
+    }
+
+    /// Who to be, towards the registry's own host only.
+    pub fn with_client(mut self, client: ClientCert) -> Tls {
+        self.client = Some(client);
+        self
+    }
+
     /// The configuration towards strangers: no client certificate.
     pub(crate) fn away(&self) -> Result<TlsConfig> {
         self.config(Vec::new(), None)

@@ -15,6 +15,10 @@ use crate::stream::read_bounded;
 /// A configuration that can still be changed.
 type Configuring = ureq::config::ConfigBuilder<ureq::typestate::AgentScope>;
 
+/// Longer than any process lives.
+const FOREVER: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+/// More connections than that are kept for nobody.
+const MAX_JOBS: usize = 1024;
 /// Above this a refusal is asked for before the body is sent: a server that
 /// answers early and closes would otherwise take its answer (401, 413) with
 /// it, because the client sees the reset first.
@@ -199,7 +203,11 @@ struct Inner {
 impl Transport {
     /// A transport whose client certificate, if any, is for the origin of
     /// `home` alone.
-    pub fn new(settings: Settings, home: Url) -> Transport {
+    pub fn new(mut settings: Settings, home: Url) -> Transport {
+        // Times are added to the clock below, and numbers to one another.
+        settings.connect_timeout = settings.connect_timeout.min(FOREVER);
+        settings.idle_timeout = settings.idle_timeout.min(FOREVER);
+        settings.jobs = settings.jobs.min(MAX_JOBS);
         Transport(Arc::new(Inner {
             settings,
             home,

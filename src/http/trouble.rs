@@ -18,7 +18,7 @@ pub fn of_ureq(line: RequestLine, error: ureq::Error) -> Error {
         ureq::Error::ConnectProxyFailed(why) => {
             (NetworkKind::Connect, format!("the proxy refused: {why}"))
         }
-        ureq::Error::Rustls(e) => (NetworkKind::Tls, tls_words(&e)),
+        ureq::Error::Rustls(e) => (tls_kind(&e), tls_words(&e)),
         ureq::Error::Tls(why) => (NetworkKind::Tls, why.to_string()),
         ureq::Error::TlsRequired => (NetworkKind::Tls, "TLS is not available".to_string()),
         other => (NetworkKind::Protocol, other.to_string()),
@@ -85,7 +85,7 @@ pub fn of_io(line: RequestLine, error: io::Error) -> Error {
     {
         return Error::Network {
             request: line,
-            kind: NetworkKind::Tls,
+            kind: tls_kind(tls),
             why: tls_words(tls),
         };
     }
@@ -113,6 +113,14 @@ pub fn of_io(line: RequestLine, error: io::Error) -> Error {
         request: line,
         kind,
         why,
+    }
+}
+
+fn tls_kind(error: &rustls::Error) -> NetworkKind {
+    use rustls::{Error as Tls, InvalidMessage};
+    match error {
+        Tls::InvalidMessage(InvalidMessage::InvalidContentType) => NetworkKind::NoTls,
+        _ => NetworkKind::Tls,
     }
 }
 

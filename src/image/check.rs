@@ -5,11 +5,11 @@ use std::collections::HashSet;
 use std::io::{self, Read};
 
 use super::config;
-use super::entries::{Entries, Kind};
+use super::entries::Entries;
 use super::layer::{LayerType, Uncompressed};
 use super::{Config, Image};
 use crate::blob::Blob;
-use crate::digest::{Digest, Hasher, Verify};
+use crate::digest::{Digest, Hashed, Verify};
 use crate::error::{Error, Result};
 use crate::parallel;
 use crate::stream::{BUFFER, Run};
@@ -31,6 +31,7 @@ pub fn check(image: &Image, run: Run<'_>) -> Result<()> {
 
 /// What was found out about a blob.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Finding {
     /// The blob, as its manifest describes it.
     pub blob: Blob,
@@ -111,11 +112,10 @@ fn bytes_alone(_: &str, _: &mut dyn Read) -> Result<()> {
 /// Names that lead out are what an unpacker may fall for. An absolute one is
 /// not among them: engines take it from the image's root, and some builders
 /// write nothing else.
-fn names(what: &str, plain: &mut dyn Read) -> Result<()> {
-    let out = |name: &[u8]| name.contains(&0) || name.split(|b| *b == b'/').any(|p| p == b"..");
+pub(super) fn names(what: &str, plain: &mut dyn Read) -> Result<()> {
     for entry in Entries::new(what, plain) {
         let entry = entry?;
-        if out(&entry.path) || (entry.kind == Kind::HardLink && out(&entry.link)) {
+        if entry.leads_out() {
             let why = format!("its member {:?} leads out of it", entry.name());
             return Err(Error::malformed(what, why));
         }
@@ -129,7 +129,7 @@ fn diff_ids(image: &Image) -> Result<Option<Vec<Digest>>> {
     if !image.is_runnable() {
         // An alias of blobs has its first one as config, of any size.
         let mut reader = Verify::new(blob.open(0)?, *blob.digest(), Some(blob.size()));
-        drain(blob, &mut reader)?;
+        drain(&blob.digest().to_string(), &mut reader)?;
         return Ok(None);
     }
     let config = Config::parse(&blob.read(config::MAX_SIZE)?)?;
@@ -142,16 +142,16 @@ fn diff_ids(image: &Image) -> Result<Option<Vec<Digest>>> {
 }
 
 fn check_layer(blob: &Blob, diff_id: Option<Digest>, look: &Look, run: Run<'_>) -> Result<()> {
-    let watch = run.watch;
+    let (watch, what) = (run.watch, &blob.digest().to_string());
     watch.progress.start(blob.digest(), Some(blob.size()));
     let verified = Verify::new(blob.open(0)?, *blob.digest(), Some(blob.size()));
     let mut reader = watch.reader(*blob.digest(), verified);
     match diff_id {
-        None => drain(blob, &mut reader)?,
+        None => drain(what, &mut reader)?,
         Some(expected) => {
             let found = plain_digest(blob, &mut reader, look);
             // Wrong bytes are the reason of whatever else is wrong with them.
-            drain(blob, &mut reader)?;
+            drain(what, &mut reader)?;
             let found = found?;
             if found != expected {
                 return Err(Error::mismatch(expected, found));
@@ -170,37 +170,21 @@ fn plain_digest(blob: &Blob, reader: &mut (impl Read + Send), look: &Look) -> Re
         let why = format!("its bytes are {found:?} but its type is {said}");
         return Err(Error::malformed(what, why));
     }
-    let mut hashed = Hashed {
-        inner: plain,
-        hasher: Hasher::new(),
-    };
+    let mut hashed = Hashed::new(plain);
     look(what, &mut hashed)?;
-    drain(blob, &mut hashed)?;
-    Ok(hashed.hasher.finish())
+    drain(what, &mut hashed)?;
+    Ok(hashed.finish())
 }
 
-/// Bytes that are hashed on the way.
-struct Hashed<R> {
-    inner: R,
-    hasher: Hasher,
-}
-
-impl<R: Read> Read for Hashed<R> {
-    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        let n = self.inner.read(buf)?;
-        self.hasher.update(&buf[..n]);
-        Ok(n)
-    }
-}
-
-fn drain(blob: &Blob, reader: &mut impl Read) -> Result<()> {
+/// Reads to the end, for what the reader has to say there.
+pub(super) fn drain(what: &str, reader: &mut impl Read) -> Result<()> {
     let mut buffer = vec![0; BUFFER];
     loop {
         match reader.read(&mut buffer) {
             Ok(0) => return Ok(()),
             Ok(_) => {}
             Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-            Err(e) => return Err(Error::io(blob.digest().to_string(), e)),
+            Err(e) => return Err(Error::io(what, e)),
         }
     }
 }

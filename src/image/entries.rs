@@ -11,6 +11,7 @@ use std::io::{self, Read};
 
 use tar::{EntryType, Header};
 
+use super::name::leads_out;
 use super::pax::Extended;
 use crate::blob::Blob;
 use crate::error::{Error, Result};
@@ -62,6 +63,11 @@ pub struct Entry {
     pub modified: u64,
     /// What it is.
     pub kind: Kind,
+    /// Major and minor number of a device.
+    pub device: (u32, u32),
+    /// What PAX records say beyond that and engines heed: extended attributes
+    /// such as capabilities (`SCHILY.xattr.*`).
+    pub attributes: Vec<(Vec<u8>, Vec<u8>)>,
     /// Where the content begins in the tar.
     pub offset: u64,
     /// Whether the content there has holes left out, so that it is not what
@@ -73,6 +79,19 @@ impl Entry {
     /// The name as text, with what is no UTF-8 replaced.
     pub fn name(&self) -> std::borrow::Cow<'_, str> {
         String::from_utf8_lossy(&self.path)
+    }
+
+    /// Whether an unpacker that falls for it would write elsewhere, or read.
+    pub(crate) fn leads_out(&self) -> bool {
+        let link = self.kind == Kind::HardLink && leads_out(&self.link);
+        leads_out(&self.path) || link
+    }
+
+    /// Bytes of memory that its words take.
+    pub(crate) fn weight(&self) -> usize {
+        let attributes = self.attributes.iter();
+        let attributes = attributes.map(|(key, value)| key.len() + value.len());
+        self.path.len() + self.link.len() + attributes.sum::<usize>()
     }
 }
 
@@ -143,6 +162,15 @@ impl<R: Read> Entries<R> {
                 self.bad("it is cut short")
             }
             other => other,
+        }
+    }
+
+    /// The content of `entry`, which came last and is not sparse.
+    pub(crate) fn content(&mut self, entry: &Entry) -> Content<'_, R> {
+        let left = entry.size.min(self.pending);
+        Content {
+            entries: self,
+            left,
         }
     }
 
@@ -258,9 +286,17 @@ impl<R: Read> Entries<R> {
             },
             size: if kind == Kind::File { size } else { 0 },
             mode: header.mode().unwrap_or(0) & 0o7777,
-            owner: (header.uid().unwrap_or(0), header.gid().unwrap_or(0)),
-            modified: header.mtime().unwrap_or(0),
+            owner: (
+                extended.uid.or(header.uid().ok()).unwrap_or(0),
+                extended.gid.or(header.gid().ok()).unwrap_or(0),
+            ),
+            modified: extended.modified.or(header.mtime().ok()).unwrap_or(0),
             kind,
+            device: match kind {
+                Kind::CharDevice | Kind::BlockDevice => device(header),
+                _ => (0, 0),
+            },
+            attributes: extended.attributes,
             offset: self.at,
             sparse: extended.sparse || old_sparse,
         };
@@ -312,6 +348,12 @@ impl<R: Read> Entries<R> {
     }
 }
 
+/// Major and minor number; old headers have no room for them.
+fn device(header: &Header) -> (u32, u32) {
+    let number = |found: io::Result<Option<u32>>| found.ok().flatten().unwrap_or(0);
+    (number(header.device_major()), number(header.device_minor()))
+}
+
 impl Kind {
     fn of(kind: EntryType) -> Kind {
         match kind {
@@ -344,6 +386,31 @@ pub fn list(
         each(entry?)?;
     }
     super::layer::hash(&what, plain).map(drop)
+}
+
+/// The content of a member, of which nothing was read yet.
+pub(crate) struct Content<'a, R> {
+    entries: &'a mut Entries<R>,
+    left: u64,
+}
+
+impl<R: Read> Read for Content<'_, R> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let room = buf
+            .len()
+            .min(usize::try_from(self.left).unwrap_or(usize::MAX));
+        if room == 0 {
+            return Ok(0);
+        }
+        let n = self.entries.reader.read(&mut buf[..room])?;
+        if n == 0 {
+            return Err(self.entries.bad("it is cut short").into());
+        }
+        self.left -= n as u64;
+        self.entries.pending -= n as u64;
+        self.entries.at += n as u64;
+        Ok(n)
+    }
 }
 
 impl<R: Read> Iterator for Entries<R> {

@@ -2,21 +2,12 @@
 //! applied (image-spec, layer.md, "Whiteouts"). Only lists; unpacks nothing,
 //! so names may be as hostile as they like.
 
-use std::collections::BTreeMap;
-
 use super::Image;
 use super::entries::{self, Entry, Kind};
-use crate::error::{Error, Result};
+use super::name::normal;
+use super::stack::{Member, Stack};
+use crate::error::Result;
 use crate::stream::Watch;
-
-/// More files than the largest images have, few enough to be held in memory.
-const MAX_FILES: usize = 2_000_000;
-/// How many bytes their names may have together, for the same reason.
-const MAX_NAMES: usize = 256 << 20;
-/// A file of this name in front hides another of a lower layer.
-const WHITEOUT: &[u8] = b".wh.";
-/// A file of this name hides all that lower layers have in its folder.
-const OPAQUE: &[u8] = b".wh..wh..opq";
 
 /// A file of an image.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,125 +18,42 @@ pub struct Found {
     pub layer: usize,
 }
 
+impl Member for Found {
+    fn is_folder(&self) -> bool {
+        self.entry.kind == Kind::Directory
+    }
+
+    fn weight(&self) -> usize {
+        self.entry.weight()
+    }
+}
+
 /// What a container of `image` would see, sorted by name.
 ///
 /// # Errors
 /// [`Error::Malformed`] for a layer that is no tar and for more files than any
 /// image has; [`Error::Mismatch`] and [`Error::Size`] for wrong bytes; those of
 /// the layers' sources.
+///
+/// [`Error::Malformed`]: crate::Error::Malformed
+/// [`Error::Mismatch`]: crate::Error::Mismatch
+/// [`Error::Size`]: crate::Error::Size
 pub fn merged(image: &Image, watch: Watch<'_>) -> Result<Vec<Found>> {
-    let mut tree = Tree::default();
+    let mut stack = Stack::new();
     for (layer, blob) in image.layers().iter().enumerate() {
-        let mut upper = Tree::default();
-        let mut hidden = Vec::new();
+        let what = blob.digest().to_string();
         watch.progress.start(blob.digest(), Some(blob.size()));
         entries::list(blob, watch, &mut |entry| {
             let name = normal(&entry.path);
-            let (folder, last) = split(&name);
-            match last.strip_prefix(WHITEOUT) {
-                _ if last == OPAQUE => hidden.push(Hidden::Below(folder.to_vec())),
-                Some(rest) => hidden.push(Hidden::All(join(folder, rest))),
-                None => upper.put(name, Found { entry, layer }),
+            if !stack.hides(&name) {
+                stack.put(name, Found { entry, layer });
             }
-            let much = tree.files.len() + upper.files.len() + hidden.len();
-            if much > MAX_FILES || tree.names + upper.names > MAX_NAMES {
-                let why = "it has more files than any image";
-                return Err(Error::malformed(blob.digest().to_string(), why));
-            }
-            Ok(())
+            stack.check(&what)
         })?;
         watch.progress.finish(blob.digest());
-        // Whiteouts are about lower layers, wherever in the layer they stand.
-        for hidden in hidden {
-            match hidden {
-                Hidden::Below(folder) => tree.remove_below(&folder),
-                Hidden::All(name) => tree.remove(&name),
-            }
-        }
-        for (name, found) in upper.files {
-            tree.put(name, found);
-        }
+        stack.lay();
     }
-    Ok(tree.files.into_values().collect())
-}
-
-/// What a whiteout takes away.
-enum Hidden {
-    /// A file, or a folder and all below it.
-    All(Vec<u8>),
-    /// Everything below a folder.
-    Below(Vec<u8>),
-}
-
-/// Files by name.
-#[derive(Default)]
-struct Tree {
-    files: BTreeMap<Vec<u8>, Found>,
-    names: usize,
-}
-
-impl Tree {
-    /// Adds a file; one that is no folder takes the place of a folder and all
-    /// that was in it.
-    fn put(&mut self, name: Vec<u8>, found: Found) {
-        if found.entry.kind != Kind::Directory
-            && let Some(before) = self.files.get(&name)
-            && before.entry.kind == Kind::Directory
-        {
-            self.remove_below(&name);
-        }
-        let length = name.len();
-        if self.files.insert(name, found).is_none() {
-            self.names += length;
-        }
-    }
-
-    fn remove(&mut self, name: &[u8]) {
-        self.drop_one(name);
-        self.remove_below(name);
-    }
-
-    fn remove_below(&mut self, folder: &[u8]) {
-        let mut prefix = folder.to_vec();
-        if !prefix.is_empty() {
-            prefix.push(b'/');
-        }
-        let below = self.files.range(prefix.clone()..);
-        let below = below.take_while(|(name, _)| name.starts_with(&prefix));
-        let doomed: Vec<Vec<u8>> = below.map(|(name, _)| name.clone()).collect();
-        for name in doomed {
-            self.drop_one(&name);
-        }
-    }
-
-    fn drop_one(&mut self, name: &[u8]) {
-        if self.files.remove(name).is_some() {
-            self.names -= name.len();
-        }
-    }
-}
-
-/// A name without what engines leave out: `/` in front and behind, `.` parts.
-/// Where `..` leads is for whoever unpacks to refuse; here it is a name.
-fn normal(name: &[u8]) -> Vec<u8> {
-    let parts = name.split(|b| *b == b'/');
-    let parts: Vec<&[u8]> = parts.filter(|p| !p.is_empty() && *p != b".").collect();
-    parts.join(&b'/')
-}
-
-/// Folder and last part of a name.
-fn split(name: &[u8]) -> (&[u8], &[u8]) {
-    match name.iter().rposition(|b| *b == b'/') {
-        Some(at) => (&name[..at], &name[at + 1..]),
-        None => (b"", name),
-    }
-}
-
-fn join(folder: &[u8], last: &[u8]) -> Vec<u8> {
-    if folder.is_empty() {
-        return last.to_vec();
-    }
-    [folder, b"/", last].concat()
+    Ok(stack.finish().into_values().collect())
 }
 
 #[cfg(test)]

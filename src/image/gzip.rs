@@ -21,7 +21,7 @@ use crate::digest::{Digest, Hasher};
 use crate::error::{Error, Result};
 use crate::manifest::Manifest;
 use crate::parallel;
-use crate::spool::Spool;
+use crate::spool::{Spool, Stretch};
 use crate::stream::{Run, Stop};
 
 /// Bytes compressed on their own. Smaller ones cost ratio, larger ones memory
@@ -196,13 +196,8 @@ fn gzip_blob(blob: &Blob, which: Which, folder: &Path, run: Run<'_>) -> Result<B
         return Ok(blob.clone());
     }
     run.watch.progress.start(blob.digest(), Some(blob.size()));
-    let mut to = Hashing {
-        hasher: Hasher::new(),
-        spool: Spool::new(folder)?,
-    };
-    compress(reader, &mut to, run.jobs, run.watch.stop)?;
+    let (digest, bytes) = set_aside(reader, folder, run)?;
     run.watch.progress.finish(blob.digest());
-    let (digest, bytes) = (to.hasher.finish(), to.spool.finish());
     let media_type = LayerType::new(kind.family, Compression::Gzip).media_type();
     let descriptor = Descriptor {
         // Every family has a gzip.
@@ -212,6 +207,23 @@ fn gzip_blob(blob: &Blob, which: Which, folder: &Path, run: Run<'_>) -> Result<B
         ..blob.descriptor().clone()
     };
     Ok(Blob::new(descriptor, bytes))
+}
+
+/// Compresses everything `from` yields into a nameless file in `folder`.
+///
+/// # Errors
+/// Those of [`compress`], [`Error::Io`] when `folder` is full.
+pub(super) fn set_aside(
+    from: impl Read + Send,
+    folder: &Path,
+    run: Run<'_>,
+) -> Result<(Digest, Stretch)> {
+    let mut to = Hashing {
+        hasher: Hasher::new(),
+        spool: Spool::new(folder)?,
+    };
+    compress(from, &mut to, run.jobs, run.watch.stop)?;
+    Ok((to.hasher.finish(), to.spool.finish()))
 }
 
 struct Hashing {

@@ -58,6 +58,17 @@ pub enum Family {
     Oci,
 }
 
+impl Family {
+    /// Whose words a manifest's media type is in.
+    pub fn of(media_type: &str) -> Family {
+        use crate::descriptor::media_type::{DOCKER_LIST, DOCKER_MANIFEST};
+        match media_type {
+            DOCKER_MANIFEST | DOCKER_LIST => Family::Docker,
+            _ => Family::Oci,
+        }
+    }
+}
+
 /// What the media type of a layer says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LayerType {

@@ -5,20 +5,28 @@
 //! The manifests are kept byte for byte. Nothing here knows where bytes come
 //! from; [`crate::transfer`] makes nodes of stores, [`crate::archive`] of files.
 
+pub mod build;
 pub mod check;
 pub mod config;
+mod convert;
+pub mod edit;
 pub mod entries;
 pub mod files;
 pub mod gzip;
 pub mod layer;
+mod name;
 mod pax;
 pub mod schema1;
+mod stack;
+pub(crate) mod tape;
 
 use std::collections::HashSet;
 
 pub use check::{Finding, check, examine};
 pub use config::Config;
-pub use layer::{Compression, LayerType};
+pub use convert::convert;
+pub use edit::{Editor, Timestamp, edit_images};
+pub use layer::{Compression, Family, LayerType};
 
 use crate::blob::Blob;
 use crate::descriptor::{Descriptor, Platform};
@@ -127,6 +135,16 @@ impl Image {
         &self.layers
     }
 
+    /// The same image, with `place` as where its blobs' errors happen
+    /// ([`Blob::at`]).
+    pub fn at(&self, place: &str) -> Image {
+        Image {
+            manifest: self.manifest.clone(),
+            config: Box::new(self.config.at(place)),
+            layers: self.layers.iter().map(|layer| layer.at(place)).collect(),
+        }
+    }
+
     /// Config and layers.
     pub fn blobs(&self) -> impl Iterator<Item = &Blob> {
         std::iter::once(&*self.config).chain(&self.layers)
@@ -191,6 +209,24 @@ impl Node {
         match self {
             Node::Image(image) => &image.manifest,
             Node::Index(index) => &index.manifest,
+        }
+    }
+
+    /// The same node, with `place` as where its blobs' errors happen
+    /// ([`Blob::at`]).
+    pub fn at(&self, place: &str) -> Node {
+        match self {
+            Node::Image(image) => Node::Image(image.at(place)),
+            Node::Index(index) => {
+                let child = |child: &Child| Child {
+                    descriptor: child.descriptor.clone(),
+                    node: child.node.at(place),
+                };
+                Node::Index(Index {
+                    manifest: index.manifest.clone(),
+                    children: index.children.iter().map(child).collect(),
+                })
+            }
         }
     }
 

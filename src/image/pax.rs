@@ -1,5 +1,9 @@
 //! What the extension headers of a tar say of the member behind them.
 
+/// Keys of extended attributes begin like this (star's words, which Go's and
+/// libarchive's tars took over).
+const XATTR: &[u8] = b"SCHILY.xattr.";
+
 /// Names and sizes that its own header could not hold.
 #[derive(Default)]
 pub(super) struct Extended {
@@ -17,6 +21,14 @@ pub(super) struct Extended {
     pub sparse_size: Option<u64>,
     /// Whether it has holes.
     pub sparse: bool,
+    /// The owner's number.
+    pub uid: Option<u64>,
+    /// The group's number.
+    pub gid: Option<u64>,
+    /// Last change, whole seconds since 1970.
+    pub modified: Option<u64>,
+    /// Extended attributes, under their whole keys.
+    pub attributes: Vec<(Vec<u8>, Vec<u8>)>,
 }
 
 impl Extended {
@@ -44,6 +56,14 @@ impl Extended {
             b"GNU.sparse.name" => self.long_name = Some(value.to_vec()),
             b"size" => self.size = number(value),
             b"GNU.sparse.size" | b"GNU.sparse.realsize" => self.sparse_size = number(value),
+            b"uid" => self.uid = number(value),
+            b"gid" => self.gid = number(value),
+            b"mtime" => self.modified = seconds(value),
+            key if key.starts_with(XATTR) => {
+                self.attributes.retain(|(known, _)| known != key);
+                self.attributes.push((key.to_vec(), value.to_vec()));
+                return true;
+            }
             _ => return true,
         }
         let wants_number = matches!(key, b"size" | b"GNU.sparse.size" | b"GNU.sparse.realsize");
@@ -61,6 +81,26 @@ fn record(text: &[u8]) -> Option<(&[u8], &[u8], usize)> {
     let record = text[blank + 1..len].strip_suffix(b"\n")?;
     let equals = record.iter().position(|b| *b == b'=')?;
     Some((&record[..equals], &record[equals + 1..], len))
+}
+
+/// A record as it is written: its length counts its own digits too.
+pub(super) fn written(key: &[u8], value: &[u8]) -> Vec<u8> {
+    // A blank, an equals sign and the end of the line.
+    let bare = key.len() + value.len() + 3;
+    let mut len = bare + 1;
+    while len != bare + len.to_string().len() {
+        len = bare + len.to_string().len();
+    }
+    let head = format!("{len} ");
+    [head.as_bytes(), key, b"=", value, b"\n"].concat()
+}
+
+/// A time without its fraction; one before 1970 is 1970.
+fn seconds(value: &[u8]) -> Option<u64> {
+    if value.starts_with(b"-") {
+        return Some(0);
+    }
+    number(value.split(|b| *b == b'.').next()?)
 }
 
 /// A decimal number and nothing else.

@@ -28,7 +28,7 @@ use crate::digest::{Digest, Hasher, Verify};
 use crate::error::{Error, Result};
 use crate::manifest::{self, Kind, Manifest};
 use crate::reference::{Origin, RepoName, Tag, Target};
-use crate::store::{Content, Names, Put, Store};
+use crate::store::{Content, Expected, Names, Put, Store};
 use crate::stream::{Stop, Watch, read_bounded};
 
 use blobs::Blobs;
@@ -92,7 +92,8 @@ impl Layouts {
         }
     }
 
-    /// The names of the repositories, sorted. Links are not followed.
+    /// The names of the repositories, sorted. Links are not followed. Of a
+    /// folder that is not there [`Error::NotFound`].
     pub fn repos(&self) -> Names<'_> {
         match self.walk() {
             Ok(names) => Box::new(names.into_iter().map(Ok)),
@@ -101,6 +102,11 @@ impl Layouts {
     }
 
     fn walk(&self) -> Result<Vec<String>> {
+        // Nothing to list looks like a path that is misspelt.
+        if files::look(&self.dir)?.is_none() {
+            let what = format!("folder {}", self.dir.display());
+            return Err(Error::NotFound { what });
+        }
         let (mut names, mut open) = (Vec::new(), vec![String::new()]);
         while let Some(above) = open.pop() {
             let dir = self.dir.join(&above);
@@ -337,6 +343,54 @@ impl Layout {
         }
         Ok(())
     }
+
+    /// Stores a manifest; looks at the tag first, when something is expected of
+    /// it, while other writers are kept away.
+    fn put(&self, manifest: &Manifest, target: &Target, expected: Option<Expected>) -> Result<()> {
+        if manifest.payload() != manifest.bytes() {
+            let what =
+                "a layout keeps bytes by their digest, and a signed schema 1 manifest has another";
+            return Err(Error::Unsupported {
+                what: what.to_string(),
+            });
+        }
+        let mut entry = manifest.descriptor();
+        if let Target::Digest(wanted) = target {
+            let mut hasher = Hasher::like(wanted);
+            hasher.update(manifest.bytes());
+            entry.digest = hasher.finish();
+            if entry.digest != *wanted {
+                return Err(Error::mismatch(*wanted, entry.digest));
+            }
+        }
+        let expect = |found: Option<Descriptor>| match expected {
+            Some(expected) => expected.check(
+                &format!("alias {target} in {}", self.name()),
+                found.map(|entry| entry.digest),
+            ),
+            None => Ok(()),
+        };
+        if !self.is_there()? {
+            // Nothing is made for a tag that can't be as expected.
+            expect(None)?;
+        }
+        self.create()?;
+        let _held = self.hold()?;
+        let (mut index, blobs) = (self.index()?, self.blobs()?);
+        if let Target::Tag(tag) = target {
+            expect(index.tagged(tag)?)?;
+        }
+        self.check(manifest)?;
+        // Four MiB at most, which nobody needs to interrupt.
+        if !blobs.holds(&entry.digest, &Stop::new())? {
+            blobs.write(&entry.digest, &mut manifest.bytes())?;
+        }
+        match target {
+            Target::Tag(tag) => index.tag(&entry, tag),
+            Target::Digest(_) => index.add(&entry),
+        }
+        self.save(index)
+    }
 }
 
 /// What a manifest needs. A layer with `urls` lives elsewhere (image-spec,
@@ -491,28 +545,11 @@ impl Store for Layout {
     }
 
     fn put_manifest(&self, manifest: &Manifest, target: &Target) -> Result<()> {
-        let mut entry = manifest.descriptor();
-        if let Target::Digest(wanted) = target {
-            let mut hasher = Hasher::like(wanted);
-            hasher.update(manifest.bytes());
-            entry.digest = hasher.finish();
-            if entry.digest != *wanted {
-                return Err(Error::mismatch(*wanted, entry.digest));
-            }
-        }
-        self.create()?;
-        let _held = self.hold()?;
-        self.check(manifest)?;
-        let (mut index, blobs) = (self.index()?, self.blobs()?);
-        // Four MiB at most, which nobody needs to interrupt.
-        if !blobs.holds(&entry.digest, &Stop::new())? {
-            blobs.write(&entry.digest, &mut manifest.bytes())?;
-        }
-        match target {
-            Target::Tag(tag) => index.tag(&entry, tag),
-            Target::Digest(_) => index.add(&entry),
-        }
-        self.save(index)
+        self.put(manifest, target, None)
+    }
+
+    fn put_manifest_if(&self, manifest: &Manifest, tag: &Tag, expected: Expected) -> Result<()> {
+        self.put(manifest, &Target::Tag(tag.clone()), Some(expected))
     }
 
     fn delete_manifest(&self, digest: &Digest) -> Result<()> {

@@ -107,12 +107,9 @@ fn what_was_never_written_is_not_found() {
         );
     }
     assert!(f.layouts().repos().next().is_none());
-    assert!(
-        Layouts::new(f.dir.path().join("no"))
-            .repos()
-            .next()
-            .is_none()
-    );
+    let misspelt = Layouts::new(f.dir.path().join("no"));
+    let said = misspelt.repos().next().unwrap().unwrap_err();
+    assert!(said.is_not_found() && said.to_string().contains("no"));
     assert_eq!(
         fs::read_dir(f.dir.path()).unwrap().count(),
         0,
@@ -280,6 +277,28 @@ fn links_and_other_things_in_the_place_of_files_are_refused() {
     fs::remove_file(&index).unwrap();
     std::os::unix::fs::symlink(&secret, &index).unwrap();
     assert!(repo.tags().next().unwrap().unwrap_err().is_corrupt());
+}
+
+#[test]
+fn what_is_digested_in_part_is_refused() {
+    let f = Fixture::new();
+    let repo = f.repo("a");
+    let layer = f.push(&repo, b"1");
+    let text = format!(
+        r#"{{"schemaVersion": 1, "fsLayers": [{{"blobSum": "{}"}}]}}"#,
+        layer.digest()
+    );
+    let key = crate::jws::SigningKey::generate().unwrap();
+    let signed = Manifest::signed(text.as_bytes(), &[key]).unwrap();
+    assert_eq!(signed.digest(), Digest::of(text.as_bytes()));
+    for target in [tag("x"), Target::Digest(signed.digest())] {
+        let refused = repo.put_manifest(&signed, &target);
+        assert!(matches!(refused, Err(Error::Unsupported { .. })));
+    }
+    // Without signatures it is bytes like any other.
+    let plain = Manifest::new(None, text.into_bytes()).unwrap();
+    repo.put_manifest(&plain, &tag("x")).unwrap();
+    assert_eq!(repo.manifest(&tag("x")).unwrap(), plain);
 }
 
 #[test]
@@ -545,6 +564,27 @@ fn writers_lose_nothing_to_each_other() {
     });
     assert_eq!(tags(&f.repo("a")).len(), 160);
     assert!(f.strays("a").is_empty());
+}
+
+#[test]
+fn a_tag_moves_only_while_it_is_as_expected() {
+    let f = Fixture::new();
+    let repo = f.repo("a");
+    let (one, two) = (alias(&[&blob(b"1")]), alias(&[&blob(b"2")]));
+    let moved = |manifest: &Manifest, expected| repo.put_manifest_if(manifest, &t("x"), expected);
+    let refused = moved(&one, Expected::Manifest(one.digest())).unwrap_err();
+    assert!(matches!(refused, Error::Changed { found: None, .. }));
+    assert!(!f.dir.path().join("a").exists(), "nothing was made for it");
+    f.push(&repo, b"1");
+    f.push(&repo, b"2");
+    moved(&one, Expected::Nothing).unwrap();
+    for expected in [Expected::Nothing, Expected::Manifest(two.digest())] {
+        let refused = moved(&two, expected).unwrap_err();
+        assert!(matches!(refused, Error::Changed { found: Some(d), .. } if *d == one.digest()));
+    }
+    assert_eq!(repo.manifest(&tag("x")).unwrap().digest(), one.digest());
+    moved(&two, Expected::Manifest(one.digest())).unwrap();
+    assert_eq!(repo.manifest(&tag("x")).unwrap().digest(), two.digest());
 }
 
 #[test]

@@ -3,6 +3,7 @@
 //! else does.
 
 use std::collections::{HashSet, VecDeque};
+use std::num::NonZeroU32;
 
 use ::http::header::{HeaderMap, LINK};
 use serde::Deserialize;
@@ -35,6 +36,11 @@ pub struct Listing<'a> {
     kind: Kind,
     pages: Pages,
     names: VecDeque<String>,
+}
+
+/// The first page of the list at `url`, of `size` names.
+pub(super) fn paged(url: &Url, size: NonZeroU32) -> Url {
+    url.with_query("n", &size.to_string())
 }
 
 /// Where the pages of a list are. Ends at the last one, and after an error.

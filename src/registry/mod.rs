@@ -1,6 +1,8 @@
 //! A registry and its repositories over the wire (distribution-spec v1.1).
 //! Knows nothing of images or aliases.
 
+mod conditional;
+mod detect;
 mod download;
 mod listing;
 mod location;
@@ -14,6 +16,7 @@ mod tests;
 mod upload;
 
 use std::cell::RefCell;
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -27,20 +30,33 @@ use crate::http::retry::Budget;
 use crate::http::{self, Request, Response, Transport, Url};
 use crate::hub;
 use crate::reference::{Host, RepoName};
+use crate::secret::Secret;
 use crate::store::Names;
 
 pub use crate::auth::{Granted, InsecureAuth};
 pub use crate::http::Scheme;
+pub use detect::Ping;
 pub use repository::Repository;
 
 /// How often a 401 is answered before it is final: a stale token, then one
 /// whose scope the registry found too narrow.
 const ANSWERS: usize = 2;
 
-/// How to talk to a registry.
+/// How to talk to a registry. The defaults are those of the command line;
+/// fields may be assigned, or set in a row.
+///
+/// ```
+/// use dxf_registry::registry::{Scheme, Settings, UploadMode};
+///
+/// let settings = Settings::default()
+///     .with_scheme(Scheme::Http)
+///     .with_upload(UploadMode::Chunked(32 << 20));
+/// assert_eq!(settings.upload, UploadMode::Chunked(32 << 20));
+/// ```
 #[derive(Clone, Default)]
+#[non_exhaustive]
 pub struct Settings {
-    /// Over TLS or in the clear.
+    /// Over TLS or in the clear; [`Registry::detect`] finds out.
     pub scheme: Scheme,
     /// Replaces the host of the token server that the registry names.
     pub auth_host: Option<Host>,
@@ -55,8 +71,47 @@ pub struct Settings {
     pub http: http::Settings,
 }
 
+impl Settings {
+    /// Over TLS or in the clear.
+    pub fn with_scheme(mut self, scheme: Scheme) -> Settings {
+        self.scheme = scheme;
+        self
+    }
+
+    /// Another host for the token server.
+    pub fn with_auth_host(mut self, auth_host: Host) -> Settings {
+        self.auth_host = Some(auth_host);
+        self
+    }
+
+    /// Something else to do about credentials over http.
+    pub fn with_insecure_auth(mut self, insecure_auth: InsecureAuth) -> Settings {
+        self.insecure_auth = insecure_auth;
+        self
+    }
+
+    /// Another way to cut bodies.
+    pub fn with_upload(mut self, upload: UploadMode) -> Settings {
+        self.upload = upload;
+        self
+    }
+
+    /// A folder for notes of unfinished uploads.
+    pub fn with_sessions(mut self, sessions: impl Into<PathBuf>) -> Settings {
+        self.sessions = Some(sessions.into());
+        self
+    }
+
+    /// Another way to talk HTTP.
+    pub fn with_http(mut self, http: http::Settings) -> Settings {
+        self.http = http;
+        self
+    }
+}
+
 /// How the bytes of a blob are sent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum UploadMode {
     /// In one request where the registry takes that, else in chunks of a size
     /// it takes.
@@ -132,14 +187,27 @@ impl Registry {
         Repository::new(self.clone(), full.parse().unwrap_or(name))
     }
 
-    /// The names of its repositories, page by page.
+    /// The names of its repositories, page by page, as many a page as the
+    /// registry likes.
     pub fn repos(&self) -> Names<'_> {
-        Box::new(listing::Listing::new(
-            self,
-            Scope::catalog(),
-            self.url("_catalog"),
-            listing::Kind::Repositories,
-        ))
+        self.catalog(self.url("_catalog"))
+    }
+
+    /// The same with `size` names a page. A registry may give fewer, and some
+    /// refuse large numbers (Amazon's more than 1000).
+    pub fn repos_paged(&self, size: NonZeroU32) -> Names<'_> {
+        self.catalog(listing::paged(&self.url("_catalog"), size))
+    }
+
+    fn catalog(&self, first: Url) -> Names<'_> {
+        let kind = listing::Kind::Repositories;
+        Box::new(listing::Listing::new(self, Scope::catalog(), first, kind))
+    }
+
+    /// Uses a bearer token from somewhere else from now on, in all clones,
+    /// until the registry refuses it; then [`Credentials::provider`] is asked.
+    pub fn set_token(&self, token: impl Into<Secret>) {
+        self.auth().give(token.into());
     }
 
     /// Asks whether the registry speaks the API, and for a token that allows

@@ -1,6 +1,7 @@
 //! One repository of a registry: its blobs, manifests and tags.
 
 use std::io::Read;
+use std::num::NonZeroU32;
 use std::ops::Range;
 
 use ::http::header::{ACCEPT, CONTENT_RANGE, CONTENT_TYPE, HeaderMap, HeaderName, RANGE};
@@ -12,14 +13,16 @@ use crate::digest::{Digest, Hasher, Verify};
 use crate::error::{Error, NetworkKind, Result, is_temporary_status};
 use crate::http::retry::Budget;
 use crate::http::{Body, Request, Response, Url};
-use crate::manifest::{self, Kind, Manifest};
+use crate::manifest::{self, Manifest};
 use crate::reference::{Origin, RepoName, Tag, Target};
-use crate::registry::Registry;
+use crate::registry::conditional;
 use crate::registry::download::Download;
 use crate::registry::listing::{self, Listing};
 use crate::registry::referrers::{self, Known};
 use crate::registry::upload::Upload;
-use crate::store::{Content, Names, Put, Store};
+use crate::registry::{Registry, UploadMode};
+use crate::secret::Secret;
+use crate::store::{Content, Expected, Names, Put, Store};
 use crate::stream::Watch;
 
 /// The digest of what was answered (distribution-spec).
@@ -38,6 +41,9 @@ const MANIFEST_TYPES: &str = concat!(
 /// is asked with GET then.
 const HEAD_ANSWERS: [u16; 11] = [200, 404, 400, 403, 405, 406, 410, 412, 415, 451, 501];
 
+/// What putting a manifest answers when it worked: 201 by the specification.
+pub(super) const PUT: [u16; 4] = [201, 200, 202, 204];
+
 /// What deleting answers when it worked: 202 by the specification.
 const DELETED: [u16; 3] = [202, 200, 204];
 
@@ -46,11 +52,17 @@ const DELETED: [u16; 3] = [202, 200, 204];
 pub struct Repository {
     registry: Registry,
     name: RepoName,
+    upload: UploadMode,
 }
 
 impl Repository {
     pub(super) fn new(registry: Registry, name: RepoName) -> Repository {
-        Repository { registry, name }
+        let upload = registry.upload_mode();
+        Repository {
+            registry,
+            name,
+            upload,
+        }
     }
 
     /// The registry it is in.
@@ -61,6 +73,19 @@ impl Repository {
     /// Its full name there.
     pub fn repo_name(&self) -> &RepoName {
         &self.name
+    }
+
+    /// The same repository, into which bytes are sent in another way than
+    /// [`crate::registry::Settings::upload`] says.
+    pub fn with_upload(&self, upload: UploadMode) -> Repository {
+        Repository {
+            upload,
+            ..self.clone()
+        }
+    }
+
+    pub(super) fn upload_mode(&self) -> UploadMode {
+        self.upload
     }
 
     /// A blob of this repository that is fetched only when it is read.
@@ -86,6 +111,25 @@ impl Repository {
     /// Those of the wire.
     pub fn touch(&self, digest: &Digest) -> Result<Option<u64>> {
         self.size_by_range(&["pull"], digest)
+    }
+
+    /// The tags, `size` a page. A registry may give fewer, and some refuse
+    /// large numbers (Amazon's more than 1000).
+    pub fn tags_paged(&self, size: NonZeroU32) -> Names<'_> {
+        self.list(listing::paged(&self.url("tags/list"), size))
+    }
+
+    fn list(&self, first: Url) -> Names<'_> {
+        let (scope, kind) = (self.scope(&["pull"]), listing::Kind::Tags);
+        Box::new(Listing::new(&self.registry, scope, first, kind))
+    }
+
+    /// The bearer token that requests to this repository carry now, one for
+    /// pushing before one for pulling; `None` where none was needed yet. It is
+    /// a secret.
+    pub fn token(&self) -> Option<Secret> {
+        let held = |actions| self.registry.auth().held(&self.scope(actions));
+        held(&["pull", "push"]).or_else(|| held(&["pull"]))
     }
 
     pub(super) fn scope(&self, actions: &[&str]) -> Scope {
@@ -132,10 +176,42 @@ impl Repository {
         self.registry.settings().observer.warning(text);
     }
 
+    /// The other repository of this registry that holds a blob, if one is known.
+    fn mountable<'b>(&self, blob: &'b Blob) -> Option<&'b RepoName> {
+        let elsewhere =
+            |origin: &&Origin| origin.host == *self.registry.host() && origin.repo != self.name;
+        blob.origin().filter(elsewhere).map(|origin| &origin.repo)
+    }
+
+    /// The manifest of a tag or digest, of one of the media types in `accept`
+    /// where the registry has it in several. [`Store::manifest`] asks for all
+    /// types but schema 1; some registries make one of that on demand.
+    ///
+    /// # Errors
+    /// As [`Store::manifest`]; [`Error::Unsupported`] when what is there is of
+    /// another type.
+    pub fn manifest_as(&self, accept: &[&str], target: &Target) -> Result<Manifest> {
+        let manifest = self.fetch_manifest(&["pull"], target, &accept.join(", "))?;
+        // Registries may answer with what they have (RFC 9110, 15.5.7).
+        if !accept.contains(&manifest.media_type()) {
+            let what = format!(
+                "{}: {target} is there as {} only",
+                self.name(),
+                manifest.media_type()
+            );
+            return Err(Error::Unsupported { what });
+        }
+        Ok(manifest)
+    }
+
     /// The manifest of a tag or digest, asked for with the rights that
     /// `actions` need.
     pub(super) fn manifest_for(&self, actions: &[&str], target: &Target) -> Result<Manifest> {
-        let request = Request::new("GET", self.manifest_url(target)).header(ACCEPT, MANIFEST_TYPES);
+        self.fetch_manifest(actions, target, MANIFEST_TYPES)
+    }
+
+    fn fetch_manifest(&self, actions: &[&str], target: &Target, accept: &str) -> Result<Manifest> {
+        let request = Request::new("GET", self.manifest_url(target)).header(ACCEPT, accept);
         let scope = self.scope(actions);
         let answer = self
             .registry
@@ -150,15 +226,60 @@ impl Repository {
     /// Puts a manifest and no more; whether the registry lists it under its
     /// subject by itself.
     pub(super) fn send_manifest(&self, manifest: &Manifest, target: &Target) -> Result<bool> {
-        let request = Request::new("PUT", self.manifest_url(target))
+        let request = self.put_request(manifest, target);
+        let answer = self.run(&["pull", "push"], &request, &PUT)?;
+        Self::was_put(answer, manifest, target)
+    }
+
+    /// The request that puts a manifest.
+    pub(super) fn put_request<'a>(&self, manifest: &'a Manifest, target: &Target) -> Request<'a> {
+        Request::new("PUT", self.manifest_url(target))
             .header(CONTENT_TYPE, manifest.media_type())
-            .body(Body::Bytes(manifest.bytes()));
-        let answer = self.run(&["pull", "push"], &request, &[201, 200, 202, 204])?;
+            .body(Body::Bytes(manifest.bytes()))
+    }
+
+    /// What the answer to that request says; as [`Repository::send_manifest`].
+    pub(super) fn was_put(answer: Response, manifest: &Manifest, target: &Target) -> Result<bool> {
         let told = Self::told_digest(&answer.headers);
         let listed = answer.headers.contains_key(referrers::SUBJECT);
         answer.drain();
         Self::check(target, told, manifest)?;
         Ok(listed)
+    }
+
+    /// What a tag or digest points at, asked for with the rights that `actions`
+    /// need.
+    pub(super) fn head_for(&self, actions: &[&str], target: &Target) -> Result<Option<Descriptor>> {
+        let request =
+            Request::new("HEAD", self.manifest_url(target)).header(ACCEPT, MANIFEST_TYPES);
+        let answer = self.run(actions, &request, &HEAD_ANSWERS)?;
+        let told = Self::told_digest(&answer.headers).zip(answer.content_length());
+        let media_type = answer.header(CONTENT_TYPE).unwrap_or_default().to_string();
+        let status = answer.status;
+        answer.drain();
+        match (status, told) {
+            (404, _) => Ok(None),
+            (200, Some((digest, size))) => Ok(Some(Descriptor::new(media_type, digest, size))),
+            // Without the header (Red Hat, old ECR), or where HEAD is unknown,
+            // the bytes tell.
+            _ => match self.manifest_for(actions, target) {
+                Ok(manifest) => {
+                    referrers::remember(self, &manifest, target);
+                    Ok(Some(manifest.descriptor()))
+                }
+                Err(error) if error.is_not_found() => Ok(None),
+                Err(error) => Err(error),
+            },
+        }
+    }
+
+    /// Sees to the referrers' list of a manifest that was put.
+    fn note_put(&self, manifest: &Manifest, target: &Target, listed: bool) -> Result<()> {
+        referrers::remember(self, manifest, target);
+        if listed {
+            return Ok(());
+        }
+        referrers::added(self, manifest, target)
     }
 
     /// The size of a blob, asked for with the rights that `actions` need.
@@ -226,17 +347,14 @@ impl Repository {
             Target::Digest(digest) => Some(*digest),
             Target::Tag(_) => told,
         };
-        match expected {
-            // Schema 1 is digested without its signatures.
-            Some(expected) if manifest.kind() != Kind::Schema1 => {
-                let mut hasher = Hasher::like(&expected);
-                hasher.update(manifest.bytes());
-                match hasher.finish() {
-                    actual if actual == expected => Ok(()),
-                    actual => Err(Error::mismatch(expected, actual)),
-                }
-            }
-            _ => Ok(()),
+        let Some(expected) = expected else {
+            return Ok(());
+        };
+        let mut hasher = Hasher::like(&expected);
+        hasher.update(manifest.payload());
+        match hasher.finish() {
+            actual if actual == expected => Ok(()),
+            actual => Err(Error::mismatch(expected, actual)),
         }
     }
 
@@ -283,6 +401,9 @@ impl Store for Repository {
     }
 
     fn put_blob(&self, blob: &Blob, watch: Watch<'_>) -> Result<Put> {
+        if let Some(from) = self.mountable(blob) {
+            return Upload::new(self, blob, watch).unasked().run(Some(from));
+        }
         match self.size_to_write(blob.digest()) {
             Ok(size) if size == Some(blob.size()) => Ok(Put::Existed),
             // Whatever a registry has against being asked, the upload will tell.
@@ -295,10 +416,7 @@ impl Store for Repository {
     }
 
     fn send_blob(&self, blob: &Blob, watch: Watch<'_>) -> Result<Put> {
-        let elsewhere =
-            |origin: &&Origin| origin.host == *self.registry.host() && origin.repo != self.name;
-        Upload::new(self, blob, watch)
-            .run(blob.origin().filter(elsewhere).map(|origin| &origin.repo))
+        Upload::new(self, blob, watch).run(self.mountable(blob))
     }
 
     fn mount_blob(&self, digest: &Digest, from: &RepoName, watch: Watch<'_>) -> Result<Put> {
@@ -317,33 +435,18 @@ impl Store for Repository {
     }
 
     fn head(&self, target: &Target) -> Result<Option<Descriptor>> {
-        let request =
-            Request::new("HEAD", self.manifest_url(target)).header(ACCEPT, MANIFEST_TYPES);
-        let answer = self.run(&["pull"], &request, &HEAD_ANSWERS)?;
-        let told = Self::told_digest(&answer.headers).zip(answer.content_length());
-        let media_type = answer.header(CONTENT_TYPE).unwrap_or_default().to_string();
-        let status = answer.status;
-        answer.drain();
-        match (status, told) {
-            (404, _) => Ok(None),
-            (200, Some((digest, size))) => Ok(Some(Descriptor::new(media_type, digest, size))),
-            // Without the header (Red Hat, old ECR), or where HEAD is unknown,
-            // the bytes tell.
-            _ => match self.manifest(target) {
-                Ok(manifest) => Ok(Some(manifest.descriptor())),
-                Err(error) if error.is_not_found() => Ok(None),
-                Err(error) => Err(error),
-            },
-        }
+        self.head_for(&["pull"], target)
     }
 
     fn put_manifest(&self, manifest: &Manifest, target: &Target) -> Result<()> {
         let listed = self.send_manifest(manifest, target)?;
-        referrers::remember(self, manifest, target);
-        if listed {
-            return Ok(());
-        }
-        referrers::added(self, manifest, target)
+        self.note_put(manifest, target, listed)
+    }
+
+    fn put_manifest_if(&self, manifest: &Manifest, tag: &Tag, expected: Expected) -> Result<()> {
+        let target = Target::Tag(tag.clone());
+        let listed = conditional::put(self, manifest, &target, expected)?;
+        self.note_put(manifest, &target, listed)
     }
 
     fn delete_manifest(&self, digest: &Digest) -> Result<()> {
@@ -366,12 +469,7 @@ impl Store for Repository {
     }
 
     fn tags(&self) -> Names<'_> {
-        Box::new(Listing::new(
-            &self.registry,
-            self.scope(&["pull"]),
-            self.url("tags/list"),
-            listing::Kind::Tags,
-        ))
+        self.list(self.url("tags/list"))
     }
 
     fn referrers(&self, subject: &Digest) -> Result<Vec<Descriptor>> {
@@ -380,7 +478,7 @@ impl Store for Repository {
 }
 
 /// Whether a request that failed so may have had its effect all the same.
-fn may_have_arrived(error: &Error) -> bool {
+pub(super) fn may_have_arrived(error: &Error) -> bool {
     match error {
         Error::Network { kind, .. } => matches!(kind, NetworkKind::Cut | NetworkKind::Timeout),
         // Said by what stands before a registry, or after it did its work.

@@ -52,6 +52,8 @@ pub struct Upload<'a> {
     /// Whether reading the blob failed. What it is read from, maybe a registry
     /// too, was patient already.
     unreadable: Arc<AtomicBool>,
+    /// Whether nobody has asked yet if the blob is there.
+    unasked: bool,
 }
 
 /// What an upload has learned.
@@ -71,7 +73,7 @@ impl State {
     fn new(repository: &Repository, size: u64) -> State {
         let registry = repository.registry();
         State {
-            plan: Plan::new(registry.upload_mode(), registry.host(), size),
+            plan: Plan::new(repository.upload_mode(), registry.host(), size),
             budget: Budget::new(),
             note: None,
             opened: None,
@@ -119,6 +121,16 @@ impl<'a> Upload<'a> {
             blob,
             watch,
             unreadable: Arc::default(),
+            unasked: false,
+        }
+    }
+
+    /// The same, of a blob that may be there. Where it can be mounted, asking
+    /// first would be a request too many: a mount of what is there does no harm.
+    pub fn unasked(self) -> Upload<'a> {
+        Upload {
+            unasked: true,
+            ..self
         }
     }
 
@@ -127,7 +139,7 @@ impl<'a> Upload<'a> {
     pub fn run(&self, from: Option<&RepoName>) -> Result<Put> {
         let mut state = State::new(self.repository, self.blob.size());
         let registry = self.repository.registry();
-        if registry.upload_mode() != UploadMode::Monolithic {
+        if self.repository.upload_mode() != UploadMode::Monolithic {
             state.note = Note::open(registry.sessions(), self.repository, self.blob);
         }
         let done = self.run_with(&mut state, from);
@@ -186,6 +198,10 @@ impl<'a> Upload<'a> {
         }
         match open(self.repository, digest, from)? {
             Opened::Mounted => Ok(Put::Mounted),
+            Opened::Session(session) if self.unasked && self.is_there().unwrap_or_default() => {
+                cancel(self.repository, &session.url);
+                Ok(Put::Existed)
+            }
             Opened::Session(session) => self.fill(session, 0, state),
         }
     }

@@ -48,6 +48,16 @@ struct Inner {
     origin: Option<Origin>,
     cache: Option<Cache>,
     elsewhere: Option<Arc<dyn Elsewhere>>,
+    configs: Configs,
+}
+
+/// When configs are fetched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Configs {
+    /// With the manifest: whoever looks at an image wants its config.
+    Now,
+    /// When they are read, like layers.
+    Later,
 }
 
 impl Remote {
@@ -59,6 +69,7 @@ impl Remote {
             origin,
             cache: None,
             elsewhere: None,
+            configs: Configs::Now,
         }))
     }
 
@@ -77,6 +88,14 @@ impl Remote {
         Remote(Arc::new(inner))
     }
 
+    /// Leaves configs where they are until they are read, as layers are: for
+    /// those who pass them on without a look.
+    pub fn without_configs(&self) -> Remote {
+        let mut inner = (*self.0).clone();
+        inner.configs = Configs::Later;
+        Remote(Arc::new(inner))
+    }
+
     /// The store.
     pub fn store(&self) -> &dyn Store {
         &*self.0.store
@@ -87,7 +106,8 @@ impl Remote {
     ///
     /// # Errors
     /// Those of the store; [`Error::NoPlatform`] when nothing fits;
-    /// [`Error::Malformed`] for manifests that break their format or bounds.
+    /// [`Error::Malformed`] for manifests that break their format or bounds, and
+    /// for those whose signatures are wrong.
     pub fn pull(&self, target: &Target, wanted: Wanted<'_>, run: Run<'_>) -> Result<Node> {
         let manifest = self.0.store.manifest(target)?;
         self.node(manifest, wanted, run)
@@ -139,6 +159,8 @@ impl Remote {
         match manifest.kind() {
             Kind::Image => self.image(manifest).map(Node::Image),
             Kind::Schema1 => {
+                // Who signed is nobody's business any more, that it was this is.
+                manifest.signers()?;
                 let blob = |digest: &Digest| self.blob_of_unknown_size(digest);
                 image::schema1::convert(&manifest.schema1()?, blob, run).map(Node::Image)
             }
@@ -153,7 +175,8 @@ impl Remote {
         let layers = manifest.image()?.layers;
         Image::of(manifest, |descriptor| {
             // The config of an alias is its first blob, of any size.
-            let is_config = config::is_config(&descriptor.media_type)
+            let is_config = self.0.configs == Configs::Now
+                && config::is_config(&descriptor.media_type)
                 && descriptor.size <= config::MAX_SIZE
                 && layers.iter().all(|layer| layer.digest != descriptor.digest);
             if is_config {

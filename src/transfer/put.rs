@@ -4,6 +4,7 @@
 
 use std::cmp::Reverse;
 use std::collections::HashSet;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::blob::Blob;
 use crate::descriptor::Descriptor;
@@ -39,6 +40,7 @@ pub struct To<'a> {
 
 /// What [`put`] had to do.
 #[derive(Debug, Clone, Default)]
+#[non_exhaustive]
 pub struct Summary {
     /// Blobs that were sent.
     pub uploaded: usize,
@@ -61,24 +63,74 @@ pub struct Summary {
 /// Those of the store and of the blobs' sources; [`Error::Mismatch`] when the
 /// target is a digest and not this node's; [`Error::Stopped`].
 pub fn put(node: &Node, to: &To<'_>, run: Run<'_>) -> Result<Summary> {
-    let manifest = node.manifest();
-    let digest = own_digest(manifest, to.target)?;
-    let mut summary = Summary::default();
-    if to.store.head(&Target::Digest(digest))?.is_some() {
-        summary.known_manifests += 1;
-        if matches!(to.target, Target::Tag(_)) {
-            put_named(manifest, to)?;
-        }
-        return Ok(summary);
+    let known = Known::default();
+    match put_there(node.manifest(), to, &known)? {
+        Some(summary) => Ok(summary),
+        None => put_missing(node, to, &known, run),
     }
-    let missing = missing(node, to.store, &mut summary, run)?;
-    let blobs = needed(node, &missing, to.foreign, &mut summary.left_out);
+}
+
+/// What a store is known to hold, because it was put there a moment ago.
+#[derive(Default)]
+pub(super) struct Known(Mutex<HashSet<Digest>>);
+
+impl Known {
+    fn has(&self, digest: &Digest) -> bool {
+        self.lock().contains(digest)
+    }
+
+    fn add(&self, digests: impl IntoIterator<Item = Digest>) {
+        self.lock().extend(digests);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashSet<Digest>> {
+        // A set stays whole whoever panicked with it.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Gives a manifest its name if the store holds it; `None` when it does not.
+pub(super) fn put_there(
+    manifest: &Manifest,
+    to: &To<'_>,
+    known: &Known,
+) -> Result<Option<Summary>> {
+    let digest = own_digest(manifest, to.target)?;
+    if !known.has(&digest) && to.store.head(&Target::Digest(digest))?.is_none() {
+        return Ok(None);
+    }
+    known.add([digest]);
+    if matches!(to.target, Target::Tag(_)) {
+        put_named(manifest, to.store, to.target)?;
+    }
+    Ok(Some(Summary {
+        known_manifests: 1,
+        ..Summary::default()
+    }))
+}
+
+/// Puts a node that the store lacks, and what the store lacks of what is below.
+pub(super) fn put_missing(
+    node: &Node,
+    to: &To<'_>,
+    known: &Known,
+    run: Run<'_>,
+) -> Result<Summary> {
+    let manifest = node.manifest();
+    let mut summary = Summary::default();
+    let missing = missing(node, to.store, known, &mut summary, run)?;
+    let mut blobs = needed(node, &missing, to.foreign, &mut summary.left_out);
+    blobs.retain(|blob| !known.has(blob.digest()));
+    let sent: Vec<Digest> = blobs.iter().map(|blob| *blob.digest()).collect();
     let done = parallel::map(run.jobs, blobs, run.watch.stop, |blob, stop| {
         let put = to.store.put_blob(blob, run.stopped_by(stop).watch)?;
         Ok((blob, put))
     })?;
     let doubtful = summary.count(done);
-    let manifests = || put_children(&missing, to.store, run).and_then(|()| put_named(manifest, to));
+    let manifests = || {
+        put_children(&missing, to.store, run)?;
+        put_named(manifest, to.store, to.target)
+    };
     match manifests() {
         // A registry may say that it holds a blob and then that it does not:
         // collected meanwhile, or left half by a push that was cancelled.
@@ -91,6 +143,9 @@ pub fn put(node: &Node, to: &To<'_>, run: Run<'_>) -> Result<Summary> {
         }
         done => done?,
     }
+    known.add(sent);
+    known.add(missing.iter().map(|child| child.descriptor.digest));
+    known.add([own_digest(manifest, to.target)?]);
     Ok(summary)
 }
 
@@ -99,7 +154,7 @@ fn denies_blob(error: &Error) -> bool {
 }
 
 /// The digest a manifest has where it is going.
-fn own_digest(manifest: &Manifest, target: &Target) -> Result<Digest> {
+pub(super) fn own_digest(manifest: &Manifest, target: &Target) -> Result<Digest> {
     let own = manifest.digest();
     match target {
         Target::Digest(wanted) if wanted.algorithm() != own.algorithm() => Ok(*wanted),
@@ -109,9 +164,10 @@ fn own_digest(manifest: &Manifest, target: &Target) -> Result<Digest> {
 }
 
 /// The children below `node` that the store lacks, innermost last.
-fn missing<'a>(
+pub(super) fn missing<'a>(
     node: &'a Node,
     store: &dyn Store,
+    known: &Known,
     summary: &mut Summary,
     run: Run<'_>,
 ) -> Result<Vec<&'a Child>> {
@@ -120,8 +176,9 @@ fn missing<'a>(
     };
     let children: Vec<&Child> = index.children().iter().collect();
     let there = parallel::map(run.jobs, children, run.watch.stop, |child, _| {
-        let found = store.head(&Target::Digest(child.descriptor.digest))?;
-        Ok((child, found.is_some()))
+        let digest = child.descriptor.digest;
+        let there = known.has(&digest) || store.head(&Target::Digest(digest))?.is_some();
+        Ok((child, there))
     })?;
     let mut all = Vec::new();
     for (child, there) in there {
@@ -130,14 +187,14 @@ fn missing<'a>(
             continue;
         }
         all.push(child);
-        all.extend(missing(&child.node, store, summary, run)?);
+        all.extend(missing(&child.node, store, known, summary, run)?);
     }
     Ok(all)
 }
 
 /// The blobs of the missing images, each once, the largest first: the last to
 /// be begun is then a small one.
-fn needed<'a>(
+pub(super) fn needed<'a>(
     node: &'a Node,
     missing: &[&'a Child],
     foreign: Foreign,
@@ -197,13 +254,17 @@ fn put_children(missing: &[&Child], store: &dyn Store, run: Run<'_>) -> Result<(
     Ok(())
 }
 
-/// Puts the manifest under its name.
-fn put_named(manifest: &Manifest, to: &To<'_>) -> Result<()> {
-    let Err(error) = to.store.put_manifest(manifest, to.target) else {
+/// Puts a manifest under a name. What it lists has to be there.
+///
+/// # Errors
+/// Those of the store, but not of one that refuses to change what would not
+/// change.
+pub fn put_named(manifest: &Manifest, store: &dyn Store, target: &Target) -> Result<()> {
+    let Err(error) = store.put_manifest(manifest, target) else {
         return Ok(());
     };
     // Registries with tags that can't change refuse even what changes nothing.
-    match (to.target, to.store.head(to.target)) {
+    match (target, store.head(target)) {
         (Target::Tag(_), Ok(Some(there))) if there.digest == manifest.digest() => Ok(()),
         _ => Err(error),
     }

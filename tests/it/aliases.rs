@@ -254,4 +254,9 @@ fn a_folder_is_made_by_the_first_write_only() {
         assert_eq!(at.run(words).fails(2).says("Not Found").text(), "");
     }
     assert_eq!(at.says(["list-repos"]), "");
+    // A path that is misspelt is no empty folder.
+    let misspelt = at
+        .run(["list-repos"])
+        .env("DXF_HOST", "oci:/nowhere/at/all");
+    misspelt.fails(2).says("/nowhere/at/all").says("Not Found");
 }

@@ -151,12 +151,10 @@ fn what_is_no_archive_is_malformed() {
     let push = |from: &Path| bench.dxf().arg("push").arg(from).arg("a/b:1");
     push(&file(&dir, "none.tar")).fails(1).says("none.tar");
     push(dir.path()).fails(65).says("oci-layout");
-    let archive = format!("oci-archive:{}", file(&dir, "x").display());
-    bench
-        .dxf()
-        .args(["push", &arg(&path), &archive])
-        .fails(1)
-        .says("pull-image");
+    let archive = |name| format!("oci-archive:{}", file(&dir, name).display());
+    let push = |to: &str| bench.dxf().args(["push", &arg(&path), to]);
+    push(&archive("x")).fails(65);
+    push(&archive("none/x")).fails(1).says("none/x");
     assert!(bench.requests().is_empty());
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
 }

@@ -12,22 +12,10 @@ use super::support::data::{blob, digest};
 use super::support::dxf::{Dxf, Output, Running};
 use super::support::registry::Registry;
 use super::support::rules::{ANY, DELETE, GET, HEAD, PATCH, POST, PUT, Rule, on};
-use super::support::scratch;
 use super::support::server::Server;
+use super::support::{scratch, until};
 
 const SIGNALS: [(&str, i32); 2] = [("INT", 130), ("TERM", 143)];
-
-/// Waits for something that is about to happen.
-fn until(what: &str, mut happened: impl FnMut() -> bool) {
-    let begun = Instant::now();
-    while !happened() {
-        assert!(
-            begun.elapsed() < Duration::from_secs(30),
-            "waited for {what}"
-        );
-        std::thread::sleep(Duration::from_millis(2));
-    }
-}
 
 /// Sends the signal; the command must end within a second, with its code, and
 /// say so in a line at most.
@@ -98,7 +86,7 @@ fn an_upload_is_cancelled_at_the_registry() {
 }
 
 #[test]
-fn a_spooled_upload_takes_its_temporary_file_along() {
+fn a_spooled_upload_leaves_no_temporary_file() {
     for signal in SIGNALS {
         let path = "/v2/a/blobs/uploads/1";
         let server = stalled_upload(on(PUT, path).stall_upload_after(1 << 20));
@@ -111,7 +99,8 @@ fn a_spooled_upload_takes_its_temporary_file_along() {
             .stdin(blob(1, 3 << 20))
             .spawn();
         until("the upload", || server.count(PUT, path) == 1);
-        assert_eq!(names(folder.path()).len(), 1);
+        // The file has no name, so that not even SIGKILL could leave it.
+        assert_eq!(names(folder.path()), [""; 0]);
         stop(running, signal);
         assert_eq!(names(folder.path()), [""; 0]);
     }
@@ -220,7 +209,7 @@ fn reading_from_others_ends_at_once() {
             .args(["push-blob", "a", "-"])
             .stdin(blob(1, 1000))
             .spawn();
-        until("the spool", || names(folder.path()).len() == 1);
+        wait_for_handlers(&spooling);
         stop(spooling, signal);
         assert_eq!(names(folder.path()), [""; 0]);
         // A pipe by name, with nobody at its other end.
@@ -240,14 +229,16 @@ fn reading_from_others_ends_at_once() {
 
 /// Until the command catches both signals; before, they end it their own way.
 fn wait_for_handlers(running: &Running) {
+    until("signal handlers", || catches_both(running.id()));
+}
+
+fn catches_both(process: u32) -> bool {
     const BOTH: u64 = 1 << (2 - 1) | 1 << (15 - 1);
-    until("signal handlers", || {
-        let status = fs::read_to_string(format!("/proc/{}/status", running.id()));
-        let status = status.unwrap_or_default();
-        let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
-        let caught = caught.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
-        caught.is_some_and(|mask| mask & BOTH == BOTH)
-    });
+    let status = fs::read_to_string(format!("/proc/{process}/status"));
+    let status = status.unwrap_or_default();
+    let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
+    let caught = caught.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    caught.is_some_and(|mask| mask & BOTH == BOTH)
 }
 
 #[test]
@@ -356,7 +347,7 @@ fn a_crash_leaves_no_core_with_passwords_in_it() {
         until("the program", || {
             let comm = fs::read_to_string(format!("/proc/{}/comm", child.id()));
             let runs = comm.is_ok_and(|comm| Some(comm.trim()) == name.to_str());
-            runs && (name == "cat" || !names(folder.path()).is_empty())
+            runs && (name == "cat" || catches_both(child.id()))
         });
         let sent = Command::new("/bin/sh")
             .args(["-c", &format!("kill -s ABRT {}", child.id())])

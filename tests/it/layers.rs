@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 /// Layers from the bottom up. In some, neighbours do not know each other.
 const LAYERS: &[(&str, bool)] = &[
     (
-        "error digest descriptor reference manifest progress secret text json hub",
+        "error digest descriptor reference manifest progress secret text json jws hub",
         true,
     ),
     ("blob stream parallel store fetch spool cache", true),
@@ -115,7 +115,7 @@ use crate::registry::x;"
     assert!(seen(&["blob"], "#[cfg(test)]\nmod tests { use crate::http; }").is_empty());
 }
 
-fn collect(folder: &Path, files: &mut Vec<PathBuf>) {
+pub fn collect(folder: &Path, files: &mut Vec<PathBuf>) {
     for entry in std::fs::read_dir(folder).expect("a source folder") {
         let path = entry.expect("an entry").path();
         if path.is_dir() {
@@ -231,8 +231,8 @@ fn heads(path: &str) -> Vec<String> {
 }
 
 /// The file without comments and without its tests, which close every file.
-fn code(text: &str) -> String {
-    let text = text.split("#[cfg(test)]\nmod tests").next().unwrap_or(text);
+pub fn code(text: &str) -> String {
+    let text = text.split("mod tests {").next().unwrap_or(text);
     text.lines()
         .map(|line| line.split("//").next().unwrap_or(line))
         .collect::<Vec<_>>()

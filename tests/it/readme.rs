@@ -7,6 +7,20 @@ use crate::support::dxf::Dxf;
 
 const README: &str = include_str!("../../README.md");
 
+/// Fails unless every row of a section's table ends with the name of a test
+/// in `tests`, and there are at least so many.
+pub fn assert_proved(heading: &str, tests: &str, least: usize) {
+    let section = README.split(heading).nth(1).unwrap();
+    let section = section.split("\n#").next().unwrap();
+    let rows = section.lines().filter(|line| line.starts_with("| `"));
+    let rows: Vec<&str> = rows.collect();
+    assert!(rows.len() >= least, "{rows:#?}");
+    for row in rows {
+        let named = row.rsplit('`').nth(1).unwrap();
+        assert!(tests.contains(&format!("\nfn {named}() {{")), "{row}");
+    }
+}
+
 /// The code spans in the first cells of all tables.
 fn first_cells() -> Vec<Vec<&'static str>> {
     let rows = README.lines().filter_map(|line| line.strip_prefix("| "));

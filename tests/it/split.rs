@@ -14,7 +14,7 @@ use crate::support::place::each_place;
 use crate::support::registry::Registry;
 use crate::support::rules::{HEAD, POST, PUT, on};
 use crate::support::server::Server;
-use crate::support::{file, scratch};
+use crate::support::{file, scratch, until};
 
 const KIB: usize = 1 << 10;
 const MIB: usize = 1 << 20;
@@ -193,10 +193,7 @@ fn a_killed_push_goes_on_with_what_is_missing() {
     );
     let running = dxf(&stuck).env("DXF_JOBS", "3").spawn();
     let there = |part: &String| registry.raw().has_blob("a", part);
-    let since = std::time::Instant::now();
-    while !parts[..2].iter().all(there) && since.elapsed().as_secs() < 30 {
-        std::thread::sleep(std::time::Duration::from_millis(10));
-    }
+    until("two parts", || parts[..2].iter().all(there));
     running.kill();
     assert!(registry.raw().manifest("a", "x").status == 404);
     dxf(&server).ok();
@@ -210,6 +207,29 @@ fn a_killed_push_goes_on_with_what_is_missing() {
 fn dxf_pull(server: &Server) -> Vec<u8> {
     let dxf = Dxf::new().plain(&server.host());
     dxf.args(["pull-blob", "a", "@x"]).ok().stdout
+}
+
+#[test]
+fn an_interrupted_push_leaves_no_session_open() {
+    let registry = Registry::http();
+    let folder = scratch();
+    let bytes = blob(14, 2 * MIB);
+    let name = file(folder.path(), &bytes);
+    for from in [name.as_str(), "-"] {
+        let server = Server::before(&registry, [on(PUT, UPLOADS).stall_upload_after(1000)]);
+        let dxf = Dxf::new().plain(&server.host()).stdin(bytes.clone());
+        let dxf = dxf.env("DXF_JOBS", "3").env("DXF_TMPDIR", folder.path());
+        let running = dxf
+            .args(["push-blob", "--split", "64KiB", "a", from, "@x"])
+            .spawn();
+        until("three parts under way", || server.count(PUT, UPLOADS) == 3);
+        running.signal("INT");
+        let output = running.finish();
+        assert_eq!((output.code, output.text()), (Some(130), ""), "{output}");
+        assert_eq!(registry.open_uploads("a"), 0);
+        assert_eq!(registry.raw().manifest("a", "x").status, 404);
+    }
+    assert_eq!(folder.path().read_dir().expect("a folder").count(), 1);
 }
 
 #[test]

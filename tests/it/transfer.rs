@@ -17,10 +17,7 @@ use crate::engine::file;
 use crate::support::bench::{Bench, Mode};
 
 pub fn repository(bench: &Bench, name: &str) -> Arc<dyn Store> {
-    let settings = Settings {
-        scheme: http::Scheme::Http,
-        ..Settings::default()
-    };
+    let settings = Settings::default().with_scheme(http::Scheme::Http);
     let host = bench.host().parse().unwrap();
     let registry = Registry::connect(host, settings, Credentials::anonymous()).unwrap();
     Arc::new(registry.repository(name.parse().unwrap()))

@@ -61,6 +61,31 @@ pub struct DelAlias {
     pub only: bool,
 }
 
+/// What `set-alias` takes.
+#[derive(Args)]
+pub struct SetAlias {
+    /// The arguments.
+    #[command(flatten)]
+    pub words: Words,
+    /// Refuse unless the alias is this manifest's name, or none at all
+    #[arg(long, value_name = "DIGEST|none")]
+    pub if_match: Option<String>,
+}
+
+/// What `verify-alias` takes.
+#[derive(Args)]
+pub struct VerifyAlias {
+    /// The arguments.
+    #[command(flatten)]
+    pub words: Words,
+    /// Every alias of the repository
+    #[arg(long)]
+    pub all: bool,
+    /// Ask for sizes only, and read nothing
+    #[arg(long)]
+    pub fast: bool,
+}
+
 /// What `get-digest` takes.
 #[derive(Args)]
 pub struct GetDigest {

@@ -1,5 +1,6 @@
 //! What the commands about images take.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
@@ -55,6 +56,41 @@ pub struct PushImage {
     pub allow_nondistributable: bool,
 }
 
+/// What `copy-image` takes.
+#[derive(Args)]
+pub struct CopyImage {
+    /// The arguments.
+    #[command(flatten)]
+    pub words: Words,
+    /// os/architecture[/variant] to take of an index (all of it, as it is)
+    #[arg(long, value_name = "P")]
+    pub platform: Option<String>,
+    /// Copy every tag of the repository to the same name
+    #[arg(long, conflicts_with = "tags")]
+    pub all_tags: bool,
+    /// Copy every tag that GLOB fits (* and ?) to the same name
+    #[arg(long, value_name = "GLOB")]
+    pub tags: Option<String>,
+    /// Copy signatures, SBOMs and whatever else refers to what is copied
+    #[arg(long)]
+    pub referrers: bool,
+    /// Say it in Docker's or in OCI's words, which changes the digest
+    #[arg(long, value_enum, value_name = "F", conflicts_with = "referrers")]
+    pub convert: Option<Convert>,
+    /// Copy layers too that their makers keep elsewhere (Windows)
+    #[arg(long)]
+    pub allow_nondistributable: bool,
+}
+
+/// Whose words an image is converted to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Convert {
+    /// Docker's manifest v2 schema 2
+    Docker,
+    /// The OCI image specification's
+    Oci,
+}
+
 /// What `load-image` takes.
 #[derive(Args)]
 pub struct LoadImage {
@@ -71,6 +107,28 @@ pub struct LoadImage {
     /// Call the image NAME in the engine
     #[arg(long, value_name = "NAME")]
     pub tag: Option<String>,
+}
+
+/// What `run-image` takes.
+#[derive(Args)]
+pub struct RunImage {
+    /// The engine (Docker if its daemon answers, else podman)
+    #[arg(long, value_enum, value_name = "E")]
+    pub engine: Option<Engine>,
+    /// os/architecture[/variant] to take of an index (DXF_PLATFORM, else this
+    /// machine's)
+    #[arg(long, value_name = "P")]
+    pub platform: Option<String>,
+    /// Leave the image in the engine, under its name
+    #[arg(long)]
+    pub keep: bool,
+    /// Give ARG to the engine's `run`, such as --engine-arg=--network=none; may
+    /// be repeated
+    #[arg(long = "engine-arg", value_name = "ARG", allow_hyphen_values = true)]
+    pub engine_args: Vec<OsString>,
+    /// The image, and the command with its arguments.
+    #[arg(hide = true, value_name = "argument", trailing_var_arg = true)]
+    pub words: Vec<OsString>,
 }
 
 /// A container engine.

@@ -3,6 +3,7 @@
 //! those errors is python-dxf's.
 
 mod blobs;
+mod edit;
 mod images;
 mod own;
 
@@ -12,9 +13,11 @@ use clap::{Args, Parser, Subcommand};
 use dxf_registry::{Digest, Error, RepoName, Result, Tag, Target};
 
 use super::exit::Failure;
-pub use blobs::{DelAlias, DelBlob, GetDigest, PullBlob, PushBlob};
+pub use blobs::{DelAlias, DelBlob, GetDigest, PullBlob, PushBlob, SetAlias, VerifyAlias};
+pub use edit::{EditImage, Step, Verb};
 pub use images::{
-    Engine, Form, GetLayer, ListFiles, LoadImage, Look, PullImage, PushImage, ResolveImage,
+    Convert, CopyImage, Engine, Form, GetLayer, ListFiles, LoadImage, Look, PullImage, PushImage,
+    ResolveImage, RunImage,
 };
 pub use own::{Auth, Cache, Login};
 
@@ -72,8 +75,10 @@ pub enum Command {
     /// Name a list of blobs; print the manifest
     ///
     /// A file has a path separator in its name; it is hashed, not uploaded.
-    #[command(override_usage = "dxf set-alias <repo> <alias> <digest>|<file> …")]
-    SetAlias(Words),
+    #[command(
+        override_usage = "dxf set-alias [--if-match DIGEST|none] <repo> <alias> <digest>|<file> …"
+    )]
+    SetAlias(SetAlias),
     /// Print the digests of the blobs that aliases name
     ///
     /// Without arguments a manifest is read from standard input.
@@ -85,6 +90,11 @@ pub enum Command {
     /// blobs go too.
     #[command(override_usage = "dxf del-alias [--only] <repo> <alias> …")]
     DelAlias(DelAlias),
+    /// Check that all the blobs aliases name are there and right, a line each
+    ///
+    /// Each blob is read once, from whatever holds it, and its digest checked.
+    #[command(override_usage = "dxf verify-alias [--fast] <repo> <alias> …|--all")]
+    VerifyAlias(VerifyAlias),
     /// Print the config digests of aliases: an image's id
     ///
     /// Without arguments a manifest is read from standard input.
@@ -117,9 +127,38 @@ pub enum Command {
         override_usage = "dxf push-image [--tag NAME|--all] [--allow-nondistributable] <FILE|DIR|-> <image>"
     )]
     PushImage(PushImage),
+    /// Change an image and put it somewhere; print repository@digest
+    ///
+    /// `scratch` is an image with nothing in it. Layers that stay are not
+    /// downloaded where they only have to be mounted. New ones are the same
+    /// from the same files on every machine: root's, and from 1970.
+    /// Neighbouring --add-path, --add-file and --remove-path make one layer.
+    #[command(
+        override_usage = "dxf edit-image [--platform P|all] [--dry-run] [changes] <image>|scratch <image>"
+    )]
+    EditImage(EditImage),
+    /// Copy an image or a repository; print repository@digest
+    ///
+    /// From any registry, folder or archive to any other. The copy has the
+    /// digest of the original.
+    #[command(visible_alias = "cp")]
+    #[command(
+        override_usage = "dxf copy-image [--platform P] [--all-tags|--tags GLOB] [--referrers] [--convert docker|oci] [--allow-nondistributable] <image> <image>"
+    )]
+    CopyImage(CopyImage),
+    /// Give an image more tags; print repository:tag@digest
+    #[command(override_usage = "dxf tag-image <image> <tag> …")]
+    TagImage(Words),
     /// Pull an image into Docker or podman, whichever is there
     #[command(override_usage = "dxf load-image [--engine E] [--platform P] [--tag NAME] <image>")]
     LoadImage(LoadImage),
+    /// Run an image in Docker or podman; end as it ends
+    ///
+    /// What follows <image> is the command to run in it, as it is.
+    #[command(
+        override_usage = "dxf run-image [--engine E] [--platform P] [--keep] [--engine-arg ARG] <image> [cmd …]"
+    )]
+    RunImage(RunImage),
     /// Say how large the layer cache is, or make it smaller
     ///
     /// `prune` without limits empties it.
@@ -185,6 +224,7 @@ impl Command {
             Command::SetAlias(_) => "set-alias",
             Command::GetAlias(_) => "get-alias",
             Command::DelAlias(_) => "del-alias",
+            Command::VerifyAlias(_) => "verify-alias",
             Command::GetDigest(_) => "get-digest",
             Command::GetManifest(_) => "get-manifest",
             Command::ListAliases(_) => "list-aliases",
@@ -192,7 +232,11 @@ impl Command {
             Command::Auth(_) => "auth",
             Command::PullImage(_) => "pull-image",
             Command::PushImage(_) => "push-image",
+            Command::EditImage(_) => "edit-image",
+            Command::CopyImage(_) => "copy-image",
+            Command::TagImage(_) => "tag-image",
             Command::LoadImage(_) => "load-image",
+            Command::RunImage(_) => "run-image",
             Command::Cache(_) => "cache",
             Command::Login(_) => "login",
             Command::Logout(_) => "logout",

@@ -18,7 +18,8 @@ use dxf_registry::Error;
 pub fn list(s: &mut Session<'_, '_>, args: &ListFiles) -> Result<(), Failure> {
     let (image, _) = look::one(s, &args.look, 0)?;
     if let Some(word) = &args.layer {
-        let blob = look::find(&image, word)?;
+        let layers: Vec<&Blob> = image.layers().iter().collect();
+        let blob = look::find(&layers, word)?;
         let same = |other: &Blob| other.digest() == blob.digest();
         let layer = image.layers().iter().position(same).unwrap_or(0);
         return one_layer(s, blob, layer);
@@ -140,6 +141,8 @@ mod tests {
             owner: (0, 1000),
             modified: 0,
             kind: Kind::File,
+            device: (0, 0),
+            attributes: Vec::new(),
             offset: 0,
             sparse: false,
         };

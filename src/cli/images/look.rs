@@ -16,12 +16,12 @@ use dxf_registry::{Blob, Descriptor, Error, Manifest, Platform, Result, Target, 
 use serde_json::{Value, json};
 
 use super::super::args::{self, GetLayer, Look, Words};
-use super::super::context::Shape;
+use super::super::context::{Context, Shape};
 use super::super::exit::Failure;
 use super::super::output::Output;
 use super::super::session::Session;
 use super::super::size;
-use super::{Location, host_platform, known, must_fit, node, remote};
+use super::{Archive, Location, host_platform, known, must_fit, node, remote};
 
 /// Where the image is that `word` names.
 ///
@@ -29,13 +29,18 @@ use super::{Location, host_platform, known, must_fit, node, remote};
 /// path of an archive, or of a folder with an OCI layout. So is the name of a
 /// file that exists here; the host or tag of a reference tells it from one.
 pub fn location(s: &Session<'_, '_>, word: &OsStr) -> Result<Location> {
+    location_by(s.context, word)
+}
+
+/// The same where `context` holds.
+pub fn location_by(context: &Context, word: &OsStr) -> Result<Location> {
     let path = Path::new(word);
     let bytes = word.as_encoded_bytes();
     let is_path = ["/", "./", "../"]
         .iter()
         .any(|lead| bytes.starts_with(lead.as_bytes()));
     if !is_path && !path.is_file() {
-        return Location::parse(s, args::text(word)?);
+        return Location::parse_by(context, args::text(word)?);
     }
     Ok(if path.is_dir() {
         Location::Layout {
@@ -43,7 +48,11 @@ pub fn location(s: &Session<'_, '_>, word: &OsStr) -> Result<Location> {
             target: None,
         }
     } else {
-        Location::Archive(path.to_path_buf())
+        Location::Archive {
+            path: path.to_path_buf(),
+            kind: Archive::Docker,
+            name: None,
+        }
     })
 }
 
@@ -195,7 +204,8 @@ pub fn layers(s: &mut Session<'_, '_>, look: &Look) -> Result<(), Failure> {
 /// `get-layer <image> N|digest-prefix`
 pub fn layer(s: &mut Session<'_, '_>, args: &GetLayer) -> Result<(), Failure> {
     let (image, rest) = one(s, &args.look, 1)?;
-    let blob = find(&image, args::text(&rest[0])?)?;
+    let layers: Vec<&Blob> = image.layers().iter().collect();
+    let blob = find(&layers, args::text(&rest[0])?)?;
     let mut output = Output::open(args.output.as_deref(), s.interrupt)?;
     let (name, watch) = (output.name(), s.watch());
     let what = blob.digest().to_string();
@@ -220,15 +230,20 @@ pub fn layer(s: &mut Session<'_, '_>, args: &GetLayer) -> Result<(), Failure> {
     Ok(output.commit()?)
 }
 
-/// The layer that `word` means: its number, from 0, or the beginning of its
-/// digest. What has more digits than any number of layers begins a digest.
-pub fn find<'a>(image: &'a Image, word: &str) -> Result<&'a Blob> {
-    let layers = image.layers();
+/// The number of a layer, from 0, if `word` is one. What has more digits than
+/// any number of layers begins a digest.
+pub fn number(word: &str) -> Option<usize> {
     let digits = word.len() <= 4 && word.bytes().all(|b| b.is_ascii_digit());
-    if let Some(number) = word.parse::<usize>().ok().filter(|_| digits) {
-        return layers.get(number).ok_or_else(|| Error::NotFound {
+    word.parse().ok().filter(|_| digits)
+}
+
+/// The layer that `word` means: its number, or the beginning of its digest.
+pub fn find<'a>(layers: &[&'a Blob], word: &str) -> Result<&'a Blob> {
+    if let Some(number) = number(word) {
+        return layers.get(number).copied().ok_or_else(|| Error::NotFound {
             what: match layers.len() {
                 0 => format!("layer {number}: the image has none"),
+                1 => format!("layer {number}: the image has layer 0 alone"),
                 n => format!("layer {number}: the image has 0 to {}", n - 1),
             },
         });
@@ -238,7 +253,7 @@ pub fn find<'a>(image: &'a Image, word: &str) -> Result<&'a Blob> {
         let (whole, hex) = (blob.digest().to_string(), blob.digest().hex());
         whole.starts_with(&wanted) || hex.starts_with(&wanted)
     };
-    let mut fitting: Vec<&Blob> = layers.iter().filter(begins).collect();
+    let mut fitting: Vec<&Blob> = layers.iter().copied().filter(begins).collect();
     fitting.dedup_by_key(|blob| *blob.digest());
     match fitting.as_slice() {
         _ if wanted.is_empty() => Err(Error::invalid("layer", "", "it takes a number or a digest")),

@@ -1,18 +1,22 @@
-//! The commands about images, and what their `<image>` arguments mean: a
-//! reference `[host/]repo[:tag][@digest]`, `oci:DIR[:tag]`, `oci-archive:FILE`
-//! or `docker-archive:FILE`. An explicit host wins; without one `DXF_HOST` is
-//! used, and without that Docker Hub.
+//! The commands about images, and what several of them need; what their
+//! `<image>` arguments mean is in [`location`].
 
 pub mod cache;
+pub mod copy;
+pub mod destination;
+pub mod edit;
+mod engine;
 pub mod files;
 pub mod load;
+pub mod location;
 pub mod look;
 pub mod pull;
 pub mod push;
 pub mod resolve;
+pub mod run;
+pub mod tag;
 pub mod verify;
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use dxf_registry::archive::{self, Item};
@@ -20,165 +24,12 @@ use dxf_registry::cache::Cache;
 use dxf_registry::foreign::{Foreign, Reach};
 use dxf_registry::http::{Scheme, Url};
 use dxf_registry::image::{self, Image, Node};
-use dxf_registry::layout::{Layout, Layouts};
 use dxf_registry::transfer::{Remote, Wanted};
-use dxf_registry::{Descriptor, Error, Host, Platform, Reference, Result, Store, Target, hub};
+use dxf_registry::{Descriptor, Error, Platform, Reference, Result, Store};
 
-use super::context::Place;
+pub use self::location::{Archive, Location};
 use super::exit::Failure;
 use super::session::Session;
-
-/// Where an image is, or goes.
-#[derive(Debug, Clone)]
-pub enum Location {
-    /// A repository of a registry.
-    Registry {
-        /// The registry.
-        host: Host,
-        /// The reference as written.
-        reference: Reference,
-    },
-    /// A repository of the folder that `DXF_HOST` names.
-    Repository {
-        /// The folder.
-        folder: PathBuf,
-        /// The reference as written.
-        reference: Reference,
-    },
-    /// One OCI image layout (`oci:DIR[:tag]`).
-    Layout {
-        /// The layout's folder.
-        folder: PathBuf,
-        /// The tag or digest, where one is written.
-        target: Option<Target>,
-    },
-    /// An archive in a file (`oci-archive:`, `docker-archive:`).
-    Archive(PathBuf),
-}
-
-impl Location {
-    /// What `word` means.
-    ///
-    /// # Errors
-    /// [`Error::Invalid`] for what is no image's name.
-    pub fn parse(s: &Session<'_, '_>, word: &str) -> Result<Location> {
-        for scheme in ["oci-archive:", "docker-archive:"] {
-            if let Some(file) = word.strip_prefix(scheme) {
-                return Ok(Location::Archive(file.into()));
-            }
-        }
-        if let Some(rest) = word.strip_prefix("oci:") {
-            let (folder, target) = split_layout(rest)?;
-            return Ok(Location::Layout { folder, target });
-        }
-        let reference: Reference = word.parse()?;
-        if let Some(host) = &reference.host {
-            let host = host.clone();
-            return Ok(Location::Registry { host, reference });
-        }
-        Ok(match &s.context.place {
-            Some(Place::Registry(host)) => Location::Registry {
-                host: host.clone(),
-                reference,
-            },
-            Some(Place::Folder(folder)) => Location::Repository {
-                folder: folder.clone(),
-                reference,
-            },
-            None => Location::Registry {
-                host: hub::NAME.parse()?,
-                reference,
-            },
-        })
-    }
-
-    /// The repository, unless this is an archive.
-    ///
-    /// # Errors
-    /// Those of connecting.
-    pub fn store(&self, s: &Session<'_, '_>) -> Result<Option<Arc<dyn Store>>> {
-        Ok(Some(match self {
-            Location::Registry { host, reference } => {
-                Arc::new(s.registry(host)?.repository(reference.repo.clone()))
-            }
-            Location::Repository { folder, reference } => {
-                Arc::new(Layouts::new(folder).repository(&reference.repo))
-            }
-            Location::Layout { folder, .. } => Arc::new(Layout::at(folder)),
-            Location::Archive(_) => return Ok(None),
-        }))
-    }
-
-    /// What to ask the repository for. Of a layout without a tag that is its
-    /// only image.
-    ///
-    /// # Errors
-    /// [`Error::Unsupported`] when a layout holds several.
-    pub fn target(&self) -> Result<Target> {
-        match self {
-            Location::Registry { reference, .. } | Location::Repository { reference, .. } => {
-                Ok(reference.target())
-            }
-            Location::Layout {
-                target: Some(target),
-                ..
-            } => Ok(target.clone()),
-            Location::Layout {
-                folder,
-                target: None,
-            } => only(folder),
-            Location::Archive(path) => Err(Error::Unsupported {
-                what: format!("{}: an archive is no repository", path.display()),
-            }),
-        }
-    }
-}
-
-/// `DIR[:tag][@digest]`; a colon within the path is the path's own.
-fn split_layout(rest: &str) -> Result<(PathBuf, Option<Target>)> {
-    if rest.is_empty() {
-        return Err(Error::invalid(
-            "image",
-            "oci:",
-            "a folder belongs behind oci:",
-        ));
-    }
-    if let Some((folder, digest)) = rest.rsplit_once('@')
-        && digest.contains(':')
-        && !digest.contains('/')
-    {
-        return Ok((folder.into(), Some(Target::Digest(digest.parse()?))));
-    }
-    match rest.rsplit_once(':') {
-        Some((folder, tag)) if !tag.contains('/') && !folder.is_empty() => {
-            Ok((folder.into(), Some(Target::Tag(tag.parse()?))))
-        }
-        _ => Ok((rest.into(), None)),
-    }
-}
-
-/// The only image of a layout.
-fn only(folder: &std::path::Path) -> Result<Target> {
-    let layout = Layout::at(folder);
-    let tags: Vec<String> = layout.tags().collect::<Result<_>>()?;
-    let several = |what: &str| Error::Unsupported {
-        what: format!(
-            "oci:{}: it holds {what}; name one as oci:DIR:TAG",
-            folder.display()
-        ),
-    };
-    match tags.as_slice() {
-        [tag] => Ok(Target::Tag(tag.parse()?)),
-        [] => match layout.manifests()?.as_slice() {
-            [one] => Ok(Target::Digest(one.digest)),
-            [] => Err(Error::NotFound {
-                what: format!("an image in oci:{}", folder.display()),
-            }),
-            _ => Err(several("several images without names")),
-        },
-        tags => Err(several(&tags.join(", "))),
-    }
-}
 
 /// The image at `location`, its layers unread; of an archive with several, the
 /// only one, or an error that names them.
@@ -195,40 +46,61 @@ pub fn node(s: &Session<'_, '_>, location: &Location, wanted: Wanted<'_>) -> Res
         let node = remote.pull(&location.target()?, wanted, s.run());
         return node.map_err(platform_missing);
     }
-    let Location::Archive(path) = location else {
-        return Err(location
-            .target()
-            .map(drop)
-            .err()
-            .unwrap_or(Error::Stopped)
-            .into());
-    };
-    let mut items = archive::read(path, &s.context.tmpdir, s.run())?;
+    choose(sole(s, location)?.node, wanted)
+}
+
+/// The one image of an archive.
+///
+/// # Errors
+/// Those of the archive; [`Error::Unsupported`] that names several.
+pub fn sole(s: &Session<'_, '_>, location: &Location) -> Result<Item> {
+    let mut items = archived(s, location)?;
     match (items.pop(), items.is_empty()) {
-        (Some(item), true) => Ok(choose(item.node, wanted)?),
+        (Some(item), true) => Ok(item),
         (None, _) => Err(Error::NotFound {
-            what: format!("an image in {}", path.display()),
-        }
-        .into()),
+            what: format!("an image in {location}"),
+        }),
         (Some(last), false) => {
             items.push(last);
             Err(Error::Unsupported {
-                what: format!(
-                    "{}: it holds several images: {}",
-                    path.display(),
-                    names(&items)
-                ),
-            }
-            .into())
+                what: format!("{location}: it holds several images: {}", names(&items)),
+            })
         }
     }
 }
 
+/// The images of an archive; with a name behind its file, the one called so.
+///
+/// # Errors
+/// Those of the archive; [`Error::NotFound`] that says what names there are.
+pub fn archived(s: &Session<'_, '_>, location: &Location) -> Result<Vec<Item>> {
+    let Location::Archive { path, name, kind } = location else {
+        return Err(Error::Unsupported {
+            what: format!("{location} is no archive"),
+        });
+    };
+    let mut items = archive::read(path, &s.context.tmpdir, s.run())?;
+    if let Some(name) = name {
+        let all = names(&items);
+        let full = match (kind, name.parse::<Reference>()) {
+            // A name without a tag means Docker's own.
+            (Archive::Docker, Ok(name)) if name.tag.is_none() => format!("{name}:latest"),
+            _ => name.clone(),
+        };
+        items.retain(|item| item.is_called(&full));
+        if items.is_empty() {
+            let what = format!("{name} in {} (there are: {all})", path.display());
+            return Err(Error::NotFound { what });
+        }
+    }
+    Ok(items)
+}
+
 /// In these commands a platform that is not there is a thing that is not found.
 pub fn platform_missing(error: Error) -> Failure {
-    match error {
+    match error.what() {
         Error::NoPlatform { .. } => Failure::Missing(error),
-        error => error.into(),
+        _ => error.into(),
     }
 }
 

@@ -12,7 +12,7 @@ use dxf_registry::layout::Layout;
 use dxf_registry::transfer::{Foreign, To, Wanted, put};
 use dxf_registry::{Error, Platform, Reference, Result, Tag, Target, hub};
 
-use super::{Location, choose, host_platform, must_fit, names, node};
+use super::{Location, archived, choose, host_platform, must_fit, names, node};
 use crate::cli::args::{self, Form, PullImage};
 use crate::cli::exit::Failure;
 use crate::cli::output::Output;
@@ -50,7 +50,7 @@ pub fn pull(s: &mut Session<'_, '_>, args: &PullImage) -> Result<(), Failure> {
 }
 
 /// Writes an archive where `output` is.
-fn write(
+pub fn write(
     s: &mut Session<'_, '_>,
     items: &[Item],
     mut output: Output,
@@ -110,7 +110,8 @@ impl Choice {
         Ok(Choice { all, platform, by })
     }
 
-    fn wanted(&self) -> Wanted<'_> {
+    /// The same for whoever pulls.
+    pub fn wanted(&self) -> Wanted<'_> {
         match self.by {
             _ if self.all => Wanted::All,
             By::Machine => Wanted::Host(&self.platform),
@@ -120,7 +121,10 @@ impl Choice {
 
     /// An image that stands alone is taken whatever `DXF_PLATFORM` says, as the
     /// commands about aliases do, but not against what the command line says.
-    fn check(&self, node: &Node) -> Result<(), Failure> {
+    ///
+    /// # Errors
+    /// [`Error::NoPlatform`] as a thing that is not found.
+    pub fn check(&self, node: &Node) -> Result<(), Failure> {
         let Node::Image(image) = node else {
             return Ok(());
         };
@@ -139,8 +143,8 @@ pub fn items(
     name: Option<Reference>,
 ) -> Result<Vec<Item>, Failure> {
     let mut items = match location {
-        Location::Archive(path) => {
-            let items = archive::read(path, &s.context.tmpdir, s.run())?;
+        Location::Archive { .. } => {
+            let items = archived(s, location)?;
             let chosen = items.into_iter().map(|mut item| {
                 item.node = choose(item.node, choice.wanted())?;
                 Ok(item)
@@ -165,11 +169,11 @@ pub fn items(
 
 /// A node under the name it was asked by. A digest is no name, and none is
 /// made up for it.
-fn named(location: &Location, node: Node) -> Item {
+pub fn named(location: &Location, node: Node) -> Item {
     let (host, reference) = match location {
         Location::Registry { host, reference } => (Some(host.clone()), reference),
         Location::Repository { reference, .. } => (None, reference),
-        Location::Layout { .. } | Location::Archive(_) => {
+        Location::Layout { .. } | Location::Archive { .. } => {
             let mut item = Item::new(Vec::new(), node);
             if let Ok(Target::Tag(tag)) = location.target() {
                 item.labels.push(tag.to_string());
@@ -211,7 +215,7 @@ fn default_path(location: &Location, form: Form) -> Option<PathBuf> {
         }
         Location::Repository { reference, .. } => reference.repo.to_string(),
         Location::Layout { folder, .. } => folder.file_name()?.to_str()?.to_string(),
-        Location::Archive(_) => return None,
+        Location::Archive { .. } => return None,
     };
     let name = name.replace('/', "_");
     Some(match form {
@@ -228,7 +232,7 @@ fn parent(path: &Path) -> &Path {
 }
 
 /// A folder that is, or becomes, an OCI layout.
-enum Folder {
+pub enum Folder {
     /// There is a layout, which gets more images.
     Old(PathBuf),
     /// There is nothing, or an empty folder.
@@ -236,9 +240,11 @@ enum Folder {
 }
 
 impl Folder {
+    /// Looks what is at `path`.
+    ///
     /// # Errors
     /// For a file, and for a folder with anything else in it.
-    fn open(path: &Path) -> Result<Folder, Failure> {
+    pub fn open(path: &Path) -> Result<Folder, Failure> {
         let what = path.display().to_string();
         if path == Path::new("-") {
             return Err(args::usage("a folder can't go to standard output"));

@@ -9,11 +9,11 @@ use dxf_registry::archive::{self, Item, Provenance};
 use dxf_registry::image::Node;
 use dxf_registry::image::gzip::{self, Which};
 use dxf_registry::layout::Layout;
-use dxf_registry::transfer::{Foreign, Remote, To, Wanted, put};
-use dxf_registry::{Digest, Error, Reference, Result, Store, Tag, Target};
+use dxf_registry::transfer::{Foreign, Remote, Wanted};
+use dxf_registry::{Digest, Error, Reference, Result, Tag, Target};
 
-use super::pull::targets;
-use super::{Location, names};
+use super::destination::Destination;
+use super::{Location, archived, names};
 use crate::cli::args::{self, PushImage};
 use crate::cli::exit::Failure;
 use crate::cli::session::Session;
@@ -27,118 +27,45 @@ const FULL_NAME: &str = "io.containerd.image.name";
 pub fn push(s: &mut Session<'_, '_>, args: &PushImage) -> Result<(), Failure> {
     let words = args.words.take(2, 2)?;
     let location = Location::parse(s, args::text(&words[1])?)?;
-    let to = Destination::new(s, &location, args)?;
-    let items = without_parts(items(s, &words[0])?);
-    for item in chosen(items, args)? {
-        let digest = to.put(s, item)?;
-        s.line(format_args!("{}@{digest}", to.name))?;
+    let to = destination(s, &location, args)?;
+    let items = chosen(without_parts(items(s, &words[0])?), args)?;
+    let foreign = if args.allow_nondistributable {
+        Foreign::Send
+    } else {
+        Foreign::Skip
+    };
+    let at_once = if to.is_archive() { items.len() } else { 1 };
+    for items in items.chunks(at_once.max(1)) {
+        let items = items.iter().map(|item| compressed(s, item.clone()));
+        let digests = to.put(s, &items.collect::<Result<Vec<_>>>()?, foreign)?;
+        for digest in digests.iter().filter(|_| !to.is_stdout()) {
+            s.line(format_args!("{}@{digest}", to.name))?;
+        }
     }
     Ok(())
 }
 
-/// Where images go.
-struct Destination {
-    store: Arc<dyn Store>,
-    /// What to print of it.
-    name: String,
-    /// The name written there; none where every image has its own.
-    target: Option<Target>,
-    /// The digest written behind a tag: what the image must turn out to be.
-    expected: Option<Digest>,
-    foreign: Foreign,
-}
-
-impl Destination {
-    fn new(
-        s: &Session<'_, '_>,
-        location: &Location,
-        args: &PushImage,
-    ) -> Result<Destination, Failure> {
-        let Some(store) = location.store(s)? else {
-            let what = "an archive is written by pull-image, from any image or archive";
-            return Err(Error::Unsupported { what: what.into() }.into());
-        };
-        let (name, written) = match location {
-            Location::Registry { host, reference } => {
-                (format!("{host}/{}", reference.repo), asked(reference))
-            }
-            Location::Repository { reference, .. } => {
-                (reference.repo.to_string(), asked(reference))
-            }
-            Location::Layout { folder, target } => {
-                let target = target.clone();
-                (format!("oci:{}", folder.display()), (target, None))
-            }
-            Location::Archive(path) => (path.display().to_string(), (None, None)),
-        };
-        let (target, expected) = match (args.all, written) {
-            (false, written) => written,
-            (true, (None, None)) => (None, None),
-            (true, _) => {
-                let why = "--all pushes each image under its own tags; leave out the tag";
-                return Err(args::usage(why));
-            }
-        };
-        // Docker's rule for a repository without a tag.
-        let is_layout = matches!(location, Location::Layout { .. });
-        let target = match target {
-            None if !args.all && !is_layout => Some(Target::Tag("latest".parse()?)),
-            target => target,
-        };
-        let foreign = if args.allow_nondistributable {
-            Foreign::Send
-        } else {
-            Foreign::Skip
-        };
-        Ok(Destination {
-            store,
-            name,
-            target,
-            expected,
-            foreign,
-        })
-    }
-
-    fn put(&self, s: &Session<'_, '_>, item: Item) -> Result<Digest, Failure> {
-        let item = compressed(s, item)?;
-        let digest = item.node.manifest().digest();
-        if let Some(expected) = self.expected.filter(|expected| *expected != digest) {
-            return Err(Error::mismatch(expected, digest).into());
+/// Where the images go: all under their own tags, or one under the tag that is
+/// written.
+fn destination(
+    s: &Session<'_, '_>,
+    location: &Location,
+    args: &PushImage,
+) -> Result<Destination, Failure> {
+    let to = Destination::new(s, location)?;
+    match args.all {
+        false => Ok(to.or_latest(location)?),
+        true if location.is_named() => {
+            let why = "--all pushes each image under its own tags; leave out the tag";
+            Err(args::usage(why))
         }
-        let targets = match &self.target {
-            Some(target) => vec![target.clone()],
-            None => targets(&item),
-        };
-        for target in &targets {
-            let to = To {
-                store: &*self.store,
-                target,
-                foreign: self.foreign,
-            };
-            let done = put(&item.node, &to, s.run())?;
-            for layer in &done.left_out {
-                s.console.warn(&format!(
-                    "layer {} is not distributable and stays where it is; --allow-nondistributable pushes it",
-                    layer.digest
-                ));
-            }
-        }
-        Ok(digest)
-    }
-}
-
-/// The name a reference gives, and the digest it demands beside a tag.
-fn asked(reference: &Reference) -> (Option<Target>, Option<Digest>) {
-    match (&reference.tag, reference.digest) {
-        (Some(tag), digest) => (Some(Target::Tag(tag.clone())), digest),
-        (None, Some(digest)) => (Some(Target::Digest(digest)), None),
-        (None, None) => (None, None),
+        true => Ok(to),
     }
 }
 
 /// Layers that an engine unpacked are compressed again, always to the same
 /// bytes; what has its own manifest is passed on as it is.
-fn compressed(s: &Session<'_, '_>, mut item: Item) -> Result<Item> {
+pub fn compressed(s: &Session<'_, '_>, mut item: Item) -> Result<Item> {
     if let (Provenance::Made, Node::Image(image)) = (item.provenance, &item.node) {
         let small = gzip::recompress(image, Which::Plain, &s.context.tmpdir, s.run())?;
         item.node = Node::Image(small);
@@ -166,7 +93,7 @@ fn items(s: &mut Session<'_, '_>, word: &OsStr) -> Result<Vec<Item>, Failure> {
     {
         return match Location::parse(s, word)? {
             Location::Layout { folder, target } => layout_items(s, &folder, target.as_ref()),
-            Location::Archive(path) => Ok(archive::read(&path, folder, run)?),
+            location @ Location::Archive { .. } => Ok(archived(s, &location)?),
             _ => Err(args::usage("that is no archive")),
         };
     }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use dxf_registry::http::{Exchange, Observer, Url};
 use dxf_registry::image::layer::urls;
-use dxf_registry::registry::{Registry, Repository};
+use dxf_registry::registry::Repository;
 use dxf_registry::transfer::{Remote, Wanted};
 use dxf_registry::{Descriptor, Error, Result, json};
 use serde_json::{Value, json};
@@ -33,7 +33,9 @@ pub fn resolve(s: &mut Session<'_, '_>, args: &ResolveImage) -> Result<(), Failu
     let mut settings = s.settings();
     let heard = Arc::new(Recorder::new(settings.http.observer.clone()));
     settings.http.observer = heard.clone();
-    let registry = Registry::connect(host.clone(), settings, s.context.credentials(host))?;
+    let registry = s
+        .context
+        .connect(host, settings, s.context.credentials(host))?;
     let repository = registry.repository(reference.repo.clone());
     let done = walk(s, args, &repository, (&location, &heard));
     // Whatever broke, what was reached until then is worth knowing.

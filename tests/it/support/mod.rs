@@ -20,6 +20,7 @@ pub mod wire;
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 /// Words that no command may print. Clones share one list, because a token is
 /// a secret only once the token server has made it.
@@ -59,4 +60,16 @@ pub fn file(folder: &Path, bytes: &[u8]) -> String {
     let path = folder.join("file");
     std::fs::write(&path, bytes).expect("a file");
     path.display().to_string()
+}
+
+/// Waits for something that is about to happen.
+pub fn until(what: &str, mut happened: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !happened() {
+        assert!(
+            begun.elapsed() < Duration::from_secs(30),
+            "waited for {what}"
+        );
+        std::thread::sleep(Duration::from_millis(2));
+    }
 }

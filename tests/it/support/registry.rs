@@ -32,6 +32,7 @@ pub struct Builder {
     tls: bool,
     htpasswd: bool,
     no_delete: bool,
+    schema1: bool,
     auth: String,
     issuer_pem: Option<String>,
     login: Login,
@@ -69,6 +70,13 @@ impl Builder {
     /// Refuses every DELETE, as a registry does unless told otherwise.
     pub fn no_delete(mut self) -> Builder {
         self.no_delete = true;
+        self
+    }
+
+    /// Takes Docker's first manifests too, and gives them to whoever reads
+    /// nothing newer.
+    pub fn schema1(mut self) -> Builder {
+        self.schema1 = true;
         self
     }
 
@@ -244,11 +252,15 @@ fn write_config(builder: &Builder, folder: &Path) {
     if let Some(pem) = &builder.issuer_pem {
         write("issuer.pem", pem);
     }
+    let compatibility = match builder.schema1 {
+        true => "compatibility:\n  schema1:\n    enabled: true\n",
+        false => "",
+    };
     // Files, not the inmemory driver: that one copies a whole blob for every
     // piece that is added to it.
     let config = format!(
         "version: 0.1\nlog:\n  level: info\nstorage:\n  filesystem:\n    rootdirectory: data\n  \
-         delete:\n    enabled: {}\n  maintenance:\n    uploadpurging:\n      enabled: false\n{http}{auth}",
+         delete:\n    enabled: {}\n  maintenance:\n    uploadpurging:\n      enabled: false\n{http}{auth}{compatibility}",
         !builder.no_delete,
     );
     write("config.yml", &config);

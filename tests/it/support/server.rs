@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{Shutdown, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -106,6 +106,7 @@ pub struct Shared {
     stranger: bool,
     pub seen: Mutex<Vec<Seen>>,
     failures: Mutex<Vec<String>>,
+    connections: AtomicUsize,
     stop: AtomicBool,
     open: Mutex<Vec<(Weak<TcpStream>, JoinHandle<()>)>>,
 }
@@ -154,6 +155,7 @@ impl Server {
             stranger: builder.stranger,
             seen: Mutex::default(),
             failures: Mutex::default(),
+            connections: AtomicUsize::new(0),
             stop: AtomicBool::new(false),
             open: Mutex::default(),
         });
@@ -206,6 +208,11 @@ impl Server {
 
     pub fn count(&self, method: &str, path: &str) -> usize {
         self.seen_at(method, path).len()
+    }
+
+    /// How many connections were made so far.
+    pub fn connections(&self) -> usize {
+        self.shared.connections.load(Ordering::SeqCst)
     }
 
     /// Bytes of answer bodies sent so far.
@@ -332,6 +339,7 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
         if shared.stop.load(Ordering::SeqCst) {
             return;
         }
+        shared.connections.fetch_add(1, Ordering::SeqCst);
         let tcp = Arc::new(tcp);
         let weak = Arc::downgrade(&tcp);
         let serving = shared.clone();

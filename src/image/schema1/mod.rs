@@ -3,18 +3,23 @@
 //! Old registries still serve schema 1 alone. No engine loads it, so a config
 //! is made of the history it carries, as containers/image does
 //! (`docker_schema1.go`). The result is another image with another digest.
+//! [`make`] goes the other way.
+
+mod make;
 
 use serde_json::{Map, Value, json};
 
-use super::Image;
-use super::layer::{self, Family, LayerType};
 use crate::blob::Blob;
 use crate::descriptor::{Descriptor, media_type};
 use crate::digest::Digest;
 use crate::error::{Error, Result};
+use crate::image::Image;
+use crate::image::layer::{self, Family, LayerType};
 use crate::manifest::{Manifest, Schema1Manifest};
 use crate::parallel;
 use crate::stream::Run;
+
+pub use make::{Schema1, make};
 
 /// Members of a layer's JSON that say nothing of the image.
 const OF_THE_LAYER: [&str; 6] = ["id", "parent", "parent_id", "layer_id", "Size", "throwaway"];

@@ -1,0 +1,206 @@
+"""What is measured: each case makes what it needs, and says what every tool
+that can do it has to run."""
+
+import os
+from dataclasses import dataclass
+
+import inputs
+from measure import PIPE, Step
+
+MiB = 1 << 20
+
+
+@dataclass
+class Sizes:
+    """How large things are, and how often they are done."""
+
+    blob: int = 1024 * MiB
+    small_blob: int = 64 * MiB
+    large_layers: tuple = (10, 50 * MiB)
+    small_layers: tuple = (60, MiB)
+    far_blob: int = 256 * MiB
+    many: int = 50
+    tags: int = 100_000
+    repeats: int = 20
+
+
+QUICK = Sizes(
+    blob=64 * MiB, small_blob=8 * MiB, large_layers=(4, 4 * MiB), small_layers=(20, 64 << 10),
+    far_blob=16 * MiB, many=10, tags=5_000, repeats=5,
+)
+
+
+class Case:
+    """Something several tools do, for the sake of comparing them."""
+
+    def __init__(self, name, title, method, far=False, plot=False, **more):
+        self.name = name
+        # Whether it is done with latency, and whether it is in the plot.
+        self.far, self.plot = far, plot
+        self.title = title
+        # The tools' method that does it.
+        self.method = method
+        self.more = more
+
+    def describe(self, sizes):
+        return self.title.format(**{key: show(value) for key, value in vars(sizes).items()})
+
+    def prepare(self, world):
+        """Makes what is needed; gives what makes the words behind the host for
+        run number i."""
+        raise NotImplementedError
+
+    def times(self, sizes):
+        """How often a command is repeated within one run."""
+        return 1
+
+    def contestants(self, world):
+        """By tool, what makes its step for run number i."""
+        words = self.prepare(world)
+        host = world.far_host() if self.far else world.registry.host
+        times = self.times(world.sizes)
+        made = {}
+        for tool in world.tools:
+            if method := getattr(tool, self.method, None):
+                made[tool.name] = lambda i, method=method: repeated(method(host, *words(i)), times)
+        return made
+
+
+def repeated(step, times):
+    """The same step several times in one run, for what is too short to time."""
+    if times == 1:
+        return step
+    script = 'n=$1; shift; while [ "$n" -gt 0 ]; do "$@"; n=$((n - 1)); done'
+    step.argv = ["sh", "-ec", script, "sh", times, *step.argv]
+    return step
+
+
+def show(value):
+    if isinstance(value, tuple):
+        return f"{value[0]} x {show(value[1])}"
+    if value >= 1024 * MiB:
+        return f"{value // (1024 * MiB)} GiB"
+    if value >= MiB:
+        return f"{value // MiB} MiB"
+    return f"{value // 1024} KiB" if value >= 1 << 16 and value % 1024 == 0 else f"{value:,}"
+
+
+class PullBlob(Case):
+    def prepare(self, world):
+        digest = world.stored(getattr(world.sizes, self.more["size"]))
+        path = PIPE if self.more["to"] == PIPE else os.path.join(world.work, "pulled")
+        return lambda i: ("blobs/here", digest, path)
+
+
+class PushBlob(Case):
+    def prepare(self, world):
+        size = getattr(world.sizes, self.more["size"])
+        path = world.noise(size)
+        if self.more.get("new"):
+            # A repository that knows no blob yet.
+            return lambda i: (f"blobs/new{i}", path)
+        world.stored(size)
+        return lambda i: ("blobs/here", path)
+
+    def contestants(self, world):
+        made = super().contestants(world)
+        if not self.more.get("new"):
+            # What curl does is send; the least that has to be done is to hash.
+            made.pop("curl", None)
+            path = world.noise(getattr(world.sizes, self.more["size"]))
+            hashers = [tool for tool in world.tools if tool.name == "openssl"]
+            made.update({tool.name: lambda i, tool=tool: tool.hash(path) for tool in hashers})
+        return made
+
+
+class PushMany(Case):
+    """Small files, a process each."""
+
+    def prepare(self, world):
+        files = [world.noise(4096, seed) for seed in range(world.sizes.many)]
+        return lambda i: (f"many/new{i}", files)
+
+    def contestants(self, world):
+        words = self.prepare(world)
+        host = world.far_host() if self.far else world.registry.host
+        made = {}
+        for tool in world.tools:
+            if tool.name != "curl" and hasattr(tool, "push_blob"):
+                made[tool.name] = lambda i, tool=tool: self.each(tool, host, *words(i))
+        return made
+
+    def each(self, tool, host, repo, files):
+        """The command of one file, for all of them: its last word is the file."""
+        step = tool.push_blob(host, repo, "FILE")
+        words = step.argv[:-1]
+        quoted = " ".join(f'"${{{number}}}"' for number in range(1, len(words) + 1))
+        script = f'for file in $FILES; do {quoted} "$file"; done'
+        env = {**step.env, "FILES": " ".join(files)}
+        return Step(["sh", "-ec", script, "sh", *words], env=env)
+
+
+class PullImage(Case):
+    def prepare(self, world):
+        repo = world.image_in_registry(getattr(world.sizes, self.more["layers"]))
+        path = os.path.join(world.work, "pulled.tar")
+        return lambda i: (repo, path)
+
+
+class PushImage(Case):
+    def prepare(self, world):
+        image = world.image(getattr(world.sizes, self.more["layers"]))
+        if self.more.get("again"):
+            repo = world.image_in_registry(getattr(world.sizes, self.more["layers"]))
+            return lambda i: (repo, image.folder)
+        return lambda i: (f"images/new{i}", image.folder)
+
+
+class PullAlias(Case):
+    def prepare(self, world):
+        repo = world.image_in_registry(getattr(world.sizes, self.more["layers"]))
+        path = os.path.join(world.work, "pulled")
+        return lambda i: (repo, "v1", path)
+
+
+class SetAlias(Case):
+    def prepare(self, world):
+        files = [world.noise(4096, seed) for seed in range(world.sizes.many)]
+        digests = [world.registry.put_blob("many/here", path) for path in files]
+        return lambda i: ("many/here", f"v{i}", digests)
+
+
+class ListAliases(Case):
+    def prepare(self, world):
+        count = self.more.get("count", 0) or world.sizes.tags
+        repo = f"tags/{count}"
+        world.registry.make_tags(repo, count)
+        return lambda i: (repo,)
+
+    def times(self, sizes):
+        return sizes.repeats if self.more.get("count") else 1
+
+
+ALL = [
+    PullBlob("pull-pipe", "pull {blob} to a pipe", "pull_blob", size="blob", to=PIPE),
+    PullBlob("pull-file", "pull {blob} to a file", "pull_blob", size="blob", to="file", plot=True),
+    PullBlob("pull-file-small", "pull {small_blob} to a file", "pull_blob", size="small_blob", to="file"),
+    PushBlob("push-new", "push {blob}, new", "push_blob", size="blob", new=True, plot=True),
+    PushBlob("push-new-small", "push {small_blob}, new", "push_blob", size="small_blob", new=True),
+    PushBlob("push-existing", "push {blob} that is there", "push_blob", size="blob"),
+    PushMany("push-many", "push {many} blobs of 4 KiB, a process each", "push_blob", plot=True),
+    ListAliases("start-up", "list one alias", "list_aliases", count=1, plot=True),
+    ListAliases("list-many", "list {tags} aliases", "list_aliases"),
+    PullImage("image-large", "pull an image of {large_layers} to a tar", "pull_image", layers="large_layers"),
+    PullImage("image-small", "pull an image of {small_layers} to a tar", "pull_image", layers="small_layers", plot=True),
+    PullImage("image-folder", "pull an image of {small_layers} to a folder", "pull_folder", layers="small_layers"),
+    PushImage("image-push-large", "push an image of {large_layers} from a folder", "push_image", layers="large_layers"),
+    PushImage("image-push", "push an image of {small_layers} from a folder", "push_image", layers="small_layers", plot=True),
+    PushImage("image-push-again", "push the same image again", "push_image", layers="small_layers", again=True),
+    PullImage("far-image", "pull an image of {small_layers} to a tar", "pull_image", True, True, layers="small_layers"),
+    PullImage("far-folder", "pull an image of {small_layers} to a folder", "pull_folder", True, layers="small_layers"),
+    PullAlias("far-alias", "pull an alias of {small_layers} to a file", "pull_alias", True, True, layers="small_layers"),
+    PushImage("far-push", "push an image of {small_layers} from a folder", "push_image", True, True, layers="small_layers"),
+    SetAlias("far-set-alias", "name {many} blobs", "set_alias", True, True),
+    PullBlob("far-pull", "pull {far_blob} to a file", "pull_blob", True, True, size="far_blob", to="file"),
+    PushMany("far-many", "push {many} blobs of 4 KiB, a process each", "push_blob", True),
+]

@@ -1,0 +1,127 @@
+"""A TCP proxy that is far away: everything arrives later, and nothing slower.
+
+Each direction takes half of the round trip, whatever is on its way already, so
+bandwidth stays what it was. A new connection costs a round trip more, which
+loopback would give away. A program of its own, so that it takes no time from
+whoever measures: prints its port, and ends when its standard input does.
+
+    python3 delay.py PORT ROUND_TRIP_IN_MILLISECONDS
+"""
+
+import asyncio
+import os
+import sys
+from collections import deque
+
+# Bytes of one direction that may be on their way: far more than any connection
+# here moves in a round trip.
+FLYING = 64 << 20
+
+
+class End(asyncio.Protocol):
+    """One end of a connection; what it hears it gives to the other end later."""
+
+    def __init__(self, delay, connecting):
+        self.loop = asyncio.get_running_loop()
+        self.delay = delay
+        # Nothing that came with the handshake arrives before this.
+        self.earliest = self.loop.time() + connecting + delay
+        self.transport = None
+        self.other = None
+        self.queue = deque()
+        self.flying = 0
+        self.timer = None
+        self.writable = True
+        self.finished = False
+
+    def connection_made(self, transport):
+        self.transport = transport
+
+    def data_received(self, data):
+        self.queue.append((max(self.loop.time() + self.delay, self.earliest), data))
+        self.flying += len(data)
+        if self.flying > FLYING:
+            self.transport.pause_reading()
+        self.wake()
+
+    def eof_received(self):
+        self.queue.append((max(self.loop.time() + self.delay, self.earliest), None))
+        self.wake()
+        # The other direction may have more to say.
+        return True
+
+    def wake(self):
+        """Sees to it that the next bytes arrive in time."""
+        if self.queue and self.other and self.timer is None and self.other.writable:
+            self.timer = self.loop.call_at(self.queue[0][0], self.arrive)
+
+    def arrive(self):
+        self.timer = None
+        now = self.loop.time()
+        while self.queue and self.queue[0][0] <= now and self.other.writable:
+            _, data = self.queue.popleft()
+            if data is None:
+                return self.finish()
+            self.other.transport.write(data)
+            self.flying -= len(data)
+        if self.flying <= FLYING and not self.transport.is_closing():
+            self.transport.resume_reading()
+        self.wake()
+
+    def finish(self):
+        """Tells the other end that nothing more comes."""
+        self.finished = True
+        if not self.other.transport.is_closing():
+            self.other.transport.write_eof()
+        if self.other.finished:
+            self.transport.close()
+            self.other.transport.close()
+
+    def pause_writing(self):
+        self.writable = False
+
+    def resume_writing(self):
+        self.writable = True
+        self.other.wake()
+
+    def connection_lost(self, error):
+        # It broke off: the other end can neither be heard nor answered.
+        if self.other and error:
+            self.queue.clear()
+            self.other.queue.clear()
+            self.other.transport.close()
+
+
+async def main(port, round_trip):
+    loop = asyncio.get_running_loop()
+
+    class Near(End):
+        """The end of whoever is made to wait."""
+
+        def __init__(self):
+            super().__init__(round_trip / 2, round_trip)
+
+        def connection_made(self, transport):
+            super().connection_made(transport)
+            loop.create_task(self.connect())
+
+        async def connect(self):
+            try:
+                _, far = await loop.create_connection(lambda: End(round_trip / 2, 0), "127.0.0.1", port)
+            except OSError:
+                return self.transport.abort()
+            self.other, far.other = far, self
+            if self.transport.is_closing():
+                return far.transport.close()
+            self.wake()
+            far.wake()
+
+    server = await loop.create_server(Near, "127.0.0.1", 0)
+    print(server.sockets[0].getsockname()[1], flush=True)
+    await loop.run_in_executor(None, sys.stdin.read)
+    # Whatever is still on its way has nobody left to wait for it.
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    asyncio.run(main(int(sys.argv[1]), float(sys.argv[2]) / 1000))

@@ -1,0 +1,97 @@
+"""What came out: medians, and how ours stands beside each other tool's."""
+
+import os
+import platform
+from statistics import median
+
+OURS = "dxf"
+
+
+class Result:
+    """The runs of a case: by tool a list of usages, or why it failed."""
+
+    def __init__(self, case, title):
+        self.case = case
+        self.title = title
+        self.runs = {}
+        self.failed = {}
+
+    def median(self, tool, what):
+        return median(getattr(usage, what) for usage in self.runs[tool])
+
+    def ratio(self, tool, what):
+        """Ours divided by that tool's, run by run: both had the same weather."""
+        pairs = zip(self.runs[OURS], self.runs[tool])
+        ratios = [getattr(ours, what) / max(getattr(theirs, what), 1e-9) for ours, theirs in pairs]
+        return median(ratios)
+
+
+HEAD = """\
+| | | wall s | CPU s | peak MiB | requests | wall of dxf beside it | CPU |
+|---|---|---:|---:|---:|---:|---:|---:|"""
+
+
+def table(results):
+    """A Markdown table."""
+    lines = [HEAD]
+    for result in results:
+        title = result.title
+        for tool in result.runs:
+            lines.append(row(result, title, tool))
+            title = ""
+        for tool in result.failed:
+            lines.append(f"| {title} | {tool} | failed | | | | | |")
+            title = ""
+    return "\n".join(lines)
+
+
+def row(result, title, tool):
+    numbers = [digits(result.median(tool, what)) for what in ("wall", "cpu")]
+    numbers.append(f"{result.median(tool, 'peak'):.0f}")
+    numbers.append(f"{result.median(tool, 'requests'):.0f}")
+    ratios = ["", ""]
+    if tool != OURS and OURS in result.runs:
+        ratios = [f"{result.ratio(tool, what):.2f}" for what in ("wall", "cpu")]
+    return "| " + " | ".join([title, tool, *numbers, *ratios]) + " |"
+
+
+def digits(seconds):
+    """Three that count, and no more than the clock knows."""
+    return f"{seconds:.2f}" if seconds >= 1 else f"{seconds:.3f}" if seconds >= 0.1 else f"{seconds:.4f}"
+
+
+def machine():
+    """What it was measured on, in a line."""
+    name = platform.machine()
+    extensions = set()
+    with open("/proc/cpuinfo") as file:
+        for line in file:
+            key, _, value = line.partition(":")
+            if key.strip() == "model name":
+                name = value.strip()
+            if key.strip() in ("flags", "Features"):
+                extensions = set(value.split())
+    hashing = "with" if extensions & {"sha_ni", "sha2"} else "without"
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / (1 << 30)
+    return (
+        f"{len(os.sched_getaffinity(0))} cores of {name}, {hashing} SHA extensions, "
+        f"{memory:.0f} GiB of memory, {platform.system()} {platform.release()}"
+    )
+
+
+def document(results, tools, options):
+    """The whole report as Markdown."""
+    versions = ", ".join(f"{tool.name} {tool.version()}" for tool in tools)
+    parts = [
+        f"Measured on {machine()}, over plain http on loopback, with docker-registry's storage "
+        f"in memory and files on disk. {versions}. Medians of {options.runs} runs in turn after a "
+        "warm-up; ratios are medians of those within each turn.",
+    ]
+    near = [result for result in results if not result.case.far]
+    far = [result for result in results if result.case.far]
+    if near:
+        parts.append(table(near))
+    if far:
+        parts.append(f"With a round trip of {options.latency:g} ms:")
+        parts.append(table(far))
+    return "\n\n".join(parts) + "\n"

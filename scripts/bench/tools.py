@@ -1,0 +1,234 @@
+"""The programs that are measured, and how each is asked to do the same thing.
+
+A method that a tool lacks is something it can't do, or not in one command.
+"""
+
+import os
+import shutil
+import subprocess
+
+from measure import PIPE, Step
+
+
+class Tool:
+    """A program on the PATH."""
+
+    name = ""
+    version_words = ["--version"]
+
+    def __init__(self, program=None):
+        self.program = program or shutil.which(self.name)
+
+    def version(self):
+        said = subprocess.run(
+            [self.program, *self.version_words], stdin=subprocess.DEVNULL,
+            capture_output=True, text=True, check=False,
+        )
+        return first_version(said.stdout or said.stderr)
+
+    def step(self, *words, to=None, **more):
+        """This program with `words`; stdout to a file, a pipe, or nowhere."""
+        return Step([self.program, *words], stdout=to or os.devnull, **more)
+
+
+def first_version(text):
+    words = [word.strip("v,") for word in text.split()]
+    return next((word for word in words if word[:1].isdigit() and "." in word), "?")
+
+
+class Dxf(Tool):
+    name = "dxf"
+
+    def at(self, host):
+        return {"DXF_HOST": host, "DXF_INSECURE": "1", "DXF_CACHE": "0"}
+
+    def pull_blob(self, host, repo, digest, path):
+        if path == PIPE:
+            return self.step("pull-blob", repo, digest, to=PIPE, env=self.at(host))
+        return self.step("pull-blob", "-o", path, repo, digest, env=self.at(host), remove=[path])
+
+    def pull_alias(self, host, repo, alias, path):
+        return self.pull_blob(host, repo, f"@{alias}", path)
+
+    def push_blob(self, host, repo, path):
+        return self.step("push-blob", repo, path, env=self.at(host))
+
+    def set_alias(self, host, repo, alias, digests):
+        return self.step("set-alias", repo, alias, *digests, env=self.at(host))
+
+    def list_aliases(self, host, repo):
+        return self.step("list-aliases", repo, env=self.at(host))
+
+    def pull_image(self, host, repo, path):
+        return self.step("pull-image", f"{repo}:v1", path, env=self.at(host), remove=[path])
+
+    def pull_folder(self, host, repo, path):
+        words = ["pull-image", "--format", "oci", f"{repo}:v1", path]
+        return self.step(*words, env=self.at(host), remove=[path])
+
+    def push_image(self, host, repo, folder):
+        return self.step("push-image", f"oci:{folder}", f"{repo}:v1", env=self.at(host))
+
+
+class PythonDxf(Dxf):
+    """The tool whose commands ours are, in a virtual environment."""
+
+    name = "python-dxf"
+
+    def __init__(self, venv):
+        super().__init__(shutil.which(os.path.join(venv, "bin/dxf")))
+        self.python = os.path.join(venv, "bin/python")
+
+    def version(self):
+        code = "from importlib.metadata import version; print(version('python-dxf'))"
+        said = subprocess.run([self.python, "-c", code], capture_output=True, text=True, check=True)
+        return said.stdout.strip()
+
+    def pull_blob(self, host, repo, digest, path):
+        remove = [] if path == PIPE else [path]
+        return self.step("pull-blob", repo, digest, to=path, env=self.at(host), remove=remove)
+
+    # It knows no images.
+    pull_image = pull_folder = push_image = None
+
+
+class Curl(Tool):
+    """What the wire itself takes: nothing is verified."""
+
+    name = "curl"
+
+    def pull_blob(self, host, repo, digest, path):
+        url = f"http://{host}/v2/{repo}/blobs/{digest}"
+        if path == PIPE:
+            return self.step("-sSf", url, to=PIPE)
+        return self.step("-sSf", "-o", path, url, remove=[path])
+
+    def list_aliases(self, host, repo):
+        return self.step("-sSf", f"http://{host}/v2/{repo}/tags/list")
+
+    def push_blob(self, host, repo, path):
+        # The digest has to be known before the last request.
+        script = (
+            'digest=$(openssl dgst -sha256 -r "$1" | cut -c1-64)\n'
+            'url=$(curl -sSf -o /dev/null -D - -X POST "$2" | sed -n "s/^[Ll]ocation: //p" | tr -d "\\r")\n'
+            'exec curl -sSf -T "$1" "$url&digest=sha256:$digest"'
+        )
+        url = f"http://{host}/v2/{repo}/blobs/uploads/"
+        return Step(["sh", "-ec", script, "sh", path, url])
+
+
+class Openssl(Tool):
+    """What hashing alone takes."""
+
+    name = "openssl"
+    version_words = ["version"]
+
+    def hash(self, path):
+        return self.step("dgst", "-sha256", path)
+
+
+class Skopeo(Tool):
+    name = "skopeo"
+
+    def fresh(self, folder):
+        """Without what it remembers of blobs it met before."""
+        return {"XDG_DATA_HOME": folder, "_CONTAINERS_ROOTLESS_UID": "1000"}
+
+    def pull_image(self, host, repo, path):
+        words = ["--src-tls-verify=false", f"docker://{host}/{repo}:v1", f"docker-archive:{path}:{repo}:v1"]
+        memory = f"{path}.skopeo"
+        return self.copy(words, remove=[path, memory], env=self.fresh(memory))
+
+    def pull_folder(self, host, repo, path):
+        memory = f"{path}.skopeo"
+        words = ["--src-tls-verify=false", f"docker://{host}/{repo}:v1", f"oci:{path}:v1"]
+        return self.copy(words, remove=[path, memory], env=self.fresh(memory))
+
+    def push_image(self, host, repo, folder):
+        words = ["--dest-tls-verify=false", f"oci:{folder}:v1", f"docker://{host}/{repo}:v1"]
+        memory = f"{folder}.skopeo"
+        return self.copy(words, remove=[memory], env=self.fresh(memory))
+
+    def copy(self, words, **more):
+        return self.step("copy", "--quiet", "--insecure-policy", *words, **more)
+
+    def list_aliases(self, host, repo):
+        return self.step("list-tags", "--tls-verify=false", f"docker://{host}/{repo}")
+
+
+class Crane(Tool):
+    name = "crane"
+    version_words = ["version"]
+
+    def pull_blob(self, host, repo, digest, path):
+        remove = [] if path == PIPE else [path]
+        return self.step("blob", "--insecure", f"{host}/{repo}@{digest}", to=path, remove=remove)
+
+    def pull_image(self, host, repo, path):
+        return self.step("pull", "--insecure", f"{host}/{repo}:v1", path, remove=[path])
+
+    def pull_folder(self, host, repo, path):
+        words = ["pull", "--insecure", "--format", "oci", f"{host}/{repo}:v1", path]
+        return self.step(*words, remove=[path])
+
+    def push_image(self, host, repo, folder):
+        return self.step("push", "--insecure", folder, f"{host}/{repo}:v1")
+
+    def list_aliases(self, host, repo):
+        return self.step("ls", "--insecure", f"{host}/{repo}")
+
+
+class Oras(Tool):
+    name = "oras"
+    version_words = ["version"]
+
+    def pull_blob(self, host, repo, digest, path):
+        name = f"{host}/{repo}@{digest}"
+        if path == PIPE:
+            return self.step("blob", "fetch", "--plain-http", "--output", "-", name, to=PIPE)
+        return self.step("blob", "fetch", "--plain-http", "--output", path, name, remove=[path])
+
+    def push_blob(self, host, repo, path):
+        return self.step("blob", "push", "--plain-http", f"{host}/{repo}", path)
+
+    def pull_folder(self, host, repo, path):
+        words = ["cp", "--from-plain-http", "--to-oci-layout", f"{host}/{repo}:v1", f"{path}:v1"]
+        return self.step(*words, remove=[path])
+
+    def push_image(self, host, repo, folder):
+        words = ["--from-oci-layout", "--to-plain-http", f"{folder}:v1", f"{host}/{repo}:v1"]
+        return self.step("cp", *words)
+
+    def list_aliases(self, host, repo):
+        return self.step("repo", "tags", "--plain-http", f"{host}/{repo}")
+
+
+class Regctl(Tool):
+    name = "regctl"
+    version_words = ["version", "--format", "{{.VCSTag}}"]
+
+    def step(self, host, *words, **more):
+        return super().step("--host", f"reg={host},tls=disabled", *words, **more)
+
+    def pull_blob(self, host, repo, digest, path):
+        remove = [] if path == PIPE else [path]
+        return self.step(host, "blob", "get", f"{host}/{repo}", digest, to=path, remove=remove)
+
+    def pull_image(self, host, repo, path):
+        return self.step(host, "image", "export", f"{host}/{repo}:v1", path, remove=[path])
+
+    def pull_folder(self, host, repo, path):
+        words = ["image", "copy", f"{host}/{repo}:v1", f"ocidir://{path}:v1"]
+        return self.step(host, *words, remove=[path])
+
+    def push_image(self, host, repo, folder):
+        return self.step(host, "image", "copy", f"ocidir://{folder}:v1", f"{host}/{repo}:v1")
+
+    def list_aliases(self, host, repo):
+        return self.step(host, "tag", "ls", f"{host}/{repo}")
+
+
+def found(dxf, venv):
+    """Those that are here, ours first."""
+    tools = [Dxf(dxf), Curl(), Openssl(), PythonDxf(venv), Crane(), Skopeo(), Oras(), Regctl()]
+    return [tool for tool in tools if tool.program]

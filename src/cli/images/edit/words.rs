@@ -1,0 +1,161 @@
+//! What stands behind the options of `edit-image`.
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use dxf_registry::image::Timestamp;
+use dxf_registry::{Error, Result};
+
+use crate::cli::args;
+use crate::cli::exit::Failure;
+
+/// `NAME=VALUE`, or `NAME-` for a removal.
+pub fn pair(option: &str, word: &str) -> Result<(String, Option<String>), Failure> {
+    if let Some((name, value)) = word.split_once('=') {
+        return Ok((name.to_string(), Some(value.to_string())));
+    }
+    match word.strip_suffix('-') {
+        Some(name) => Ok((name.to_string(), None)),
+        None => Err(args::usage(format!(
+            "{option} takes NAME=VALUE, or NAME- to remove it, not {word}"
+        ))),
+    }
+}
+
+/// `WORD`, or `WORD-` for a removal.
+pub fn switch(word: &str) -> (String, bool) {
+    match word.strip_suffix('-') {
+        Some(word) => (word.to_string(), false),
+        None => (word.to_string(), true),
+    }
+}
+
+/// `SRC[:DEST]`, split at the last colon. Without a place the root is meant.
+pub fn path(word: &OsStr) -> Result<(PathBuf, String)> {
+    let bytes = word.as_bytes();
+    let Some(colon) = bytes.iter().rposition(|byte| *byte == b':') else {
+        return Ok((word.into(), "/".to_string()));
+    };
+    let (src, dest) = (&bytes[..colon], &bytes[colon + 1..]);
+    let src = Path::new(OsStr::from_bytes(src));
+    Ok((src.into(), args::text(OsStr::from_bytes(dest))?.to_string()))
+}
+
+/// What is to be in a file.
+pub enum Content {
+    /// These bytes.
+    Text(Vec<u8>),
+    /// What is in a file here.
+    File(PathBuf),
+}
+
+/// `DEST=TEXT` or `DEST=@FILE`.
+pub fn file(word: &OsStr) -> Result<(String, Content), Failure> {
+    let bytes = word.as_bytes();
+    let Some(equals) = bytes.iter().position(|byte| *byte == b'=') else {
+        return Err(args::usage("--add-file takes DEST=TEXT or DEST=@FILE"));
+    };
+    let dest = args::text(OsStr::from_bytes(&bytes[..equals]))?.to_string();
+    let content = match &bytes[equals + 1..] {
+        [b'@', file @ ..] => Content::File(OsStr::from_bytes(file).into()),
+        text => Content::Text(text.to_vec()),
+    };
+    Ok((dest, content))
+}
+
+/// A command: a JSON list of words, or words as a shell takes them apart, with
+/// quotes and backslashes but nothing else of a shell.
+pub fn command(word: &str) -> Result<Vec<String>> {
+    if word.trim_start().starts_with('[') {
+        let list = serde_json::from_str(word);
+        return list.map_err(|_| Error::invalid("command", word, "it is no JSON list of words"));
+    }
+    split(word).ok_or_else(|| Error::invalid("command", word, "a quote is not closed"))
+}
+
+fn split(text: &str) -> Option<Vec<String>> {
+    let (mut words, mut word) = (Vec::new(), None::<String>);
+    let mut letters = text.chars();
+    let mut quote = None;
+    while let Some(letter) = letters.next() {
+        match (quote, letter) {
+            (Some(open), close) if open == close => quote = None,
+            (None, '\'' | '"') => {
+                quote = Some(letter);
+                word.get_or_insert_default();
+            }
+            (None, blank) if blank.is_whitespace() => words.extend(word.take()),
+            (None | Some('"'), '\\') => word.get_or_insert_default().push(letters.next()?),
+            (_, letter) => word.get_or_insert_default().push(letter),
+        }
+    }
+    words.extend(word);
+    quote.is_none().then_some(words)
+}
+
+/// `now`, `epoch`, or a moment.
+pub fn time(word: &str) -> Result<Timestamp> {
+    match word {
+        "now" => Ok(SystemTime::now().into()),
+        "epoch" => Ok(UNIX_EPOCH.into()),
+        moment => moment.parse(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn os(word: &str) -> &OsStr {
+        OsStr::new(word)
+    }
+
+    #[test]
+    fn pairs_set_and_remove() {
+        let of = |word| pair("--env", word).unwrap();
+        assert_eq!(of("A=b=c"), ("A".into(), Some("b=c".into())));
+        assert_eq!(of("A=-"), ("A".into(), Some("-".into())));
+        assert_eq!(of("A="), ("A".into(), Some(String::new())));
+        assert_eq!(of("A-"), ("A".into(), None));
+        assert!(matches!(pair("--env", "A"), Err(Failure::Usage(_))));
+        assert_eq!(switch("80-"), ("80".into(), false));
+    }
+
+    #[test]
+    fn paths_end_at_the_last_colon() {
+        let of = |word| path(os(word)).unwrap();
+        assert_eq!(of("a/b"), ("a/b".into(), "/".into()));
+        assert_eq!(of("a:/b"), ("a".into(), "/b".into()));
+        assert_eq!(of("a:b:/c"), ("a:b".into(), "/c".into()));
+        assert!(matches!(file(os("/a=@b")), Ok((dest, Content::File(_))) if dest == "/a"));
+        assert!(matches!(file(os("/a=b=@")), Ok((_, Content::Text(text))) if text == b"b=@"));
+        assert!(matches!(file(os("/a")), Err(Failure::Usage(_))));
+    }
+
+    #[test]
+    fn commands_are_taken_apart_as_by_a_shell() {
+        for (text, words) in [
+            ("", vec![]),
+            ("  a  b ", vec!["a", "b"]),
+            ("nginx -g 'daemon off;'", vec!["nginx", "-g", "daemon off;"]),
+            (r#"a "b \" '$x" c\ d ''"#, vec!["a", "b \" '$x", "c d", ""]),
+            (r"'\'", vec![r"\"]),
+            (r#" ["a b", "[c"]"#, vec!["a b", "[c"]),
+            ("[]", vec![]),
+        ] {
+            assert_eq!(command(text).unwrap(), words, "{text}");
+        }
+        for bad in ["'a", "\"", "a\\", "[a]", "[1]", "[\"a\""] {
+            assert!(command(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn moments_have_names() {
+        assert_eq!(time("epoch").unwrap().to_string(), "1970-01-01T00:00:00Z");
+        assert!(time("now").unwrap().to_string().starts_with("20"));
+        assert!(time("later").is_err());
+    }
+}

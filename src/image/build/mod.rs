@@ -1,0 +1,173 @@
+//! New layers: of a tar, of files and folders, or of other layers.
+//!
+//! The same input makes the same layer on every machine: members are sorted,
+//! owners and times are fixed unless asked for, and [`gzip`] always writes the
+//! same bytes. Nothing is held in memory but names; the compressed layer waits
+//! in a nameless file in the folder that the caller gives.
+//!
+//! ```
+//! use dxf_registry::image::build::{Layer, Parts, Settings};
+//! use dxf_registry::image::layer::Family;
+//! use dxf_registry::stream::{Run, Stop, Watch};
+//! use std::path::Path;
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let mut parts = Parts::default();
+//! parts.add_path(Path::new("src"), "/app/", &["**/tests.rs".parse()?])?; // /app/src
+//! parts.add_file("/etc/motd", b"hello\n".to_vec(), 0o644)?;
+//! parts.remove("/usr/share/doc")?;
+//!
+//! let (folder, stop) = (std::env::temp_dir(), Stop::new());
+//! let run = Run::new(4, Watch::new(&(), &stop));
+//! let settings = Settings { family: Family::Oci, folder: &folder, run };
+//! let layer = Layer::from_parts(&parts, settings)?;
+//! assert_eq!(layer.blob.descriptor().media_type, "application/vnd.oci.image.layer.v1.tar+gzip");
+//! # Ok(())
+//! # }
+//! ```
+
+mod dest;
+mod parts;
+mod pattern;
+mod rules;
+mod squash;
+mod tape;
+mod walk;
+
+use std::path::Path;
+
+pub use parts::Parts;
+pub use pattern::Pattern;
+pub use rules::{Modified, Owner, Parents, Rules};
+
+use super::check;
+use super::gzip;
+use super::layer::{Compression, Family, LayerType, Uncompressed};
+use crate::blob::Blob;
+use crate::descriptor::Descriptor;
+use crate::digest::{Digest, Hashed};
+use crate::error::{Error, Result};
+use crate::spool::Stretch;
+use crate::stream::{Run, Watch};
+use crate::text::one_line;
+
+/// A layer that is in no image yet.
+#[derive(Debug, Clone)]
+pub struct Layer {
+    /// Its bytes, under a media type that is true of them.
+    pub blob: Blob,
+    /// The digest of its bytes without compression.
+    pub diff_id: Digest,
+    /// What made it, for an image's history: one line, the same on every
+    /// machine.
+    pub created_by: String,
+}
+
+/// How layers are made.
+#[derive(Clone, Copy)]
+pub struct Settings<'a> {
+    /// Whose media types they get: those of the image they are for.
+    pub family: Family,
+    /// Where the compressed bytes wait in files without names.
+    pub folder: &'a Path,
+    /// How many blocks are compressed at once, watched by whom.
+    pub run: Run<'a>,
+}
+
+impl Layer {
+    /// The layer that a tar is, whatever its name: plain, gzip or zstd, told by
+    /// its first bytes.
+    ///
+    /// Compressed bytes are kept as they are, plain ones become gzip. So does
+    /// zstd for Docker's manifests: they have no type for it that podman and
+    /// skopeo know. The file is read when the layer is, so it must stay.
+    ///
+    /// # Errors
+    /// [`Error::Io`] and [`Error::Unsupported`] for what is no readable file,
+    /// [`Error::Malformed`] for what is no tar, or one whose names lead out of
+    /// it; [`Error::Stopped`].
+    pub fn from_tar(path: &Path, settings: Settings<'_>) -> Result<Layer> {
+        let watch = settings.run.watch;
+        let file = Blob::file(path, watch)?;
+        let name = path.file_name().unwrap_or(path.as_os_str());
+        let what = path.display().to_string();
+        if file.size() == 0 {
+            return Err(Error::malformed(what, "an empty file is no tar"));
+        }
+        watch.progress.start(file.digest(), Some(file.size()));
+        let plain = open(&file, &what, watch)?;
+        let compression = plain.compression;
+        let mut plain = Hashed::new(plain);
+        check::names(&what, &mut plain)?;
+        check::drain(&what, &mut plain)?;
+        let diff_id = plain.finish();
+        let keeps = match compression {
+            Compression::None => false,
+            Compression::Gzip => true,
+            Compression::Zstd => settings.family == Family::Oci,
+        };
+        let blob = if keeps {
+            file.with_media_type(media_type(settings.family, compression))
+        } else {
+            watch.progress.start(file.digest(), Some(file.size()));
+            let plain = open(&file, &what, watch)?;
+            let made = gzip::set_aside(plain, settings.folder, settings.run)?;
+            gzip_blob(settings.family, made)
+        };
+        watch.progress.finish(file.digest());
+        Ok(Layer {
+            blob,
+            diff_id,
+            created_by: format!("dxf: add {}", one_line(&name.to_string_lossy())),
+        })
+    }
+
+    /// The layer of files and folders, as gzip.
+    ///
+    /// The files are read now, and the layer keeps no memory of them.
+    ///
+    /// # Errors
+    /// [`Error::Io`] for what can't be read or written, naming it;
+    /// [`Error::Unsupported`] for a file that changed since it was added;
+    /// [`Error::Stopped`].
+    pub fn from_parts(parts: &Parts, settings: Settings<'_>) -> Result<Layer> {
+        let created_by = parts.description();
+        tape::layer(parts.pieces(), created_by, settings)
+    }
+
+    /// One layer that shows the files that `layers` show, lowest first, as
+    /// gzip: whiteouts applied, hard links kept, extended attributes as well.
+    ///
+    /// Every layer is read once. The files wait in `settings.folder`, without
+    /// compression, until it is known which of them are to be seen.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`] for what is no tar, a name that leads out of it, a
+    /// link to nothing, and for more files than any image has;
+    /// [`Error::Unsupported`] for sparse files; [`Error::Mismatch`] and
+    /// [`Error::Size`] for wrong bytes; those of the layers' sources,
+    /// [`Error::Io`] when the folder is full, [`Error::Stopped`].
+    pub fn squashed(layers: &[Blob], settings: Settings<'_>) -> Result<Layer> {
+        squash::squash(layers, settings)
+    }
+}
+
+/// A tar's bytes without compression, reported as progress of the file.
+fn open<'a>(file: &'a Blob, what: &str, watch: Watch<'a>) -> Result<Uncompressed<'a>> {
+    let reader = watch.reader(*file.digest(), file.open(0)?);
+    Uncompressed::new(what, reader)
+}
+
+fn gzip_blob(family: Family, (digest, bytes): (Digest, Stretch)) -> Blob {
+    let name = media_type(family, Compression::Gzip);
+    Blob::new(Descriptor::new(name, digest, bytes.len()), bytes)
+}
+
+/// The type of a layer; each family has one for every compression.
+fn media_type(family: Family, compression: Compression) -> &'static str {
+    let found = LayerType::new(family, compression).media_type();
+    found.unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests;

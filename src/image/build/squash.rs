@@ -1,0 +1,179 @@
+//! Several layers made one.
+
+use std::collections::{BTreeMap, HashMap};
+use std::io::Read;
+use std::sync::Arc;
+
+use super::dest::Name;
+use super::tape::{self, Piece};
+use super::{Layer, Settings};
+use crate::blob::Blob;
+use crate::error::{Error, Result};
+use crate::image::check::drain;
+use crate::image::entries::{Entries, Entry, Kind};
+use crate::image::layer;
+use crate::image::name::normal;
+use crate::image::stack::{self, Stack};
+use crate::spool::{Spool, Stretch};
+use crate::stream::{BUFFER, CopyError, copy};
+
+/// A name in the tree: one of those that a file has.
+struct Member {
+    /// The file, its offset that in the spool, and its path left to the tree.
+    file: Arc<Entry>,
+    /// The same for all names of it.
+    id: u64,
+}
+
+impl stack::Member for Member {
+    fn is_folder(&self) -> bool {
+        self.file.kind == Kind::Directory
+    }
+
+    fn weight(&self) -> usize {
+        self.file.weight()
+    }
+}
+
+/// Layers on their way into one.
+struct Squash<'a> {
+    settings: Settings<'a>,
+    stack: Stack<Member>,
+    /// Files so far, seen or not.
+    files: u64,
+    spool: Spool,
+    spooled: u64,
+    buffer: Vec<u8>,
+}
+
+pub(super) fn squash(layers: &[Blob], settings: Settings<'_>) -> Result<Layer> {
+    let mut squash = Squash {
+        settings,
+        stack: Stack::new(),
+        files: 0,
+        spool: Spool::new(settings.folder)?,
+        spooled: 0,
+        buffer: vec![0; BUFFER],
+    };
+    for blob in layers {
+        squash.lay(blob)?;
+    }
+    let created_by = match layers.len() {
+        1 => "dxf: squash 1 layer".to_string(),
+        count => format!("dxf: squash {count} layers"),
+    };
+    let seen = squash.stack.finish().into_iter();
+    let seen = seen.map(|(name, member)| (Name(name), member)).collect();
+    let contents = squash.spool.finish();
+    tape::layer(pieces(seen, &contents), created_by, settings)
+}
+
+impl Squash<'_> {
+    fn lay(&mut self, blob: &Blob) -> Result<()> {
+        let (watch, what) = (self.settings.run.watch, blob.digest().to_string());
+        watch.progress.start(blob.digest(), Some(blob.size()));
+        let mut plain = layer::open(blob, watch)?;
+        let mut entries = Entries::new(&what, &mut plain);
+        while let Some(entry) = entries.next() {
+            self.take(&what, entry?, &mut entries)?;
+            self.stack.check(&what)?;
+        }
+        drain(&what, &mut plain)?;
+        watch.progress.finish(blob.digest());
+        self.stack.lay();
+        Ok(())
+    }
+
+    fn take(&mut self, what: &str, entry: Entry, entries: &mut Entries<impl Read>) -> Result<()> {
+        if entry.leads_out() {
+            let why = format!("its member {:?} leads out of it", entry.name());
+            return Err(Error::malformed(what, why));
+        }
+        let name = normal(&entry.path);
+        if self.stack.hides(&name) {
+            return Ok(());
+        }
+        let member = match entry.kind {
+            Kind::HardLink => self.link(what, &entry)?,
+            _ => self.file(what, entry, entries)?,
+        };
+        self.stack.put(name, member);
+        Ok(())
+    }
+
+    /// Another name of a file, which may be a lower layer's.
+    fn link(&self, what: &str, entry: &Entry) -> Result<Member> {
+        let target = self.stack.get(&normal(&entry.link));
+        let target = target.filter(|target| target.file.kind != Kind::Directory);
+        let target = target.ok_or_else(|| {
+            let why = format!("its member {:?} links to nothing", entry.name());
+            Error::malformed(what, why)
+        })?;
+        Ok(Member {
+            file: target.file.clone(),
+            id: target.id,
+        })
+    }
+
+    fn file(
+        &mut self,
+        what: &str,
+        mut entry: Entry,
+        entries: &mut Entries<impl Read>,
+    ) -> Result<Member> {
+        if entry.sparse {
+            let what = format!(
+                "{what}: {:?} is a sparse file, as only tars have",
+                entry.name()
+            );
+            return Err(Error::Unsupported { what });
+        }
+        let start = self.spooled;
+        if entry.kind == Kind::File {
+            let mut content = entries.content(&entry);
+            let copied = copy(&mut content, &mut self.spool, &mut self.buffer);
+            self.spooled += copied.map_err(|e| match e {
+                CopyError::Read(e) => Error::io(what, e),
+                CopyError::Write(e) => Error::io(self.settings.folder.display().to_string(), e),
+            })?;
+        }
+        entry.offset = start;
+        entry.path.clear();
+        self.files += 1;
+        Ok(Member {
+            file: Arc::new(entry),
+            id: self.files,
+        })
+    }
+}
+
+/// What is to be seen as members of a tar, sorted; the first name of a file has
+/// its content, and the others are links to it.
+fn pieces(
+    seen: BTreeMap<Name, Member>,
+    contents: &Stretch,
+) -> impl Iterator<Item = Result<Piece<'_>>> + Send {
+    let mut first: HashMap<u64, Vec<u8>> = HashMap::new();
+    seen.into_iter().map(move |(name, Member { file, id })| {
+        let mut entry = Entry::clone(&file);
+        entry.path = match name.0.as_slice() {
+            b"" => b"./".to_vec(),
+            path => path.to_vec(),
+        };
+        let mut content: Option<Box<dyn Read + Send>> = None;
+        if let Some(first) = first.get(&id) {
+            entry.link = first.clone();
+            entry.kind = Kind::HardLink;
+            entry.size = 0;
+        } else {
+            if Arc::strong_count(&file) > 1 {
+                first.insert(id, name.0);
+            }
+            if entry.kind == Kind::File {
+                let part = contents.part(entry.offset, entry.size);
+                content = part.map(|part| Box::new(part.reader(0)) as _);
+            }
+        }
+        Ok(Piece { entry, content })
+    })
+}

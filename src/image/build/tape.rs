@@ -1,0 +1,140 @@
+//! Members as they come, made into a tar, hashed, compressed and hashed again
+//! in one pass.
+
+use std::io::{self, Read};
+
+use super::{Layer, Settings, gzip_blob};
+use crate::digest::Hashed;
+use crate::error::{Error, Result};
+use crate::image::entries::Entry;
+use crate::image::gzip;
+use crate::image::tape::{END, header, padding};
+
+/// What is read, in errors that name nothing better.
+const WHAT: &str = "new layer";
+
+/// One member of a tar.
+pub(super) struct Piece<'a> {
+    /// What its header says.
+    pub entry: Entry,
+    /// As many bytes as that says, where it says any.
+    pub content: Option<Box<dyn Read + Send + 'a>>,
+}
+
+/// The layer of `pieces`, in their order.
+pub(super) fn layer<'a>(
+    pieces: impl Iterator<Item = Result<Piece<'a>>> + Send,
+    created_by: String,
+    settings: Settings<'_>,
+) -> Result<Layer> {
+    let mut plain = Hashed::new(Tape::new(pieces));
+    let made = gzip::set_aside(&mut plain, settings.folder, settings.run)?;
+    Ok(Layer {
+        blob: gzip_blob(settings.family, made),
+        diff_id: plain.finish(),
+        created_by,
+    })
+}
+
+/// A tar that is made while it is read.
+struct Tape<'a, I> {
+    pieces: I,
+    /// A header, padding or the end, and how much of it was read.
+    block: io::Cursor<Vec<u8>>,
+    content: Option<Content<'a>>,
+    ended: bool,
+}
+
+struct Content<'a> {
+    name: String,
+    reader: Box<dyn Read + Send + 'a>,
+    size: u64,
+    left: u64,
+}
+
+impl<'a, I: Iterator<Item = Result<Piece<'a>>>> Tape<'a, I> {
+    fn new(pieces: I) -> Tape<'a, I> {
+        Tape {
+            pieces,
+            block: io::Cursor::default(),
+            content: None,
+            ended: false,
+        }
+    }
+
+    fn advance(&mut self) -> Result<()> {
+        match self.pieces.next() {
+            Some(piece) => {
+                let Piece { entry, content } = piece?;
+                self.block = io::Cursor::new(header(&entry)?);
+                self.content = Some(Content {
+                    name: entry.name().into_owned(),
+                    reader: content.unwrap_or_else(|| Box::new(io::empty())),
+                    size: entry.size,
+                    left: entry.size,
+                });
+            }
+            None => {
+                self.block = io::Cursor::new(END.to_vec());
+                self.ended = true;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Content<'_> {
+    /// A member of another length than its header says would make all that
+    /// follows unreadable.
+    fn read(&mut self, buf: &mut [u8]) -> Result<usize> {
+        let failed = |e| Error::io(WHAT, e);
+        let room = usize::try_from(self.left).unwrap_or(usize::MAX);
+        if room == 0 {
+            // Sources check themselves when they are asked for their end.
+            return match self.reader.read(&mut [0]).map_err(failed)? {
+                0 => Ok(0),
+                _ => Err(self.wrong(self.size + 1)),
+            };
+        }
+        let room = buf.len().min(room);
+        match self.reader.read(&mut buf[..room]).map_err(failed)? {
+            0 => Err(self.wrong(self.size - self.left)),
+            n => {
+                self.left -= n as u64;
+                Ok(n)
+            }
+        }
+    }
+
+    fn wrong(&self, actual: u64) -> Error {
+        Error::Size {
+            what: self.name.clone(),
+            expected: self.size,
+            actual,
+        }
+    }
+}
+
+impl<'a, I: Iterator<Item = Result<Piece<'a>>>> Read for Tape<'a, I> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        while !buf.is_empty() {
+            let n = self.block.read(buf)?;
+            if n > 0 {
+                return Ok(n);
+            }
+            if let Some(content) = &mut self.content {
+                let n = content.read(buf)?;
+                if n > 0 {
+                    return Ok(n);
+                }
+                self.block = io::Cursor::new(END[..padding(content.size)].to_vec());
+                self.content = None;
+            } else if self.ended {
+                return Ok(0);
+            } else {
+                self.advance()?;
+            }
+        }
+        Ok(0)
+    }
+}

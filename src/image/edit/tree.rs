@@ -1,0 +1,106 @@
+//! The same change to every image of an index.
+
+use serde_json::{Map, Value};
+
+use super::Draft;
+use crate::descriptor::Descriptor;
+use crate::digest::Digest;
+use crate::error::{Error, Result};
+use crate::image::{ATTESTATION, Child, Image, Index, Node};
+use crate::manifest::Manifest;
+
+/// What BuildKit's attestations are about.
+const ABOUT: &str = "vnd.docker.reference.digest";
+
+/// Makes a node whose images of file systems are what `change` makes of them;
+/// what else an index lists stays. Entries keep their place, platform and
+/// other members. An attestation of an image that is changed is left out: it
+/// tells of how another one was built.
+///
+/// ```
+/// use dxf_registry::image::{Node, edit_images};
+/// fn in_utf8(node: &Node) -> dxf_registry::Result<Node> {
+///     edit_images(node, &mut |image| image.edit()?.set_env("LANG", "C.UTF-8").finish())
+/// }
+/// ```
+///
+/// # Errors
+/// Those of `change`; [`Error::Unsupported`] when there is no such image.
+pub fn edit_images<E: From<Error>>(
+    node: &Node,
+    change: &mut dyn FnMut(&Image) -> Result<Image, E>,
+) -> Result<Node, E> {
+    match node {
+        // What it is not, it says itself.
+        Node::Image(image) if !image.is_runnable() => {
+            Draft::of(image)?;
+            Ok(node.clone())
+        }
+        Node::Image(image) => change(image).map(Node::Image),
+        Node::Index(index) => {
+            if !node.images().iter().any(|(_, image)| image.is_runnable()) {
+                let what = format!(
+                    "{} has no image of a file system",
+                    index.manifest().digest()
+                );
+                return Err(Error::Unsupported { what }.into());
+            }
+            edit_index(index, change).map(Node::Index)
+        }
+    }
+}
+
+fn edit_index<E: From<Error>>(
+    index: &Index,
+    change: &mut dyn FnMut(&Image) -> Result<Image, E>,
+) -> Result<Index, E> {
+    let parsed = serde_json::from_slice(index.manifest().bytes());
+    let mut members: Map<String, Value> = parsed.map_err(|e| Error::malformed("index", e))?;
+    let listed = members.get("manifests").and_then(Value::as_array);
+    let listed = listed.cloned().unwrap_or_default();
+    let (mut entries, mut gone) = (Vec::new(), Vec::new());
+    for (child, mut entry) in index.children().iter().zip(listed) {
+        let node = match &child.node {
+            Node::Image(image) if image.is_runnable() => Node::Image(change(image)?),
+            Node::Index(deeper) => Node::Index(edit_index(deeper, change)?),
+            other => other.clone(),
+        };
+        let made = node.manifest().descriptor();
+        let mut descriptor = child.descriptor.clone();
+        if made.digest != descriptor.digest && !is_same(&child.node, &node) {
+            gone.push(descriptor.digest);
+            (descriptor.digest, descriptor.size) = (made.digest, made.size);
+            descriptor.rest.shift_remove("data");
+            repoint(&mut entry, &made);
+        }
+        entries.push((Child { descriptor, node }, entry));
+    }
+    if gone.is_empty() {
+        return Ok(index.clone());
+    }
+    entries.retain(|(child, _)| !is_about(&child.descriptor, &gone));
+    let (children, listed): (Vec<Child>, Vec<Value>) = entries.into_iter().unzip();
+    members.insert("manifests".to_string(), listed.into());
+    let bytes = serde_json::to_vec(&members).map_err(|e| Error::malformed("index", e))?;
+    let manifest = Manifest::new(Some(index.manifest().media_type()), bytes)?;
+    Ok(Index::new(manifest, children)?)
+}
+
+/// An entry may be listed by a digest of another algorithm than ours.
+fn is_same(before: &Node, after: &Node) -> bool {
+    before.manifest() == after.manifest()
+}
+
+fn repoint(entry: &mut Value, made: &Descriptor) {
+    if let Some(members) = entry.as_object_mut() {
+        members.insert("digest".to_string(), made.digest.to_string().into());
+        members.insert("size".to_string(), made.size.into());
+        members.shift_remove("data");
+    }
+}
+
+fn is_about(entry: &Descriptor, gone: &[Digest]) -> bool {
+    let about = entry.annotations.get(ABOUT);
+    let about = about.and_then(|digest| digest.parse().ok());
+    entry.annotations.contains_key(ATTESTATION) && about.is_some_and(|it| gone.contains(&it))
+}

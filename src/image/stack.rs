@@ -1,0 +1,156 @@
+//! Layers on top of each other, with whiteouts applied (image-spec, layer.md,
+//! "Whiteouts"). Says which members are to be seen; what is kept of them is for
+//! others to choose.
+
+use std::collections::BTreeMap;
+
+use super::name::{OPAQUE, WHITEOUT, join, split};
+use crate::error::{Error, Result};
+
+/// More files than the largest images have, few enough to be held in memory.
+pub(super) const MAX_FILES: usize = 2_000_000;
+/// How many bytes their names may take together, for the same reason.
+const MAX_NAMES: usize = 512 << 20;
+
+/// What is kept of a member.
+pub(super) trait Member {
+    /// Whether others can lie in it.
+    fn is_folder(&self) -> bool;
+    /// Bytes of memory that it takes as it is named, beside its place.
+    fn weight(&self) -> usize;
+}
+
+/// Layers, the uppermost of which is being laid.
+pub(super) struct Stack<T> {
+    lower: Tree<T>,
+    upper: Tree<T>,
+    hidden: Vec<Hidden>,
+    /// Bytes of the names of what is hidden.
+    hidden_weight: usize,
+}
+
+/// What a whiteout takes away.
+enum Hidden {
+    /// A file, or a folder and all below it.
+    All(Vec<u8>),
+    /// Everything below a folder.
+    Below(Vec<u8>),
+}
+
+impl<T: Member> Stack<T> {
+    pub fn new() -> Stack<T> {
+        Stack {
+            lower: Tree::new(),
+            upper: Tree::new(),
+            hidden: Vec::new(),
+            hidden_weight: 0,
+        }
+    }
+
+    /// Whether a normal name is a whiteout's, which is heeded then.
+    pub fn hides(&mut self, name: &[u8]) -> bool {
+        let (folder, last) = split(name);
+        match last.strip_prefix(WHITEOUT) {
+            _ if last == OPAQUE => self.hidden.push(Hidden::Below(folder.to_vec())),
+            Some(rest) => self.hidden.push(Hidden::All(join(folder, rest))),
+            None => return false,
+        }
+        self.hidden_weight += name.len();
+        true
+    }
+
+    /// Adds a member to the uppermost layer, under its normal name.
+    pub fn put(&mut self, name: Vec<u8>, member: T) {
+        self.upper.put(name, member);
+    }
+
+    /// What a name stands for: in the uppermost layer, else in those below it.
+    pub fn get(&self, name: &[u8]) -> Option<&T> {
+        let upper = self.upper.files.get(name);
+        upper.or_else(|| self.lower.files.get(name))
+    }
+
+    /// # Errors
+    /// [`Error::Malformed`] naming `what` for more files than any image has.
+    pub fn check(&self, what: &str) -> Result<()> {
+        let files = self.lower.files.len() + self.upper.files.len() + self.hidden.len();
+        let weight = self.lower.weight + self.upper.weight + self.hidden_weight;
+        if files > MAX_FILES || weight > MAX_NAMES {
+            return Err(Error::malformed(what, "it has more files than any image"));
+        }
+        Ok(())
+    }
+
+    /// The uppermost layer is whole; another may follow.
+    pub fn lay(&mut self) {
+        // Whiteouts are about lower layers, wherever in the layer they stand.
+        for hidden in self.hidden.drain(..) {
+            match hidden {
+                Hidden::Below(folder) => self.lower.remove_below(&folder),
+                Hidden::All(name) => self.lower.remove(&name),
+            }
+        }
+        self.hidden_weight = 0;
+        for (name, member) in std::mem::replace(&mut self.upper, Tree::new()).files {
+            self.lower.put(name, member);
+        }
+    }
+
+    /// All that is to be seen, by name.
+    pub fn finish(mut self) -> BTreeMap<Vec<u8>, T> {
+        self.lay();
+        self.lower.files
+    }
+}
+
+/// Files by name.
+struct Tree<T> {
+    files: BTreeMap<Vec<u8>, T>,
+    weight: usize,
+}
+
+impl<T: Member> Tree<T> {
+    fn new() -> Tree<T> {
+        Tree {
+            files: BTreeMap::new(),
+            weight: 0,
+        }
+    }
+
+    /// Adds a file; one that is no folder takes the place of a folder and all
+    /// that was in it, whether that folder had a member of its own or not.
+    fn put(&mut self, name: Vec<u8>, member: T) {
+        if !member.is_folder() {
+            self.remove_below(&name);
+        }
+        self.drop_one(&name);
+        self.weight += name.len() + member.weight();
+        self.files.insert(name, member);
+    }
+
+    fn remove(&mut self, name: &[u8]) {
+        self.drop_one(name);
+        self.remove_below(name);
+    }
+
+    fn remove_below(&mut self, folder: &[u8]) {
+        let mut prefix = folder.to_vec();
+        if !prefix.is_empty() {
+            prefix.push(b'/');
+        }
+        let below = self.files.range(prefix.clone()..);
+        let below = below.take_while(|(name, _)| name.starts_with(&prefix));
+        // The root stays, although everything is below it.
+        let below = below.filter(|(name, _)| !name.is_empty());
+        let doomed: Vec<Vec<u8>> = below.map(|(name, _)| name.clone()).collect();
+        for name in doomed {
+            self.drop_one(&name);
+        }
+    }
+
+    fn drop_one(&mut self, name: &[u8]) {
+        if let Some(member) = self.files.remove(name) {
+            self.weight -= name.len() + member.weight();
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! What [`super::put`] would have to do, asked of the store without sending
+//! anything.
+
+use super::put::{Known, Summary, To, missing, needed, own_digest};
+use crate::blob::Blob;
+use crate::error::Result;
+use crate::image::Node;
+use crate::parallel;
+use crate::reference::{Origin, Target};
+use crate::stream::Run;
+
+/// What is to become of a blob.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fate {
+    /// Its bytes will be sent.
+    Upload,
+    /// It will be taken over from another repository of the same registry, or
+    /// sent where the registry does not do that.
+    Mount,
+    /// It is there.
+    Stays,
+}
+
+/// What [`super::put`] would have to do.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Forecast {
+    /// The blobs, largest first. Those of manifests that are there are not
+    /// asked after, and not among them.
+    pub blobs: Vec<(Blob, Fate)>,
+    /// How many manifests would be sent, and their bytes.
+    pub manifests: (usize, u64),
+}
+
+impl Forecast {
+    /// How many blobs have this fate, and their bytes.
+    pub fn count(&self, fate: Fate) -> (usize, u64) {
+        let same = self.blobs.iter().filter(|(_, other)| *other == fate);
+        same.fold((0, 0), |(n, bytes), (blob, _)| (n + 1, bytes + blob.size()))
+    }
+}
+
+/// What putting a node into a store would have to do, as far as it can be told
+/// beforehand: a registry may refuse to mount.
+///
+/// # Errors
+/// Those of the store; [`crate::Error::Mismatch`] as [`super::put`].
+pub fn forecast(node: &Node, to: &To<'_>, run: Run<'_>) -> Result<Forecast> {
+    let manifest = node.manifest();
+    let digest = own_digest(manifest, to.target)?;
+    let there = to.store.head(&Target::Digest(digest))?.is_some();
+    let mut forecast = Forecast {
+        blobs: Vec::new(),
+        manifests: match (there, to.target) {
+            (true, Target::Digest(_)) => (0, 0),
+            _ => (1, manifest.bytes().len() as u64),
+        },
+    };
+    if there {
+        return Ok(forecast);
+    }
+    let mut summary = Summary::default();
+    let missing = missing(node, to.store, &Known::default(), &mut summary, run)?;
+    for child in &missing {
+        forecast.manifests.0 += 1;
+        forecast.manifests.1 += child.node.manifest().bytes().len() as u64;
+    }
+    let blobs = needed(node, &missing, to.foreign, &mut summary.left_out);
+    let home = to.store.origin();
+    forecast.blobs = parallel::map(run.jobs, blobs, run.watch.stop, |blob, _| {
+        let fate = match to.store.blob_size(blob.digest())? {
+            Some(size) if size == blob.size() => Fate::Stays,
+            _ if is_near(blob.origin(), home.as_ref()) => Fate::Mount,
+            _ => Fate::Upload,
+        };
+        Ok((blob.clone(), fate))
+    })?;
+    Ok(forecast)
+}
+
+/// Whether a blob is in another repository of the same registry.
+fn is_near(blob: Option<&Origin>, home: Option<&Origin>) -> bool {
+    let both = blob.zip(home);
+    both.is_some_and(|(blob, home)| blob.host == home.host && blob.repo != home.repo)
+}

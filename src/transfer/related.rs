@@ -1,0 +1,123 @@
+//! What belongs to manifests without being below them: signatures, bills of
+//! materials and other referrers, and those of theirs; and what cosign keeps
+//! under tags made of a digest (`sha256-<hex>.sig`, `.att`, `.sbom`).
+
+use std::collections::HashSet;
+
+use super::{Remote, Wanted};
+use crate::digest::Digest;
+use crate::error::{Error, Result};
+use crate::image::Node;
+use crate::parallel;
+use crate::reference::{Tag, Target};
+use crate::stream::Run;
+
+/// How far referrers of referrers are followed.
+const MAX_DEPTH: usize = 4;
+/// More than any image has.
+const MAX_RELATED: usize = 10_000;
+/// What cosign puts behind the tag that it makes of a digest.
+const COSIGN: [&str; 3] = ["sig", "att", "sbom"];
+
+/// Something that belongs to a manifest.
+pub struct Related {
+    /// What it is called: its digest, or the tag that cosign made for it.
+    pub target: Target,
+    /// What it is.
+    pub node: Node,
+}
+
+impl Remote {
+    /// Hands everything that belongs to a node's manifests to `each`, those
+    /// first that others belong to.
+    ///
+    /// # Errors
+    /// Those of the store and of `each`; [`Error::Malformed`] when there is no
+    /// end of it.
+    pub fn related(
+        &self,
+        node: &Node,
+        run: Run<'_>,
+        each: &mut dyn FnMut(Related) -> Result<()>,
+    ) -> Result<()> {
+        let mut subjects = digests(node);
+        let mut seen: HashSet<Target> = subjects.iter().copied().map(Target::Digest).collect();
+        for _ in 0..MAX_DEPTH {
+            let found = parallel::map(run.jobs, subjects, run.watch.stop, |subject, _| {
+                self.about(&subject)
+            })?;
+            let mut found: Vec<Target> = found.into_iter().flatten().collect();
+            found.retain(|target| seen.insert(target.clone()));
+            if seen.len() > MAX_RELATED {
+                let why = format!("there are more than {MAX_RELATED} of them");
+                return Err(Error::malformed("lists of referrers", why));
+            }
+            subjects = Vec::new();
+            for target in found {
+                let node = match self.pull(&target, Wanted::All, run) {
+                    Ok(node) => node,
+                    // Lists that clients keep outlive what they list.
+                    Err(error) if error.is_not_found() => continue,
+                    Err(error) => return Err(error),
+                };
+                let below = digests(&node).into_iter();
+                subjects.extend(below.filter(|digest| {
+                    let is_itself = target == Target::Digest(*digest);
+                    seen.insert(Target::Digest(*digest)) || is_itself
+                }));
+                each(Related { target, node })?;
+            }
+            if subjects.is_empty() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// The names of what belongs to one manifest.
+    fn about(&self, subject: &Digest) -> Result<Vec<Target>> {
+        let listed = self.store().referrers(subject)?;
+        let mut found: Vec<Target> = listed.iter().map(|d| Target::Digest(d.digest)).collect();
+        for suffix in COSIGN {
+            let tag: Tag = format!("{}.{suffix}", list_tag(subject)).parse()?;
+            let target = Target::Tag(tag);
+            if self.store().head(&target)?.is_some() {
+                found.push(target);
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// The tag under which clients keep the list of a manifest's referrers where
+/// the registry keeps none (distribution-spec, "Referrers Tag Schema").
+fn list_tag(subject: &Digest) -> String {
+    // No longer than a tag may be, with cosign's suffix.
+    format!("{}-{:.64}", subject.algorithm(), subject.hex())
+}
+
+/// Whether a tag is one for a list of referrers, which is for whoever puts
+/// referrers to keep, not to copy: another repository has its own.
+pub fn is_referrers_tag(tag: &str) -> bool {
+    let hex = ["sha256-", "sha512-"]
+        .iter()
+        .find_map(|lead| tag.strip_prefix(lead));
+    hex.is_some_and(|hex| hex.len() == 64 && hex.bytes().all(|b| b.is_ascii_hexdigit()))
+}
+
+/// The digests of a node's manifests, its own first.
+fn digests(node: &Node) -> Vec<Digest> {
+    fn below(node: &Node, to: &mut Vec<Digest>) {
+        if let Node::Index(index) = node {
+            for child in index.children() {
+                to.push(child.descriptor.digest);
+                below(&child.node, to);
+            }
+        }
+    }
+    let mut found = vec![node.manifest().digest()];
+    below(node, &mut found);
+    let mut seen = HashSet::new();
+    found.retain(|digest| seen.insert(*digest));
+    found
+}

@@ -1,0 +1,81 @@
+//! `scripts/bench` works: it measures this very binary, and its tables and
+//! picture have the shape that README shows. What they say is nobody's business
+//! here.
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use crate::support::dxf::Dxf;
+use crate::support::scratch;
+
+fn bench() -> Dxf {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/bench/run");
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let dxf = Dxf::foreign(&script).env("PATH", path);
+    dxf.limit(Duration::from_secs(100))
+}
+
+/// The cells of a table's rows.
+fn rows<'a>(text: &'a str) -> Vec<Vec<&'a str>> {
+    let lines = text.lines().filter_map(|line| line.strip_prefix("| "));
+    let cells = |line: &'a str| line.trim_end_matches('|').split('|').map(str::trim);
+    lines.map(|line| cells(line).collect()).collect()
+}
+
+#[test]
+fn a_case_near_and_one_far_are_measured() {
+    let folder = scratch();
+    let file = |name: &str| folder.path().join(name).display().to_string();
+    let (table, plot) = (file("table.md"), file("plot.svg"));
+    let words = [
+        "--quick",
+        "--runs",
+        "1",
+        "--tools",
+        "dxf,curl",
+        "--only",
+        "start-up",
+        "--only",
+        "far-set-alias",
+        "--dxf",
+        env!("CARGO_BIN_EXE_dxf"),
+        "--out",
+        &table,
+        "--plot",
+        &plot,
+    ];
+    let printed = bench().args(words).env("TMPDIR", folder.path()).ok();
+    assert_eq!(fs::read_to_string(&table).unwrap(), printed.text());
+    let ours: Vec<_> = rows(printed.text())
+        .into_iter()
+        .filter(|row| row[1] == "dxf")
+        .collect();
+    let [start_up, far] = &ours[..] else {
+        panic!("{printed}")
+    };
+    assert_eq!((start_up[0], far[0]), ("list one alias", "name 10 blobs"));
+    for row in rows(printed.text()).iter().filter(|row| !row[1].is_empty()) {
+        assert_eq!(row.len(), 8, "{row:?}");
+        for number in row[2..].iter().filter(|cell| !cell.is_empty()) {
+            assert!(number.parse::<f64>().is_ok(), "{row:?}");
+        }
+    }
+    // Counted by the registry: a list is one request, a name for ten blobs as
+    // many and the PUT.
+    assert_eq!((start_up[5], far[5]), ("1", "11"));
+    let picture = fs::read_to_string(&plot).unwrap();
+    assert!(picture.starts_with("<svg ") && picture.ends_with("</svg>\n"));
+    assert!(picture.contains(">curl</text>") && picture.len() < 20_000);
+    let left: Vec<_> = fs::read_dir(folder.path()).unwrap().collect();
+    assert_eq!(left.len(), 2, "{left:?}");
+}
+
+#[test]
+fn its_cases_have_names() {
+    let listed = bench().args(["--list"]).ok();
+    assert!(listed.lines().contains(&"pull-file"), "{listed}");
+    let unknown = bench().args(["--only", "nothing"]).run();
+    assert_eq!(unknown.code, Some(2));
+    assert!(unknown.stderr.contains("pull-file"), "{unknown}");
+}

@@ -1,0 +1,676 @@
+//! `copy-image` and `tag-image`: between registries, folders and archives.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use dxf_registry::image::Node;
+use dxf_registry::image::layer::Family;
+use dxf_registry::{Blob, Digest, Manifest, Store};
+use serde_json::{Value, json};
+
+use crate::archive::{GZIP, image, multi, with_run};
+use crate::engine::{Tool, arg, file};
+use crate::images::{docker_image, only, seed};
+use crate::support::bench::{Bench, Mode, each_registry};
+use crate::support::data::{blob, digest};
+use crate::support::dxf::Dxf;
+use crate::support::place::each_place;
+use crate::support::raw::Raw;
+use crate::support::registry::{PASSWORD, Registry, USER};
+use crate::support::rules::{ANY, GET, HEAD, POST, PUT, Rule, on};
+use crate::support::scratch;
+use crate::support::server::{Seen, Server};
+use crate::transfer::repository;
+
+/// Our command, told where the destination is, and where the source.
+fn between(from: &Bench, to: &Bench) -> Dxf {
+    let dxf = to.dxf().env("DXF_FROM_HOST", from.host());
+    let dxf = match from.mode {
+        Mode::Http => dxf.env("DXF_FROM_INSECURE", "1"),
+        _ => dxf
+            .env("DXF_FROM_TLSVERIFY", from.ca_file())
+            .env("DXF_FROM_USERNAME", USER)
+            .env("DXF_FROM_PASSWORD", PASSWORD)
+            .secret(PASSWORD),
+    };
+    dxf.arg("copy-image")
+}
+
+fn node_digest(node: &Node) -> String {
+    node.manifest().digest().to_string()
+}
+
+fn count(seen: &[Seen], method: &str, part: &str) -> usize {
+    let fits = |one: &&Seen| one.method == method && one.path.contains(part);
+    seen.iter().filter(fits).count()
+}
+
+/// How often each blob was asked for.
+fn fetched(seen: &[Seen]) -> BTreeMap<&str, usize> {
+    let mut found = BTreeMap::new();
+    for one in seen.iter().filter(|one| one.method == "GET") {
+        if let Some((_, digest)) = one.path.split_once("/blobs/") {
+            *found.entry(digest).or_default() += 1;
+        }
+    }
+    found
+}
+
+/// The tags of a repository, sorted.
+fn tags(raw: &Raw, repo: &str) -> Vec<String> {
+    let mut tags = raw.tags(repo);
+    tags.sort();
+    tags
+}
+
+fn manifest_digest(bench: &Bench, repo: &str, name: &str) -> String {
+    digest(&bench.raw().manifest(repo, name).expect(200).body)
+}
+
+each_registry!(from_one_registry_to_another_every_blob_goes_once, |from| {
+    let to = Bench::new(Mode::Http);
+    let node = multi();
+    seed(from.dxf(), &node, "team/app:v1");
+    from.requests();
+    // No temporary file: there is nowhere for one.
+    let copy = || {
+        between(from, &to)
+            .env("DXF_TMPDIR", "/nowhere")
+            .env("DXF_CACHE", "/nowhere/cache")
+            .args(["team/app:v1", "new/name:v2"])
+            .ok()
+    };
+    let expected = format!("{}/new/name@{}\n", to.host(), node_digest(&node));
+    assert_eq!(copy().text(), expected);
+    let (seen, put) = (from.requests(), to.requests());
+    let fetched = fetched(&seen);
+    assert_eq!(fetched.len(), node.blobs().len());
+    assert!(fetched.values().all(|times| *times == 1), "{fetched:?}");
+    assert_eq!(count(&seen, "GET", "/manifests/"), 3);
+    assert_eq!(count(&put, "POST", "/uploads/"), fetched.len());
+    // Children before the index, which gets its tag last.
+    let puts: Vec<_> = put.iter().filter(|one| one.method == "PUT").collect();
+    assert!(puts.last().unwrap().path.ends_with("/manifests/v2"));
+    assert_eq!(manifest_digest(&to, "new/name", "v2"), node_digest(&node));
+    // Again: one request there, two here.
+    assert_eq!(copy().text(), expected);
+    assert_eq!((from.requests().len(), to.requests().len()), (1, 2));
+});
+
+#[test]
+fn within_a_registry_everything_is_mounted() {
+    for mode in [Mode::Http, Mode::Token] {
+        let bench = Bench::new(mode);
+        for (tag, node) in [("one", docker_image()), ("two", multi())] {
+            seed(bench.dxf(), &node, &format!("a/b:{tag}"));
+            bench.requests();
+            let words = [format!("a/b:{tag}"), format!("c/d:{tag}")];
+            let copy = || bench.dxf().arg("cp").args(&words).ok();
+            let printed = format!("{}/c/d@{}\n", bench.host(), node_digest(&node));
+            assert_eq!(copy().text(), printed);
+            let seen = bench.requests();
+            assert_eq!(count(&seen, "POST", "/uploads/"), node.blobs().len());
+            assert_eq!(count(&seen, "PUT", "/uploads/"), 0, "{seen:?}");
+            assert!(fetched(&seen).is_empty(), "{seen:?}");
+            if tag == "one" {
+                // Of two layers.
+                assert!(seen.len() <= 2 * 2 + 4, "{}", seen.len());
+            }
+            copy();
+            assert_eq!(bench.requests().len(), 3);
+        }
+    }
+}
+
+#[test]
+fn a_registry_that_mounts_nothing_gets_everything_once() {
+    let registry = Registry::http();
+    let refusing = Server::before(
+        &registry,
+        [on(POST, "/v2/c/d/blobs/uploads/")
+            .when(|head| head.query().contains("mount="))
+            .reply(405)],
+    );
+    let dxf = || Dxf::new().plain(&refusing.host());
+    let node = docker_image();
+    seed(dxf(), &node, "a/b:1");
+    dxf().args(["cp", "a/b:1", "c/d:1"]).ok();
+    let sent = refusing.seen();
+    assert_eq!(count(&sent, "PUT", "/v2/c/d/blobs/uploads/"), 3);
+    // What is there is not sent, and no session stays open.
+    dxf().args(["tag-image", "c/d:1", "2"]).ok();
+    let mut other: Value = serde_json::from_slice(node.manifest().bytes()).unwrap();
+    other["annotations"] = json!({"k": "v"});
+    let other = other.to_string().into_bytes();
+    let kind = node.manifest().media_type();
+    registry.raw().put_manifest("a/b", "other", kind, &other);
+    dxf().args(["cp", "a/b:other", "c/d:other"]).ok();
+    let sent = refusing.seen();
+    assert_eq!(count(&sent, "PUT", "/v2/c/d/blobs/uploads/"), 3);
+    assert_eq!(registry.open_uploads("c/d"), 0);
+}
+
+#[test]
+fn folders_and_archives_are_sides_like_any_other() {
+    let bench = Bench::new(Mode::Http);
+    let dir = scratch();
+    let at = |kind: &str, name: &str| format!("{kind}:{}", file(&dir, name).display());
+    for (n, node) in [docker_image(), multi()].into_iter().enumerate() {
+        let expected = node_digest(&node);
+        seed(bench.dxf(), &node, "a/b:v1");
+        let host = bench.host();
+        let way = [
+            "a/b:v1".to_string(),
+            at("oci", &format!("layout{n}")),
+            at("oci-archive", &format!("{n}.tar:v2")),
+            at("docker-archive", &format!("{n}-2.tar:{host}/x/y:v3")),
+            at("oci", &format!("second{n}:v4")),
+            format!("c/d{n}:v5"),
+        ];
+        for pair in way.windows(2) {
+            let out = bench.dxf().arg("cp").args(pair).ok();
+            let end = format!("@{expected}\n");
+            assert!(out.text().ends_with(&end), "{pair:?}: {out}");
+            assert_eq!(out.stderr, "", "{out}");
+        }
+        assert_eq!(manifest_digest(&bench, &format!("c/d{n}"), "v5"), expected);
+        let named = only(&file(&dir, &format!("{n}-2.tar")));
+        assert_eq!(named.names[0].to_string(), format!("{host}/x/y:v3"));
+    }
+    // The name that is asked for, of several.
+    let both = at("docker-archive", "both.tar");
+    for (tag, node) in [("one", docker_image()), ("two", multi())] {
+        seed(bench.dxf(), &node, &format!("e/f:{tag}"));
+    }
+    let all = ["cp", "--all-tags", "e/f", &both];
+    assert_eq!(bench.dxf().args(all).ok().lines().len(), 2);
+    let copy = |from: &str| bench.dxf().args(["cp", from, "g/h:x"]);
+    copy(&both)
+        .fails(1)
+        .says("e/f:one")
+        .says("source docker-archive:");
+    copy(&format!("{both}:{}/e/f:two", bench.host())).ok();
+    assert_eq!(manifest_digest(&bench, "g/h", "x"), node_digest(&multi()));
+    copy(&format!("{both}:nobody/x")).fails(2).says("e/f:one");
+    let spread = ["cp", "--tags", "t*", &both, "i/j"];
+    bench.dxf().args(spread).ok();
+    assert_eq!(tags(&bench.raw(), "i/j"), ["two"]);
+    // A pipe, with nothing else on it.
+    let piped = bench.dxf().args(["cp", "e/f:one", "oci-archive:-"]).ok();
+    assert!(piped.stdout.starts_with(b"oci-layout"));
+}
+
+#[test]
+fn every_tag_goes_and_shared_blobs_once() {
+    let (from, to) = (Bench::new(Mode::Http), Bench::new(Mode::Http));
+    let (index, small) = (multi(), docker_image());
+    let amd = Node::Image(image("linux/amd64", Family::Oci, GZIP));
+    for (tag, node) in [
+        ("all", &index),
+        ("again", &index),
+        ("v1", &amd),
+        ("v2", &small),
+    ] {
+        seed(from.dxf(), node, &format!("a/b:{tag}"));
+    }
+    from.requests();
+    let out = between(&from, &to).args(["--all-tags", "a/b", "c/d"]).ok();
+    assert_eq!(out.lines().len(), 4);
+    assert_eq!(tags(&to.raw(), "c/d"), ["again", "all", "v1", "v2"]);
+    let (seen, put) = (from.requests(), to.requests());
+    assert!(fetched(&seen).values().all(|times| *times == 1));
+    // Nothing is even asked for a second time.
+    let asked: Vec<_> = put.iter().filter(|one| one.method == "HEAD").collect();
+    let different: BTreeSet<_> = asked.iter().map(|one| &one.path).collect();
+    assert_eq!(asked.len(), different.len(), "{asked:?}");
+    let json = between(&from, &to).env("DXF_OUTPUT", "json");
+    let json = json.args(["--tags", "v?", "a/b", "e/f"]).ok().json();
+    assert_eq!(json.as_array().unwrap().len(), 2);
+    let v1 = json!({"name": format!("{}/e/f:v1", to.host()), "digest": node_digest(&amd)});
+    assert!(json.as_array().unwrap().contains(&v1), "{json}");
+    assert_eq!(tags(&to.raw(), "e/f"), ["v1", "v2"]);
+    let none = between(&from, &to).args(["--tags", "x*", "a/b", "e/f"]);
+    none.fails(2).says("Not Found").says("x*");
+}
+
+/// Puts an artifact about `subject` into a repository.
+fn attach(store: &dyn Store, subject: &Manifest, text: &str) -> Manifest {
+    let config = Blob::bytes("application/vnd.oci.empty.v1+json", b"{}".to_vec());
+    let layer = Blob::bytes("text/plain", text.as_bytes().to_vec());
+    for blob in [&config, &layer] {
+        with_run(|run| store.put_blob(blob, run.watch)).unwrap();
+    }
+    let document = json!({"schemaVersion": 2,
+        "mediaType": "application/vnd.oci.image.manifest.v1+json",
+        "artifactType": "application/vnd.example.sbom", "config": config.descriptor(),
+        "layers": [layer.descriptor()], "subject": subject.descriptor()});
+    let manifest = Manifest::new(None, document.to_string().into_bytes()).unwrap();
+    store
+        .put_manifest(&manifest, &manifest.digest().into())
+        .unwrap();
+    manifest
+}
+
+#[test]
+fn referrers_go_along_and_are_listed() {
+    let (from, to) = (Bench::new(Mode::Http), Bench::new(Mode::Http));
+    let node = multi();
+    seed(from.dxf(), &node, "a/b:v1");
+    let source = repository(&from, "a/b");
+    let child = node.images()[0].1.manifest().clone();
+    let sbom = attach(&*source, node.manifest(), "sbom");
+    let signature = attach(&*source, &sbom, "signature of the sbom");
+    let of_child = attach(&*source, &child, "sbom of a child");
+    // cosign's way: a tag made of the digest.
+    let hex = node.manifest().digest().hex();
+    let cosign = format!("sha256-{hex}.sig");
+    seed(from.dxf(), &docker_image(), &format!("a/b:{cosign}"));
+
+    between(&from, &to).args(["a/b:v1", "bare/b:v1"]).ok();
+    assert_eq!(tags(&to.raw(), "bare/b"), ["v1"]);
+    let folder = scratch();
+    let layout = format!("oci:{}", file(&folder, "l").display());
+    let in_folder = dxf_registry::layout::Layout::at(file(&folder, "l"));
+    let registry = repository(&to, "c/d");
+    let places: [(&str, &str, &dyn Store); 2] =
+        [("c/d:v1", "c/d", &*registry), (&layout, "", &in_folder)];
+    for (name, repo, store) in places {
+        for _ in 0..2 {
+            let out = between(&from, &to)
+                .args(["--referrers", "a/b:v1", name])
+                .ok();
+            assert_eq!(out.lines().len(), 1);
+        }
+        let listed = |subject: &Manifest| -> Vec<Digest> {
+            let found = store.referrers(&subject.digest()).unwrap();
+            found.iter().map(|d| d.digest).collect()
+        };
+        assert_eq!(listed(node.manifest()), [sbom.digest()], "{name}");
+        assert_eq!(listed(&sbom), [signature.digest()]);
+        assert_eq!(listed(&child), [of_child.digest()]);
+        let tags: Vec<String> = store.tags().map(Result::unwrap).collect();
+        assert!(tags.contains(&cosign), "{repo}: {tags:?}");
+    }
+    // All tags: lists of referrers are no tags to copy.
+    between(&from, &to).args(["--all-tags", "a/b", "e/f"]).ok();
+    assert_eq!(tags(&to.raw(), "e/f"), [cosign.as_str(), "v1"]);
+    between(&from, &to)
+        .args(["--all-tags", "--referrers", "a/b", "g/h"])
+        .ok();
+    let listed = repository(&to, "g/h")
+        .referrers(&node.manifest().digest())
+        .unwrap();
+    assert_eq!(listed.len(), 1);
+}
+
+#[test]
+fn cut_connections_are_gone_on_with() {
+    let (from, to) = (Registry::http(), Registry::http());
+    let (front, back) = (Server::before(&from, []), Server::before(&to, []));
+    let dxf = || {
+        Dxf::new()
+            .plain(&back.host())
+            .env("DXF_FROM_HOST", front.host())
+            .env("DXF_FROM_INSECURE", "1")
+    };
+    let bytes = blob(7, 3 << 20);
+    let name = from.raw().push_blob("a", &bytes);
+    Dxf::new()
+        .plain(&front.host())
+        .args(["set-alias", "a", "x", &name])
+        .ok();
+    // The source breaks off twice, the destination once.
+    let path = format!("/v2/a/blobs/{name}");
+    front.add([on(GET, &path).times(2).cut_after(1 << 20)]);
+    back.add([on(PUT, "/v2/b/blobs/uploads/*")
+        .times(1)
+        .reset_after(1 << 20)]);
+    dxf().args(["cp", "a:x", "b:y"]).ok();
+    assert_eq!(to.raw().blob("b", &name).expect(200).body, bytes);
+    // What was there was not sent again: it was asked for from there on.
+    let asked = front.seen_at("GET", &path);
+    let ranges = asked
+        .iter()
+        .filter(|one| one.headers.get("range").is_some());
+    assert!(ranges.count() >= 1, "{asked:?}");
+}
+
+#[test]
+fn aliases_are_copied_whatever_their_blobs() {
+    let (from, to) = (Bench::new(Mode::Http), Bench::new(Mode::Http));
+    // The first blob stands in as config, and is larger than one may be.
+    let blobs = [blob(1, 5 << 20), blob(2, 100)];
+    let names = blobs
+        .each_ref()
+        .map(|bytes| from.raw().push_blob("a", bytes));
+    let set = ["set-alias", "a", "x", &names[0], &names[1]];
+    let alias = from.dxf().args(set).ok().stdout;
+    between(&from, &to).args(["a:x", "b:y"]).ok();
+    let got = to.dxf().args(["get-manifest", "b", "y"]).ok();
+    assert_eq!(got.stdout, alias);
+    let pulled = to.dxf().args(["pull-blob", "b", "@y"]).ok().stdout;
+    assert_eq!(pulled, blobs.concat());
+}
+
+/// A server that wants a password of its own.
+fn guarded(registry: &Registry, password: &str) -> (Server, String) {
+    let header = format!("Basic {}", STANDARD.encode(format!("{USER}:{password}")));
+    let expected = header.clone();
+    let refuse: Rule = on(ANY, "/v2/*")
+        .when(move |head| head.headers.get("authorization") != Some(expected.as_str()))
+        .reply(401)
+        .header("WWW-Authenticate", "Basic realm=\"x\"");
+    (Server::before(registry, [refuse]), header)
+}
+
+#[test]
+fn each_side_sees_its_own_password_and_no_other() {
+    let (one, other) = (Registry::http(), Registry::http());
+    let node = docker_image();
+    seed(Dxf::new().plain(one.host()), &node, "a/b:1");
+    let (from, from_header) = guarded(&one, "source-word");
+    let (to, to_header) = guarded(&other, "target-word");
+    let dxf = |source: &str, target: &str| {
+        Dxf::new()
+            .plain(&to.host())
+            .login(USER, target)
+            .env("DXF_ALLOW_INSECURE_AUTH", "1")
+            .env("DXF_FROM_HOST", from.host())
+            .env("DXF_FROM_INSECURE", "1")
+            .env("DXF_FROM_ALLOW_INSECURE_AUTH", "1")
+            .env("DXF_FROM_USERNAME", USER)
+            .env("DXF_FROM_PASSWORD", source)
+            .secret(source)
+            .arg("cp")
+    };
+    dxf("source-word", "target-word")
+        .args(["a/b:1", "c/d:1"])
+        .ok();
+    // Without a host of its own the password is for the host that is named.
+    let named = dxf("source-word", "target-word").env_remove("DXF_FROM_HOST");
+    named
+        .args([&format!("{}/a/b:1", from.host()), "c/d:2"])
+        .ok();
+    for (server, own) in [(&from, &from_header), (&to, &to_header)] {
+        let seen = server.seen();
+        let sent: BTreeSet<&str> = seen
+            .iter()
+            .flat_map(|s| s.headers.get("authorization"))
+            .collect();
+        assert_eq!(sent, BTreeSet::from([own.as_str()]));
+    }
+    // One that is wrong is told by its side, and nothing is tagged.
+    let wrong = dxf("wrong-word", "target-word")
+        .args(["a/b:1", "c/d:3"])
+        .fails(13);
+    wrong
+        .says(&format!("source {}/a/b:1:", from.host()))
+        .says("DXF_FROM_PASSWORD");
+    let wrong = dxf("source-word", "wrong-word")
+        .args(["a/b:1", "c/d:3"])
+        .fails(13);
+    wrong
+        .says(&format!("destination {}/c/d:3:", to.host()))
+        .says("DXF_USERNAME and DXF_PASSWORD");
+    assert_eq!(tags(&other.raw(), "c/d"), ["1", "2"]);
+    // A login for the destination is not tried on a source without one.
+    let bare = dxf("never-used", "target-word");
+    let bare = ["HOST", "USERNAME", "PASSWORD"]
+        .iter()
+        .fold(bare, |dxf, name| {
+            dxf.env_remove(&format!("DXF_FROM_{name}"))
+        });
+    let seen = from.seen().len();
+    bare.args([&format!("{}/a/b:1", from.host()), "c/d:4"])
+        .fails(13)
+        .says("source")
+        .says("DXF_FROM_USERNAME");
+    for one in &from.seen()[seen..] {
+        assert_eq!(one.headers.get("authorization"), None);
+    }
+}
+
+#[test]
+fn what_is_missing_or_wrong_at_the_source_is_tagged_nowhere() {
+    let (from, to) = (Bench::new(Mode::Http), Bench::new(Mode::Http));
+    let node = docker_image();
+    seed(from.dxf(), &node, "a/b:1");
+    let place = format!("source {}/a/b:none:", from.host());
+    let none = between(&from, &to).args(["a/b:none", "c/d:1"]).fails(2);
+    none.says(&place).says("Not Found");
+    assert!(to.requests().is_empty());
+    // A layer that is not what its digest says: not the destination's fault.
+    let layer = node.images()[0].1.layers()[0].digest().to_string();
+    let path = format!("/v2/a/b/blobs/{layer}");
+    from.front.add([on(GET, &path).corrupt()]);
+    let wrong = between(&from, &to).args(["a/b:1", "c/d:1"]).fails(65);
+    wrong
+        .says(&format!("source {}/a/b:1:", from.host()))
+        .says("digest mismatch");
+    assert_eq!(
+        to.raw().send("GET", "/v2/c/d/manifests/1", &[], b"").status,
+        404
+    );
+    // A destination that takes no manifest.
+    let full = Server::before(&to.registry, [on(PUT, "/v2/e/f/manifests/*").reply(507)]);
+    let dxf = Dxf::new().plain(&full.host()).env("DXF_RETRIES", "0");
+    let dxf = dxf.args(["cp", &format!("{}/e/g:1", full.host()), "e/f:1"]);
+    seed(to.dxf(), &node, "e/g:1");
+    dxf.fails(69)
+        .says(&format!("destination {}/e/f:1:", full.host()));
+}
+
+#[test]
+fn one_platform_of_an_index() {
+    let (from, to) = (Bench::new(Mode::Http), Bench::new(Mode::Http));
+    let node = multi();
+    seed(from.dxf(), &node, "a/b:all");
+    seed(from.dxf(), &docker_image(), "a/b:amd");
+    let copy = |platform: &str, from_tag: &str| {
+        let words = ["--platform", platform, from_tag, "c/d:one"];
+        between(&from, &to).args(words)
+    };
+    for (platform, tag, code) in [
+        ("linux/s390x", "a/b:all", 2),
+        ("linux/arm64", "a/b:amd", 2),
+        ("x", "a/b:all", 2),
+    ] {
+        copy(platform, tag).fails(code);
+    }
+    to.raw().manifest("c/d", "one").expect(404);
+    copy("linux/arm64", "a/b:all").ok();
+    let arm = node.images()[0].1.manifest().digest().to_string();
+    assert_eq!(manifest_digest(&to, "c/d", "one"), arm);
+    // What the variable says is for those who look, not for copies.
+    let all = between(&from, &to).env("DXF_PLATFORM", "linux/arm64");
+    all.args(["a/b:all", "c/d:two"]).ok();
+    assert_eq!(manifest_digest(&to, "c/d", "two"), node_digest(&node));
+}
+
+#[test]
+fn converting_is_the_only_way_to_another_digest() {
+    let bench = Bench::new(Mode::Http);
+    let dir = scratch();
+    seed(bench.dxf(), &multi(), "a/b:oci");
+    let convert = |to: &str, from: &str, name: &str| {
+        let words = ["cp", "--convert", to, from, name];
+        let out = bench.dxf().args(words).ok();
+        let (_, digest) = out.text().trim().split_once('@').expect("a digest");
+        digest.to_string()
+    };
+    let docker = convert("docker", "a/b:oci", "a/b:docker");
+    assert_ne!(docker, node_digest(&multi()));
+    let back = convert("oci", "a/b:docker", "a/b:back");
+    assert_eq!(convert("docker", "a/b:back", "a/b:again"), docker);
+    assert_eq!(convert("oci", "a/b:oci", "a/b:same"), node_digest(&multi()));
+    let archive = format!("oci-archive:{}", file(&dir, "o.tar").display());
+    assert_eq!(convert("oci", "a/b:docker", &archive), back);
+    assert_eq!(convert("docker", &archive, "a/b:last"), docker);
+    let list = bench.raw().manifest("a/b", "docker").expect(200).json();
+    assert_eq!(
+        list["mediaType"],
+        "application/vnd.docker.distribution.manifest.list.v2+json"
+    );
+    if let Some(skopeo) = Tool::find("skopeo") {
+        let name = |tag: &str| format!("docker://{}/a/b:{tag}", bench.host());
+        let raw = skopeo.run(["inspect", "--tls-verify=false", "--raw", &name("docker")]);
+        assert_eq!(digest(raw.as_bytes()), docker);
+        for tag in ["docker", "back"] {
+            let to = format!("docker-archive:{}:x:1", arg(&file(&dir, tag)));
+            let copy = [
+                "copy",
+                "--src-tls-verify=false",
+                "--override-arch=amd64",
+                &name(tag),
+                &to,
+            ];
+            skopeo.run(copy);
+        }
+    }
+    // What Docker has no word for.
+    let store = repository(&bench, "a/b");
+    let artifact = attach(&*store, multi().manifest(), "x").digest();
+    let artifact = format!("a/b@{artifact}");
+    let refused = bench
+        .dxf()
+        .args(["cp", "--convert=docker", &artifact, "e/f:1"]);
+    refused.fails(1).says("no word").says("source");
+    bench.raw().manifest("e/f", "1").expect(404);
+}
+
+#[test]
+fn skopeo_finds_what_was_copied() {
+    let Some(skopeo) = Tool::find("skopeo") else {
+        return;
+    };
+    let (from, to) = (Bench::new(Mode::Http), Bench::new(Mode::Http));
+    seed(from.dxf(), &docker_image(), "a/b:1");
+    between(&from, &to).args(["a/b:1", "c/d:1"]).ok();
+    let inspect = |bench: &Bench, name: &str| -> Value {
+        let name = format!("docker://{}/{name}", bench.host());
+        let said = skopeo.run(["inspect", "--tls-verify=false", &name]);
+        serde_json::from_str(&said).expect("JSON")
+    };
+    let (there, here) = (inspect(&from, "a/b:1"), inspect(&to, "c/d:1"));
+    for member in ["Digest", "Layers", "Created", "Architecture"] {
+        assert_eq!(there[member], here[member], "{member}");
+    }
+    to.dxf().args(["verify-image", "c/d:1"]).ok();
+}
+
+each_place!(more_tags_for_what_is_there, |place| {
+    let bytes = b"abc";
+    place.put("a", bytes);
+    let set = place
+        .run(["set-alias", "a", "one", &digest(bytes)])
+        .ok()
+        .stdout;
+    let name = digest(&set);
+    let out = place.run(["tag-image", "a:one", "two", "three"]).ok();
+    let lines = out.lines();
+    assert_eq!(lines.len(), 2);
+    assert!(lines[0].ends_with(&format!("a:two@{name}")), "{out}");
+    assert!(lines[1].ends_with(&format!("a:three@{name}")), "{out}");
+    let again = place.run(["tag-image", &format!("a@{name}"), "two"]).ok();
+    assert_eq!(again.lines().len(), 1);
+    let got = place.run(["get-manifest", "a", "three"]).ok();
+    assert_eq!(got.stdout, set);
+    place
+        .run(["tag-image", "a:none", "x"])
+        .fails(2)
+        .says("Not Found");
+    place.run(["tag-image", "a:one", "ok", "not ok"]).fails(2);
+    place
+        .run(["tag-image", "a:one"])
+        .misused("too few arguments");
+    let listed = place.run(["list-aliases", "a"]).ok();
+    let listed: BTreeSet<_> = listed.lines().into_iter().collect();
+    assert_eq!(listed, BTreeSet::from(["one", "three", "two"]));
+});
+
+#[test]
+fn an_index_is_tagged_whole_and_for_one_request() {
+    let bench = Bench::new(Mode::Http);
+    seed(bench.dxf(), &multi(), "a/b:1");
+    bench.requests();
+    bench.dxf().args(["tag-image", "a/b:1", "2"]).ok();
+    assert_eq!(
+        bench.request_lines(),
+        ["GET /v2/a/b/manifests/1", "PUT /v2/a/b/manifests/2"]
+    );
+    assert_eq!(manifest_digest(&bench, "a/b", "2"), node_digest(&multi()));
+    // A registry whose tags can't change takes what changes nothing.
+    let stiff = Server::before(
+        &bench.registry,
+        [
+            on(PUT, "/v2/a/b/manifests/2").times(2).reply(409),
+            on(HEAD, "/v2/x").times(0).reply(200),
+        ],
+    );
+    let tag = |from: &str| {
+        Dxf::new()
+            .plain(&stiff.host())
+            .args(["tag-image", from, "2"])
+    };
+    tag("a/b:1").ok();
+    seed(bench.dxf(), &docker_image(), "a/b:other");
+    tag("a/b:other").fails(1);
+}
+
+#[test]
+fn words_that_make_no_copy() {
+    let bench = Bench::new(Mode::Http);
+    let dir = scratch();
+    let cp = |words: &[&str]| bench.dxf().arg("cp").args(words);
+    cp(&["a/b:1"]).misused("too few arguments");
+    cp(&["a/b:1", "c/d", "e"]).misused("too many arguments");
+    cp(&["--all-tags", "a/b:1", "c/d"]).misused("leave the tags out");
+    cp(&["--tags=v*", "a/b", "c/d:1"]).misused("leave the tags out");
+    cp(&["--referrers", "oci-archive:x", "c/d"]).misused("--referrers");
+    cp(&["--referrers", "--convert=oci", "a/b", "c/d"]).misused("--convert");
+    cp(&["a/b:1", "c/D"]).fails(2);
+    cp(&["a/b:1", "oci-archive:/nowhere/x.tar"])
+        .fails(1)
+        .says("destination oci-archive:");
+    std::fs::write(dir.path().join("other"), "x").unwrap();
+    cp(&["a/b:1", &format!("oci:{}", dir.path().display())])
+        .fails(1)
+        .says("other things");
+    cp(&["oci:/nowhere:1", "a/b"])
+        .fails(2)
+        .says("source oci:/nowhere:1");
+    let bad = bench
+        .dxf()
+        .env("DXF_FROM_INSECURE", "1")
+        .env("DXF_FROM_ANONYMOUS", "x");
+    bad.args(["cp", "a/b", "c/d"])
+        .fails(2)
+        .says("DXF_FROM_ANONYMOUS");
+    assert!(bench.requests().is_empty());
+    // The digest beside a tag is a demand.
+    seed(bench.dxf(), &docker_image(), "a/b:1");
+    let other = digest(b"other");
+    cp(&["a/b:1", &format!("c/d:1@{other}")])
+        .fails(65)
+        .says("digest mismatch");
+    bench.raw().manifest("c/d", "1").expect(404);
+}
+
+#[test]
+fn variables_of_a_source_are_shown_without_its_secrets() {
+    let shown = Dxf::new()
+        .env("DXF_FROM_HOST", "r.example")
+        .env("DXF_FROM_PASSWORD", "hush")
+        .env("DXF_FROM_PROXY", "http://u:hush@p")
+        .secret("hush")
+        .arg("show-env")
+        .ok();
+    for line in [
+        "DXF_FROM_HOST = r.example  (environment: DXF_FROM_HOST)",
+        "DXF_FROM_PASSWORD = ***  (environment: DXF_FROM_PASSWORD)",
+        "DXF_FROM_PROXY = http://***@p  (environment: DXF_FROM_PROXY)",
+    ] {
+        assert!(shown.lines().contains(&line), "{shown}");
+    }
+}

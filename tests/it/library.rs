@@ -1,0 +1,220 @@
+//! The library as a stranger meets it: a crate of their own that depends on it
+//! and on nothing of the command line, which asks nobody but its arguments.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use dxf_registry::archive::Item;
+use dxf_registry::cache::Cache;
+use dxf_registry::credentials::{Credentials, Files};
+use dxf_registry::foreign::Foreign;
+use dxf_registry::image::{Image, Node};
+use dxf_registry::layout::{Layout, Layouts};
+use dxf_registry::registry::Settings;
+use dxf_registry::stream::{Run, Stop, Watch};
+use dxf_registry::transfer::Remote;
+use dxf_registry::{Blob, Error, Manifest, Registry, Repository, Secret, Store};
+
+use crate::layers::{code, collect};
+use crate::support::bench::{Bench, Mode};
+use crate::support::scratch;
+
+const ROOT: &str = env!("CARGO_MANIFEST_DIR");
+
+/// A program that stores and fetches a blob; README promises that it is short.
+const PROGRAM: &str = r#"use dxf_registry::{Blob, Registry, Store, credentials::Credentials};
+use dxf_registry::{registry::Scheme, registry::Settings, stream::Watch};
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let host = std::env::args().nth(1).ok_or("which host?")?.parse()?;
+    let settings = Settings::default().with_scheme(Scheme::Http);
+    let registry = Registry::connect(host, settings, Credentials::anonymous())?;
+    let store = registry.repository("team/data".parse()?);
+    let blob = Blob::bytes("text/plain", b"hello".to_vec());
+    store.put_blob(&blob, Watch::default())?;
+    let mut pulled = store.pull_blob(blob.digest(), None)?;
+    std::io::copy(&mut pulled.reader, &mut std::io::stdout())?;
+    Ok(())
+}
+"#;
+
+/// This project's own way to build what it depends on, so that nearly all of
+/// that is there already.
+const PROFILE: &str = r#"[profile.dev.package."*"]
+opt-level = 2
+
+[profile.dev.package.dxf-registry]
+opt-level = 0
+"#;
+
+/// A crate that depends on this one as a library.
+fn stranger(folder: &Path) {
+    let manifest = format!(
+        "[package]\nname = \"stranger\"\nversion = \"0.1.0\"\nedition = \"2024\"\n\n\
+         [dependencies]\ndxf-registry = {{ path = {ROOT:?}, default-features = false }}\n\n\
+         [workspace]\n\n{PROFILE}"
+    );
+    std::fs::create_dir(folder.join("src")).unwrap();
+    std::fs::write(folder.join("Cargo.toml"), manifest).unwrap();
+    std::fs::write(folder.join("src/main.rs"), PROGRAM).unwrap();
+    // The versions that are here, so that nothing has to be fetched.
+    let lock = Path::new(ROOT).join("Cargo.lock");
+    std::fs::copy(lock, folder.join("Cargo.lock")).unwrap();
+}
+
+fn cargo(folder: &Path, words: &[&str]) -> Output {
+    // Below it is `debug`, and in that the binary.
+    let target = Path::new(env!("CARGO_BIN_EXE_dxf")).ancestors().nth(2);
+    let mut cargo = Command::new(env!("CARGO"));
+    // What cargo tells tests is not for another cargo: ring's build script
+    // looks at it, and all would be built anew, here and in the next run.
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("CARGO") && name != "CARGO_HOME" {
+            cargo.env_remove(name);
+        }
+    }
+    cargo
+        .args(words)
+        .current_dir(folder)
+        .env("CARGO_TARGET_DIR", target.unwrap())
+        .output()
+        .unwrap()
+}
+
+fn said(output: Output) -> String {
+    let text = String::from_utf8(output.stdout).unwrap();
+    let trouble = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{text}{trouble}");
+    text
+}
+
+#[test]
+fn a_stranger_stores_and_fetches_a_blob_without_the_command_lines_crates() {
+    assert!(PROGRAM.lines().count() < 15);
+    let folder = scratch();
+    stranger(folder.path());
+    let tree = [
+        "tree",
+        "--offline",
+        "--edges",
+        "normal,build",
+        "--prefix",
+        "none",
+    ];
+    let tree = said(cargo(folder.path(), &tree));
+    let names: Vec<&str> = tree
+        .lines()
+        .filter_map(|line| line.split(' ').next())
+        .collect();
+    assert!(
+        names.contains(&"dxf-registry") && names.contains(&"ureq"),
+        "{tree}"
+    );
+    for name in [
+        "clap",
+        "clap_complete",
+        "clap_mangen",
+        "console",
+        "indicatif",
+        "signal-hook",
+    ] {
+        assert!(!names.contains(&name), "{tree}");
+    }
+    let bench = Bench::new(Mode::Http);
+    let host = bench.host();
+    let run = ["run", "--quiet", "--offline", "--", &host];
+    assert_eq!(said(cargo(folder.path(), &run)), "hello");
+    let requests = bench.requests();
+    assert_eq!(requests.len(), 4, "{requests:#?}");
+}
+
+/// Files of the library, with what they do outside tests.
+fn library() -> Vec<(PathBuf, String)> {
+    let src = Path::new(ROOT).join("src");
+    let mut files = Vec::new();
+    collect(&src, &mut files);
+    files.retain(|path| {
+        let inside = path.strip_prefix(&src).unwrap();
+        let first = inside.iter().next().unwrap();
+        // Tests that have a file of their own, and the binary.
+        let tests = ["tests.rs", "testing.rs"]
+            .iter()
+            .any(|name| inside.ends_with(name));
+        first != "cli" && first != "main.rs" && !tests
+    });
+    assert!(files.len() > 60, "{files:?}");
+    let read = |path: PathBuf| {
+        let text = std::fs::read_to_string(&path).unwrap();
+        (path, code(&text))
+    };
+    files.into_iter().map(read).collect()
+}
+
+#[test]
+fn the_library_prints_nothing_and_asks_no_environment() {
+    const NEVER: [&str; 12] = [
+        "println!",
+        "eprintln!",
+        "print!(",
+        "eprint!(",
+        "dbg!",
+        "std::env",
+        "env::",
+        "temp_dir",
+        "io::stdout",
+        "io::stderr",
+        "io::stdin",
+        "process::exit",
+    ];
+    for (path, text) in library() {
+        for word in NEVER {
+            assert!(!text.contains(word), "{}: {word}", path.display());
+        }
+    }
+}
+
+#[test]
+fn no_panic_is_asked_for() {
+    // Errors are values here, also those that can't happen.
+    const NEVER: [&str; 6] = [
+        ".unwrap()",
+        ".expect(",
+        "panic!(",
+        "unreachable!",
+        "todo!",
+        "unimplemented!",
+    ];
+    for (path, text) in library() {
+        for word in NEVER {
+            assert!(!text.contains(word), "{}: {word}", path.display());
+        }
+    }
+}
+
+#[test]
+fn handles_are_cheap_to_share() {
+    fn shared<T: Send + Sync + 'static>() {}
+    fn cloned<T: Clone + Send + Sync + 'static>() {}
+    cloned::<Registry>();
+    cloned::<Repository>();
+    cloned::<Layouts>();
+    cloned::<Layout>();
+    cloned::<Remote>();
+    cloned::<Cache>();
+    cloned::<Blob>();
+    cloned::<Manifest>();
+    cloned::<Image>();
+    cloned::<Node>();
+    cloned::<Stop>();
+    cloned::<Watch<'static>>();
+    cloned::<Run<'static>>();
+    cloned::<Settings>();
+    cloned::<Credentials>();
+    cloned::<Secret>();
+    shared::<Box<dyn Store>>();
+    shared::<Files>();
+    shared::<Foreign>();
+    shared::<Item>();
+    shared::<Error>();
+    assert!(size_of::<Registry>() <= size_of::<usize>());
+}
