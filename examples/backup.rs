@@ -36,8 +36,13 @@ pub(crate) fn keep(store: &dyn Store, folder: &Path) -> Result<String, Box<dyn E
     }
     blobs.insert(0, Blob::bytes("text/plain", list.into_bytes()));
     let name = format!("run-{}", SystemTime::UNIX_EPOCH.elapsed()?.as_millis());
-    let (tag, format) = (name.parse()?, alias::Format::Oci);
-    alias::push(store, &tag, &blobs, format, Run::default())?;
+    alias::push(
+        store,
+        &name.parse()?,
+        &blobs,
+        alias::Format::Oci,
+        Run::default(),
+    )?;
     Ok(name)
 }
 
@@ -53,7 +58,12 @@ pub(crate) fn restore(store: &dyn Store, alias: &str, to: &Path) -> Result<(), B
         }
         let (digest, size, path) = (digest.parse()?, None, to.join(name));
         fs::create_dir_all(path.parent().unwrap_or(to))?;
-        into_file(store, &[Wanted { digest, size }], &path, Watch::default())?;
+        into_file(
+            store,
+            &[Wanted { digest, size }.into()],
+            &path,
+            Run::default(),
+        )?;
     }
     Ok(())
 }

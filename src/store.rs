@@ -4,6 +4,7 @@
 //! can't tell its kinds apart.
 
 use std::io::Read;
+use std::ops::Range;
 
 use crate::blob::Blob;
 use crate::descriptor::Descriptor;
@@ -17,7 +18,7 @@ use crate::stream::Watch;
 pub struct Content<'a> {
     /// The size of the whole blob, bytes, where the store knows it.
     pub size: Option<u64>,
-    /// The bytes from the offset asked for to the end, not yet verified.
+    /// The bytes asked for, not yet verified.
     pub reader: Box<dyn Read + Send + 'a>,
 }
 
@@ -106,6 +107,17 @@ pub trait Store: Send + Sync {
     /// # Errors
     /// One that [`crate::Error::is_not_found`] when there is no such blob.
     fn open_blob(&self, digest: &Digest, from: u64) -> Result<Content<'_>>;
+
+    /// The bytes `range` of a blob, none behind them, not verified; it must not
+    /// be empty. `None` where asking for less than the rest saves nothing or is
+    /// not served: then [`Store::open_blob`] is the way.
+    ///
+    /// # Errors
+    /// As [`Store::open_blob`].
+    fn open_range(&self, digest: &Digest, range: Range<u64>) -> Result<Option<Content<'_>>> {
+        let _ = (digest, range);
+        Ok(None)
+    }
 
     /// A whole blob, verified as it is read. `size` is checked too where it is
     /// known.

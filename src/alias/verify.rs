@@ -329,7 +329,12 @@ fn look(
     }
 }
 
-fn read(store: &dyn Store, blob: &Descriptor, to: &mut dyn Write, watch: Watch<'_>) -> Result<()> {
+fn read(
+    store: &dyn Store,
+    blob: &Descriptor,
+    to: &mut (dyn Write + Send),
+    watch: Watch<'_>,
+) -> Result<()> {
     let content = store.open_blob(&blob.digest, 0)?;
     if let Some(actual) = content.size.filter(|size| *size != blob.size) {
         return Err(Error::Size {

@@ -1,17 +1,14 @@
 //! The commands about blobs.
 
 use std::collections::HashSet;
-use std::io::{self, Read};
 
 use dxf_registry::alias::{self, ByPlatform};
-use dxf_registry::fetch::{self, Wanted};
-use dxf_registry::{Descriptor, Digest, Error, Manifest, Result, Store, Target, json};
+use dxf_registry::{Descriptor, Digest, Error, Manifest, Result, Store, Target};
 use serde_json::Value;
 
-use super::args::{self, DelBlob, PullBlob, PushBlob, Selector, Words};
+use super::args::{self, DelBlob, PushBlob, Selector, Words};
 use super::exit::Failure;
 use super::input;
-use super::output::{self, Output};
 use super::session::Session;
 use super::split;
 
@@ -35,133 +32,13 @@ pub fn push(s: &mut Session<'_, '_>, args: &PushBlob) -> Result<(), Failure> {
     s.line(blob.digest())
 }
 
-/// `pull-blob [-o FILE] <repo> [<digest>|@alias …]`
-pub fn pull(s: &mut Session<'_, '_>, args: &PullBlob) -> Result<(), Failure> {
-    let (repo, rest) = args.words.repo(0, usize::MAX)?;
-    let selectors = args::selectors(rest)?;
-    let store = s.store(repo)?;
-    let file = args.output.as_deref();
-    let parts = parts(s, &*store, &selectors)?;
-    if let Some(path) = file.filter(|path| output::is_plain(path) && !s.context.blob_info) {
-        fetch::into_file(&*store, &only_blobs(&parts)?, path, s.watch())?;
-        return Ok(());
-    }
-    let mut output = Output::open(file, s.interrupt)?;
-    if !output.is_stdout() {
-        only_blobs(&parts)?;
-    }
-    for part in parts {
-        match part {
-            Part::Blob(wanted) => one(s, &*store, wanted, &mut output)?,
-            Part::List(digests) => s.line(json::python(&digests))?,
-        }
-    }
-    Ok(output.commit()?)
-}
-
-/// A piece of what `pull-blob` writes.
-enum Part {
-    /// A blob.
-    Blob(Wanted),
-    /// The digests of each platform, which python-dxf prints instead.
-    List(Value),
-}
-
-/// What `selectors` stand for; all of it is known before a byte is written.
-fn parts(s: &mut Session<'_, '_>, store: &dyn Store, selectors: &[Selector]) -> Result<Vec<Part>> {
-    let mut parts = Vec::new();
-    if selectors.is_empty() {
-        let found = s.stdin_manifest(store)?;
-        add(&mut parts, found)?;
-    }
-    for selector in selectors {
-        match selector {
-            Selector::Blob(digest) => parts.push(Part::Blob(Wanted {
-                digest: *digest,
-                size: None,
-            })),
-            Selector::Alias(target) => add(&mut parts, s.resolve(store, target)?)?,
-        }
-    }
-    Ok(parts)
-}
-
-fn add(parts: &mut Vec<Part>, found: ByPlatform<Manifest>) -> Result<()> {
-    match found.try_map(|manifest| alias::blobs(&manifest))? {
-        ByPlatform::One(blobs) => parts.extend(blobs.iter().map(|blob| {
-            Part::Blob(Wanted {
-                digest: blob.digest,
-                size: Some(blob.size),
-            })
-        })),
-        ByPlatform::Each(each) => {
-            let members = each
-                .iter()
-                .map(|(name, blobs)| (name.clone(), digests(blobs)));
-            parts.push(Part::List(Value::Object(members.collect())));
-        }
-    }
-    Ok(())
-}
-
 /// The digests of `blobs` as a JSON list.
 pub fn digests(blobs: &[Descriptor]) -> Value {
     blobs.iter().map(|blob| blob.digest.to_string()).collect()
 }
 
-/// The blobs of `parts`: a list of platforms is for a person or a script to
-/// choose from, not for a file of bytes.
-fn only_blobs(parts: &[Part]) -> Result<Vec<Wanted>> {
-    let one = |part: &Part| match part {
-        Part::Blob(wanted) => Ok(*wanted),
-        Part::List(each) => {
-            let names = each.as_object().into_iter().flat_map(|each| each.keys());
-            let names: Vec<&str> = names.map(String::as_str).collect();
-            let what = format!(
-                "the alias is for several platforms; set DXF_PLATFORM to one of: {}",
-                names.join(", ")
-            );
-            Err(Error::Unsupported { what })
-        }
-    };
-    parts.iter().map(one).collect()
-}
-
-/// Writes one blob, verified; python-dxf's header first where it is asked for.
-fn one(
-    s: &mut Session<'_, '_>,
-    store: &dyn Store,
-    wanted: Wanted,
-    output: &mut Output,
-) -> Result<(), Failure> {
-    let mut content = store.open_blob(&wanted.digest, 0)?;
-    let name = output.name();
-    if s.context.blob_info {
-        let size = match wanted.size.or(content.size) {
-            Some(size) => size,
-            None => size_of(store, &wanted.digest)?,
-        };
-        let header = format!("{} {size}\n", wanted.digest);
-        let written = output.writer(s.out).write_all(header.as_bytes());
-        written.map_err(|e| Error::io(&name, e))?;
-    }
-    content.reader = Box::new(Chunked(content.reader, s.context.chunk));
-    let watch = s.watch();
-    fetch::write(content, wanted, (&name, output.writer(s.out)), watch)?;
-    Ok(())
-}
-
-/// Reads no more than so many bytes at a time (`DXF_CHUNK_SIZE`).
-struct Chunked<R>(R, usize);
-
-impl<R: Read> Read for Chunked<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let most = buffer.len().min(self.1);
-        self.0.read(&mut buffer[..most])
-    }
-}
-
-fn size_of(store: &dyn Store, digest: &Digest) -> Result<u64> {
+/// The size of a blob that has to be there.
+pub fn size_of(store: &dyn Store, digest: &Digest) -> Result<u64> {
     store.blob_size(digest)?.ok_or_else(|| Error::NotFound {
         what: format!("blob {digest} in {}", store.name()),
     })

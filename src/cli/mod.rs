@@ -21,6 +21,7 @@ mod input;
 mod log;
 mod output;
 mod own;
+mod pull;
 mod session;
 mod size;
 mod split;
@@ -174,7 +175,7 @@ fn begin(
 fn dispatch(s: &mut Session<'_, '_>, command: &Command) -> Result<(), Failure> {
     match command {
         Command::PushBlob(args) => blobs::push(s, args),
-        Command::PullBlob(args) => blobs::pull(s, args),
+        Command::PullBlob(args) => pull::pull(s, args),
         Command::BlobSize(words) => blobs::size(s, words),
         Command::MountBlob(words) => blobs::mount(s, words),
         Command::DelBlob(args) => blobs::delete(s, args),

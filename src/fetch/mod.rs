@@ -2,24 +2,34 @@
 //! that are whole or not there.
 //!
 //! Hashing takes longer than a local wire or a disk, so it has a thread of its
-//! own behind a few reused buffers. A file that is not whole yet lies beside
-//! its place as `NAME.partial`; what it holds is hashed again before it is
-//! continued, so nothing in it is trusted.
+//! own behind a few reused buffers. Where a connection is slow, several fetch
+//! at once what comes next. A file that is not whole yet lies beside its place
+//! as `NAME.partial`; what it holds is hashed again before it is continued, so
+//! nothing in it is trusted.
 
+mod check;
+mod course;
+mod pace;
 mod partial;
 mod pump;
+mod range;
+mod reader;
+mod stretch;
 #[cfg(test)]
 mod tests;
 
 use std::io::Write;
 
-use crate::digest::{Digest, Hasher};
-use crate::error::Result;
-use crate::store::Content;
-use crate::stream::Watch;
+use crate::digest::Digest;
+use crate::error::{Error, Result};
+use crate::store::{Content, Store};
+use crate::stream::{Run, Watch};
 
+use check::Check;
+use course::Course;
 pub use partial::into_file;
-use pump::Pump;
+pub use range::ByteRange;
+pub use reader::Reader;
 
 /// What is to be fetched: a digest, and its size in bytes where it is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,6 +38,46 @@ pub struct Wanted {
     pub digest: Digest,
     /// Its size; checked when known.
     pub size: Option<u64>,
+}
+
+/// Blobs that are wanted one behind the other.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Joined {
+    /// The blobs, in order.
+    pub blobs: Vec<Wanted>,
+    /// The file they make together, where they are the parts of one.
+    pub whole: Option<Whole>,
+}
+
+impl From<Wanted> for Joined {
+    fn from(one: Wanted) -> Joined {
+        Joined {
+            blobs: vec![one],
+            whole: None,
+        }
+    }
+}
+
+/// A file that is kept as several blobs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Whole {
+    /// What to call it in an error.
+    pub name: String,
+    /// The digest of all of it, checked besides those of the blobs.
+    pub digest: Digest,
+}
+
+/// Where bytes go, and what that is called in errors.
+struct Sink<'a> {
+    name: &'a str,
+    to: &'a mut (dyn Write + Send),
+}
+
+impl Sink<'_> {
+    fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        let written = self.to.write_all(bytes);
+        written.map_err(|e| Error::io(self.name, e))
+    }
 }
 
 /// Writes a whole blob to `to`, which `name` calls by name in errors.
@@ -41,14 +91,31 @@ pub struct Wanted {
 pub fn write(
     content: Content<'_>,
     wanted: Wanted,
-    to: (&str, &mut dyn Write),
+    (name, to): (&str, &mut (dyn Write + Send)),
     watch: Watch<'_>,
 ) -> Result<u64> {
-    let size = wanted.size.or(content.size);
-    watch.progress.start(&wanted.digest, size);
-    let mut pump = Pump::new(wanted, size, Hasher::like(&wanted.digest), 0);
-    pump.run(&mut watch.reader(wanted.digest, content.reader), to)?;
-    let bytes = pump.conclude()?;
+    let mut check = Check::new(&[wanted.into()])?;
+    check.learn(content.size);
+    watch.progress.start(&wanted.digest, check.size());
+    let mut reader = watch.reader(wanted.digest, content.reader);
+    pump::run(&mut check, &mut reader, &mut Sink { name, to })?;
+    check.end_blob()?;
     watch.progress.finish(&wanted.digest);
-    Ok(bytes)
+    Ok(check.start())
+}
+
+/// Writes blobs to `to`, one behind the other; over several connections where
+/// one is slow and sizes are known, never more than [`Run::jobs`], and no more
+/// than 32 MiB are held then.
+///
+/// # Errors
+/// As [`write()`]; what was written before an error is a beginning of the
+/// whole, which may hold wrong bytes when the error is that.
+pub fn into_writer(
+    store: &dyn Store,
+    row: &[Joined],
+    (name, to): (&str, &mut (dyn Write + Send)),
+    run: Run<'_>,
+) -> Result<u64> {
+    Course::new(store, row, run)?.finish(&mut Sink { name, to })
 }

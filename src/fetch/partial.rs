@@ -5,17 +5,18 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-use crate::digest::Hasher;
 use crate::error::{Error, Result};
-use crate::fetch::{Pump, Wanted};
+use crate::fetch::course::Course;
+use crate::fetch::{Joined, Sink};
 use crate::parallel::{Pipe, beside};
 use crate::store::Store;
-use crate::stream::{BUFFER, Watch};
+use crate::stream::{BUFFER, Run, Watch};
 
 /// How much is written before it is sent on its way to the disk, bytes.
 const FLUSH: u64 = 64 << 20;
 
-/// Fetches blobs, one behind the other, into the file at `path`.
+/// Fetches blobs, one behind the other, into the file at `path`; over several
+/// connections as [`super::into_writer`].
 ///
 /// The file appears when it is whole; an older one stays until then. What an
 /// earlier call left in `NAME.partial` is checked and continued.
@@ -23,15 +24,10 @@ const FLUSH: u64 = 64 << 20;
 /// # Errors
 /// As [`super::write()`]; after all but [`Error::Mismatch`] and its like the partial
 /// file is kept for the next call.
-pub fn into_file(
-    store: &dyn Store,
-    wanted: &[Wanted],
-    path: &Path,
-    watch: Watch<'_>,
-) -> Result<u64> {
+pub fn into_file(store: &dyn Store, row: &[Joined], path: &Path, run: Run<'_>) -> Result<u64> {
     let mut partial = Partial::open(path)?;
     let filled = match partial.file.try_clone() {
-        Ok(same) => beside_flusher(&same, |pokes| partial.fill(store, wanted, watch, pokes)),
+        Ok(same) => beside_flusher(&same, |pokes| partial.fill(store, row, run, pokes)),
         Err(error) => Err(partial.failed(error)),
     };
     match filled {
@@ -145,69 +141,82 @@ impl Partial {
     fn fill(
         &mut self,
         store: &dyn Store,
-        wanted: &[Wanted],
-        watch: Watch<'_>,
+        row: &[Joined],
+        run: Run<'_>,
         pokes: &Pipe<()>,
     ) -> Result<u64> {
-        let mut start = 0;
-        for one in wanted {
-            let held = self.len()?.saturating_sub(start);
-            let mut one = *one;
-            if held > 0 && one.size.is_none() {
-                one.size = store.blob_size(&one.digest)?;
+        let mut course = Course::new(store, row, run)?;
+        self.take_up(&mut course, store, run.watch)?;
+        let begun = course.check.start();
+        let held = course.check.seen() > 0;
+        let bytes = match self.fetch(&mut course, pokes) {
+            // What lay there was not the beginning of this blob after all.
+            Err(error) if error.is_corrupt() && held && course.check.start() == begun => {
+                self.cut(begun)?;
+                course.check.begin();
+                self.fetch(&mut course, pokes)?
             }
-            start += match self.fetch((store, one), start, watch, pokes) {
-                // What lay there was not the beginning of this blob after all.
-                Err(error) if error.is_corrupt() && held > 0 => {
-                    self.cut(start)?;
-                    self.fetch((store, one), start, watch, pokes)?
-                }
-                done => done?,
-            };
-        }
-        self.cut(start)?;
-        Ok(start)
-    }
-
-    /// Fetches one blob to offset `start`, going on behind what is there.
-    fn fetch(
-        &mut self,
-        (store, wanted): (&dyn Store, Wanted),
-        start: u64,
-        watch: Watch<'_>,
-        pokes: &Pipe<()>,
-    ) -> Result<u64> {
-        watch.progress.start(&wanted.digest, wanted.size);
-        let (hasher, held) = self.held(wanted, start, watch)?;
-        let mut pump = Pump::new(wanted, wanted.size, hasher, held);
-        if wanted.size != Some(held) || held == 0 {
-            let content = store.open_blob(&wanted.digest, held)?;
-            pump.size = wanted.size.or(content.size);
-            watch.progress.start(&wanted.digest, pump.size);
-            watch.progress.advance(&wanted.digest, held);
-            self.seek(start + held)?;
-            let name = self.beside.display().to_string();
-            let mut to = Flushed {
-                file: &mut self.file,
-                pokes,
-                written: 0,
-            };
-            pump.run(
-                &mut watch.reader(wanted.digest, content.reader),
-                (&name, &mut to),
-            )?;
-        }
-        let bytes = pump.conclude()?;
-        watch.progress.finish(&wanted.digest);
+            done => done?,
+        };
+        self.cut(bytes)?;
         Ok(bytes)
     }
 
-    /// Hashes what is there of a blob that begins at `start`.
-    fn held(&mut self, wanted: Wanted, start: u64, watch: Watch<'_>) -> Result<(Hasher, u64)> {
-        let mut hasher = Hasher::like(&wanted.digest);
-        let there = self.len()?.saturating_sub(start);
-        let held = wanted.size.map_or(there, |size| there.min(size));
-        self.seek(start)?;
+    /// Fetches what is missing, behind what is there.
+    fn fetch(&mut self, course: &mut Course<'_>, pokes: &Pipe<()>) -> Result<u64> {
+        self.seek(course.check.start() + course.check.seen())?;
+        let name = self.beside.display().to_string();
+        let mut to = Flushed {
+            file: &mut self.file,
+            pokes,
+            written: 0,
+        };
+        course.finish(&mut Sink {
+            name: &name,
+            to: &mut to,
+        })
+    }
+
+    /// Hashes what is there, up to where it ends or is wrong.
+    fn take_up(
+        &mut self,
+        course: &mut Course<'_>,
+        store: &dyn Store,
+        watch: Watch<'_>,
+    ) -> Result<()> {
+        let there = self.len()?;
+        while let Some(item) = course.check.current() {
+            let (digest, begun) = (item.wanted.digest, course.check.start());
+            if there <= begun {
+                break;
+            }
+            if course.check.size().is_none() {
+                course.check.learn(store.blob_size(&digest)?);
+            }
+            let size = course.check.size();
+            let held = size.map_or(there - begun, |size| size.min(there - begun));
+            watch.progress.start(&digest, size);
+            self.hash(course, held, watch)?;
+            if size != Some(held) {
+                break;
+            }
+            if let Err(error) = course.check.end_blob() {
+                if !error.is_corrupt() {
+                    return Err(error);
+                }
+                self.cut(begun)?;
+                course.check.begin();
+                break;
+            }
+            watch.progress.finish(&digest);
+        }
+        Ok(())
+    }
+
+    /// Hashes the first `held` bytes of the blob that comes now.
+    fn hash(&mut self, course: &mut Course<'_>, held: u64, watch: Watch<'_>) -> Result<()> {
+        self.seek(course.check.start())?;
+        let digest = course.check.current().map(|item| item.wanted.digest);
         let (mut left, mut buffer) = (held, vec![0; BUFFER]);
         while left > 0 {
             watch.stop.check()?;
@@ -221,11 +230,12 @@ impl Partial {
             if n == 0 {
                 break;
             }
-            hasher.update(&buffer[..n]);
-            watch.progress.advance(&wanted.digest, n as u64);
+            course.check.count(n)?;
+            course.check.hashers().update(&buffer[..n]);
+            digest.inspect(|digest| watch.progress.advance(digest, n as u64));
             left -= n as u64;
         }
-        Ok((hasher, held - left))
+        Ok(())
     }
 
     /// Puts the file in its place.

@@ -7,6 +7,7 @@
 //! ranges can't make the work quadratic.
 
 use std::io::{self, Read};
+use std::ops::Range;
 
 use ::http::header::{CONTENT_RANGE, RANGE};
 
@@ -22,7 +23,7 @@ use crate::stream::BUFFER;
 /// How often a server may send a blob from its start when asked for its rest.
 const MAX_RESTARTS: u32 = 3;
 
-/// The bytes of a blob from some offset to its end.
+/// The bytes of a blob from some offset to its end, or to where a range ends.
 pub struct Download {
     repository: Repository,
     digest: Digest,
@@ -30,36 +31,69 @@ pub struct Download {
     size: Option<u64>,
     /// The next byte to hand out.
     offset: u64,
+    /// The first byte that is not wanted, where that is before the end.
+    end: Option<u64>,
     body: Option<BodyReader>,
     budget: Budget,
     restarts: u32,
     /// Whether the rest was refused, so that only the whole can be asked for.
     whole: bool,
+    /// Whether nothing but the range asked for will do.
+    strict: bool,
     line: RequestLine,
 }
 
 impl Download {
     /// Asks for the blob from `offset` on.
     pub fn open(repository: &Repository, digest: &Digest, offset: u64) -> Result<Download> {
-        let line = RequestLine {
-            method: "GET".to_string(),
-            url: repository.blob_url(digest).to_string(),
-        };
-        let mut download = Download {
-            repository: repository.clone(),
-            digest: *digest,
-            size: None,
-            offset,
-            body: None,
-            budget: Budget::new(),
-            restarts: 0,
-            whole: false,
-            line,
-        };
+        let mut download = Download::new(repository, digest, offset, None);
         if let Err(error) = download.ask() {
             download.recover(error)?;
         }
         Ok(download)
+    }
+
+    /// Asks for the bytes `range`; `None` when the answer is anything but
+    /// these bytes: ranges are a server's choice (RFC 9110, 14.2).
+    pub fn open_range(
+        repository: &Repository,
+        digest: &Digest,
+        range: Range<u64>,
+    ) -> Result<Option<Download>> {
+        let mut download = Download::new(repository, digest, range.start, Some(range.end));
+        download.strict = true;
+        let asked = match download.ask() {
+            Err(error) if error.is_temporary() => download.recover(error),
+            asked => asked,
+        };
+        match asked {
+            Ok(()) => {
+                download.strict = false;
+                Ok(Some(download))
+            }
+            Err(error) if error.is_corrupt() || error.status() == Some(416) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn new(repository: &Repository, digest: &Digest, offset: u64, end: Option<u64>) -> Download {
+        let line = RequestLine {
+            method: "GET".to_string(),
+            url: repository.blob_url(digest).to_string(),
+        };
+        Download {
+            repository: repository.clone(),
+            digest: *digest,
+            size: None,
+            offset,
+            end,
+            body: None,
+            budget: Budget::new(),
+            restarts: 0,
+            whole: false,
+            strict: false,
+            line,
+        }
     }
 
     /// Size of the whole blob, bytes, if the registry told.
@@ -69,10 +103,8 @@ impl Download {
 
     fn ask(&mut self) -> Result<()> {
         let request = Request::new("GET", self.repository.blob_url(&self.digest));
-        let request = match self.offset {
-            offset if offset > 0 && !self.whole => {
-                request.header(RANGE, &format!("bytes={offset}-"))
-            }
+        let request = match self.range() {
+            Some(range) if !self.whole => request.header(RANGE, &range),
             _ => request,
         };
         let response = self
@@ -81,12 +113,21 @@ impl Download {
         self.take(response)
     }
 
+    /// The range to ask for; `None` for the whole.
+    fn range(&self) -> Option<String> {
+        match (self.offset, self.end) {
+            (0, None) => None,
+            (offset, None) => Some(format!("bytes={offset}-")),
+            (offset, Some(end)) => Some(format!("bytes={offset}-{}", end.saturating_sub(1))),
+        }
+    }
+
     fn take(&mut self, response: Response) -> Result<()> {
         let wrong = |why: String| Error::malformed(format!("answer to GET {}", response.url), why);
         match response.status {
-            206 if self.offset > 0 => {
+            206 if self.offset > 0 || self.end.is_some() => {
                 let range = response.header(CONTENT_RANGE).and_then(content_range);
-                let Some((start, total)) = range else {
+                let Some((start, last, total)) = range else {
                     return Err(wrong(
                         "a partial answer without a readable Content-Range".into(),
                     ));
@@ -97,10 +138,17 @@ impl Download {
                         self.offset
                     )));
                 }
+                if self.end.is_some_and(|end| last >= end) {
+                    return Err(wrong(format!("it goes on to byte {last}, unasked")));
+                }
                 self.learn_size(total)?;
                 self.body = Some(response.into_reader());
                 Ok(())
             }
+            200 | 416 if self.strict => match response.status {
+                416 => Err(refusal(response)),
+                _ => Err(wrong("the whole instead of a range".into())),
+            },
             200 => {
                 self.learn_size(response.content_length())?;
                 let mut body = response.into_reader();
@@ -168,13 +216,28 @@ impl Download {
     fn is_complete(&self) -> bool {
         // Without a size the end of the body has to be believed; the digest
         // decides.
-        self.size.is_none_or(|size| self.offset >= size)
+        self.size.is_none_or(|size| self.offset >= size) || self.end == Some(self.offset)
+    }
+
+    /// Drops the body, read to its end where that is here, so that the
+    /// connection can be used again.
+    fn finish(&mut self) {
+        if let Some(mut body) = self.body.take() {
+            // Whatever comes is not wanted any more.
+            let _ = body.read(&mut [0]);
+        }
     }
 }
 
 impl Read for Download {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let wanted = self.end.map_or(u64::MAX, |end| end - self.offset);
+        let most = buf.len().min(usize::try_from(wanted).unwrap_or(usize::MAX));
+        let buf = &mut buf[..most];
         if buf.is_empty() {
+            if wanted == 0 {
+                self.finish();
+            }
             return Ok(0);
         }
         loop {
@@ -206,8 +269,9 @@ impl Read for Download {
     }
 }
 
-/// `bytes 5-9/10` → first byte and total; the total may be unknown (`*`).
-fn content_range(value: &str) -> Option<(u64, Option<u64>)> {
+/// `bytes 5-9/10` → first byte, last byte and total; the total may be unknown
+/// (`*`).
+fn content_range(value: &str) -> Option<(u64, u64, Option<u64>)> {
     let (range, total) = value.trim().strip_prefix("bytes")?.trim().split_once('/')?;
     let (start, end) = range.split_once('-')?;
     let (start, end): (u64, u64) = (start.trim().parse().ok()?, end.trim().parse().ok()?);
@@ -215,7 +279,7 @@ fn content_range(value: &str) -> Option<(u64, Option<u64>)> {
         "*" => None,
         number => Some(number.parse().ok()?),
     };
-    (start <= end && total.is_none_or(|total| end < total)).then_some((start, total))
+    (start <= end && total.is_none_or(|total| end < total)).then_some((start, end, total))
 }
 
 fn skip(body: &mut BodyReader, bytes: u64) -> Result<()> {
@@ -247,9 +311,9 @@ mod tests {
     #[test]
     fn ranges_are_read_strictly() {
         for (value, expected) in [
-            ("bytes 5-9/10", Some((5, Some(10)))),
-            ("bytes 0-0/1", Some((0, Some(1)))),
-            ("bytes 5-9/*", Some((5, None))),
+            ("bytes 5-9/10", Some((5, 9, Some(10)))),
+            ("bytes 0-0/1", Some((0, 0, Some(1)))),
+            ("bytes 5-9/*", Some((5, 9, None))),
             ("bytes 5-9/9", None),
             ("bytes 9-5/10", None),
             ("bytes */10", None),

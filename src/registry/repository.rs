@@ -2,6 +2,7 @@
 
 use std::io::Read;
 use std::num::NonZeroU32;
+use std::ops::Range;
 
 use ::http::header::{ACCEPT, CONTENT_RANGE, CONTENT_TYPE, HeaderMap, HeaderName, RANGE};
 
@@ -389,6 +390,14 @@ impl Store for Repository {
             size: download.size(),
             reader: Box::new(download),
         })
+    }
+
+    fn open_range(&self, digest: &Digest, range: Range<u64>) -> Result<Option<Content<'_>>> {
+        let download = Download::open_range(self, digest, range)?;
+        Ok(download.map(|download| Content {
+            size: download.size(),
+            reader: Box::new(download),
+        }))
     }
 
     fn put_blob(&self, blob: &Blob, watch: Watch<'_>) -> Result<Put> {

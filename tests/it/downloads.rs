@@ -90,6 +90,7 @@ fn ten_resets_cost_no_more_than_a_twentieth_of_200_mib() {
         .args(["-o", "file"])
         .current_dir(folder.path())
         .env("DXF_LOG", "http")
+        .env("DXF_JOBS", "1")
         .ok();
     assert!(std::fs::read(folder.path().join("file")).expect("the file") == bytes);
     assert!(pulled.stdout.is_empty());

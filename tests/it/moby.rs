@@ -16,7 +16,7 @@ use dxf_registry::image::{Image, Node, check};
 use dxf_registry::manifest::Kind;
 use dxf_registry::registry::{Scheme, Settings, UploadMode};
 use dxf_registry::store::Put;
-use dxf_registry::stream::Watch;
+use dxf_registry::stream::{Run, Watch};
 use dxf_registry::transfer::{Foreign, Remote, To, Wanted, put};
 use dxf_registry::{Blob, Digest, Error, Manifest, Registry, Repository, Store, Tag, Target};
 
@@ -209,7 +209,7 @@ fn blobs_come_down_to_paths_and_writers() {
     let digest: Digest = bench.raw().push_blob("team/app", &content).parse().unwrap();
     let wanted = Fetched { digest, size: None };
     let path = dir.path().join("file");
-    fetch::into_file(&repo, &[wanted], &path, Watch::default()).unwrap();
+    fetch::into_file(&repo, &[wanted.into()], &path, Run::default()).unwrap();
     assert!(std::fs::read(&path).unwrap() == content);
     let mut to = Vec::new();
     let found = repo.open_blob(&digest, 0).unwrap();
@@ -224,7 +224,7 @@ fn blobs_come_down_to_paths_and_writers() {
     let rotten = bench.registry.blob_file(&digest.to_string());
     std::fs::write(rotten, vec![b'x'; content.len()]).unwrap();
     let path = dir.path().join("other");
-    let failed = fetch::into_file(&repo, &[wanted], &path, Watch::default()).unwrap_err();
+    let failed = fetch::into_file(&repo, &[wanted.into()], &path, Run::default()).unwrap_err();
     assert!(failed.is_corrupt() && !path.exists(), "{failed}");
 }
 

@@ -25,6 +25,7 @@ fn pull(server: &Server, folder: &Path, blobs: &[&[u8]]) -> Dxf {
         .args(["pull-blob", "a", "-o", "file"])
         .args(blobs.iter().map(|bytes| digest(bytes)))
         .current_dir(folder)
+        .env("DXF_JOBS", "1")
 }
 
 fn partial(folder: &Path) -> PathBuf {

@@ -26,6 +26,17 @@ pub struct PullBlob {
     /// Write to FILE, which appears when it is complete
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
+    /// Download only what OLDFILE, an older version, lacks
+    #[arg(long, value_name = "OLDFILE")]
+    pub base: Option<PathBuf>,
+    /// Write only these bytes, unverified: FIRST-LAST, FIRST- or -COUNT
+    #[arg(
+        long,
+        value_name = "A-B",
+        allow_hyphen_values = true,
+        conflicts_with = "base"
+    )]
+    pub range: Option<String>,
 }
 
 /// What `del-blob` takes.

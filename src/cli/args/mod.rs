@@ -54,7 +54,9 @@ pub enum Command {
     /// Write blobs to standard output, or to a file
     ///
     /// Without arguments a manifest is read from standard input.
-    #[command(override_usage = "dxf pull-blob [-o FILE] <repo> [<digest>|@alias …]")]
+    #[command(
+        override_usage = "dxf pull-blob [-o FILE] [--base OLDFILE | --range A-B] <repo> [<digest>|@alias …]"
+    )]
     PullBlob(PullBlob),
     /// Print the sizes of blobs and aliases
     ///

@@ -1,0 +1,157 @@
+//! An older version of a file, so that only what changed is downloaded.
+
+use std::collections::{HashMap, HashSet};
+use std::fs::File;
+use std::io::Read;
+use std::ops::Range;
+use std::path::Path;
+
+use crate::artifact::{Cuts, Parts};
+use crate::blob::{Blob, FileRange, Source};
+use crate::descriptor::Descriptor;
+use crate::digest::Digest;
+use crate::error::{Error, Result};
+use crate::fetch::{Joined, Wanted, Whole};
+use crate::manifest::Manifest;
+use crate::reference::{Origin, RepoName, Tag, Target};
+use crate::store::{Content, Names, Put, Store};
+use crate::stream::{Stop, Watch};
+
+impl Parts {
+    /// What is to be fetched to have the file; errors call it `name`.
+    pub fn joined(&self, name: impl Into<String>) -> Joined {
+        let wanted = |part: &Descriptor| Wanted {
+            digest: part.digest,
+            size: Some(part.size),
+        };
+        Joined {
+            blobs: self.parts.iter().map(wanted).collect(),
+            whole: Some(Whole {
+                name: name.into(),
+                digest: self.digest,
+            }),
+        }
+    }
+}
+
+/// A store, some of whose blobs are read from an older file on this machine.
+pub struct Base<'a> {
+    store: &'a dyn Store,
+    /// What is there, and its size.
+    found: HashMap<Digest, (FileRange, u64)>,
+}
+
+impl<'a> Base<'a> {
+    /// Reads the file at `old` once, cut as `parts` was, to learn which of its
+    /// parts are there. `file` is the same file, opened.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] when it is not known how `parts` was cut,
+    /// [`Error::Io`], [`Error::Stopped`].
+    pub fn new(
+        store: &'a dyn Store,
+        parts: &Parts,
+        (old, file): (&Path, File),
+        stop: &Stop,
+    ) -> Result<Base<'a>> {
+        let split = parts.split.ok_or_else(|| Error::Unsupported {
+            what: "it is not known how the file was cut, so an older one is of no use".into(),
+        })?;
+        let wanted: HashSet<Digest> = parts.parts.iter().map(|part| part.digest).collect();
+        let mut base = Base {
+            store,
+            found: HashMap::new(),
+        };
+        let mut cuts = Cuts::new(old.display().to_string(), file, split);
+        while let Some(piece) = cuts.next(stop, &mut |_| Ok(()))? {
+            let (digest, size) = (piece.descriptor.digest, piece.descriptor.size);
+            if wanted.contains(&digest) {
+                let range = FileRange::new(old, piece.offset, size);
+                base.found.insert(digest, (range, size));
+            }
+        }
+        Ok(base)
+    }
+
+    fn local(&self, digest: &Digest, range: Range<u64>) -> Result<Option<Content<'_>>> {
+        let Some((file, size)) = self.found.get(digest) else {
+            return Ok(None);
+        };
+        let len = range.end.saturating_sub(range.start);
+        Ok(Some(Content {
+            size: Some(*size),
+            reader: Box::new(file.open(range.start)?.take(len)),
+        }))
+    }
+}
+
+impl Store for Base<'_> {
+    fn name(&self) -> String {
+        self.store.name()
+    }
+
+    fn origin(&self) -> Option<Origin> {
+        self.store.origin()
+    }
+
+    fn blob_size(&self, digest: &Digest) -> Result<Option<u64>> {
+        match self.found.get(digest) {
+            Some((_, size)) => Ok(Some(*size)),
+            None => self.store.blob_size(digest),
+        }
+    }
+
+    fn open_blob(&self, digest: &Digest, from: u64) -> Result<Content<'_>> {
+        match self.local(digest, from..u64::MAX)? {
+            Some(content) => Ok(content),
+            None => self.store.open_blob(digest, from),
+        }
+    }
+
+    fn open_range(&self, digest: &Digest, range: Range<u64>) -> Result<Option<Content<'_>>> {
+        match self.local(digest, range.clone())? {
+            Some(content) => Ok(Some(content)),
+            None => self.store.open_range(digest, range),
+        }
+    }
+
+    fn put_blob(&self, blob: &Blob, watch: Watch<'_>) -> Result<Put> {
+        self.store.put_blob(blob, watch)
+    }
+
+    fn mount_blob(&self, digest: &Digest, from: &RepoName, watch: Watch<'_>) -> Result<Put> {
+        self.store.mount_blob(digest, from, watch)
+    }
+
+    fn delete_blob(&self, digest: &Digest) -> Result<()> {
+        self.store.delete_blob(digest)
+    }
+
+    fn manifest(&self, target: &Target) -> Result<Manifest> {
+        self.store.manifest(target)
+    }
+
+    fn head(&self, target: &Target) -> Result<Option<Descriptor>> {
+        self.store.head(target)
+    }
+
+    fn put_manifest(&self, manifest: &Manifest, target: &Target) -> Result<()> {
+        self.store.put_manifest(manifest, target)
+    }
+
+    fn delete_manifest(&self, digest: &Digest) -> Result<()> {
+        self.store.delete_manifest(digest)
+    }
+
+    fn untag(&self, tag: &Tag) -> Result<()> {
+        self.store.untag(tag)
+    }
+
+    fn tags(&self) -> Names<'_> {
+        self.store.tags()
+    }
+
+    fn referrers(&self, subject: &Digest) -> Result<Vec<Descriptor>> {
+        self.store.referrers(subject)
+    }
+}

@@ -1,0 +1,125 @@
+//! Whether the connection is what holds a download up.
+//!
+//! Only the time spent waiting for bytes counts: a slow disk or a slow reader
+//! of standard output is not cured by more connections. A connection that gives
+//! more than [`ENOUGH`] is left alone, because there hashing and writing are
+//! the limit, and on loopback several were no faster than one.
+
+use std::io::{self, Read};
+use std::time::{Duration, Instant};
+
+/// How much waiting makes a verdict.
+const WINDOW: Duration = Duration::from_millis(100);
+/// What is fast enough for one connection, bytes a second.
+const ENOUGH: f64 = (64 << 20) as f64;
+
+/// What is known of the speed of one connection.
+#[derive(Default)]
+pub struct Pace {
+    waited: Duration,
+    bytes: u64,
+    opened: bool,
+    slow: bool,
+}
+
+impl Pace {
+    /// Counts the wait for an answer. The first one is not counted: names,
+    /// connections and tokens are asked for once.
+    pub fn opened(&mut self, took: Duration) {
+        if std::mem::replace(&mut self.opened, true) {
+            self.note(0, took);
+        }
+    }
+
+    /// Whether one connection was slow.
+    pub fn is_slow(&self) -> bool {
+        self.slow
+    }
+
+    fn note(&mut self, bytes: usize, took: Duration) {
+        self.waited += took;
+        self.bytes += bytes as u64;
+        if self.waited >= WINDOW {
+            self.slow |= (self.bytes as f64) < ENOUGH * self.waited.as_secs_f64();
+            (self.waited, self.bytes) = (Duration::ZERO, 0);
+        }
+    }
+}
+
+/// A reader that is timed, and that pauses, as if at its end, when the pace is
+/// slow and there is enough left to be worth more connections.
+pub struct Paced<'a, R> {
+    inner: R,
+    pace: &'a mut Pace,
+    left: u64,
+    worth: u64,
+    /// Whether it stopped short of the end.
+    pub paused: bool,
+}
+
+impl<'a, R: Read> Paced<'a, R> {
+    /// Times `inner`, which has `left` bytes; pauses while more than `worth`
+    /// are left.
+    pub fn new(inner: R, pace: &'a mut Pace, left: u64, worth: u64) -> Paced<'a, R> {
+        Paced {
+            inner,
+            pace,
+            left,
+            worth,
+            paused: false,
+        }
+    }
+}
+
+impl<R: Read> Read for Paced<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.pace.is_slow() && self.left > self.worth {
+            self.paused = true;
+        }
+        if self.paused {
+            return Ok(0);
+        }
+        let begun = Instant::now();
+        let n = self.inner.read(buffer)?;
+        self.pace.note(n, begun.elapsed());
+        self.left = self.left.saturating_sub(n as u64);
+        Ok(n)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_verdict_takes_a_while_and_stays() {
+        let ms = Duration::from_millis;
+        let mut pace = Pace::default();
+        pace.opened(ms(5000));
+        assert!(!pace.is_slow());
+        for _ in 0..100 {
+            pace.note(1 << 20, ms(10)); // 100 MiB/s
+        }
+        assert!(!pace.is_slow());
+        pace.note(1 << 20, ms(90));
+        assert!(!pace.is_slow());
+        pace.opened(ms(40));
+        assert!(pace.is_slow());
+        pace.note(1 << 30, ms(200));
+        assert!(pace.is_slow());
+    }
+
+    #[test]
+    fn a_slow_reader_pauses_only_where_it_pays() {
+        let mut pace = Pace {
+            slow: true,
+            ..Pace::default()
+        };
+        for (worth, got) in [(2, 0), (3, 3), (u64::MAX, 3)] {
+            let mut out = Vec::new();
+            let mut paced = Paced::new(&b"abc"[..], &mut pace, 3, worth);
+            paced.read_to_end(&mut out).unwrap();
+            assert_eq!((out.len(), paced.paused), (got, got == 0));
+        }
+    }
+}
