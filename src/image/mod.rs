@@ -41,6 +41,8 @@ pub const MAX_DEPTH: usize = 2;
 
 /// The annotation BuildKit puts on the entries of its attestations.
 const ATTESTATION: &str = "vnd.docker.reference.type";
+/// The digest of the image that such an entry is about.
+const ATTESTED: &str = "vnd.docker.reference.digest";
 
 /// One image, or another artifact of the same shape.
 #[derive(Clone, Debug)]
