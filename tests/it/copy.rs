@@ -354,7 +354,7 @@ fn aliases_are_copied_whatever_their_blobs() {
 }
 
 /// A server that wants a password of its own.
-fn guarded(registry: &Registry, password: &str) -> (Server, String) {
+pub fn guarded(registry: &Registry, password: &str) -> (Server, String) {
     let header = format!("Basic {}", STANDARD.encode(format!("{USER}:{password}")));
     let expected = header.clone();
     let refuse: Rule = on(ANY, "/v2/*")
