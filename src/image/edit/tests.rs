@@ -433,6 +433,24 @@ fn a_new_base_brings_what_came_with_the_old_one() {
 }
 
 #[test]
+fn what_must_not_be_passed_on_is_not_put_into_another_layer() {
+    let base = custom(&[b"windows"], json!({}), json!({}));
+    let mut foreign = layer(b"base");
+    let name = "application/vnd.oci.image.layer.nondistributable.v1.tar";
+    foreign.blob = foreign.blob.with_media_type(name);
+    let editor = base.edit().unwrap().append(foreign);
+    let (stop, folder) = (Stop::new(), std::env::temp_dir());
+    let squashed = editor.squash(Settings {
+        family: Family::Oci,
+        folder: &folder,
+        run: Run::new(1, Watch::new(&(), &stop)),
+    });
+    let said = squashed.finish().unwrap_err();
+    assert!(matches!(said, Error::Unsupported { .. }), "{said}");
+    assert!(said.to_string().contains("distributable"), "{said}");
+}
+
+#[test]
 fn an_image_without_environment_gets_that_of_its_new_base() {
     let old = custom(&[b"os 1"], json!({"config": {"Cmd": ["sh"]}}), json!({}));
     let new = custom(
