@@ -137,6 +137,25 @@ impl Image {
         &self.layers
     }
 
+    /// Refuses an image that runs on another platform. What says none, and what
+    /// is no image of a file system, fits all.
+    ///
+    /// # Errors
+    /// [`Error::NoPlatform`]; those of the config's source.
+    pub fn must_run_on(&self, platform: &Platform) -> Result<()> {
+        if !self.is_runnable() {
+            return Ok(());
+        }
+        let there = self.config()?.platform();
+        if there.is_unknown() || platform.fit(&there).is_some() {
+            return Ok(());
+        }
+        Err(Error::NoPlatform {
+            wanted: platform.to_string(),
+            available: vec![there.to_string()],
+        })
+    }
+
     /// The same image, with `place` as where its blobs' errors happen
     /// ([`Blob::at`]).
     pub fn at(&self, place: &str) -> Image {
