@@ -8,7 +8,7 @@ use std::ffi::OsStr;
 
 use dxf_registry::archive::Item;
 use dxf_registry::image::{Family, Image, Node, build, edit_images};
-use dxf_registry::transfer::{Foreign, Wanted};
+use dxf_registry::transfer::Wanted;
 use dxf_registry::{Host, Result};
 
 use self::change::Change;
@@ -53,11 +53,7 @@ pub fn edit(s: &mut Session<'_, '_>, args: &EditImage) -> Result<(), Failure> {
         }
         Ok(editor.finish()?)
     })?;
-    let foreign = if args.allow_nondistributable {
-        Foreign::Send
-    } else {
-        Foreign::Skip
-    };
+    let foreign = args.nondistributable.foreign();
     if args.dry_run {
         return report::report(s, (&before, &after), &to, foreign);
     }
