@@ -13,7 +13,7 @@ use crate::blob::Blob;
 use crate::descriptor::{Descriptor, Platform, media_type};
 use crate::digest::Digest;
 use crate::error::{Error, Result};
-use crate::image::layer::LayerType;
+use crate::image::layer::is_foreign;
 use crate::image::{Image, Node, best_fit, is_selectable};
 
 /// One member, and what is in it.
@@ -138,7 +138,12 @@ fn index_entries(item: &Item) -> Vec<Descriptor> {
 /// so only those of the chosen one's stand there; attestations are no images.
 fn docker_entries(item: &Item, platform: Option<&Platform>) -> Vec<Value> {
     let mut images = loadable(item);
-    images.retain(|(_, image)| !image.layers().iter().any(is_foreign));
+    images.retain(|(_, image)| {
+        !image
+            .layers()
+            .iter()
+            .any(|layer| is_foreign(layer.descriptor()))
+    });
     let Some(chosen) = chosen(&images, platform) else {
         return Vec::new();
     };
@@ -165,10 +170,6 @@ fn docker_entries(item: &Item, platform: Option<&Platform>) -> Vec<Value> {
 pub(crate) fn repo_tags(item: &Item) -> Option<Vec<String>> {
     let tags: Vec<String> = item.names.iter().filter_map(familiar_name).collect();
     (!tags.is_empty()).then_some(tags)
-}
-
-fn is_foreign(layer: &Blob) -> bool {
-    LayerType::parse(&layer.descriptor().media_type).is_some_and(|kind| kind.foreign)
 }
 
 /// The images of an item that are a file system.

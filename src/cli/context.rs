@@ -41,13 +41,16 @@ pub enum Shape {
 }
 
 /// Whom the environment's login is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 enum Bound {
     /// The registry that is named beside it.
     Place,
     /// The one registry that is talked to: the source of a copy, however it is
     /// named.
     Source,
+    /// This one, which the source turned out to be in; none where it is in no
+    /// registry.
+    To(Option<Host>),
 }
 
 /// Everything the environment says.
@@ -178,11 +181,20 @@ impl Context {
         }
     }
 
+    /// Says which registry the source is in, if any. From then on its login is
+    /// for no other: an edit may read further images beside it.
+    pub fn found(&mut self, source: Option<&Host>) {
+        if self.bound == Bound::Source {
+            self.bound = Bound::To(source.cloned());
+        }
+    }
+
     /// Who to be at `host`: what the environment says is for `DXF_HOST` alone.
     pub fn credentials(&self, host: &Host) -> Credentials {
-        let here = match self.bound {
+        let here = match &self.bound {
             Bound::Place => self.place == Some(Place::Registry(host.clone())),
             Bound::Source => true,
+            Bound::To(source) => source.as_ref() == Some(host),
         };
         match &self.login {
             Some((login, source)) if here || self.anonymous => Credentials {

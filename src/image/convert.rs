@@ -12,15 +12,12 @@
 use serde_json::{Map, Value, json};
 
 use super::layer::{Compression, Family, LayerType};
-use super::{ATTESTATION, Child, Image, Index, Node, is_selectable};
+use super::{ATTESTATION, ATTESTED, Child, Image, Index, Node, is_selectable};
 use crate::blob::Blob;
 use crate::descriptor::{Descriptor, media_type};
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::manifest::Manifest;
-
-/// The annotation in which BuildKit says which image an attestation is about.
-const ATTESTED: &str = "vnd.docker.reference.digest";
 
 /// The node in the words of `family`. What is all in them already is given
 /// back as it is, byte for byte; the same node always gives the same bytes.
@@ -107,6 +104,10 @@ fn convert_index(index: &Index, family: Family) -> Result<Index> {
 fn point(child: &mut Child, family: Family, renamed: &[(Digest, Digest)]) -> Result<()> {
     let now = child.node.manifest().descriptor();
     let entry = &mut child.descriptor;
+    if now.digest != entry.digest {
+        // The content itself (image-spec, descriptor.md), which is another now.
+        entry.rest.shift_remove("data");
+    }
     (entry.media_type, entry.digest, entry.size) = (now.media_type, now.digest, now.size);
     if let Some(about) = entry.annotations.get_mut(ATTESTED)
         && let Some((_, new)) = renamed.iter().find(|(old, _)| old.to_string() == *about)
@@ -302,6 +303,21 @@ mod tests {
             listed[0].digest.to_string()
         );
         assert_eq!(listed[0].digest, back.children[0].node.manifest().digest());
+    }
+
+    #[test]
+    fn an_entry_does_not_hold_what_it_pointed_at_before() {
+        let docker = convert_image(&image(&[Made::Gzip(b"a")]), Family::Docker).unwrap();
+        let mut descriptor = docker.manifest.descriptor();
+        descriptor.rest.insert("data".into(), "eyJvbGQiOjF9".into());
+        let bytes = json!({"schemaVersion": 2, "mediaType": media_type::OCI_INDEX,
+            "manifests": [descriptor]});
+        let manifest = Manifest::new(None, bytes.to_string().into_bytes()).unwrap();
+        let node = Node::Image(docker);
+        let mixed = Index::new(manifest, vec![Child { descriptor, node }]).unwrap();
+        let all_oci = convert_index(&mixed, Family::Oci).unwrap();
+        let text = String::from_utf8(all_oci.manifest.bytes().to_vec()).unwrap();
+        assert!(!text.contains("data"), "{text}");
     }
 
     #[test]

@@ -164,6 +164,11 @@ impl LayerType {
     }
 }
 
+/// Whether a layer must not be passed on ([`LayerType::foreign`]).
+pub(crate) fn is_foreign(layer: &Descriptor) -> bool {
+    LayerType::parse(&layer.media_type).is_some_and(|kind| kind.foreign)
+}
+
 /// Why a layer that its makers keep elsewhere can't be read here.
 pub fn kept_elsewhere(layer: &Descriptor) -> Error {
     let urls = urls(layer);

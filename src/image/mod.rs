@@ -41,6 +41,8 @@ pub const MAX_DEPTH: usize = 2;
 
 /// The annotation BuildKit puts on the entries of its attestations.
 const ATTESTATION: &str = "vnd.docker.reference.type";
+/// The digest of the image that such an entry is about.
+const ATTESTED: &str = "vnd.docker.reference.digest";
 
 /// One image, or another artifact of the same shape.
 #[derive(Clone, Debug)]
@@ -133,6 +135,25 @@ impl Image {
     /// The layers, lowest first; one that is used twice stands there twice.
     pub fn layers(&self) -> &[Blob] {
         &self.layers
+    }
+
+    /// Refuses an image that runs on another platform. What says none, and what
+    /// is no image of a file system, fits all.
+    ///
+    /// # Errors
+    /// [`Error::NoPlatform`]; those of the config's source.
+    pub fn must_run_on(&self, platform: &Platform) -> Result<()> {
+        if !self.is_runnable() {
+            return Ok(());
+        }
+        let there = self.config()?.platform();
+        if there.is_unknown() || platform.fit(&there).is_some() {
+            return Ok(());
+        }
+        Err(Error::NoPlatform {
+            wanted: platform.to_string(),
+            available: vec![there.to_string()],
+        })
     }
 
     /// The same image, with `place` as where its blobs' errors happen

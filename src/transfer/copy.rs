@@ -7,7 +7,7 @@ use super::put::{Foreign, Known, Summary, To, own_digest, put_missing, put_named
 use crate::descriptor::Platform;
 use crate::digest::Digest;
 use crate::error::{Error, Result};
-use crate::image::{Family, Image, Node, convert};
+use crate::image::{Family, Node, convert};
 use crate::manifest::{Kind, Manifest};
 use crate::reference::Target;
 use crate::store::Store;
@@ -106,7 +106,7 @@ impl<'a> Copier<'a> {
             None => return Ok(Taken::Manifest(manifest)),
         };
         if let (Some(platform), false, Node::Image(image)) = (self.how.platform, is_index, &node) {
-            must_fit(image, platform)?;
+            image.must_run_on(platform)?;
         }
         match self.how.convert {
             Some(family) => convert(&node, family).map(Taken::Node),
@@ -176,20 +176,4 @@ impl<'a> Copier<'a> {
             foreign: self.how.foreign,
         }
     }
-}
-
-/// Refuses an image that stands alone and does not run on the platform asked
-/// for.
-fn must_fit(image: &Image, platform: &Platform) -> Result<()> {
-    if !image.is_runnable() {
-        return Ok(());
-    }
-    let there = image.config()?.platform();
-    if there.is_unknown() || platform.fit(&there).is_some() {
-        return Ok(());
-    }
-    Err(Error::NoPlatform {
-        wanted: platform.to_string(),
-        available: vec![there.to_string()],
-    })
 }

@@ -3,6 +3,7 @@
 
 use super::put::{Known, Summary, To, missing, needed, own_digest};
 use crate::blob::Blob;
+use crate::descriptor::Descriptor;
 use crate::error::Result;
 use crate::image::Node;
 use crate::parallel;
@@ -30,6 +31,8 @@ pub struct Forecast {
     pub blobs: Vec<(Blob, Fate)>,
     /// How many manifests would be sent, and their bytes.
     pub manifests: (usize, u64),
+    /// Layers that would be left out, because they must not be passed on.
+    pub left_out: Vec<Descriptor>,
 }
 
 impl Forecast {
@@ -55,6 +58,7 @@ pub fn forecast(node: &Node, to: &To<'_>, run: Run<'_>) -> Result<Forecast> {
             (true, Target::Digest(_)) => (0, 0),
             _ => (1, manifest.bytes().len() as u64),
         },
+        left_out: Vec::new(),
     };
     if there {
         return Ok(forecast);
@@ -65,7 +69,7 @@ pub fn forecast(node: &Node, to: &To<'_>, run: Run<'_>) -> Result<Forecast> {
         forecast.manifests.0 += 1;
         forecast.manifests.1 += child.node.manifest().bytes().len() as u64;
     }
-    let blobs = needed(node, &missing, to.foreign, &mut summary.left_out);
+    let blobs = needed(node, &missing, to.foreign, &mut forecast.left_out);
     let home = to.store.origin();
     forecast.blobs = parallel::map(run.jobs, blobs, run.watch.stop, |blob, _| {
         let fate = match to.store.blob_size(blob.digest())? {

@@ -8,7 +8,7 @@ use crate::cache::Cache;
 use crate::descriptor::{Descriptor, Platform, media_type};
 use crate::digest::Digest;
 use crate::error::{Error, Result};
-use crate::image::layer::{LayerType, kept_elsewhere, urls};
+use crate::image::layer::{is_foreign, kept_elsewhere, urls};
 use crate::image::{self, Child, Image, Index, MAX_DEPTH, MAX_LAYERS, Node, config};
 use crate::manifest::{Kind, Manifest};
 use crate::parallel;
@@ -359,8 +359,4 @@ impl Lazy {
         }
         Err(last)
     }
-}
-
-fn is_foreign(layer: &Descriptor) -> bool {
-    LayerType::parse(&layer.media_type).is_some_and(|kind| kind.foreign)
 }

@@ -10,7 +10,7 @@ use crate::blob::Blob;
 use crate::descriptor::Descriptor;
 use crate::digest::Digest;
 use crate::error::{Error, Result};
-use crate::image::layer::LayerType;
+use crate::image::layer::is_foreign;
 use crate::image::{Child, Node};
 use crate::manifest::Manifest;
 use crate::parallel;
@@ -205,7 +205,7 @@ pub(super) fn needed<'a>(
     for node in std::iter::once(node).chain(below) {
         let Node::Image(image) = node else { continue };
         for blob in image.blobs().filter(|blob| seen.insert(*blob.digest())) {
-            if foreign == Foreign::Skip && is_foreign(blob) {
+            if foreign == Foreign::Skip && is_foreign(blob.descriptor()) {
                 left_out.push(blob.descriptor().clone());
             } else {
                 blobs.push(blob);
@@ -229,10 +229,6 @@ impl Summary {
         let existed = done.into_iter().filter(|(_, put)| *put == Put::Existed);
         existed.map(|(blob, _)| blob).collect()
     }
-}
-
-fn is_foreign(blob: &Blob) -> bool {
-    LayerType::parse(&blob.descriptor().media_type).is_some_and(|kind| kind.foreign)
 }
 
 /// Images first, several at once; then indexes, innermost first.

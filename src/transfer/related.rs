@@ -12,9 +12,7 @@ use crate::parallel;
 use crate::reference::{Tag, Target};
 use crate::stream::Run;
 
-/// How far referrers of referrers are followed.
-const MAX_DEPTH: usize = 4;
-/// More than any image has.
+/// More than any image has, beside it or one about the other.
 const MAX_RELATED: usize = 10_000;
 /// What cosign puts behind the tag that it makes of a digest.
 const COSIGN: [&str; 3] = ["sig", "att", "sbom"];
@@ -42,7 +40,7 @@ impl Remote {
     ) -> Result<()> {
         let mut subjects = digests(node);
         let mut seen: HashSet<Target> = subjects.iter().copied().map(Target::Digest).collect();
-        for _ in 0..MAX_DEPTH {
+        while !subjects.is_empty() {
             let found = parallel::map(run.jobs, subjects, run.watch.stop, |subject, _| {
                 self.about(&subject)
             })?;
@@ -66,9 +64,6 @@ impl Remote {
                     seen.insert(Target::Digest(*digest)) || is_itself
                 }));
                 each(Related { target, node })?;
-            }
-            if subjects.is_empty() {
-                break;
             }
         }
         Ok(())

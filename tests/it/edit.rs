@@ -199,6 +199,22 @@ each_place!(an_image_is_made_of_nothing, |at| {
     assert_eq!(at.tags("team/new"), ["1"]);
 });
 
+each_place!(only_the_lowest_layer_says_what_its_folders_are, |at| {
+    let mut tar = tar::Builder::new(Vec::new());
+    let mut header = tar::Header::new_gnu();
+    header.set_entry_type(tar::EntryType::Symlink);
+    header.set_size(0);
+    tar.append_link(&mut header, "lib", "usr/lib").unwrap();
+    let tar = at.file(&tar.into_inner().unwrap());
+    let words = ["--add-tar", &tar, "--add-file=/lib/x=1", "scratch", "os:1"];
+    edit(at, &words).ok();
+    // A member for the folder would take the link's place.
+    assert_eq!(files(at, "os:1"), ["lib", "lib/x"]);
+    let words = ["--env=A=b", "--add-file=/a/x=1", "scratch", "os:2"];
+    edit(at, &words).ok();
+    assert_eq!(files(at, "os:2"), ["a/", "a/x"]);
+});
+
 each_place!(every_platform_is_edited, |at| {
     seed(at.dxf(), &multi(), "team/multi:1");
     let words = [

@@ -7,12 +7,13 @@ use dxf_registry::image::{Image, Node};
 use dxf_registry::{Blob, Digest, Manifest};
 use serde_json::{Value, json};
 
+use crate::copy::guarded;
 use crate::engine::{Docker, Tool, arg, file, hello, named};
 use crate::images::seed;
 use crate::support::bench::{Bench, Mode};
 use crate::support::data;
 use crate::support::dxf::Dxf;
-use crate::support::registry::{PASSWORD, USER};
+use crate::support::registry::{PASSWORD, Registry, USER};
 use crate::support::scratch;
 use crate::transfer::{push, repository};
 
@@ -151,6 +152,36 @@ fn each_side_has_its_own_login() {
     );
     to.front.assert_no_authorization();
     to.dxf().args(["verify-image", "team/new:1"]).ok();
+}
+
+#[test]
+fn the_login_for_the_source_is_for_no_base_elsewhere() {
+    let (one, bases, to) = (Registry::http(), Registry::http(), Bench::new(Mode::Http));
+    let scratch = |registry: &Registry, text: &str, name: &str| {
+        let words = ["--platform=linux/amd64", text, "scratch", name];
+        edit(Dxf::new().plain(registry.host()), &words).ok();
+    };
+    scratch(&one, "--add-file=/os=1", "team/app:1");
+    scratch(&bases, "--add-file=/os=1", "os:1");
+    scratch(&bases, "--add-file=/os=2", "os:2");
+    let (from, _) = guarded(&one, "source-word");
+    let (elsewhere, _) = guarded(&bases, "base-word");
+    let dxf = to
+        .dxf()
+        .env("DXF_FROM_INSECURE", "1")
+        .env("DXF_FROM_ALLOW_INSECURE_AUTH", "1")
+        .env("DXF_FROM_USERNAME", USER)
+        .env("DXF_FROM_PASSWORD", "source-word")
+        .secret("source-word");
+    let at = |name: &str| format!("{}/{name}", elsewhere.host());
+    let (source, new) = (format!("{}/team/app:1", from.host()), "team/new:1");
+    let words = ["--rebase", &at("os:1"), &at("os:2"), &source, new];
+    edit(dxf, &words).fails(13);
+    assert!(!elsewhere.seen().is_empty());
+    for one in elsewhere.seen() {
+        assert_eq!(one.headers.get("authorization"), None);
+    }
+    to.front.assert_no_authorization();
 }
 
 /// A program like `hello` that says something else.

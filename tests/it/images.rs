@@ -408,6 +408,15 @@ fn layers_that_must_not_be_passed_on_are_left_out_unless_told() {
     let told = push().ok().says(&base).says("--allow-nondistributable");
     assert_eq!(told.stderr.lines().count(), 1);
     assert!(!blob(&base).exists());
+    // An edit says the same, whether it is made or only told.
+    for words in [&["--dry-run"][..], &[]] {
+        let edit = dxf().args(["edit-image", "--env=A=b"]).args(words);
+        let told = edit.args(["--platform=windows/amd64", "a/b:1", "a/e:1"]);
+        told.ok().says(&base).says("--allow-nondistributable");
+    }
+    let squash = ["edit-image", "--squash", "--platform=windows/amd64"];
+    let squash = dxf().args(squash).args(["a/b:1", "a/e:2"]);
+    squash.fails(1).says(&base).says("distributable");
     let out = file(&dir, "out.tar");
     let pull = dxf().args(["pull", "a/b:1"]).arg(&out);
     let failed = pull.env("DXF_RETRIES", "0").fails(69);

@@ -5,7 +5,7 @@ use std::ffi::{OsStr, OsString};
 
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, value_parser};
 
-use super::Words;
+use super::{Nondistributable, Words};
 
 /// What `edit-image` takes.
 #[derive(Args)]
@@ -23,9 +23,9 @@ pub struct EditImage {
     /// Print what would change and what would be sent, and send nothing
     #[arg(long)]
     pub dry_run: bool,
-    /// Push layers too that their makers keep elsewhere (Windows)
-    #[arg(long)]
-    pub allow_nondistributable: bool,
+    /// What is done with layers that must not be passed on.
+    #[command(flatten)]
+    pub nondistributable: Nondistributable,
     /// The changes.
     #[command(flatten)]
     pub steps: Steps,

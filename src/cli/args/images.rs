@@ -51,7 +51,15 @@ pub struct PushImage {
     /// Push every image, each under its own tags
     #[arg(long)]
     pub all: bool,
-    /// Push layers too that their makers keep elsewhere (Windows)
+    /// What is done with layers that must not be passed on.
+    #[command(flatten)]
+    pub nondistributable: Nondistributable,
+}
+
+/// What is done with layers that must not be passed on.
+#[derive(Args)]
+pub struct Nondistributable {
+    /// Send layers too that their makers keep elsewhere (Windows)
     #[arg(long)]
     pub allow_nondistributable: bool,
 }
@@ -68,18 +76,18 @@ pub struct CopyImage {
     /// Copy every tag of the repository to the same name
     #[arg(long, conflicts_with = "tags")]
     pub all_tags: bool,
-    /// Copy every tag that GLOB fits (* and ?) to the same name
+    /// Copy every tag that GLOB fits (*, ? and [a-z]) to the same name
     #[arg(long, value_name = "GLOB")]
-    pub tags: Option<String>,
+    pub tags: Option<glob::Pattern>,
     /// Copy signatures, SBOMs and whatever else refers to what is copied
     #[arg(long)]
     pub referrers: bool,
     /// Say it in Docker's or in OCI's words, which changes the digest
     #[arg(long, value_enum, value_name = "F", conflicts_with = "referrers")]
     pub convert: Option<Convert>,
-    /// Copy layers too that their makers keep elsewhere (Windows)
-    #[arg(long)]
-    pub allow_nondistributable: bool,
+    /// What is done with layers that must not be passed on.
+    #[command(flatten)]
+    pub nondistributable: Nondistributable,
 }
 
 /// Whose words an image is converted to.

@@ -16,8 +16,8 @@ use super::exit::Failure;
 pub use blobs::{DelAlias, DelBlob, GetDigest, PullBlob, PushBlob, SetAlias, VerifyAlias};
 pub use edit::{EditImage, Step, Verb};
 pub use images::{
-    Convert, CopyImage, Engine, Form, GetLayer, ListFiles, LoadImage, Look, PullImage, PushImage,
-    ResolveImage, RunImage,
+    Convert, CopyImage, Engine, Form, GetLayer, ListFiles, LoadImage, Look, Nondistributable,
+    PullImage, PushImage, ResolveImage, RunImage,
 };
 pub use own::{Auth, Cache, Login};
 

@@ -89,10 +89,7 @@ impl Job<'_> {
     }
 
     fn foreign(&self) -> Foreign {
-        match self.args.allow_nondistributable {
-            true => Foreign::Send,
-            false => Foreign::Skip,
-        }
+        self.args.nondistributable.foreign()
     }
 
     fn wanted(&self) -> Wanted<'_> {
@@ -111,7 +108,7 @@ impl Job<'_> {
     }
 
     fn fits(&self, tag: &str) -> bool {
-        self.args.tags.as_deref().is_none_or(|glob| fits(glob, tag))
+        self.args.tags.as_ref().is_none_or(|glob| glob.matches(tag))
     }
 
     /// The source, where it is a repository.
@@ -275,60 +272,6 @@ impl Told {
         match self {
             Told::Json(list) => list.end(s),
             Told::Nothing | Told::Lines => Ok(()),
-        }
-    }
-}
-
-/// Whether `text` is as `glob` says: `*` stands for any number of characters,
-/// `?` for one.
-fn fits(glob: &str, text: &str) -> bool {
-    let (glob, text): (Vec<char>, Vec<char>) = (glob.chars().collect(), text.chars().collect());
-    let (mut g, mut t) = (0, 0);
-    // Where to go on when what follows the last star does not fit.
-    let mut star: Option<(usize, usize)> = None;
-    while t < text.len() {
-        match glob.get(g) {
-            Some('*') => {
-                star = Some((g + 1, t));
-                g += 1;
-            }
-            Some(c) if *c == '?' || *c == text[t] => {
-                g += 1;
-                t += 1;
-            }
-            _ => match star {
-                Some((after, from)) => {
-                    star = Some((after, from + 1));
-                    (g, t) = (after, from + 1);
-                }
-                None => return false,
-            },
-        }
-    }
-    glob[g..].iter().all(|c| *c == '*')
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn globs() {
-        for (glob, text, fit) in [
-            ("*", "", true),
-            ("*", "v1", true),
-            ("v1", "v1", true),
-            ("v1", "v10", false),
-            ("v?", "v1", true),
-            ("v?", "v", false),
-            ("v*.2", "v1.2.2", true),
-            ("v*.2", "v1.2.3", false),
-            ("*-alpine*", "3.2-alpine3.19", true),
-            ("a*b*c", "aXbYbZc", true),
-            ("a*b*c", "aXcYb", false),
-            ("", "v", false),
-        ] {
-            assert_eq!(fits(glob, text), fit, "{glob} {text}");
         }
     }
 }

@@ -12,9 +12,20 @@ use dxf_registry::{Digest, Error, Reference, Result, Store, Target};
 
 use super::pull::{Folder, targets, write};
 use super::{Archive, Location, host_platform};
+use crate::cli::args::Nondistributable;
 use crate::cli::exit::Failure;
 use crate::cli::output::Output;
 use crate::cli::session::Session;
+
+impl Nondistributable {
+    /// The same in the library's words.
+    pub fn foreign(&self) -> Foreign {
+        match self.allow_nondistributable {
+            true => Foreign::Send,
+            false => Foreign::Skip,
+        }
+    }
+}
 
 /// Where images go.
 pub struct Destination {

@@ -12,6 +12,9 @@ use dxf_registry::{Error, Host, Reference, Result, Store, Tag, Target, hub};
 use crate::cli::context::{Context, Place};
 use crate::cli::session::Session;
 
+/// What stands in front of a layout's folder.
+const LAYOUT: &str = "oci:";
+
 /// Where an image is, or goes.
 #[derive(Debug, Clone)]
 pub enum Location {
@@ -65,6 +68,14 @@ impl Archive {
         ("docker-archive", Archive::Docker),
     ];
 
+    /// Which of them `word` begins with, and what stands behind the colon.
+    fn split(word: &str) -> Option<(Archive, &str)> {
+        Archive::ALL.into_iter().find_map(|(scheme, kind)| {
+            let rest = word.strip_prefix(scheme)?.strip_prefix(':')?;
+            Some((kind, rest))
+        })
+    }
+
     /// The word before its colon.
     pub fn word(self) -> &'static str {
         match self {
@@ -105,6 +116,12 @@ impl std::fmt::Display for Location {
 }
 
 impl Location {
+    /// Whether `word` says by how it begins that it is a folder's or an
+    /// archive's.
+    pub fn is_local(word: &str) -> bool {
+        word.starts_with(LAYOUT) || Archive::split(word).is_some()
+    }
+
     /// What `word` means.
     ///
     /// # Errors
@@ -118,14 +135,11 @@ impl Location {
     /// # Errors
     /// As [`Location::parse`].
     pub fn parse_by(context: &Context, word: &str) -> Result<Location> {
-        for (scheme, kind) in Archive::ALL {
-            let rest = word.strip_prefix(scheme);
-            if let Some(rest) = rest.and_then(|rest| rest.strip_prefix(':')) {
-                let (path, name) = split_archive(word, rest)?;
-                return Ok(Location::Archive { path, kind, name });
-            }
+        if let Some((kind, rest)) = Archive::split(word) {
+            let (path, name) = split_archive(word, rest)?;
+            return Ok(Location::Archive { path, kind, name });
         }
-        if let Some(rest) = word.strip_prefix("oci:") {
+        if let Some(rest) = word.strip_prefix(LAYOUT) {
             let (folder, target) = split_layout(rest)?;
             return Ok(Location::Layout { folder, target });
         }

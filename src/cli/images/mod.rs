@@ -153,17 +153,7 @@ pub fn known(node: &Node) -> Result<Vec<(Descriptor, &Image)>> {
 /// # Errors
 /// [`Error::NoPlatform`] as a thing that is not found; those of the config.
 pub fn must_fit(image: &Image, platform: &Platform) -> Result<(), Failure> {
-    if !image.is_runnable() {
-        return Ok(());
-    }
-    let there = image.config()?.platform();
-    if there.is_unknown() || platform.fit(&there).is_some() {
-        return Ok(());
-    }
-    Err(Failure::Missing(Error::NoPlatform {
-        wanted: platform.to_string(),
-        available: vec![there.to_string()],
-    }))
+    image.must_run_on(platform).map_err(platform_missing)
 }
 
 /// The names in an archive, for a message.

@@ -9,7 +9,7 @@ use dxf_registry::archive::{self, Item, Provenance};
 use dxf_registry::image::Node;
 use dxf_registry::image::gzip::{self, Which};
 use dxf_registry::layout::Layout;
-use dxf_registry::transfer::{Foreign, Remote, Wanted};
+use dxf_registry::transfer::{Remote, Wanted};
 use dxf_registry::{Digest, Error, Reference, Result, Tag, Target};
 
 use super::destination::Destination;
@@ -29,11 +29,7 @@ pub fn push(s: &mut Session<'_, '_>, args: &PushImage) -> Result<(), Failure> {
     let location = Location::parse(s, args::text(&words[1])?)?;
     let to = destination(s, &location, args)?;
     let items = chosen(without_parts(items(s, &words[0])?), args)?;
-    let foreign = if args.allow_nondistributable {
-        Foreign::Send
-    } else {
-        Foreign::Skip
-    };
+    let foreign = args.nondistributable.foreign();
     let at_once = if to.is_archive() { items.len() } else { 1 };
     for items in items.chunks(at_once.max(1)) {
         let items = items.iter().map(|item| compressed(s, item.clone()));
@@ -87,9 +83,7 @@ fn items(s: &mut Session<'_, '_>, word: &OsStr) -> Result<Vec<Item>, Failure> {
     }
     if !path.exists()
         && let Some(word) = word.to_str()
-        && ["oci:", "oci-archive:", "docker-archive:"]
-            .iter()
-            .any(|scheme| word.starts_with(scheme))
+        && Location::is_local(word)
     {
         return match Location::parse(s, word)? {
             Location::Layout { folder, target } => layout_items(s, &folder, target.as_ref()),

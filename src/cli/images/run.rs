@@ -1,6 +1,7 @@
 //! `run-image`: from any store into Docker or podman, and run there.
 
 use std::ffi::OsString;
+use std::hash::{BuildHasher, RandomState};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, ExitStatus};
 
@@ -91,7 +92,7 @@ impl<'a> Guest<'a> {
         } else if let Some(id) = there(&item) {
             guest.name = id;
         } else {
-            let name = format!("localhost/dxf-run:{}", std::process::id());
+            let name = format!("localhost/dxf-run:{:016x}", number());
             item.names = vec![name.parse::<Reference>()?];
             item.labels.clear();
             guest.name = name;
@@ -111,6 +112,12 @@ impl Drop for Guest<'_> {
             self.console.warn(&words);
         }
     }
+}
+
+/// A number nobody else has. That of the process is the same in many containers
+/// that share an engine.
+fn number() -> u64 {
+    RandomState::new().hash_one(std::process::id())
 }
 
 /// What an engine calls an image that has no name: by its config, or, where

@@ -19,7 +19,7 @@ pub use self::tree::edit_images;
 
 use self::history::History;
 use super::build::{Layer, Settings};
-use super::layer::{Family, LayerType};
+use super::layer::{Family, LayerType, is_foreign};
 use super::{Config, Image};
 use crate::blob::Blob;
 use crate::descriptor::{Platform, media_type};
@@ -176,7 +176,8 @@ impl Editor {
     }
 
     /// Makes one layer of all. They are read for it, and what the history says
-    /// of them stays, but as steps that made no layer.
+    /// of them stays, but as steps that made no layer. Where one of them must
+    /// not be passed on, none is made.
     pub fn squash(self, settings: Settings<'_>) -> Editor {
         self.with(|draft| draft.squash(settings))
     }
@@ -296,6 +297,15 @@ impl Draft {
     fn squash(&mut self, settings: Settings<'_>) -> Result<()> {
         if self.layers.len() < 2 {
             return Ok(());
+        }
+        let foreign = |kept: &&Kept| is_foreign(kept.blob.descriptor());
+        if let Some(layer) = self.layers.iter().find(foreign) {
+            return Err(Error::Unsupported {
+                what: format!(
+                    "layer {} is not distributable, and would be within another one",
+                    layer.blob.digest()
+                ),
+            });
         }
         let blobs: Vec<Blob> = self.layers.iter().map(|kept| kept.blob.clone()).collect();
         let layer = Layer::squashed(&blobs, settings)?;

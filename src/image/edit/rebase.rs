@@ -137,7 +137,7 @@ fn setting(own: &Members, old: &Members, new: &Members, name: &str) -> Option<Va
             let list = |members: &Members| -> Option<Vec<Value>> {
                 Some(members.get(name)?.as_array()?.clone())
             };
-            let own = list(own)?;
+            let Some(own) = list(own) else { return whole };
             let (old, new) = (list(old).unwrap_or_default(), list(new).unwrap_or_default());
             Some(Value::Array(env(&own, &old, &new)))
         }

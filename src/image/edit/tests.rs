@@ -433,6 +433,50 @@ fn a_new_base_brings_what_came_with_the_old_one() {
 }
 
 #[test]
+fn what_must_not_be_passed_on_is_not_put_into_another_layer() {
+    let base = custom(&[b"windows"], json!({}), json!({}));
+    let mut foreign = layer(b"base");
+    let name = "application/vnd.oci.image.layer.nondistributable.v1.tar";
+    foreign.blob = foreign.blob.with_media_type(name);
+    let editor = base.edit().unwrap().append(foreign);
+    let (stop, folder) = (Stop::new(), std::env::temp_dir());
+    let squashed = editor.squash(Settings {
+        family: Family::Oci,
+        folder: &folder,
+        run: Run::new(1, Watch::new(&(), &stop)),
+    });
+    let said = squashed.finish().unwrap_err();
+    assert!(matches!(said, Error::Unsupported { .. }), "{said}");
+    assert!(said.to_string().contains("distributable"), "{said}");
+}
+
+#[test]
+fn an_image_without_environment_gets_that_of_its_new_base() {
+    let old = custom(&[b"os 1"], json!({"config": {"Cmd": ["sh"]}}), json!({}));
+    let new = custom(
+        &[b"os 2"],
+        json!({"config": {"Env": ["PATH=/bin"], "Labels": {"v": "2"}}}),
+        json!({}),
+    );
+    let app = old.edit().unwrap().append(layer(b"app")).finish().unwrap();
+    let rebased = app.edit().unwrap().rebase(&old, &new, None);
+    assert_eq!(
+        settings(&rebased.finish().unwrap()),
+        json!({"Env": ["PATH=/bin"], "Labels": {"v": "2"}})
+    );
+    // One that took all of its old base's away gets what it never saw.
+    let had = custom(&[b"os 1"], json!({"config": {"Env": ["A=1"]}}), json!({}));
+    let app = had.edit().unwrap().append(layer(b"app")).unset_env("A");
+    let new = custom(
+        &[b"os 2"],
+        json!({"config": {"Env": ["A=2", "B=2"]}}),
+        json!({}),
+    );
+    let rebased = app.rebase(&had, &new, None).finish().unwrap();
+    assert_eq!(settings(&rebased)["Env"], json!(["B=2"]));
+}
+
+#[test]
 fn every_image_of_an_index_is_changed_and_its_attestation_dropped() {
     let images = ["linux/amd64", "linux/arm64"].map(|p| image_for(p, &[Made::Gzip(p.as_bytes())]));
     let plain = index(&images);

@@ -6,11 +6,8 @@ use super::Draft;
 use crate::descriptor::Descriptor;
 use crate::digest::Digest;
 use crate::error::{Error, Result};
-use crate::image::{ATTESTATION, Child, Image, Index, Node};
+use crate::image::{ATTESTATION, ATTESTED, Child, Image, Index, Node};
 use crate::manifest::Manifest;
-
-/// What BuildKit's attestations are about.
-const ABOUT: &str = "vnd.docker.reference.digest";
 
 /// Makes a node whose images of file systems are what `change` makes of them;
 /// what else an index lists stays. Entries keep their place, platform and
@@ -100,7 +97,7 @@ fn repoint(entry: &mut Value, made: &Descriptor) {
 }
 
 fn is_about(entry: &Descriptor, gone: &[Digest]) -> bool {
-    let about = entry.annotations.get(ABOUT);
+    let about = entry.annotations.get(ATTESTED);
     let about = about.and_then(|digest| digest.parse().ok());
     entry.annotations.contains_key(ATTESTATION) && about.is_some_and(|it| gone.contains(&it))
 }

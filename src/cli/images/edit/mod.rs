@@ -4,11 +4,14 @@ mod change;
 mod report;
 mod words;
 
-use dxf_registry::Result;
+use std::ffi::OsStr;
+
 use dxf_registry::archive::Item;
 use dxf_registry::image::{Family, Image, Node, build, edit_images};
-use dxf_registry::transfer::{Foreign, Wanted};
+use dxf_registry::transfer::Wanted;
+use dxf_registry::{Host, Result};
 
+use self::change::Change;
 use super::destination::Destination;
 use super::pull::Choice;
 use super::push::compressed;
@@ -26,16 +29,22 @@ pub fn edit(s: &mut Session<'_, '_>, args: &EditImage) -> Result<(), Failure> {
     let asked = change::parse(s, args)?;
     let location = Location::parse(s, args::text(&words[1])?)?;
     let to = Destination::new(s, &location)?.or_latest(&location)?;
-    let before = source(s, &words[0], args)?;
+    let from = From::parse(s, &words[0])?;
+    if let Some(context) = &mut s.source {
+        context.found(from.host());
+    }
+    let before = from.read(s, args)?;
     let settings = build::Settings {
         family: Family::of(before.manifest().media_type()),
         folder: &s.context.tmpdir,
         run: s.run(),
     };
-    let is_bare = before.images().iter().all(|(_, i)| i.layers().is_empty());
-    let made = asked
-        .into_iter()
-        .map(|change| change.make(settings, is_bare));
+    let mut is_bare = before.images().iter().all(|(_, i)| i.layers().is_empty());
+    let made = asked.into_iter().map(|asked| {
+        let change = asked.make(settings, is_bare)?;
+        is_bare &= !matches!(change, Change::Append(_));
+        Ok(change)
+    });
     let changes = made.collect::<Result<Vec<_>>>()?;
     let after = edit_images(&before, &mut |image| -> Result<Image, Failure> {
         let mut editor = image.edit()?;
@@ -44,11 +53,7 @@ pub fn edit(s: &mut Session<'_, '_>, args: &EditImage) -> Result<(), Failure> {
         }
         Ok(editor.finish()?)
     })?;
-    let foreign = if args.allow_nondistributable {
-        Foreign::Send
-    } else {
-        Foreign::Skip
-    };
+    let foreign = args.nondistributable.foreign();
     if args.dry_run {
         return report::report(s, (&before, &after), &to, foreign);
     }
@@ -59,22 +64,42 @@ pub fn edit(s: &mut Session<'_, '_>, args: &EditImage) -> Result<(), Failure> {
     Ok(())
 }
 
-/// What is to be changed. Its layers are not read, and so not kept in the cache
-/// either when they have to be passed on.
-fn source(s: &Session<'_, '_>, word: &std::ffi::OsStr, args: &EditImage) -> Result<Node, Failure> {
-    let choice = Choice::new(s, args.platform.as_deref())?;
-    if word == SCRATCH {
-        if args.platform.as_deref() == Some("all") {
-            return Err(args::usage(
-                "an image made from nothing is for one platform",
-            ));
+/// What is to be changed.
+enum From {
+    Scratch,
+    Place(Location),
+}
+
+impl From {
+    fn parse(s: &Session<'_, '_>, word: &OsStr) -> Result<From> {
+        if word == SCRATCH {
+            return Ok(From::Scratch);
         }
-        return Ok(Node::Image(Image::scratch(&choice.platform, Family::Oci)?));
+        look::location_by(s.source(), word).map(From::Place)
     }
-    let location = look::location_by(s.source(), word)?;
-    let node = read(s, &location, choice.wanted())?;
-    choice.check(&node)?;
-    Ok(node)
+
+    fn host(&self) -> Option<&Host> {
+        match self {
+            From::Place(Location::Registry { host, .. }) => Some(host),
+            _ => None,
+        }
+    }
+
+    /// Its layers are not read, and so not kept in the cache either when they
+    /// have to be passed on.
+    fn read(&self, s: &Session<'_, '_>, args: &EditImage) -> Result<Node, Failure> {
+        let choice = Choice::new(s, args.platform.as_deref())?;
+        let From::Place(location) = self else {
+            if args.platform.as_deref() == Some("all") {
+                let why = "an image made from nothing is for one platform";
+                return Err(args::usage(why));
+            }
+            return Ok(Node::Image(Image::scratch(&choice.platform, Family::Oci)?));
+        };
+        let node = read(s, location, choice.wanted())?;
+        choice.check(&node)?;
+        Ok(node)
+    }
 }
 
 /// What is at `location`, past the cache.

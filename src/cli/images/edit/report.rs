@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 
 use crate::cli::context::Shape;
 use crate::cli::exit::Failure;
-use crate::cli::images::destination::Destination;
+use crate::cli::images::destination::{Destination, left_out};
 use crate::cli::images::look;
 use crate::cli::session::Session;
 use crate::cli::size;
@@ -168,6 +168,9 @@ fn transfer(
         let bytes = blobs.iter().map(|blob| blob.size()).sum();
         return Ok(Transfer(vec![("write", "blob", blobs.len(), bytes)]));
     };
+    for layer in &found.left_out {
+        s.console.warn(&left_out(&layer.digest));
+    }
     let count = |verb, fate| {
         let (blobs, bytes) = found.count(fate);
         (verb, "blob", blobs, bytes)
