@@ -83,14 +83,13 @@ impl<'a> Course<'a> {
     /// if that is slow.
     fn alone(&mut self, item: &Item, to: &mut Sink<'_>) -> Result<()> {
         let (watch, digest, seen) = (self.run.watch, item.wanted.digest, self.check.seen());
-        watch.progress.start(&digest, item.wanted.size);
         let begun = Instant::now();
         let content = self.store.open_blob(&digest, seen);
         let content = content.map_err(|error| item.explain(error))?;
         self.pace.opened(begun.elapsed());
         self.check.learn(content.size);
-        if seen > 0 || item.wanted.size.is_none() {
-            watch.progress.start(&digest, self.check.size());
+        watch.progress.start(&digest, self.check.size());
+        if seen > 0 {
             watch.progress.advance(&digest, seen);
         }
         let mut reader = content.reader;

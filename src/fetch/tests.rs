@@ -11,7 +11,7 @@ use crate::store::{Names, Put, Store};
 use crate::stream::Stop;
 use crate::stream::{BUFFER, Watch};
 use std::fs;
-use std::io::{self, Read};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Mutex;
@@ -345,4 +345,112 @@ fn bytes_that_came_are_given_whatever_happens_behind_them() {
     let reader = Reader::new(&store, &store.row()).unwrap();
     reader.range(3..9).read_to_string(&mut text).unwrap();
     assert_eq!(text, "lo, wo");
+}
+
+/// A file in two parts, and what is said of it.
+fn joined(parts: [&[u8]; 2], whole: &[u8]) -> (Memory, Joined) {
+    let blobs: Vec<Vec<u8>> = parts.iter().map(|part| part.to_vec()).collect();
+    let wanted = |part: &&[u8]| Wanted {
+        digest: Digest::of(part),
+        size: Some(part.len() as u64),
+    };
+    let row = Joined {
+        blobs: parts.iter().map(wanted).collect(),
+        whole: Some(Whole {
+            name: "@x".into(),
+            digest: Digest::of(whole),
+        }),
+    };
+    let store = Memory {
+        blobs,
+        ..Memory::default()
+    };
+    (store, row)
+}
+
+#[test]
+fn a_file_in_parts_is_checked_as_a_whole_wherever_it_was_left() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("out");
+    let stop = Stop::new();
+    let run = Run::new(1, Watch::new(&(), &stop));
+    for held in 0..=6 {
+        for (whole, right) in [(b"abcdef", true), (b"defabc", false)] {
+            let (store, row) = joined([b"abc", b"def"], whole);
+            fs::write(dir.path().join("out.partial"), &b"abcdef"[..held]).unwrap();
+            let _ = fs::remove_file(&path);
+            let got = into_file(&store, &[row.clone(), row], &path, run);
+            assert_eq!(got.is_ok(), right, "{held}: {got:?}");
+            assert!(right || got.is_err_and(|e| e.is_corrupt()));
+            let there = fs::read(&path).unwrap_or_default();
+            assert_eq!(there, if right { &b"abcdefabcdef"[..] } else { b"" });
+            assert!(!dir.path().join("out.partial").exists());
+        }
+    }
+}
+
+#[test]
+fn a_file_of_no_parts_is_empty() {
+    let (store, row) = joined([b"", b""], b"");
+    let stop = Stop::new();
+    let run = Run::new(1, Watch::new(&(), &stop));
+    for (digest, right) in [(Digest::of(b""), true), (Digest::of(b"x"), false)] {
+        let (name, blobs) = ("@x".into(), Vec::new());
+        let whole = Some(Whole { name, digest });
+        let mut out = Vec::new();
+        let got = into_writer(&store, &[Joined { blobs, whole }], ("out", &mut out), run);
+        assert_eq!(got.is_ok(), right);
+    }
+    let mut out = Vec::new();
+    assert_eq!(
+        into_writer(&store, &[row], ("out", &mut out), run).unwrap(),
+        0
+    );
+}
+
+#[test]
+fn a_reader_asks_for_what_is_read_and_reads_on_where_that_is_near() {
+    let (store, wanted, whole) = memory();
+    let row: Vec<Joined> = wanted.iter().map(|one| (*one).into()).collect();
+    let mut reader = Reader::new(&store, &row).unwrap();
+    assert_eq!(reader.size(), whole.len() as u64);
+    let mut got = [0; 5];
+    let mut at = |to: SeekFrom| {
+        let at = reader.seek(to).unwrap() as usize;
+        reader.read_exact(&mut got).unwrap();
+        assert_eq!(got, whole[at..at + 5], "{at}");
+        store.asked.lock().unwrap().len()
+    };
+    assert_eq!(at(SeekFrom::Start(20)), 1);
+    assert_eq!(at(SeekFrom::Current(1000)), 1);
+    assert_eq!(at(SeekFrom::Start(20)), 2);
+    assert_eq!(at(SeekFrom::End(-5)), 3);
+    // Across the end of a blob.
+    assert_eq!(at(SeekFrom::Start(8)), 5);
+    assert_eq!(
+        reader.seek(SeekFrom::End(7)).unwrap(),
+        whole.len() as u64 + 7
+    );
+    assert_eq!(reader.read(&mut got).unwrap(), 0);
+    assert!(reader.seek(SeekFrom::Current(i64::MIN)).is_err());
+    let mut all = Vec::new();
+    reader.rewind().unwrap();
+    reader.read_to_end(&mut all).unwrap();
+    assert!(all == whole);
+}
+
+proptest::proptest! {
+    // Each hashes a megabyte a few times.
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(20))]
+    #[test]
+    fn a_range_is_those_bytes(from in 0u64..900_000, len in 0u64..900_000) {
+        let (store, wanted, whole) = memory();
+        let row = [Joined { blobs: wanted, whole: None }];
+        let size = whole.len() as u64;
+        let range = from.min(size)..(from + len).min(size);
+        let mut got = Vec::new();
+        let reader = Reader::new(&store, &row).unwrap().range(range.clone());
+        { reader }.read_to_end(&mut got).unwrap();
+        proptest::prop_assert!(got == whole[range.start as usize..range.end as usize]);
+    }
 }

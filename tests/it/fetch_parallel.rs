@@ -255,7 +255,7 @@ fn every_range_goes_the_way_of_the_registry() {
 #[test]
 fn what_waits_for_its_turn_is_bounded() {
     // The first stretch after the switch takes its time, the others wait.
-    let bytes = blob(8, 160 * MIB);
+    let bytes = blob(8, 96 * MIB);
     let folder = scratch();
     let whole = || on(GET, &path(&bytes)).serve(&bytes[..]);
     let first = slowly(whole().no_header("range")).times(1);

@@ -596,6 +596,19 @@ fn tags_and_repositories_are_listed() {
 }
 
 #[test]
+fn the_api_version_is_asked_for() {
+    for mode in [Mode::Http, Mode::Basic, Mode::Token] {
+        let bench = Bench::new(mode);
+        let registry = repository(&bench, "a").registry().clone();
+        let version = registry.api_version().unwrap();
+        assert_eq!(version.as_deref(), Some("registry/2.0"));
+        let ping = connect(&bench, Credentials::anonymous()).ping().unwrap();
+        let expected = if mode == Mode::Http { 200 } else { 401 };
+        assert_eq!((ping.status, ping.speaks_distribution()), (expected, true));
+    }
+}
+
+#[test]
 fn many_repositories_share_one_connection_and_tokens() {
     let bench = Bench::new(Mode::Token);
     let registry = repository(&bench, "a").registry().clone();

@@ -154,7 +154,7 @@ pub enum Command {
     LoadImage(LoadImage),
     /// Run an image in Docker or podman; end as it ends
     ///
-    /// What follows <image> is the command to run in it, as it is.
+    /// What follows the image is the command to run in it, as it is.
     #[command(
         override_usage = "dxf run-image [--engine E] [--platform P] [--keep] [--engine-arg ARG] <image> [cmd …]"
     )]
