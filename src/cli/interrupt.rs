@@ -6,6 +6,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -109,13 +110,18 @@ impl Interrupt {
         result
     }
 
-    /// Has the file, or the folder, at `path` removed if the process ends before the guard.
-    pub fn litter(&self, path: &Path) -> Litter {
-        self.lock().insert(path.to_path_buf());
-        Litter {
-            interrupt: self.clone(),
-            path: path.to_path_buf(),
-        }
+    /// Makes a file, or a folder, that is removed if the process ends before
+    /// the guard. The process can't end between the two.
+    pub fn litter<T: AsRef<Path>>(
+        &self,
+        make: impl FnOnce() -> io::Result<T>,
+    ) -> io::Result<(T, Litter)> {
+        let mut all = self.lock();
+        let made = make()?;
+        let path = made.as_ref().to_path_buf();
+        all.insert(path.clone());
+        let interrupt = self.clone();
+        Ok((made, Litter { interrupt, path }))
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeSet<PathBuf>> {
@@ -123,12 +129,17 @@ impl Interrupt {
         self.0.litter.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Removes what lies about.
-    fn sweep(&self) {
-        for path in self.lock().iter() {
+    /// Removes what lies about; nothing more is made while the guard lives.
+    fn sweep(&self) -> MutexGuard<'_, BTreeSet<PathBuf>> {
+        // Whoever is still at work may put another file into a folder.
+        const TRIES: usize = 10;
+        let all = self.lock();
+        for path in all.iter() {
+            let remove = || fs::remove_file(path).or_else(|_| fs::remove_dir_all(path));
             // Nothing could be done about a file that stays.
-            let _ = fs::remove_file(path).or_else(|_| fs::remove_dir_all(path));
+            let _ = (0..TRIES).any(|_| remove().is_ok() || !path.exists());
         }
+        all
     }
 }
 
@@ -180,7 +191,7 @@ const GRACE: std::time::Duration = std::time::Duration::from_secs(5);
 
 #[cfg(unix)]
 fn leave(interrupt: &Interrupt) -> ! {
-    interrupt.sweep();
+    let _swept = interrupt.sweep();
     let farewell = &interrupt.0.farewell;
     if let Some(undo) = &*farewell.lock().unwrap_or_else(PoisonError::into_inner) {
         undo();
@@ -226,15 +237,35 @@ mod tests {
     }
 
     #[test]
+    fn a_folder_goes_that_is_still_being_filled() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = dir.path().join("folder");
+        let interrupt = Interrupt::default();
+        let make = || fs::create_dir(&folder).map(|()| &folder);
+        let _guard = interrupt.litter(make).unwrap();
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let names = (0..20_000).map(|n: u32| folder.join(n.to_string()));
+                names.map(|name| fs::write(name, "")).find(Result::is_err)
+            });
+            while !folder.join("20").exists() {
+                std::thread::yield_now();
+            }
+            drop(interrupt.sweep());
+        });
+        assert!(!folder.exists());
+    }
+
+    #[test]
     fn litter_is_swept_only_while_it_is_litter() {
         let dir = tempfile::tempdir().unwrap();
         let (kept, gone) = (dir.path().join("kept"), dir.path().join("gone"));
         fs::write(&kept, "").unwrap();
         fs::write(&gone, "").unwrap();
         let interrupt = Interrupt::default();
-        drop(interrupt.litter(&kept));
-        let guard = interrupt.litter(&gone);
-        interrupt.sweep();
+        drop(interrupt.litter(|| Ok(&kept)).unwrap());
+        let guard = interrupt.litter(|| Ok(&gone)).unwrap();
+        drop(interrupt.sweep());
         assert!(kept.exists() && !gone.exists());
         drop(guard);
         assert!(interrupt.waiting(|| interrupt.0.idle.load(Ordering::SeqCst)));

@@ -51,8 +51,7 @@ impl Output {
             return Ok(Output::Through(file, path.to_path_buf()));
         }
         let target = follow(path).map_err(failed)?;
-        let file = aside(&target).map_err(failed)?;
-        let litter = interrupt.litter(file.path());
+        let (file, litter) = interrupt.litter(|| aside(&target)).map_err(failed)?;
         Ok(Output::Aside(Box::new(Aside {
             file,
             target,

@@ -274,12 +274,13 @@ impl Folder {
         let mut prefix = std::ffi::OsString::from(".");
         prefix.push(target.file_name().unwrap_or(OsStr::new("image")));
         prefix.push(".");
-        let outer = tempfile::Builder::new()
-            .prefix(&prefix)
-            .suffix(".part")
-            .tempdir_in(parent(&target))
-            .map_err(failed)?;
-        let _litter = s.interrupt.litter(outer.path());
+        let make = || {
+            tempfile::Builder::new()
+                .prefix(&prefix)
+                .suffix(".part")
+                .tempdir_in(parent(&target))
+        };
+        let (outer, _litter) = s.interrupt.litter(make).map_err(failed)?;
         // The outer folder is private; this one is like any other.
         let inner = outer.path().join("layout");
         fill(s, &inner, items)?;
