@@ -24,25 +24,19 @@ pub(crate) fn keep(store: &dyn Store, folder: &Path) -> Result<String, Box<dyn E
     let (mut list, mut blobs, mut open) = (String::new(), vec![], vec![folder.to_path_buf()]);
     while let Some(path) = open.pop() {
         if path.is_dir() {
-            for entry in fs::read_dir(path)? {
-                open.push(entry?.path());
-            }
-        } else {
-            let blob = Blob::file(&path, Watch::default())?;
-            let name = path.strip_prefix(folder)?.display();
-            writeln!(list, "{} {name}", blob.digest())?;
-            blobs.push(blob);
+            let entries: Result<Vec<_>, _> = fs::read_dir(path)?.collect();
+            open.extend(entries?.iter().map(fs::DirEntry::path));
+            continue;
         }
+        let blob = Blob::file(&path, Watch::default())?;
+        let name = path.strip_prefix(folder)?.display();
+        writeln!(list, "{} {name}", blob.digest())?;
+        blobs.push(blob);
     }
     blobs.insert(0, Blob::bytes("text/plain", list.into_bytes()));
     let name = format!("run-{}", SystemTime::UNIX_EPOCH.elapsed()?.as_millis());
-    alias::push(
-        store,
-        &name.parse()?,
-        &blobs,
-        alias::Format::Oci,
-        Run::default(),
-    )?;
+    let tag = name.parse()?;
+    alias::push(store, &tag, &blobs, alias::Format::Oci, Run::default())?;
     Ok(name)
 }
 
@@ -58,12 +52,8 @@ pub(crate) fn restore(store: &dyn Store, alias: &str, to: &Path) -> Result<(), B
         }
         let (digest, size, path) = (digest.parse()?, None, to.join(name));
         fs::create_dir_all(path.parent().unwrap_or(to))?;
-        into_file(
-            store,
-            &[Wanted { digest, size }.into()],
-            &path,
-            Run::default(),
-        )?;
+        let row = [Wanted { digest, size }.into()];
+        into_file(store, &row, &path, Run::default())?;
     }
     Ok(())
 }

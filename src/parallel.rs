@@ -261,6 +261,21 @@ impl<T> Pipe<T> {
         lock(&self.state).closed = true;
         self.changed.notify_all();
     }
+
+    /// Closes it when what this gives is dropped: however its holder ends, by
+    /// a panic too, nobody waits at the other end for ever.
+    pub fn closing(&self) -> Closing<'_, T> {
+        Closing(self)
+    }
+}
+
+/// See [`Pipe::closing`].
+pub(crate) struct Closing<'a, T>(&'a Pipe<T>);
+
+impl<T> Drop for Closing<'_, T> {
+    fn drop(&mut self) {
+        self.0.close();
+    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

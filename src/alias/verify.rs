@@ -241,7 +241,7 @@ impl<'a> Walk<'a> {
         if let Scrutiny::Digests { whole } = self.scrutiny
             && let Some(file) = whole(manifest)?
         {
-            self.add_file(file, blobs);
+            self.add_file(file, blobs)?;
         }
         Ok(())
     }
@@ -287,16 +287,20 @@ impl<'a> Walk<'a> {
     }
 
     /// Notes a whole file; one of one part is that part.
-    fn add_file(&mut self, file: Wanted, parts: Vec<Descriptor>) {
+    fn add_file(&mut self, file: Wanted, parts: Vec<Descriptor>) -> Result<()> {
+        let mut sizes = parts.iter().map(|part| part.size);
+        let sum = || sizes.try_fold(0u64, u64::checked_add);
         let size = file
             .size
-            .unwrap_or_else(|| parts.iter().map(|part| part.size).sum());
+            .or_else(sum)
+            .ok_or_else(|| Error::malformed("manifest", "its sizes add up to too much"))?;
         let blob = Descriptor::new(media_type::OCTET_STREAM, file.digest, size);
         if self.add(&blob, None)
             && let Some(found) = self.found.last_mut()
         {
             found.parts = parts;
         }
+        Ok(())
     }
 }
 
@@ -365,5 +369,23 @@ fn corrupt(alias: &Target, error: Error) -> Error {
     match error {
         error if error.is_corrupt() => Error::malformed(format!("alias {alias}"), error),
         error => error,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::layout::Layouts;
+
+    #[test]
+    fn sizes_that_add_up_to_too_much_are_no_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Layouts::new(folder.path()).repository(&"a".parse().unwrap());
+        let mut walk = Walk::new(&store, Scrutiny::Sizes, Run::default());
+        let digest = Digest::of(b"");
+        let part = Descriptor::new(media_type::OCTET_STREAM, digest, u64::MAX);
+        let file = Wanted { digest, size: None };
+        let added = walk.add_file(file, vec![part; 2]);
+        assert!(matches!(added, Err(Error::Malformed { .. })));
     }
 }

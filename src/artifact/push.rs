@@ -97,7 +97,7 @@ pub fn push(store: &dyn Store, input: Input<'_>, split: Split, run: Run<'_>) -> 
     let (digest, sent) = beside(
         || whole.digest(),
         || {
-            let _end = whole.end();
+            let _end = whole.full.closing();
             let next = |stop: &Stop| feed.next(stop);
             let work = |job, stop: &Stop| send(store, job, run.stopped_by(stop).watch);
             parallel::gather(run.jobs, run.watch.stop, next, work)
@@ -214,9 +214,6 @@ struct Whole {
     free: Pipe<Vec<u8>>,
 }
 
-/// Says that nothing more will come, however its holder ends.
-struct End<'a>(&'a Whole);
-
 impl Whole {
     fn new() -> Whole {
         let (full, free) = (Pipe::new(BUFFERS), Pipe::new(BUFFERS));
@@ -225,10 +222,6 @@ impl Whole {
             let _ = free.send(Vec::with_capacity(BUFFER));
         }
         Whole { full, free }
-    }
-
-    fn end(&self) -> End<'_> {
-        End(self)
     }
 
     fn feed(&self, bytes: &[u8]) -> Result<()> {
@@ -247,12 +240,6 @@ impl Whole {
             let _ = self.free.send(buffer);
         }
         hasher.finish()
-    }
-}
-
-impl Drop for End<'_> {
-    fn drop(&mut self) {
-        self.0.full.close();
     }
 }
 

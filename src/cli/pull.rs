@@ -6,6 +6,7 @@ use std::path::Path;
 
 use dxf_registry::alias::{self, ByPlatform};
 use dxf_registry::artifact::{Base, Parts};
+use dxf_registry::digest::{Digest, Hasher};
 use dxf_registry::fetch::{self, ByteRange, Joined, Reader, Wanted};
 use dxf_registry::stream::{BUFFER, CopyError, copy};
 use dxf_registry::{Error, Manifest, Result, Store, Target, json};
@@ -102,8 +103,9 @@ fn stream(
 ) -> Result<(), Failure> {
     // Who wants something before each blob, or small reads, gets one at a time.
     if s.context.blob_info || s.context.chunk < BUFFER {
-        let mut blobs = row.into_iter().flat_map(|joined| joined.blobs);
-        return blobs.try_for_each(|wanted| one(s, store, wanted, output));
+        return row
+            .into_iter()
+            .try_for_each(|joined| singly(s, store, joined, output));
     }
     let (run, name) = (s.run(), output.name());
     fetch::into_writer(store, &row, (&name, output.writer(s.out)), run)?;
@@ -215,11 +217,35 @@ fn only_blobs(pieces: &[Piece]) -> Result<()> {
     Err(Error::Unsupported { what })
 }
 
+/// Writes one blob after the other, and checks the file that they are.
+fn singly(
+    s: &mut Session<'_, '_>,
+    store: &dyn Store,
+    Joined { blobs, whole }: Joined,
+    output: &mut Output,
+) -> Result<(), Failure> {
+    let mut hasher = whole.as_ref().map(|whole| Hasher::like(&whole.digest));
+    for wanted in blobs {
+        one(s, store, (wanted, hasher.as_mut()), output)?;
+    }
+    match whole.zip(hasher) {
+        Some((whole, hasher)) => Ok(verdict(whole.digest, hasher.finish())?),
+        None => Ok(()),
+    }
+}
+
+fn verdict(expected: Digest, actual: Digest) -> Result<()> {
+    match actual == expected {
+        true => Ok(()),
+        false => Err(Error::mismatch(expected, actual)),
+    }
+}
+
 /// Writes one blob, verified; python-dxf's header first where it is asked for.
 fn one(
     s: &mut Session<'_, '_>,
     store: &dyn Store,
-    wanted: Wanted,
+    (wanted, whole): (Wanted, Option<&mut Hasher>),
     output: &mut Output,
 ) -> Result<(), Failure> {
     let mut content = store.open_blob(&wanted.digest, 0)?;
@@ -233,18 +259,31 @@ fn one(
         let written = output.writer(s.out).write_all(header.as_bytes());
         written.map_err(|e| Error::io(&name, e))?;
     }
-    content.reader = Box::new(Chunked(content.reader, s.context.chunk));
+    content.reader = Box::new(Chunked {
+        from: content.reader,
+        most: s.context.chunk,
+        whole,
+    });
     let watch = s.watch();
     fetch::write(content, wanted, (&name, output.writer(s.out)), watch)?;
     Ok(())
 }
 
 /// Reads no more than so many bytes at a time (`DXF_CHUNK_SIZE`).
-struct Chunked<R>(R, usize);
+struct Chunked<'a, R> {
+    from: R,
+    most: usize,
+    /// The hash of the file that this is a part of.
+    whole: Option<&'a mut Hasher>,
+}
 
-impl<R: Read> Read for Chunked<R> {
+impl<R: Read> Read for Chunked<'_, R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let most = buffer.len().min(self.1);
-        self.0.read(&mut buffer[..most])
+        let most = buffer.len().min(self.most);
+        let n = self.from.read(&mut buffer[..most])?;
+        if let Some(whole) = &mut self.whole {
+            whole.update(&buffer[..n]);
+        }
+        Ok(n)
     }
 }

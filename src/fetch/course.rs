@@ -19,6 +19,7 @@ use crate::fetch::pace::{Pace, Paced};
 use crate::fetch::stretch::{Stretch, Stretches, shape};
 use crate::fetch::{Joined, Sink, pump};
 use crate::parallel::{in_order, map};
+use crate::progress::Progress;
 use crate::store::{Content, Store};
 use crate::stream::{Run, Stop, Watch};
 
@@ -183,31 +184,45 @@ impl<'a> Course<'a> {
             spare: Mutex::default(),
         };
         let (check, progress) = (&mut self.check, self.run.watch.progress);
+        let mut unwritten = None;
         let done = in_order(
             workers,
             self.run.watch.stop,
             || Ok(stretches.next().map(|stretch| (stretch, open.next()))),
             |(stretch, open), stop| fetch.get(&stretch, open, stop),
             |filled: Filled| {
-                to.write(&filled.bytes)?;
-                check.count(filled.bytes.len())?;
-                check.hashers().update(&filled.bytes);
-                if filled.last {
-                    let digest = check.current().map(|item| item.wanted.digest);
-                    check.end_blob()?;
-                    digest.inspect(|digest| progress.finish(digest));
+                if let Err(error) = to.write(&filled.bytes) {
+                    unwritten = Some(error);
+                    return Err(Error::Stopped);
                 }
+                arrived(check, &filled, progress)?;
                 fetch.give_back(filled.bytes);
                 Ok(())
             },
         );
+        if let Some(error) = unwritten {
+            // Some of it may have been written, so nothing can follow it.
+            return Err(error);
+        }
         if fetch.refused.into_inner() && !self.run.watch.stop.is_set() {
-            // What else went wrong meanwhile goes wrong again, alone.
+            // What went wrong with others meanwhile goes wrong again, alone.
             self.ranged = false;
             return Ok(());
         }
         done
     }
+}
+
+/// Checks a stretch whose turn it is.
+fn arrived(check: &mut Check, filled: &Filled, progress: &dyn Progress) -> Result<()> {
+    check.count(filled.bytes.len())?;
+    check.hashers().update(&filled.bytes);
+    if filled.last {
+        let digest = check.current().map(|item| item.wanted.digest);
+        check.end_blob()?;
+        digest.inspect(|digest| progress.finish(digest));
+    }
+    Ok(())
 }
 
 /// What the workers of [`Course::together`] share.

@@ -56,9 +56,8 @@ fn beside_flusher<R>(file: &File, work: impl FnOnce(&Pipe<()>) -> R) -> R {
             }
         },
         || {
-            let done = work(&pokes);
-            pokes.close();
-            done
+            let _end = pokes.closing();
+            work(&pokes)
         },
     );
     done

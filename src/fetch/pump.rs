@@ -41,9 +41,8 @@ pub fn run(check: &mut Check, from: &mut dyn Read, to: &mut Sink<'_>) -> Result<
             hashers
         },
         || {
-            let moved = hand_over(check, (first, n), from, to, (&full, &free));
-            full.close();
-            moved
+            let _end = full.closing();
+            hand_over(check, (first, n), from, to, (&full, &free))
         },
     );
     *check.hashers() = hashers;

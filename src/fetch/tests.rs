@@ -11,9 +11,12 @@ use crate::store::{Names, Put, Store};
 use crate::stream::Stop;
 use crate::stream::{BUFFER, Watch};
 use std::fs;
-use std::io;
+use std::io::{self, Read, Seek, SeekFrom};
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+use std::time::Duration;
 
 /// Blobs in memory; remembers from where they were read.
 #[derive(Default)]
@@ -21,6 +24,40 @@ struct Memory {
     blobs: Vec<Vec<u8>>,
     asked: Mutex<Vec<u64>>,
     corrupt: bool,
+    /// How many ranges are served before they are refused.
+    ranges: AtomicUsize,
+    refused: AtomicBool,
+    /// What is added to ranges.
+    tail: Option<fn() -> Box<dyn Read + Send>>,
+    /// How long the first bytes of a blob take.
+    delay: Duration,
+}
+
+impl Memory {
+    fn of(blob: Vec<u8>) -> Memory {
+        Memory {
+            blobs: vec![blob],
+            ..Memory::default()
+        }
+    }
+
+    fn row(&self) -> Vec<Joined> {
+        let wanted = |blob: &Vec<u8>| Wanted {
+            digest: Digest::of(blob),
+            size: Some(blob.len() as u64),
+        };
+        self.blobs.iter().map(|blob| wanted(blob).into()).collect()
+    }
+}
+
+/// A reader that keeps its first bytes back.
+struct Late<R>(R, Duration);
+
+impl<R: Read> Read for Late<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        std::thread::sleep(std::mem::take(&mut self.1));
+        self.0.read(buffer)
+    }
 }
 
 impl Store for Memory {
@@ -50,8 +87,22 @@ impl Store for Memory {
         }
         Ok(Content {
             size: Some(blob.len() as u64),
-            reader: Box::new(io::Cursor::new(bytes)),
+            reader: Box::new(Late(io::Cursor::new(bytes), self.delay)),
         })
+    }
+    fn open_range(&self, digest: &Digest, range: Range<u64>) -> Result<Option<Content<'_>>> {
+        let less = |left: usize| left.checked_sub(1);
+        if let Err(0) = self.ranges.fetch_update(SeqCst, SeqCst, less) {
+            std::thread::sleep(self.delay);
+            self.refused.store(true, SeqCst);
+            return Ok(None);
+        }
+        let mut content = self.open_blob(digest, range.start)?;
+        content.reader = Box::new(content.reader.take(range.end - range.start));
+        if let Some(tail) = self.tail {
+            content.reader = Box::new(content.reader.chain(tail()));
+        }
+        Ok(Some(content))
     }
     fn put_blob(&self, _: &Blob, _: Watch<'_>) -> Result<Put> {
         unreachable!()
@@ -220,6 +271,82 @@ fn two_writers_of_one_file_do_not_mix() {
     ));
 }
 
+/// Fails at the first write, once a range was refused, and never again.
+struct Full<'a>(&'a Memory, bool);
+
+impl Write for Full<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.0.asked.lock().unwrap().len() > 1 && !self.1 {
+            for _ in 0..500 {
+                if self.0.refused.load(SeqCst) {
+                    break;
+                }
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            self.1 = true;
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn what_could_not_be_written_is_told_though_ranges_are_refused_too() {
+    let store = Memory {
+        ranges: 1.into(),
+        delay: Duration::from_millis(400),
+        ..Memory::of(vec![7; 20 << 20])
+    };
+    let mut to = Full(&store, false);
+    let done = into_writer(&store, &store.row(), ("out", &mut to), Run::default());
+    assert!(store.refused.load(SeqCst) && to.1);
+    let full = |e: Error| matches!(e, Error::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull);
+    assert!(done.is_err_and(full));
+}
+
+/// A writer of somebody whose program is wrong.
+struct Panics;
+
+impl Write for Panics {
+    fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+        panic!("a mistake")
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_panic_of_the_caller_s_comes_back_to_the_caller() {
+    let store = Memory::of(vec![1; 3 * BUFFER]);
+    let pull = || into_writer(&store, &store.row(), ("out", &mut Panics), Run::default());
+    assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(pull)).is_err());
+}
+
+#[test]
+fn bytes_that_came_are_given_whatever_happens_behind_them() {
+    struct Broken;
+    impl Read for Broken {
+        fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+            Err(io::ErrorKind::Interrupted.into())
+        }
+    }
+    let store = Memory {
+        ranges: 1.into(),
+        tail: Some(|| Box::new(Broken)),
+        ..Memory::of(b"hello, world".to_vec())
+    };
+    let mut text = String::new();
+    let reader = Reader::new(&store, &store.row()).unwrap();
+    reader.range(3..9).read_to_string(&mut text).unwrap();
+    assert_eq!(text, "lo, wo");
+}
+
 /// A file in two parts, and what is said of it.
 fn joined(parts: [&[u8]; 2], whole: &[u8]) -> (Memory, Joined) {
     let blobs: Vec<Vec<u8>> = parts.iter().map(|part| part.to_vec()).collect();
@@ -283,7 +410,6 @@ fn a_file_of_no_parts_is_empty() {
 
 #[test]
 fn a_reader_asks_for_what_is_read_and_reads_on_where_that_is_near() {
-    use std::io::{Read, Seek, SeekFrom};
     let (store, wanted, whole) = memory();
     let row: Vec<Joined> = wanted.iter().map(|one| (*one).into()).collect();
     let mut reader = Reader::new(&store, &row).unwrap();
@@ -318,7 +444,6 @@ proptest::proptest! {
     #![proptest_config(proptest::prelude::ProptestConfig::with_cases(20))]
     #[test]
     fn a_range_is_those_bytes(from in 0u64..900_000, len in 0u64..900_000) {
-        use std::io::Read;
         let (store, wanted, whole) = memory();
         let row = [Joined { blobs: wanted, whole: None }];
         let size = whole.len() as u64;

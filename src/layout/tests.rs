@@ -3,9 +3,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use proptest::prelude::*;
 
 use super::*;
-use crate::blob::Bytes;
+use crate::blob::{Blob, Bytes};
 use crate::descriptor::media_type::{self, OCTET_STREAM};
 use crate::progress::Progress;
+use crate::reference::Tag;
+use crate::store::Put;
+use crate::stream::Watch;
 
 struct Fixture {
     dir: tempfile::TempDir,

@@ -8,6 +8,7 @@
 
 use ::http::header::{IF_MATCH, IF_NONE_MATCH};
 
+use crate::digest::Digest;
 use crate::error::Result;
 use crate::http::Request;
 use crate::http::retry::Budget;
@@ -29,25 +30,23 @@ pub(super) fn put(
 ) -> Result<bool> {
     let request = condition(repository.put_request(manifest, target), expected);
     let (mut budget, mut perhaps_done) = (Budget::new(), false);
+    let check = |found| expected.check(&format!("alias {target} in {}", repository.name()), found);
     loop {
-        let found = repository
-            .head_for(&RIGHTS, target)?
-            .map(|there| there.digest);
+        let found = digest_of(repository, target)?;
         if perhaps_done && found == Some(manifest.digest()) {
             // The answer got lost, not the request.
             return Ok(false);
         }
-        let check =
-            |found| expected.check(&format!("alias {target} in {}", repository.name()), found);
         check(found)?;
         match repository.attempt(&RIGHTS, &request, &PUT) {
             Ok(answer) => return Repository::was_put(answer, manifest, target),
             Err(error) if error.status() == Some(412) => {
-                check(
-                    repository
-                        .head_for(&RIGHTS, target)?
-                        .map(|there| there.digest),
-                )?;
+                let found = digest_of(repository, target)?;
+                if perhaps_done && found == Some(manifest.digest()) {
+                    // Its own first request came in between.
+                    return Ok(false);
+                }
+                check(found)?;
                 // Not because of the condition: Harbor's immutable tags.
                 return Err(error);
             }
@@ -57,6 +56,11 @@ pub(super) fn put(
             }
         }
     }
+}
+
+fn digest_of(repository: &Repository, target: &Target) -> Result<Option<Digest>> {
+    let found = repository.head_for(&RIGHTS, target)?;
+    Ok(found.map(|there| there.digest))
 }
 
 fn condition<'a>(request: Request<'a>, expected: Expected) -> Request<'a> {

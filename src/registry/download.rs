@@ -214,9 +214,10 @@ impl Download {
     }
 
     fn is_complete(&self) -> bool {
-        // Without a size the end of the body has to be believed; the digest
-        // decides.
-        self.size.is_none_or(|size| self.offset >= size) || self.end == Some(self.offset)
+        // Where neither is known the end of the body has to be believed; the
+        // digest decides.
+        let end = self.end.into_iter().chain(self.size).min();
+        end.is_none_or(|end| self.offset >= end)
     }
 
     /// Drops the body, read to its end where that is here, so that the

@@ -21,6 +21,16 @@ mod backup;
 #[path = "../../examples/mirror.rs"]
 mod mirror;
 
+#[test]
+fn an_example_is_short_enough_to_be_read() {
+    for text in [
+        include_str!("../../examples/backup.rs"),
+        include_str!("../../examples/mirror.rs"),
+    ] {
+        assert!(text.lines().count() < 60);
+    }
+}
+
 /// All files below a folder, with their content, sorted.
 fn content(folder: &Path) -> Vec<(String, Vec<u8>)> {
     let (mut files, mut open) = (Vec::new(), vec![folder.to_path_buf()]);

@@ -262,16 +262,7 @@ fn what_waits_for_its_turn_is_bounded() {
     let server = Server::script([first, whole()]);
     let pull = pull(&server, folder.path(), &[&bytes]);
     let mut running = pull.env("DXF_JOBS", "64").spawn();
-    let status = format!("/proc/{}/status", running.id());
-    let mut peak = 0;
-    while running.is_running() {
-        // The highest so far, kB; gone when the process is.
-        let text = std::fs::read_to_string(&status).unwrap_or_default();
-        let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-        let told = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse().ok());
-        peak = peak.max(told.unwrap_or(0));
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    let peak = running.peak();
     assert_eq!(running.finish().code, Some(0));
     assert!(got(folder.path()) == bytes);
     assert!((1..64 << 10).contains(&peak), "{peak} KiB");

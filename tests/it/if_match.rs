@@ -8,7 +8,7 @@ use crate::support::data::digest;
 use crate::support::dxf::Dxf;
 use crate::support::place::{Place, each_place};
 use crate::support::registry::Registry;
-use crate::support::rules::{ANY, PUT, Response, on};
+use crate::support::rules::{ANY, HEAD, PUT, Response, on};
 use crate::support::server::Server;
 
 each_place!(an_alias_that_is_not_as_expected_stays, |at| {
@@ -127,4 +127,20 @@ fn an_answer_that_was_lost_is_no_other_writer() {
         BTreeMap::from([("HEAD".into(), 3), ("PUT".into(), 1)])
     );
     assert_eq!(front.count(ANY, "/v2/a/manifests/v"), 3);
+}
+
+#[test]
+fn a_condition_that_the_lost_request_broke_is_no_other_writer() {
+    let registry = Registry::http();
+    let one = registry.raw().push_blob("a", b"1");
+    // The registry is slow to see what it was told, and heeds the condition.
+    let rules = [
+        on(HEAD, "/v2/a/manifests/v").times(2).reply(404),
+        on(PUT, "*").times(1).lose_answer(),
+        on(PUT, "*").has_header("if-none-match", "*").reply(412),
+    ];
+    let front = Server::before(&registry, rules);
+    let set = ["set-alias", "--if-match", "none", "a", "v", &one];
+    Dxf::new().plain(&front.host()).args(set).ok();
+    assert_eq!(front.count(PUT, "*"), 2);
 }

@@ -89,6 +89,11 @@ each_place!(a_whole_that_is_wrong_makes_no_file, |at| {
     let failed = at.run(["pull-blob", "-o", "out", "a", "@lie"]).fails(65);
     failed.says(&words);
     at.run(["pull-blob", "a", "@lie"]).fails(65).says(&words);
+    for (name, value) in [("DXF_CHUNK_SIZE", "8192"), ("DXF_BLOB_INFO", "1")] {
+        let pull = |alias: &str| at.dxf().env(name, value).args(["pull-blob", "a", alias]);
+        pull("@x").ok();
+        pull("@lie").fails(65).says(&words);
+    }
     let lie = text.replace("\"1048576\"", "\"1048577\"");
     at.put_manifest("a", "lie", kind, lie.as_bytes());
     let failed = at.run(["pull-blob", "-o", "out", "a", "@lie"]).fails(65);

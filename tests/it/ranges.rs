@@ -131,3 +131,28 @@ fn a_range_that_breaks_off_is_gone_on_with() {
     let pull = ["pull-blob", "--range", "1000-900000", "a", &digest(&bytes)];
     assert!(dxf(&server).args(pull).ok().stdout == bytes[1000..900_001]);
 }
+
+#[test]
+fn a_range_that_ends_early_is_gone_on_with_though_no_size_is_told() {
+    let bytes = blob(7, 1 << 20);
+    let path = format!("/v2/a/blobs/{}", digest(&bytes));
+    let whole = bytes.clone();
+    let unsized_range = move |first: usize| {
+        let range = format!("bytes {first}-900000/*");
+        let answer = Response::new(206).header("Content-Range", &range);
+        answer.body(&whole[first..900_001])
+    };
+    let rest = unsized_range.clone();
+    let server = Server::script([
+        on(HEAD, &path).serve(&bytes[..]),
+        on(GET, &path)
+            .range("bytes=1000-900000")
+            .with(move |_| unsized_range(1000))
+            .wrong_length(5000),
+        on(GET, &path)
+            .range("bytes=6000-900000")
+            .with(move |_| rest(6000)),
+    ]);
+    let pull = ["pull-blob", "--range", "1000-900000", "a", &digest(&bytes)];
+    assert!(dxf(&server).args(pull).ok().stdout == bytes[1000..900_001]);
+}

@@ -448,3 +448,17 @@ fn a_full_folder_for_temporary_files_is_said() {
         assert!(bench.requests().is_empty());
     }
 }
+
+#[test]
+fn a_stream_takes_memory_for_buffers_alone() {
+    let (bench, tmp) = (Bench::new(Mode::Http), scratch());
+    let bytes = blob(30, 96 * MIB);
+    for words in [&["--split", "8MiB"][..], &[]] {
+        let dxf = bench.dxf().env("DXF_TMPDIR", tmp.path());
+        let push = dxf.arg("push-blob").args(words).args(["a", "-", "@x"]);
+        let mut running = push.stdin(&bytes[..]).spawn();
+        let peak = running.peak();
+        assert_eq!(running.finish().code, Some(0));
+        assert!((1..64 << 10).contains(&peak), "{words:?}: {peak} KiB");
+    }
+}

@@ -270,6 +270,25 @@ impl Running {
         matches!(self.child.try_wait(), Ok(None))
     }
 
+    /// Waits for its end; the most memory it took until then, KiB.
+    pub fn peak(&mut self) -> u64 {
+        let status = format!("/proc/{}/status", self.id());
+        let mut peak = 0;
+        while self.is_running() {
+            // The highest so far; gone when the process is.
+            let text = std::fs::read_to_string(&status).unwrap_or_default();
+            let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+            let told = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse().ok());
+            peak = peak.max(told.unwrap_or(0));
+            assert!(
+                self.started.elapsed() < self.what.limit,
+                "it takes too long"
+            );
+            thread::sleep(Duration::from_millis(5));
+        }
+        peak
+    }
+
     /// Sends a signal by name, such as `INT`, to this process alone. Through
     /// the shell, whose `kill` is built in: calling kill(2) would be unsafe code.
     pub fn signal(&self, name: &str) {

@@ -1,0 +1,203 @@
+//! What a layout does as a store.
+
+use std::collections::HashSet;
+use std::io::{Seek, SeekFrom};
+
+use crate::blob::Blob;
+use crate::descriptor::Descriptor;
+use crate::digest::{Digest, Verify};
+use crate::error::{Error, Result};
+use crate::manifest::Manifest;
+use crate::reference::{Origin, RepoName, Tag, Target};
+use crate::store::{Content, Expected, Names, Put, Store};
+use crate::stream::Watch;
+
+use super::{Layout, files};
+
+impl Store for Layout {
+    fn name(&self) -> String {
+        format!("oci:{}", self.dir.display())
+    }
+
+    fn origin(&self) -> Option<Origin> {
+        None
+    }
+
+    fn blob_size(&self, digest: &Digest) -> Result<Option<u64>> {
+        self.blobs()?.size(digest)
+    }
+
+    fn open_blob(&self, digest: &Digest, from: u64) -> Result<Content<'_>> {
+        let Some((mut file, len)) = self.blobs()?.open(digest)? else {
+            return Err(self.lost(digest));
+        };
+        file.seek(SeekFrom::Start(from))
+            .map_err(|e| Error::io(digest.to_string(), e))?;
+        Ok(Content {
+            size: Some(len),
+            reader: Box::new(file),
+        })
+    }
+
+    fn put_blob(&self, blob: &Blob, watch: Watch<'_>) -> Result<Put> {
+        watch.stop.check()?;
+        self.create()?;
+        let (blobs, digest) = (self.blobs()?, *blob.digest());
+        if blobs.size(&digest).ok().flatten() == Some(blob.size())
+            && blobs.holds(&digest, watch.stop)?
+        {
+            return Ok(Put::Existed);
+        }
+        watch.progress.start(&digest, Some(blob.size()));
+        let bytes = watch.reader(digest, blob.open(0)?);
+        files::make_folder(&self.scratch()?)?;
+        blobs.write(&digest, &mut Verify::new(bytes, digest, Some(blob.size())))?;
+        watch.progress.finish(&digest);
+        Ok(Put::Uploaded)
+    }
+
+    fn mount_blob(&self, digest: &Digest, from: &RepoName, watch: Watch<'_>) -> Result<Put> {
+        let Some((_, root)) = &self.within else {
+            return Err(Error::Unsupported {
+                what: format!(
+                    "{} is no repository among others to mount from",
+                    self.name()
+                ),
+            });
+        };
+        let (source, here) = (root.repository(from), self.blobs()?);
+        let there = source.blobs()?;
+        let Some(size) = there.size(digest)? else {
+            return Err(Error::NotMounted {
+                digest: *digest,
+                from: from.to_string(),
+            });
+        };
+        self.create()?;
+        if here.holds(digest, watch.stop)? {
+            return Ok(Put::Existed);
+        }
+        files::make_folder(&self.scratch()?)?;
+        if here.link(digest, &there, watch)? {
+            return Ok(Put::Mounted);
+        }
+        // Another file system, or one without links.
+        let content = source.open_blob(digest, 0)?;
+        watch.progress.start(digest, Some(size));
+        let bytes = watch.reader(*digest, content.reader);
+        here.write(digest, &mut Verify::new(bytes, *digest, content.size))?;
+        watch.progress.finish(digest);
+        Ok(Put::Mounted)
+    }
+
+    fn delete_blob(&self, digest: &Digest) -> Result<()> {
+        // Held, so that a manifest that is being put finds its blobs either
+        // there or not, and never both.
+        let _held = self.hold()?;
+        if self.index()?.listed(digest)?.is_some() {
+            return Err(Error::Unsupported {
+                what: format!("{digest} is a manifest, not a blob"),
+            });
+        }
+        if self.blobs()?.remove(digest)? {
+            Ok(())
+        } else {
+            Err(self.lost(digest))
+        }
+    }
+
+    fn manifest(&self, target: &Target) -> Result<Manifest> {
+        self.find(target)?.ok_or_else(|| self.unknown(target))
+    }
+
+    fn head(&self, target: &Target) -> Result<Option<Descriptor>> {
+        if let Target::Tag(tag) = target {
+            let entry = match self.index() {
+                Ok(index) => index.tagged(tag)?,
+                Err(e) if e.is_not_found() => None,
+                Err(e) => return Err(e),
+            };
+            let Some(entry) = entry else {
+                return Ok(None);
+            };
+            if !entry.media_type.is_empty() {
+                let there = self.blobs()?.size(&entry.digest)?.is_some();
+                let clean = Descriptor::new(entry.media_type, entry.digest, entry.size);
+                return Ok(there.then_some(clean));
+            }
+        }
+        match self.find(target) {
+            Ok(Some(manifest)) => {
+                let mut found = manifest.descriptor();
+                if let Target::Digest(digest) = target {
+                    found.digest = *digest;
+                }
+                Ok(Some(found))
+            }
+            Ok(None) => Ok(None),
+            Err(e) if e.is_not_found() => Ok(None),
+            Err(e) => Err(e),
+        }
+    }
+
+    fn put_manifest(&self, manifest: &Manifest, target: &Target) -> Result<()> {
+        self.put(manifest, target, None)
+    }
+
+    fn put_manifest_if(&self, manifest: &Manifest, tag: &Tag, expected: Expected) -> Result<()> {
+        self.put(manifest, &Target::Tag(tag.clone()), Some(expected))
+    }
+
+    fn delete_manifest(&self, digest: &Digest) -> Result<()> {
+        let _held = self.hold()?;
+        let mut index = self.index()?;
+        // The names first: a crash in between leaves a blob that nothing names,
+        // not a name for nothing.
+        if index.remove(digest) {
+            self.save(index)?;
+        } else if self.read(digest, None)?.is_none() {
+            return Err(self.unknown(&Target::Digest(*digest)));
+        }
+        self.blobs()?.remove(digest).map(drop)
+    }
+
+    fn untag(&self, tag: &Tag) -> Result<()> {
+        let _held = self.hold()?;
+        let mut index = self.index()?;
+        if !index.untag(tag) {
+            return Err(self.unknown(&Target::Tag(tag.clone())));
+        }
+        self.save(index)
+    }
+
+    fn tags(&self) -> Names<'_> {
+        match self.index() {
+            Ok(index) => Box::new(index.tags().into_iter().map(Ok)),
+            Err(e) => Box::new(std::iter::once(Err(e))),
+        }
+    }
+
+    fn referrers(&self, subject: &Digest) -> Result<Vec<Descriptor>> {
+        let (mut found, mut seen) = (Vec::new(), HashSet::new());
+        // Bounded by the size of the index, and each manifest by its own.
+        for entry in self.index()?.descriptors()? {
+            if !seen.insert(entry.digest) {
+                continue;
+            }
+            let manifest = match self.read(&entry.digest, Some(&entry)) {
+                Ok(Some(manifest)) => manifest,
+                // Kept elsewhere, or of a format nobody here knows.
+                Ok(None) | Err(Error::Malformed { .. }) => continue,
+                Err(e) => return Err(e),
+            };
+            // A subject that nobody can follow is not the one asked for.
+            let named = manifest.subject().ok().flatten();
+            if named.is_some_and(|named| named.digest == *subject) {
+                let mut referrer = manifest.referrer()?;
+                referrer.digest = entry.digest;
+                found.push(referrer);
+            }
+        }
+        Ok(found)
+    }
+}
