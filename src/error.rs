@@ -234,11 +234,16 @@ impl Error {
     /// An [`Error::Io`] in one call; an [`Error`] that travelled inside
     /// `source` comes back as itself.
     pub fn io(what: impl Into<String>, source: io::Error) -> Error {
+        let what = match what.into() {
+            // A file that was named by an empty word.
+            what if what.is_empty() => "\"\"".to_string(),
+            what => what,
+        };
         match unwrap_io(source) {
             Ok(error) => error,
             Err(source) => Error::Io {
-                what: what.into(),
-                source,
+                what,
+                source: without_path(source),
             },
         }
     }
@@ -499,6 +504,20 @@ fn unwrap_io(error: io::Error) -> std::result::Result<Error, io::Error> {
     Err(error)
 }
 
+/// The same without the path that tempfile puts behind the words: that one is
+/// nobody's to know, and what failed is named already.
+fn without_path(error: io::Error) -> io::Error {
+    // A type of its own, which can be told by its words alone.
+    let said = error.get_ref().map(ToString::to_string);
+    match said
+        .as_deref()
+        .and_then(|said| said.split_once(" at path "))
+    {
+        Some((words, _)) if words.ends_with(')') => io::Error::new(error.kind(), words),
+        _ => error,
+    }
+}
+
 impl From<Error> for io::Error {
     fn from(error: Error) -> io::Error {
         // Not `Interrupted`: io::copy would silently try again for ever.
@@ -544,6 +563,17 @@ mod tests {
         let travelled = Error::io("y", io::Error::from(placed));
         assert_eq!(travelled.to_string(), "source a: x: Not Found");
         assert!(matches!(Error::Stopped.at("a"), Error::Stopped));
+    }
+
+    #[test]
+    fn a_file_is_named_once_and_never_by_nothing() {
+        let nowhere = std::path::Path::new("/no/such/folder");
+        let lost = tempfile::NamedTempFile::new_in(nowhere).unwrap_err();
+        assert!(lost.to_string().contains(" at path "), "{lost}");
+        let said = Error::io("x", lost).to_string();
+        assert_eq!(said, "x: No such file or directory (os error 2)");
+        let unnamed = Error::io("", io::ErrorKind::NotFound.into()).to_string();
+        assert!(unnamed.starts_with("\"\": "), "{unnamed}");
     }
 
     #[test]

@@ -106,15 +106,29 @@ pub fn line(operation: &str, failure: &Failure) -> String {
 /// What could be done about `error`, on the side where it happened.
 fn sided_hint(error: &Error) -> Option<String> {
     let hint = hint(error.what())?;
+    // What was refused is called by its own name already; so is what is to be
+    // unset, which may be either side's.
+    let named = hint.starts_with("the credentials ") || hint.contains("unset ");
     Some(match error {
-        // What was refused is called by its own name already.
-        Error::At { place, .. } if place.starts_with("source ") && hint.starts_with("set ") => {
-            let own = hint.replace("DXF_USERNAME", "DXF_FROM_USERNAME");
-            own.replace("DXF_PASSWORD", "DXF_FROM_PASSWORD")
+        Error::At { place, .. } if place.starts_with("source ") && !named => {
+            SIDED.iter().fold(hint, |hint, name| {
+                hint.replace(&format!("DXF_{name}"), &format!("DXF_FROM_{name}"))
+            })
         }
         _ => hint,
     })
 }
+
+/// The variables in hints that the source of a copy has of its own.
+const SIDED: [&str; 7] = [
+    "USERNAME",
+    "PASSWORD",
+    "INSECURE",
+    "ALLOW_INSECURE_AUTH",
+    "TLSVERIFY",
+    "SKIPTLSVERIFY",
+    "PROXY",
+];
 
 /// What could be done about `error`.
 fn hint(error: &Error) -> Option<String> {
@@ -124,6 +138,12 @@ fn hint(error: &Error) -> Option<String> {
         } => return Some(login_hint(&request.url, source.as_deref())),
         Error::InsecureAuth { .. } => "try https, or DXF_ALLOW_INSECURE_AUTH=1",
         Error::Invalid { what: "digest", .. } => "an alias is written @NAME, a file ./NAME",
+        Error::Invalid {
+            what: "alias",
+            value,
+            ..
+        } if value.starts_with('@') => "the @ belongs where blobs may stand too, not here",
+        Error::Invalid { what: "proxy", .. } => PROXIES,
         Error::Status { .. } => return status_hint(error),
         Error::Network { kind, why, .. } => network_hint(*kind, why)?,
         Error::Changed { .. } => {
@@ -201,12 +221,13 @@ fn status_hint(error: &Error) -> Option<String> {
     Some(hint.to_string())
 }
 
+const PROXIES: &str = "are DXF_PROXY, HTTPS_PROXY and NO_PROXY right?";
 const DELETES: &str = "deletes are disabled (distribution: storage.delete.enabled)";
 
 fn network_hint(kind: NetworkKind, why: &str) -> Option<&'static str> {
     match kind {
         NetworkKind::Name | NetworkKind::Connect if why.starts_with("at the proxy") => {
-            Some("are DXF_PROXY, HTTPS_PROXY and NO_PROXY right?")
+            Some(PROXIES)
         }
         NetworkKind::Name => Some("is the name of the host spelled right?"),
         NetworkKind::Connect => Some("is the registry running, and its port right?"),
@@ -378,6 +399,7 @@ mod tests {
                 "linux/arm64",
             ),
             (Error::io("f", ErrorKind::StorageFull.into()), "room"),
+            (Error::invalid("alias", "@v1", "why"), "the @ belongs"),
         ];
         for (error, wanted) in table {
             let said = line("op", &error.into());
@@ -387,6 +409,31 @@ mod tests {
             );
             assert!(!said.contains('\n'));
         }
+    }
+
+    #[test]
+    fn the_source_of_a_copy_has_variables_of_its_own() {
+        let no_tls = || network(NetworkKind::NoTls, "the server does not speak TLS");
+        let asked = || Error::InsecureAuth {
+            url: "http://r".into(),
+        };
+        for (error, wanted) in [
+            (no_tls(), "DXF_FROM_INSECURE=1"),
+            (asked(), "DXF_FROM_ALLOW_INSECURE_AUTH=1"),
+            (
+                unauthorized(None),
+                "DXF_FROM_USERNAME and DXF_FROM_PASSWORD",
+            ),
+            (
+                unauthorized(Some("DXF_PASSWORD_FILE")),
+                "from DXF_PASSWORD_FILE were",
+            ),
+        ] {
+            let said = line("op", &error.at("source r").into());
+            assert!(said.contains(wanted), "{said}");
+        }
+        let there = line("op", &no_tls().at("destination r").into());
+        assert!(there.contains("set DXF_INSECURE=1"), "{there}");
     }
 
     #[test]

@@ -2,6 +2,8 @@
 //! of words it does not understand, in the wording that scripts know from
 //! python-dxf.
 
+use std::ffi::OsStr;
+
 use clap::CommandFactory;
 use clap::builder::StyledStr;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
@@ -29,8 +31,9 @@ pub fn lower(text: StyledStr) -> String {
 }
 
 /// What clap does not understand, in the words of this command: the command
-/// it was said of, if it was one, and what is wrong.
-pub fn explain(error: &clap::Error) -> (String, String) {
+/// it was said of, if it was one, and what is wrong. `word` is the first that
+/// was written.
+pub fn explain(error: &clap::Error, word: Option<&OsStr>) -> (String, String) {
     let get = |kind| error.get(kind).map(ContextValue::to_string);
     let rendered = error.render().to_string();
     let said = match error.kind() {
@@ -48,21 +51,28 @@ pub fn explain(error: &clap::Error) -> (String, String) {
         .find_map(|kind| best(error.get(kind)?));
     let said = match hint {
         Some(hint) => format!("{said}; did you mean {hint}?"),
-        None => said,
+        None => match error.get(ContextKind::ValidValue) {
+            Some(ContextValue::Strings(known)) if !known.is_empty() => {
+                format!("{said}; it takes {}", known.join(", "))
+            }
+            _ => said,
+        },
     };
-    (said_of(&rendered), said)
+    (said_of(&rendered, word), said)
 }
 
-/// The command whose usage clap shows with an error, if it is one.
-fn said_of(rendered: &str) -> String {
-    let shown = rendered.split("Usage: dxf ").nth(1).unwrap_or_default();
-    let shown = shown.split_whitespace().next().unwrap_or_default();
-    let known = Cli::command().find_subcommand(shown).is_some();
-    if known {
-        shown.to_string()
-    } else {
-        String::new()
-    }
+/// The command whose usage clap shows with an error, if it is one. With an
+/// option's bad value it shows none; then it is the command that was written.
+fn said_of(rendered: &str, word: Option<&OsStr>) -> String {
+    let shown = match rendered.split("Usage: dxf ").nth(1) {
+        Some(usage) => usage.split_whitespace().next().map(OsStr::new),
+        None => word,
+    };
+    let known = Cli::command();
+    shown
+        .and_then(|shown| known.find_subcommand(shown))
+        .map(|command| command.get_name().to_string())
+        .unwrap_or_default()
 }
 
 /// The likeliest of clap's guesses, which it puts last.

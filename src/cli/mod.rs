@@ -76,7 +76,8 @@ pub fn run(
     let console = streams.console.clone();
     let mut out = Out::new(streams.stdout, streams.terminal);
     let mut name = String::new();
-    let done = match Cli::try_parse_from(words) {
+    let words: Vec<OsString> = words.into_iter().collect();
+    let done = match Cli::try_parse_from(&words) {
         Ok(Cli { command: None }) => {
             console.raw(help::help().as_str());
             Err(args::usage("too few arguments"))
@@ -94,7 +95,7 @@ pub fn run(
             begin(&command, Env::new(lookup), &mut out, input)
         }
         Err(error) if error.use_stderr() => {
-            let (command, said) = help::explain(&error);
+            let (command, said) = help::explain(&error, words.get(1).map(OsString::as_os_str));
             name = command;
             Err(args::usage(said))
         }

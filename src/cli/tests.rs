@@ -150,6 +150,12 @@ fn usage_errors_say_what_python_says() {
         ),
         (vec!["pull-blob", "--no-such", "r"], "--no-such"),
         (vec!["completions"], "too few arguments"),
+        (
+            vec!["copy-image", "--convert", "x", "a", "b"],
+            "it takes docker, oci",
+        ),
+        (vec!["run-image", "--engine", "x", "a"], "docker, podman"),
+        (vec!["pull-blob", "-o", "", "r"], "a value is required"),
     ] {
         let done = place.run(&words);
         assert_eq!((done.code, done.out.as_str()), (2, ""), "{words:?}");

@@ -101,6 +101,11 @@ fn docker_runs_an_image_of_a_registry() {
     let out = run().args(["team/app:1", "/no/such/program"]).run();
     assert_eq!(out.code, Some(127), "{out}");
     assert!(out.stderr.contains("/no/such/program"), "{out}");
+    // Plain blobs under a name are nothing to an engine, and it is not asked.
+    let push = bench.dxf().args(["push-blob", "team/app", "-", "@blob"]);
+    push.stdin("no image").ok();
+    let out = run().arg("team/app:blob").fails(1);
+    out.says("is no image that an engine could load");
 }
 
 #[test]

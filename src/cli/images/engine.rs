@@ -51,6 +51,11 @@ impl Engine {
     /// Those of the images' sources, [`Error::Unsupported`] in the engine's own
     /// words.
     pub fn load(self, s: &Session<'_, '_>, items: &[Item], platform: &Platform) -> Result<String> {
+        if let Some(item) = items.iter().find(|item| !is_loadable(item)) {
+            let digest = item.node.manifest().digest();
+            let what = format!("{digest} is no image that an engine could load");
+            return Err(Error::Unsupported { what });
+        }
         let settings = Settings {
             form: form(self, items),
             platform: Some(platform),
@@ -107,6 +112,13 @@ pub fn engine(wanted: Option<Engine>) -> Result<Engine> {
             whys.join("; ")
         ),
     })
+}
+
+/// Whether there is an image in it. What engines say of an alias of plain blobs
+/// is about files of their own.
+fn is_loadable(item: &Item) -> bool {
+    let images = item.node.images();
+    images.iter().any(|(_, image)| image.is_runnable())
 }
 
 /// Docker before 23 knows no zstd, and is older than any way to ask for it.

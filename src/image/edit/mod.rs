@@ -329,8 +329,7 @@ impl Draft {
     fn finish(mut self) -> Result<Image> {
         if self.layers.is_empty() && self.is_reduced {
             return Err(Error::Unsupported {
-                what: "an image without any layer, which is what would be left of this one"
-                    .to_string(),
+                what: "no layer would be left of this image".to_string(),
             });
         }
         self.history.write(&mut self.config);

@@ -77,7 +77,13 @@ impl Editor {
 
     /// Who runs the program: `user[:group]`, names or numbers; empty removes it.
     pub fn user(self, user: &str) -> Editor {
-        self.with(|draft| draft.put("User", text("user", user)?))
+        self.with(|draft| {
+            if !user.is_empty() && user.split(':').any(str::is_empty) {
+                let why = "it must look like user or user:group";
+                return Err(Error::invalid("user", user, why));
+            }
+            draft.put("User", text("user", user)?)
+        })
     }
 
     /// The signal that ends the program, such as `SIGTERM` or `15`; empty

@@ -250,6 +250,7 @@ fn what_can_not_be_done_is_said() {
         edit().workdir("relative"),
         edit().volume("relative"),
         edit().stop_signal("kill it"),
+        edit().user(":"),
         edit().expose("0"),
         edit().expose("65536/tcp"),
         edit().expose("80/http"),

@@ -19,7 +19,7 @@ pub fn pair(option: &str, word: &str) -> Result<(String, Option<String>), Failur
     match word.strip_suffix('-') {
         Some(name) => Ok((name.to_string(), None)),
         None => Err(args::usage(format!(
-            "{option} takes NAME=VALUE, or NAME- to remove it, not {word}"
+            "{option} takes NAME=VALUE, or NAME- to remove it, not {word:?}"
         ))),
     }
 }
