@@ -13,6 +13,9 @@ const FACTOR: u32 = 3;
 /// No wait of our own choosing is longer than this.
 const LONGEST: Duration = Duration::from_secs(30);
 
+/// Waiting this long is said, lest it look like a hang.
+const NOTABLE: Duration = Duration::from_secs(2);
+
 /// What is left of an operation's patience.
 #[derive(Clone, Copy, Default)]
 pub struct Budget {
@@ -77,6 +80,13 @@ impl Budget {
             return Ok(false);
         }
         self.failures += 1;
+        if wait.saturating_add(waited(settings, error)) >= NOTABLE {
+            let text = match wait.as_secs() {
+                0 => format!("{}; trying again", reason(error)),
+                seconds => format!("{}; trying again in {seconds} s", reason(error)),
+            };
+            settings.observer.warning(&text);
+        }
         settings.stop.wait(wait)?;
         Ok(true)
     }
@@ -86,6 +96,32 @@ impl Budget {
         let wait = settings.retry_base.saturating_mul(step).min(LONGEST);
         wait + wait.mul_f64(0.1 * random_fraction())
     }
+}
+
+/// How long there was silence before `error` was known.
+fn waited(settings: &Settings, error: &Error) -> Duration {
+    match error.what() {
+        Error::Network {
+            kind: NetworkKind::Timeout,
+            ..
+        } => settings.idle_timeout.min(settings.connect_timeout),
+        _ => Duration::ZERO,
+    }
+}
+
+/// Why there is a wait, in the same words for all requests to a host that
+/// wait together.
+fn reason(error: &Error) -> String {
+    let (url, why) = match error.what() {
+        Error::Network { request, why, .. } => (&request.url, why.clone()),
+        Error::Status {
+            request, status, ..
+        } => (&request.url, format!("status {status}")),
+        error => return error.to_string(),
+    };
+    let rest = url.split_once("://").map_or(url.as_str(), |(_, rest)| rest);
+    let host = rest.split('/').next().unwrap_or(rest);
+    format!("{host}: {why}")
 }
 
 /// Spreads clients that failed together; any source of noise will do.
@@ -156,6 +192,48 @@ mod tests {
             Budget::new().again(&settings, status(503, None)),
             Err(Error::Stopped)
         ));
+    }
+
+    /// Keeps what it hears, and ends the wait that it hears of.
+    struct Impatient(std::sync::Mutex<Vec<String>>, crate::stream::Stop);
+
+    impl crate::http::Observer for std::sync::Arc<Impatient> {
+        fn warning(&self, text: &str) {
+            self.0.lock().unwrap().push(text.to_string());
+            self.1.set();
+        }
+    }
+
+    #[test]
+    fn a_long_wait_is_said_and_a_short_one_is_not() {
+        let heard = |error: Error| {
+            let settings = settings();
+            let stop = settings.stop.clone();
+            let ear = std::sync::Arc::new(Impatient(std::sync::Mutex::default(), stop));
+            let settings = settings.with_observer(ear.clone());
+            let waited = Budget::new().again(&settings, error);
+            let heard = ear.0.lock().unwrap().clone();
+            assert_eq!(waited.is_err(), !heard.is_empty());
+            heard
+        };
+        assert_eq!(heard(status(503, None)), [""; 0]);
+        assert_eq!(
+            heard(status(503, Some(20))),
+            ["h: status 503; trying again in 20 s"]
+        );
+        // So is one that is over already.
+        let silent = || Error::Network {
+            request: RequestLine {
+                method: "GET".into(),
+                url: "https://h/".into(),
+            },
+            kind: NetworkKind::Timeout,
+            why: "timed out".into(),
+        };
+        assert_eq!(heard(silent()), ["h: timed out; trying again"]);
+        // What is not waited for is not said.
+        let refused = Budget::new().again(&settings(), status(503, Some(3600)));
+        assert_eq!(refused.unwrap_err().status(), Some(503));
     }
 
     #[test]
