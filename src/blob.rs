@@ -15,7 +15,7 @@ use crate::digest::{Digest, Hasher, Verify};
 use crate::error::{Error, Result};
 use crate::reference::Origin;
 use crate::spool::Spool;
-use crate::stream::{BUFFER, CopyError, Watch, copy};
+use crate::stream::{Buffer, CopyError, Watch, copy};
 
 /// Bytes that can be read more than once.
 pub trait Source: Send + Sync {
@@ -179,7 +179,7 @@ impl Blob {
     /// Those of the source; [`Error::Io`] naming `what` for `to`'s.
     pub fn copy_to(&self, what: &str, to: &mut dyn Write) -> Result<u64> {
         let mut reader = Verify::new(self.open(0)?, *self.digest(), Some(self.size()));
-        copy(&mut reader, to, &mut vec![0; BUFFER]).map_err(|e| match e {
+        copy(&mut reader, to, &mut Buffer::new()).map_err(|e| match e {
             CopyError::Read(e) => Error::io(self.digest().to_string(), e),
             CopyError::Write(e) => Error::io(what, e),
         })
@@ -201,7 +201,7 @@ fn hash(
     mut to: Option<(&Path, &mut Spool)>,
     watch: Watch<'_>,
 ) -> Result<(Digest, u64)> {
-    let (mut hasher, mut size, mut buffer) = (Hasher::new(), 0, vec![0; BUFFER]);
+    let (mut hasher, mut size, mut buffer) = (Hasher::new(), 0, Buffer::new());
     loop {
         watch.stop.check()?;
         let n = match from.read(&mut buffer) {

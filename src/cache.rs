@@ -19,7 +19,7 @@ use crate::digest::{Digest, Hasher, Verify};
 use crate::error::{Error, Result};
 use crate::reference::Origin;
 use crate::spool::Stretch;
-use crate::stream::BUFFER;
+use crate::stream::Buffer;
 
 /// What the name of an unfinished file begins with.
 const UNFINISHED: &str = ".partial-";
@@ -73,7 +73,7 @@ impl Cache {
         let file = File::open(&path).ok()?;
         let bytes = Stretch::whole(file.try_clone().ok()?).ok()?;
         let mut reader = Verify::new(bytes.reader(0), *digest, Some(size));
-        let mut buffer = vec![0; BUFFER];
+        let mut buffer = Buffer::new();
         loop {
             match reader.read(&mut buffer) {
                 Ok(0) => break,

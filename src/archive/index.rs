@@ -10,7 +10,7 @@ use std::io::Read;
 use crate::error::{Error, Result};
 use crate::image::entries::{Entries, Entry, Kind};
 use crate::spool::Stretch;
-use crate::stream::{BUFFER, Stop, read_bounded};
+use crate::stream::{Buffer, Stop, read_bounded};
 
 /// More members than the largest archive of images has.
 const MAX_MEMBERS: usize = 100_000;
@@ -169,7 +169,7 @@ fn same(a: &Stretch, b: &Stretch) -> Result<bool> {
         return Ok(false);
     }
     let (mut a, mut b) = (a.reader(0), b.reader(0));
-    let (mut left, mut right) = (vec![0; BUFFER], vec![0; BUFFER]);
+    let (mut left, mut right) = (Buffer::new(), Buffer::new());
     loop {
         let n = a.read(&mut left).map_err(Error::from)?;
         b.read_exact(&mut right[..n]).map_err(Error::from)?;

@@ -24,7 +24,7 @@ use crate::image::Node;
 use crate::image::layer::{Compression, Uncompressed};
 use crate::reference::Reference;
 use crate::spool::{Spool, Stretch};
-use crate::stream::{BUFFER, CopyError, Run, Watch, copy};
+use crate::stream::{Buffer, CopyError, Run, Watch, copy};
 
 /// One image or index of an archive, and what it is called there.
 #[derive(Clone, Debug)]
@@ -148,7 +148,7 @@ pub fn read_stream(
     let mut spool = Spool::new(folder)?;
     let mut plain = Uncompressed::new(what, from)?;
     let mut stoppable = Stoppable(&mut plain, run.watch);
-    copy(&mut stoppable, &mut spool, &mut vec![0; BUFFER]).map_err(|e| match e {
+    copy(&mut stoppable, &mut spool, &mut Buffer::new()).map_err(|e| match e {
         CopyError::Read(e) => Error::io(what, e),
         CopyError::Write(e) => Error::io(format!("temporary file in {}", folder.display()), e),
     })?;

@@ -21,7 +21,7 @@ use crate::error::{Error, Result};
 use crate::image::{Image, layer};
 use crate::parallel;
 use crate::spool::{Spool, Stretch};
-use crate::stream::{BUFFER, CopyError, Run, copy};
+use crate::stream::{Buffer, CopyError, Run, copy};
 
 /// What kind of archive is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -203,7 +203,7 @@ fn send(blob: &Blob, to: &mut dyn Write, what: &str, run: Run<'_>) -> Result<()>
     watch.progress.start(&digest, Some(blob.size()));
     let verified = Verify::new(blob.open(0)?, digest, Some(blob.size()));
     let mut reader = watch.reader(digest, verified);
-    copy(&mut reader, to, &mut vec![0; BUFFER]).map_err(|e| match e {
+    copy(&mut reader, to, &mut Buffer::new()).map_err(|e| match e {
         CopyError::Read(e) => Error::io(digest.to_string(), e),
         CopyError::Write(e) => Error::io(what, e),
     })?;
@@ -306,7 +306,7 @@ fn unpack(blob: &Blob, diff_id: Digest, folder: &Path, run: Run<'_>) -> Result<S
     let (mut spool, mut hasher) = (Spool::new(folder)?, Hasher::like(&diff_id));
     let mut plain = layer::open(blob, run.watch)?;
     let mut tee = Tee(&mut spool, &mut hasher);
-    copy(&mut plain, &mut tee, &mut vec![0; BUFFER]).map_err(|e| match e {
+    copy(&mut plain, &mut tee, &mut Buffer::new()).map_err(|e| match e {
         CopyError::Read(e) => Error::io(blob.digest().to_string(), e),
         CopyError::Write(e) => Error::io(format!("temporary file in {}", folder.display()), e),
     })?;
@@ -340,7 +340,7 @@ fn member(
 ) -> Result<()> {
     let failed = |e| Error::io("archive", e);
     to.write_all(&tape::header(name, size)?).map_err(failed)?;
-    copy(content, to, &mut vec![0; BUFFER]).map_err(|e| match e {
+    copy(content, to, &mut Buffer::new()).map_err(|e| match e {
         CopyError::Read(e) | CopyError::Write(e) => Error::io(name, e),
     })?;
     to.write_all(&tape::END[..tape::padding(size)])

@@ -22,7 +22,7 @@ use crate::artifact::split::Kind;
 use crate::descriptor::{Descriptor, media_type};
 use crate::digest::Hasher;
 use crate::error::{Error, Result};
-use crate::stream::{BUFFER, Stop};
+use crate::stream::{Buffer, Stop};
 
 /// Finds the ends of parts in bytes that come bit by bit.
 struct Cutter {
@@ -140,7 +140,7 @@ pub struct Cuts<R> {
     what: String,
     from: R,
     cutter: Cutter,
-    buffer: Box<[u8]>,
+    buffer: Buffer,
     /// What of the buffer was read and not yet cut.
     left: std::ops::Range<usize>,
     offset: u64,
@@ -154,7 +154,7 @@ impl<R: Read> Cuts<R> {
             what: what.into(),
             from,
             cutter: Cutter::new(split),
-            buffer: vec![0; BUFFER].into_boxed_slice(),
+            buffer: Buffer::new(),
             left: 0..0,
             offset: 0,
             over: false,

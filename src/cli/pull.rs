@@ -8,7 +8,7 @@ use dxf_registry::alias::{self, ByPlatform};
 use dxf_registry::artifact::{Base, Parts};
 use dxf_registry::digest::{Digest, Hasher};
 use dxf_registry::fetch::{self, ByteRange, Joined, Reader, Wanted};
-use dxf_registry::stream::{BUFFER, CopyError, copy};
+use dxf_registry::stream::{BUFFER, Buffer, CopyError, copy};
 use dxf_registry::{Error, Manifest, Result, Store, Target, json};
 use serde_json::Value;
 
@@ -130,7 +130,7 @@ fn part(
     let watch = s.watch();
     watch.progress.start(&digest, Some(range.end - range.start));
     let (name, mut from) = (output.name(), watch.reader(digest, reader.range(range)));
-    copy(&mut from, output.writer(s.out), &mut vec![0; BUFFER]).map_err(|error| match error {
+    copy(&mut from, output.writer(s.out), &mut Buffer::new()).map_err(|error| match error {
         CopyError::Read(error) => Error::io(digest.to_string(), error),
         CopyError::Write(error) => Error::io(&name, error),
     })?;

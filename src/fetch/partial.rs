@@ -10,7 +10,7 @@ use crate::fetch::course::Course;
 use crate::fetch::{Joined, Sink};
 use crate::parallel::{Pipe, beside};
 use crate::store::Store;
-use crate::stream::{BUFFER, Run, Watch};
+use crate::stream::{Buffer, Run, Watch};
 
 /// How much is written before it is sent on its way to the disk, bytes.
 const FLUSH: u64 = 64 << 20;
@@ -216,7 +216,7 @@ impl Partial {
     fn hash(&mut self, course: &mut Course<'_>, held: u64, watch: Watch<'_>) -> Result<()> {
         self.seek(course.check.start())?;
         let digest = course.check.current().map(|item| item.wanted.digest);
-        let (mut left, mut buffer) = (held, vec![0; BUFFER]);
+        let (mut left, mut buffer) = (held, Buffer::new());
         while left > 0 {
             watch.stop.check()?;
             let room = buffer

@@ -7,18 +7,18 @@ use crate::error::{Error, Result};
 use crate::fetch::Sink;
 use crate::fetch::check::Check;
 use crate::parallel::{Pipe, beside};
-use crate::stream::BUFFER;
+use crate::stream::Buffer;
 
 /// Buffers between reading and hashing.
 const BUFFERS: usize = 4;
 
 /// A buffer, and how many of its bytes count.
-type Filled = (Vec<u8>, usize);
+type Filled = (Buffer, usize);
 
 /// Brings what `from` yields to `to`; it belongs to the blob that `check`
 /// expects now. That it was all of it, [`Check::end_blob`] has to say.
 pub fn run(check: &mut Check, from: &mut dyn Read, to: &mut Sink<'_>) -> Result<()> {
-    let mut first = vec![0; BUFFER];
+    let mut first = Buffer::new();
     let n = fill(check, from, &mut first)?;
     if n < first.len() {
         // Small enough that a thread would cost more than it saves.
@@ -28,13 +28,13 @@ pub fn run(check: &mut Check, from: &mut dyn Read, to: &mut Sink<'_>) -> Result<
     let (full, free) = (Pipe::new(BUFFERS), Pipe::new(BUFFERS));
     for _ in 1..BUFFERS {
         // There is room for all of them.
-        let _ = free.send(vec![0; BUFFER]);
+        let _ = free.send(Buffer::new());
     }
     let mut hashers = check.hashers().clone();
     let (hashers, moved) = beside(
         || {
             while let Some((buffer, n)) = full.receive() {
-                let buffer: Vec<u8> = buffer;
+                let buffer: Buffer = buffer;
                 hashers.update(&buffer[..n]);
                 let _ = free.send(buffer);
             }
@@ -54,7 +54,7 @@ fn hand_over(
     first: Filled,
     from: &mut dyn Read,
     to: &mut Sink<'_>,
-    (full, free): (&Pipe<Filled>, &Pipe<Vec<u8>>),
+    (full, free): (&Pipe<Filled>, &Pipe<Buffer>),
 ) -> Result<()> {
     let (mut buffer, mut n) = first;
     while n > 0 {

@@ -12,7 +12,7 @@ use crate::blob::Blob;
 use crate::digest::{Digest, Hashed, Verify};
 use crate::error::{Error, Result};
 use crate::parallel;
-use crate::stream::{BUFFER, Run};
+use crate::stream::{Buffer, Run};
 
 /// Reads the config and all layers of `image`, several at once.
 ///
@@ -178,7 +178,7 @@ fn plain_digest(blob: &Blob, reader: &mut (impl Read + Send), look: &Look) -> Re
 
 /// Reads to the end, for what the reader has to say there.
 pub(super) fn drain(what: &str, reader: &mut impl Read) -> Result<()> {
-    let mut buffer = vec![0; BUFFER];
+    let mut buffer = Buffer::new();
     loop {
         match reader.read(&mut buffer) {
             Ok(0) => return Ok(()),

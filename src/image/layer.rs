@@ -12,7 +12,7 @@ use crate::blob::Blob;
 use crate::descriptor::Descriptor;
 use crate::digest::{Digest, Hasher, Verify};
 use crate::error::{Error, Result};
-use crate::stream::{BUFFER, Watch};
+use crate::stream::{BUFFER, Buffer, Watch};
 
 /// Up to here a decompressed layer may have any size…
 const FREE_OF_RATIO: u64 = 1 << 30;
@@ -313,7 +313,7 @@ pub fn diff_id(blob: &Blob, watch: Watch<'_>) -> Result<Digest> {
 }
 
 pub(crate) fn hash(what: &str, mut from: impl Read) -> Result<Digest> {
-    let (mut hasher, mut buffer) = (Hasher::new(), vec![0; BUFFER]);
+    let (mut hasher, mut buffer) = (Hasher::new(), Buffer::new());
     loop {
         match from.read(&mut buffer) {
             Ok(0) => return Ok(hasher.finish()),

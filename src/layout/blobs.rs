@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use crate::digest::{Digest, Verify};
 use crate::error::{Error, Result};
-use crate::stream::{BUFFER, CopyError, Stop, Watch, copy};
+use crate::stream::{Buffer, CopyError, Stop, Watch, copy};
 
 use super::files;
 
@@ -95,7 +95,7 @@ impl Blobs {
         self.make_folders(digest)?;
         let mut temp = files::create(&self.scratch)?;
         let to = temp.path().to_path_buf();
-        copy(from, &mut temp, &mut vec![0; BUFFER]).map_err(|e| match e {
+        copy(from, &mut temp, &mut Buffer::new()).map_err(|e| match e {
             CopyError::Read(e) => Error::io(digest.to_string(), e),
             CopyError::Write(e) => files::failed(&to)(e),
         })?;
@@ -148,7 +148,7 @@ impl Blobs {
 
 /// Reads to the end, for the verdict only.
 fn drain(mut from: impl Read) -> Result<()> {
-    match copy(&mut from, &mut io::sink(), &mut vec![0; BUFFER]) {
+    match copy(&mut from, &mut io::sink(), &mut Buffer::new()) {
         Ok(_) => Ok(()),
         Err(CopyError::Read(e) | CopyError::Write(e)) => Err(Error::from(e)),
     }

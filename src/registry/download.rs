@@ -18,7 +18,7 @@ use crate::http::transport::BodyReader;
 use crate::http::{Request, Response};
 use crate::registry::Repository;
 use crate::registry::status::refusal;
-use crate::stream::BUFFER;
+use crate::stream::Buffer;
 
 /// How often a server may send a blob from its start when asked for its rest.
 const MAX_RESTARTS: u32 = 3;
@@ -284,7 +284,7 @@ fn content_range(value: &str) -> Option<(u64, u64, Option<u64>)> {
 }
 
 fn skip(body: &mut BodyReader, bytes: u64) -> Result<()> {
-    let mut buffer = vec![0; BUFFER];
+    let mut buffer = Buffer::new();
     let mut left = bytes;
     while left > 0 {
         let room = buffer

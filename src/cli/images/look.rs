@@ -10,7 +10,7 @@ use std::path::Path;
 
 use dxf_registry::image::{self, Image, MAX_DEPTH, Node, config::Step, layer};
 use dxf_registry::manifest::Kind;
-use dxf_registry::stream::{BUFFER, CopyError, copy};
+use dxf_registry::stream::{Buffer, CopyError, copy};
 use dxf_registry::transfer::{Remote, Wanted};
 use dxf_registry::{Blob, Descriptor, Error, Manifest, Platform, Result, Target, json, text};
 use serde_json::{Value, json};
@@ -221,7 +221,7 @@ pub fn layer(s: &mut Session<'_, '_>, args: &GetLayer) -> Result<(), Failure> {
         raw = watch.reader(*blob.digest(), verified);
         &mut raw
     };
-    let copied = copy(reader, output.writer(s.out), &mut vec![0; BUFFER]);
+    let copied = copy(reader, output.writer(s.out), &mut Buffer::new());
     copied.map_err(|e| match e {
         CopyError::Read(e) => Error::io(&what, e),
         CopyError::Write(e) => Error::io(&name, e),

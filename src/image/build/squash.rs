@@ -15,7 +15,7 @@ use crate::image::layer;
 use crate::image::name::normal;
 use crate::image::stack::{self, Stack};
 use crate::spool::{Spool, Stretch};
-use crate::stream::{BUFFER, CopyError, copy};
+use crate::stream::{Buffer, CopyError, copy};
 
 /// A name in the tree: one of those that a file has.
 struct Member {
@@ -43,7 +43,7 @@ struct Squash<'a> {
     files: u64,
     spool: Spool,
     spooled: u64,
-    buffer: Vec<u8>,
+    buffer: Buffer,
 }
 
 pub(super) fn squash(layers: &[Blob], settings: Settings<'_>) -> Result<Layer> {
@@ -53,7 +53,7 @@ pub(super) fn squash(layers: &[Blob], settings: Settings<'_>) -> Result<Layer> {
         files: 0,
         spool: Spool::new(settings.folder)?,
         spooled: 0,
-        buffer: vec![0; BUFFER],
+        buffer: Buffer::new(),
     };
     for blob in layers {
         squash.lay(blob)?;
