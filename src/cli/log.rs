@@ -3,6 +3,7 @@
 
 use dxf_registry::http::{Exchange, Observer};
 
+use super::bars::Show;
 use super::console::Console;
 
 /// Which exchanges are written down.
@@ -18,14 +19,17 @@ pub enum Log {
 pub struct Logger {
     console: Console,
     log: Log,
+    show: Show,
 }
 
 impl Logger {
-    /// Writes to `console` what `log` asks for.
-    pub fn new(console: &Console, log: Log) -> Logger {
+    /// Writes to `console` what `log` asks for, and where progress is shown
+    /// what there is to wait for.
+    pub fn new(console: &Console, log: Log, show: Show) -> Logger {
         Logger {
             console: console.clone(),
             log,
+            show,
         }
     }
 }
@@ -39,5 +43,12 @@ impl Observer for Logger {
 
     fn warning(&self, text: &str) {
         self.console.warn(text);
+    }
+
+    fn waiting(&self, text: &str) {
+        // A script is promised one line of a failure.
+        if self.show != Show::Nothing {
+            self.console.warn(text);
+        }
     }
 }

@@ -85,7 +85,11 @@ impl<'s, 'o> Session<'s, 'o> {
     fn settings_by(&self, context: &Context) -> Settings {
         let mut settings = context.settings.clone();
         settings.http.stop = self.interrupt.stop().clone();
-        settings.http.observer = Arc::new(Logger::new(self.console, self.context.log));
+        settings.http.observer = Arc::new(Logger::new(
+            self.console,
+            self.context.log,
+            self.context.show,
+        ));
         settings
     }
 

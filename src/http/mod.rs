@@ -150,6 +150,12 @@ pub trait Observer: Send + Sync {
     fn warning(&self, text: &str) {
         let _ = text;
     }
+
+    /// A request failed and will be sent again, and somebody who looks on would
+    /// wonder about the silence: it costs two seconds or more.
+    fn waiting(&self, text: &str) {
+        let _ = text;
+    }
 }
 
 /// Indifference.

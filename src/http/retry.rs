@@ -85,7 +85,7 @@ impl Budget {
                 0 => format!("{}; trying again", reason(error)),
                 seconds => format!("{}; trying again in {seconds} s", reason(error)),
             };
-            settings.observer.warning(&text);
+            settings.observer.waiting(&text);
         }
         settings.stop.wait(wait)?;
         Ok(true)
@@ -198,7 +198,7 @@ mod tests {
     struct Impatient(std::sync::Mutex<Vec<String>>, crate::stream::Stop);
 
     impl crate::http::Observer for std::sync::Arc<Impatient> {
-        fn warning(&self, text: &str) {
+        fn waiting(&self, text: &str) {
             self.0.lock().unwrap().push(text.to_string());
             self.1.set();
         }
