@@ -96,7 +96,7 @@
 //! what an earlier call left behind.
 //!
 //! ```
-//! use dxf_registry::{Blob, Store, fetch, layout::Layouts, stream::Watch};
+//! use dxf_registry::{Blob, Store, fetch, layout::Layouts, stream::{Run, Watch}};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! # let folder = tempfile::tempdir()?;
@@ -105,7 +105,7 @@
 //! # store.put_blob(&blob, Watch::default())?;
 //! let path = folder.path().join("hello.txt");
 //! let wanted = fetch::Wanted { digest: *blob.digest(), size: None };
-//! fetch::into_file(&store, &[wanted], &path, Watch::default())?;
+//! fetch::into_file(&store, &[wanted.into()], &path, Run::default())?;
 //! assert_eq!(std::fs::read(&path)?, b"hello");
 //! # Ok(())
 //! # }
