@@ -45,7 +45,7 @@ fn keep_memory_private() {
 }
 
 /// The same where there is nothing finer.
-#[cfg(all(unix, not(any(target_os = "linux", target_os = "android"))))]
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
 fn keep_memory_private() {
     use rustix::process::{Resource, getrlimit, setrlimit};
     let mut limit = getrlimit(Resource::Core);
@@ -53,10 +53,6 @@ fn keep_memory_private() {
     // Where it can't be done, all else can be.
     let _ = setrlimit(Resource::Core, limit);
 }
-
-/// Nothing writes core dumps unless asked to.
-#[cfg(not(unix))]
-fn keep_memory_private() {}
 
 /// One line about a mistake in this program: where, and not with what, because
 /// a message may hold somebody's data.

@@ -163,7 +163,6 @@ fn prompt(
 
 /// Puts the terminal back as it is now, and ends its line: a shell whose
 /// terminal shows nothing that is typed looks broken.
-#[cfg(unix)]
 fn echo_again() -> impl Fn() + Send + 'static {
     use rustix::termios::{OptionalActions, tcgetattr, tcsetattr};
     let before = tcgetattr(std::io::stdin()).ok();
@@ -173,11 +172,6 @@ fn echo_again() -> impl Fn() + Send + 'static {
             let _ = Term::stderr().write_line("");
         }
     }
-}
-
-#[cfg(not(unix))]
-fn echo_again() -> impl Fn() + Send + 'static {
-    || {}
 }
 
 /// The first line of standard input.

@@ -427,16 +427,13 @@ mod tests {
 
     #[test]
     fn secrets_are_not_quoted_in_errors() {
-        #[cfg(unix)]
-        {
-            use std::os::unix::ffi::OsStringExt;
-            let lookup = |_: &str| Some(OsString::from_vec(vec![b'p', 0xff]));
-            let said = Env::new(&lookup).secret(&PASSWORD).unwrap_err().to_string();
-            assert!(
-                said.contains("DXF_PASSWORD") && !said.contains('p'),
-                "{said}"
-            );
-        }
+        use std::os::unix::ffi::OsStringExt;
+        let lookup = |_: &str| Some(OsString::from_vec(vec![b'p', 0xff]));
+        let said = Env::new(&lookup).secret(&PASSWORD).unwrap_err().to_string();
+        assert!(
+            said.contains("DXF_PASSWORD") && !said.contains('p'),
+            "{said}"
+        );
     }
     #[test]
     fn logins_in_urls_are_starred() {

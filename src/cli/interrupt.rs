@@ -69,7 +69,6 @@ impl Interrupt {
     pub fn waiting<T>(&self, work: impl FnOnce() -> T) -> T {
         self.0.idle.store(true, Ordering::SeqCst);
         // One that came just before found nobody waiting yet.
-        #[cfg(unix)]
         if self.0.signal.load(Ordering::SeqCst) != 0 {
             leave(self);
         }
@@ -150,7 +149,6 @@ impl Drop for Litter {
 }
 
 /// Listens for SIGINT and SIGTERM for the rest of the process.
-#[cfg(unix)]
 pub fn listen(interrupt: &Interrupt) {
     use dxf_registry::parallel::detached;
     use signal_hook::consts::{SIGINT, SIGTERM};
@@ -181,15 +179,9 @@ pub fn listen(interrupt: &Interrupt) {
     });
 }
 
-/// Nothing to listen to: the system ends the process by itself.
-#[cfg(not(unix))]
-pub fn listen(_: &Interrupt) {}
-
 /// How long the work may take to stop.
-#[cfg(unix)]
 const GRACE: std::time::Duration = std::time::Duration::from_secs(5);
 
-#[cfg(unix)]
 fn leave(interrupt: &Interrupt) -> ! {
     let _swept = interrupt.sweep();
     let farewell = &interrupt.0.farewell;

@@ -7,6 +7,7 @@
 
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use dxf_registry::{Error, Result};
@@ -145,9 +146,7 @@ fn aside(target: &Path) -> io::Result<NamedTempFile> {
     name.push(".");
     let mut builder = tempfile::Builder::new();
     builder.prefix(&name).suffix(".part");
-    if let Some(permissions) = permissions() {
-        builder.permissions(permissions);
-    }
+    builder.permissions(permissions());
     let file = builder.tempfile_in(folder)?;
     if let Ok(meta) = fs::metadata(target) {
         file.as_file().set_permissions(meta.permissions())?;
@@ -156,15 +155,8 @@ fn aside(target: &Path) -> io::Result<NamedTempFile> {
 }
 
 /// What any new file gets, before the umask; tempfile would make it private.
-#[cfg(unix)]
-fn permissions() -> Option<Permissions> {
-    use std::os::unix::fs::PermissionsExt;
-    Some(Permissions::from_mode(0o666))
-}
-
-#[cfg(not(unix))]
-fn permissions() -> Option<Permissions> {
-    None
+fn permissions() -> Permissions {
+    Permissions::from_mode(0o666)
 }
 
 #[cfg(test)]
@@ -205,10 +197,9 @@ mod tests {
         assert!(Output::open(Some(&missing), &Interrupt::default()).is_err());
     }
 
-    #[cfg(unix)]
     #[test]
     fn links_and_permissions_stay() {
-        use std::os::unix::fs::{PermissionsExt, symlink};
+        use std::os::unix::fs::symlink;
         let dir = tempfile::tempdir().unwrap();
         let (file, link) = (dir.path().join("f"), dir.path().join("l"));
         fs::write(&file, "old").unwrap();
@@ -245,7 +236,6 @@ mod tests {
             let output = Output::open(Some(Path::new(name)), &Interrupt::default());
             assert!(output.unwrap().is_stdout());
         }
-        #[cfg(unix)]
         write(Path::new("/dev/null"), b"x").commit().unwrap();
         assert!(!is_plain(Path::new("/dev/fd/3")) && is_plain(Path::new("/dev/shm/new")));
     }

@@ -1,6 +1,7 @@
 //! The search through credentials files. Which files there are, and in which
 //! order, is the caller's knowledge.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::config::{Config, Entry};
@@ -146,22 +147,12 @@ fn answer(config: &Config, entry: &Entry<'_>) -> Result<Answer> {
     Ok(Answer::found(Found::new(login, source)))
 }
 
-/// Whether others on this machine can read the file at `path`. (Always `false`
-/// where files have no such modes.)
+/// Whether others on this machine can read the file at `path`.
 pub fn is_exposed(path: &Path) -> bool {
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::MetadataExt;
-        std::fs::metadata(path).is_ok_and(|file| file.is_file() && file.mode() & 0o077 != 0)
-    }
-    #[cfg(not(unix))]
-    {
-        let _ = path;
-        false
-    }
+    std::fs::metadata(path).is_ok_and(|file| file.is_file() && file.mode() & 0o077 != 0)
 }
 
-#[cfg(all(test, unix))]
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::credentials::testing::Keychain;

@@ -277,7 +277,7 @@ fn words(bytes: &[u8]) -> Option<String> {
     Some(shown.map(|c| if hidden(c) { '?' } else { c }).collect())
 }
 
-#[cfg(all(test, unix))]
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::credentials::testing::Keychain;

@@ -125,7 +125,7 @@ fn with_helpers(config: &Config, helpers: &Helpers, found: &mut Logins) {
     }
 }
 
-#[cfg(all(test, unix))]
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::credentials::testing::Keychain;

@@ -12,7 +12,7 @@ mod key;
 mod list;
 mod process;
 mod save;
-#[cfg(all(test, unix))]
+#[cfg(test)]
 mod testing;
 
 pub use files::{Files, is_exposed};

@@ -214,14 +214,13 @@ fn follow(path: &Path) -> io::Result<PathBuf> {
 fn create_folder(folder: &Path) -> io::Result<()> {
     let mut builder = fs::DirBuilder::new();
     builder.recursive(true);
-    #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
     builder.create(folder)
 }
 
 /// Keeps others who log in waiting while the value lives. The folder itself is
 /// locked, since the file is replaced and a lock file would stay behind. Where
-/// folders can't be locked (NFS, Windows) replacing is still atomic.
+/// folders can't be locked (some NFS) replacing is still atomic.
 fn lock(folder: &Path) -> Option<File> {
     let folder = File::open(folder).ok()?;
     folder.lock().ok()?;
@@ -240,7 +239,6 @@ fn replace(folder: &Path, path: &Path, text: &str) -> io::Result<()> {
     Ok(())
 }
 
-#[cfg(unix)]
 fn beside(folder: &Path, path: &Path) -> io::Result<NamedTempFile> {
     use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
     let old = fs::metadata(path).ok();
@@ -257,14 +255,7 @@ fn beside(folder: &Path, path: &Path) -> io::Result<NamedTempFile> {
     Ok(file)
 }
 
-#[cfg(not(unix))]
-fn beside(folder: &Path, _: &Path) -> io::Result<NamedTempFile> {
-    tempfile::Builder::new()
-        .prefix(".config.json.")
-        .tempfile_in(folder)
-}
-
-#[cfg(all(test, unix))]
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::credentials::testing::Keychain;

@@ -313,18 +313,12 @@ fn locked(path: &Path) -> Result<File> {
     }
 }
 
-#[cfg(unix)]
 fn is_still_at(file: &File, path: &Path) -> bool {
     use std::os::unix::fs::MetadataExt;
     let (Ok(ours), Ok(there)) = (file.metadata(), fs::symlink_metadata(path)) else {
         return false;
     };
     (ours.dev(), ours.ino()) == (there.dev(), there.ino())
-}
-
-#[cfg(not(unix))]
-fn is_still_at(_: &File, _: &Path) -> bool {
-    true
 }
 
 impl Write for Partial {
@@ -337,7 +331,7 @@ impl Write for Partial {
     }
 }
 
-#[cfg(all(test, unix))]
+#[cfg(test)]
 mod tests {
     use super::*;
 

@@ -70,15 +70,9 @@ pub(super) fn open(path: &Path) -> Result<Option<(File, u64)>> {
     Err(irregular(path))
 }
 
-#[cfg(unix)]
 fn same(a: &Metadata, b: &Metadata) -> bool {
     use std::os::unix::fs::MetadataExt;
     (a.dev(), a.ino()) == (b.dev(), b.ino())
-}
-
-#[cfg(not(unix))]
-fn same(_: &Metadata, _: &Metadata) -> bool {
-    true
 }
 
 fn irregular(path: &Path) -> Error {
@@ -103,7 +97,6 @@ pub(super) fn is_folder(path: &Path) -> Result<bool> {
 pub(super) fn make_folders(path: &Path) -> Result<()> {
     let mut builder = fs::DirBuilder::new();
     builder.recursive(true);
-    #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o755);
     builder.create(path).map_err(failed(path))
 }
@@ -124,7 +117,6 @@ pub(super) fn make_folder(path: &Path) -> Result<()> {
 fn temporary() -> Builder<'static, 'static> {
     let mut builder = Builder::new();
     builder.prefix(PREFIX);
-    #[cfg(unix)]
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644));
     builder
 }
@@ -162,9 +154,6 @@ pub(super) fn replace(path: &Path, bytes: &[u8], scratch: &Path) -> Result<()> {
 
 /// Makes what was renamed into `folder` survive a loss of power.
 pub(super) fn sync(folder: &Path) -> Result<()> {
-    if !cfg!(unix) {
-        return Ok(());
-    }
     match File::open(folder).and_then(|folder| folder.sync_all()) {
         // Some network file systems can't do it, and some folders are not there.
         Err(e)
@@ -213,17 +202,11 @@ pub(super) fn sweep(folder: &Path, age: Duration) {
     }
 }
 
-#[cfg(unix)]
 fn changed(meta: &Metadata) -> Option<SystemTime> {
     use std::os::unix::fs::MetadataExt;
     // Not the time of modification: a second name for an old file is new.
     let seconds = u64::try_from(meta.ctime()).ok()?;
     Some(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds))
-}
-
-#[cfg(not(unix))]
-fn changed(meta: &Metadata) -> Option<SystemTime> {
-    meta.modified().ok()
 }
 
 #[cfg(test)]
@@ -267,7 +250,6 @@ mod tests {
         sweep(&dir.path().join("missing"), STRAY);
     }
 
-    #[cfg(unix)]
     #[test]
     fn links_and_folders_are_no_files() {
         let dir = tempfile::tempdir().unwrap();

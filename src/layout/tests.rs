@@ -148,7 +148,6 @@ fn blobs_come_back_whole_and_in_part() {
     assert!(f.path("team/data", long.digest()).is_file());
 }
 
-#[cfg(unix)]
 #[test]
 fn modes_are_those_of_shared_files() {
     use std::os::unix::fs::PermissionsExt;
@@ -247,7 +246,6 @@ fn transfers_are_counted_and_stopped() {
     assert!(f.strays("a").is_empty());
 }
 
-#[cfg(unix)]
 #[test]
 fn links_and_other_things_in_the_place_of_files_are_refused() {
     let f = Fixture::new();
@@ -481,7 +479,6 @@ fn mounting_is_a_second_name() {
         to.mount_blob(b.digest(), &r("from"), f.watch()).unwrap(),
         Put::Existed
     );
-    #[cfg(unix)]
     {
         use std::os::unix::fs::MetadataExt;
         let inode = |repo| fs::metadata(f.path(repo, b.digest())).unwrap().ino();
@@ -531,7 +528,6 @@ fn repositories_nest_and_are_listed() {
     fs::write(f.dir.path().join("file"), "").unwrap();
     // A layout behind the name of a layout's own folder is no repository.
     fs::write(f.dir.path().join("a/blobs/oci-layout"), "{}").unwrap();
-    #[cfg(unix)]
     std::os::unix::fs::symlink(f.dir.path().join("a"), f.dir.path().join("linked")).unwrap();
     let names: Vec<_> = f.layouts().repos().collect::<Result<_>>().unwrap();
     assert_eq!(names, ["a", "a/b", "b/c", "z"]);

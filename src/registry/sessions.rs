@@ -82,7 +82,6 @@ impl Note {
 fn private_folder(folder: &Path) -> Option<()> {
     let mut builder = DirBuilder::new();
     builder.recursive(true);
-    #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
     builder.create(folder).ok()
 }
@@ -90,7 +89,6 @@ fn private_folder(folder: &Path) -> Option<()> {
 fn private_file(path: &Path) -> Option<File> {
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).truncate(false);
-    #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     options.open(path).ok()
 }
@@ -116,6 +114,7 @@ mod tests {
     use super::*;
     use crate::credentials::Credentials;
     use crate::registry::{Registry, Settings};
+    use std::os::unix::fs::PermissionsExt;
 
     fn repository() -> Repository {
         let registry = Registry::connect(
@@ -136,12 +135,8 @@ mod tests {
         let url = Url::parse("https://r.example/v2/a/blobs/uploads/1?_state=x%3D").unwrap();
         note.write(&url);
         assert!(Note::open(Some(&folder), &repository, &blob).is_none());
-        #[cfg(unix)]
-        {
-            use std::os::unix::fs::PermissionsExt;
-            let mode = fs::metadata(&note.path).unwrap().permissions().mode();
-            assert_eq!(mode & 0o777, 0o600);
-        }
+        let mode = fs::metadata(&note.path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
         drop(note);
         let mut again = Note::open(Some(&folder), &repository, &blob).unwrap();
         assert_eq!(again.read().unwrap().as_str(), url.as_str());

@@ -221,7 +221,6 @@ each_place!(mount_blob_moves_no_byte, |at| {
     assert_eq!(at.open_uploads("to"), 0);
 });
 
-#[cfg(unix)]
 #[test]
 fn in_a_folder_a_mount_is_a_hard_link() {
     use std::os::unix::fs::MetadataExt;
