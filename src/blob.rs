@@ -13,8 +13,8 @@ use std::time::SystemTime;
 use crate::descriptor::{Descriptor, media_type};
 use crate::digest::{Digest, Hasher, Verify};
 use crate::error::{Error, Result};
+use crate::file::{Section, Spool};
 use crate::reference::Origin;
-use crate::spool::Spool;
 use crate::stream::{Buffer, CopyError, Watch, copy};
 
 /// Bytes that can be read more than once.
@@ -288,7 +288,13 @@ impl Source for Bytes {
     }
 }
 
-/// A stretch of a file: the whole of it, or a member of an archive.
+impl Source for Section {
+    fn open(&self, from: u64) -> Result<Box<dyn Read + Send + '_>> {
+        Ok(Box::new(self.reader(from)))
+    }
+}
+
+/// A section of a file: the whole of it, or a member of an archive.
 pub struct FileRange {
     path: PathBuf,
     start: u64,

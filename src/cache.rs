@@ -17,8 +17,8 @@ use tempfile::NamedTempFile;
 use crate::blob::{Blob, Source};
 use crate::digest::{Digest, Hasher, Verify};
 use crate::error::{Error, Result};
+use crate::file::Section;
 use crate::reference::Origin;
-use crate::spool::Stretch;
 use crate::stream::Buffer;
 
 /// What the name of an unfinished file begins with.
@@ -68,10 +68,10 @@ impl Cache {
     }
 
     /// A blob that is there, verified now; `None` when it is not.
-    pub fn get(&self, digest: &Digest, size: u64) -> Option<Stretch> {
+    pub fn get(&self, digest: &Digest, size: u64) -> Option<Section> {
         let path = self.path(digest);
         let file = File::open(&path).ok()?;
-        let bytes = Stretch::whole(file.try_clone().ok()?).ok()?;
+        let bytes = Section::whole(file.try_clone().ok()?).ok()?;
         let mut reader = Verify::new(bytes.reader(0), *digest, Some(size));
         let mut buffer = Buffer::new();
         loop {

@@ -449,7 +449,7 @@
 //! | modules | what they hold |
 //! |---|---|
 //! | [`digest`], [`descriptor`], [`mod@reference`], [`manifest`], [`jws`], [`secret`], [`error`] | the words everything else is said in |
-//! | [`blob`], [`store`], [`stream`], [`progress`], [`fetch`], [`spool`], [`parallel`] | bytes: opened again, watched, fetched into files |
+//! | [`blob`], [`store`], [`stream`], [`progress`], [`fetch`], [`file`], [`parallel`] | bytes: opened again, watched, fetched into files |
 //! | [`cache`] | layers that were downloaded once |
 //! | [`http`], [`credentials`] | the wire, and who one is |
 //! | [`registry`], [`layout`] | the two kinds of [`Store`] |
@@ -482,6 +482,7 @@ pub mod descriptor;
 pub mod digest;
 pub mod error;
 pub mod fetch;
+pub mod file;
 pub mod foreign;
 pub mod http;
 pub mod hub;
@@ -495,7 +496,6 @@ pub mod progress;
 pub mod reference;
 pub mod registry;
 pub mod secret;
-pub mod spool;
 pub mod store;
 pub mod stream;
 pub mod text;

@@ -17,12 +17,12 @@ use crate::blob::Blob;
 use crate::descriptor::{Descriptor, media_type};
 use crate::digest::Digest;
 use crate::error::{Error, Result};
+use crate::file::Section;
 use crate::image::layer::{self, Compression, Family, LayerType};
 use crate::image::{Config, Image, MAX_LAYERS, config};
 use crate::manifest::Manifest;
 use crate::parallel;
 use crate::reference::Reference;
-use crate::spool::Stretch;
 use crate::stream::Run;
 
 /// The file that makes a tar a docker-archive.
@@ -87,7 +87,7 @@ pub(crate) fn list(index: &Index) -> Result<Option<Vec<Listed>>> {
 /// A layer's digest, and how it is compressed.
 type Known = (Digest, Compression);
 /// The same with its bytes.
-type Layer = (Stretch, Known);
+type Layer = (Section, Known);
 
 /// Reads listed images; images share layers, and each is hashed once.
 pub(crate) struct Reader<'a> {

@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 use std::io::Read;
 
 use crate::error::{Error, Result};
+use crate::file::Section;
 use crate::image::entries::{Entries, Entry, Kind};
-use crate::spool::Stretch;
 use crate::stream::{Buffer, Stop, read_bounded};
 
 /// More members than the largest archive of images has.
@@ -20,14 +20,14 @@ const MAX_NAME: usize = 4096;
 /// The members of one tar.
 pub(crate) struct Index {
     what: String,
-    files: BTreeMap<String, Stretch>,
+    files: BTreeMap<String, Section>,
     /// Name of a link → name it stands for.
     links: BTreeMap<String, String>,
 }
 
 impl Index {
     /// Reads the headers of a tar; `what` names it in errors.
-    pub fn new(what: &str, tar: &Stretch, stop: &Stop) -> Result<Index> {
+    pub fn new(what: &str, tar: &Section, stop: &Stop) -> Result<Index> {
         let mut index = Index {
             what: what.to_string(),
             files: BTreeMap::new(),
@@ -49,7 +49,7 @@ impl Index {
     }
 
     /// The file of a name, or the file that a link of that name stands for.
-    pub fn get(&self, name: &str) -> Option<&Stretch> {
+    pub fn get(&self, name: &str) -> Option<&Section> {
         let name = normal(name.as_bytes()).ok()?;
         // One hop and no more: a link to a link leads nowhere.
         let target = self.links.get(&name).unwrap_or(&name);
@@ -57,7 +57,7 @@ impl Index {
     }
 
     /// The file of a name, which has to be there.
-    pub fn need(&self, name: &str) -> Result<&Stretch> {
+    pub fn need(&self, name: &str) -> Result<&Section> {
         self.get(name)
             .ok_or_else(|| self.bad(format!("it lacks {name:?}")))
     }
@@ -68,7 +68,7 @@ impl Index {
         read_bounded(&what, self.need(name)?.reader(0), limit)
     }
 
-    fn take(&mut self, entry: &Entry, tar: &Stretch) -> Result<()> {
+    fn take(&mut self, entry: &Entry, tar: &Section) -> Result<()> {
         let name = normal(&entry.path)
             .map_err(|why| self.bad(format!("member {:?}: {why}", entry.name())))?;
         match entry.kind {
@@ -89,7 +89,7 @@ impl Index {
         }
     }
 
-    fn add_file(&mut self, name: String, content: Stretch) -> Result<()> {
+    fn add_file(&mut self, name: String, content: Section) -> Result<()> {
         if self.links.contains_key(&name) {
             return Err(self.twice(&name));
         }
@@ -164,7 +164,7 @@ fn normal(name: &[u8]) -> std::result::Result<String, &'static str> {
     Ok(parts.join("/"))
 }
 
-fn same(a: &Stretch, b: &Stretch) -> Result<bool> {
+fn same(a: &Section, b: &Section) -> Result<bool> {
     if a.len() != b.len() {
         return Ok(false);
     }
@@ -185,7 +185,7 @@ fn same(a: &Stretch, b: &Stretch) -> Result<bool> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::spool::Spool;
+    use crate::file::Spool;
     use proptest::prelude::*;
     use std::io::Write;
     use tar::EntryType;

@@ -1,7 +1,7 @@
 //! Images in a file: docker-archive, OCI layout in a tar, or both at once.
 //!
 //! Reading indexes the tar and leaves it where it is: what comes out are
-//! [`Node`]s whose blobs are stretches of that file. Writing takes nodes,
+//! [`Node`]s whose blobs are sections of that file. Writing takes nodes,
 //! whatever their blobs are made of. Knows no registry and no folder layout.
 
 mod docker;
@@ -19,11 +19,11 @@ use std::path::Path;
 use self::index::Index;
 pub use self::write::{Form, Out, Settings, write};
 use crate::error::{Error, Result};
+use crate::file::{Section, Spool};
 use crate::hub;
 use crate::image::Node;
 use crate::image::layer::{Compression, Uncompressed};
 use crate::reference::Reference;
-use crate::spool::{Spool, Stretch};
 use crate::stream::{Buffer, CopyError, Run, Watch, copy};
 
 /// One image or index of an archive, and what it is called there.
@@ -131,7 +131,7 @@ pub fn read(path: &Path, folder: &Path, run: Run<'_>) -> Result<Vec<Item>> {
     if Compression::sniff(&head) != Compression::None {
         return read_stream(&what, file, folder, run);
     }
-    items(&what, &Stretch::whole(file)?, run)
+    items(&what, &Section::whole(file)?, run)
 }
 
 /// The images of an archive that arrives on a pipe, kept in a nameless file in
@@ -164,7 +164,7 @@ impl<R: Read> Read for Stoppable<'_, R> {
     }
 }
 
-fn items(what: &str, tar: &Stretch, run: Run<'_>) -> Result<Vec<Item>> {
+fn items(what: &str, tar: &Section, run: Run<'_>) -> Result<Vec<Item>> {
     let index = Index::new(what, tar, run.watch.stop)?;
     let listed = docker::list(&index)?;
     if index.get(oci::INDEX).is_some() {

@@ -18,9 +18,9 @@ use crate::blob::Blob;
 use crate::descriptor::Platform;
 use crate::digest::{Digest, Hasher, Verify};
 use crate::error::{Error, Result};
+use crate::file::{Section, Spool};
 use crate::image::{Image, layer};
 use crate::parallel;
-use crate::spool::{Spool, Stretch};
 use crate::stream::{Buffer, CopyError, Run, copy};
 
 /// What kind of archive is written.
@@ -301,7 +301,7 @@ fn parts(image: &Image) -> Result<(Vec<u8>, Vec<Digest>)> {
 }
 
 /// A layer without its compression, proven to be what the config says.
-fn unpack(blob: &Blob, diff_id: Digest, folder: &Path, run: Run<'_>) -> Result<Stretch> {
+fn unpack(blob: &Blob, diff_id: Digest, folder: &Path, run: Run<'_>) -> Result<Section> {
     run.watch.progress.start(blob.digest(), Some(blob.size()));
     let (mut spool, mut hasher) = (Spool::new(folder)?, Hasher::like(&diff_id));
     let mut plain = layer::open(blob, run.watch)?;

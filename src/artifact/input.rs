@@ -8,7 +8,7 @@ use std::sync::Arc;
 use crate::artifact::{Parts, Split};
 use crate::blob::Source;
 use crate::error::{Error, Result};
-use crate::spool::Stretch;
+use crate::file::Section;
 
 /// What is pushed.
 pub struct Input<'a> {
@@ -117,13 +117,13 @@ impl Opened {
     }
 
     /// All of it, as long as it was at first.
-    pub fn whole(&self) -> Stretch {
-        self.stretch(0, self.meta.len())
+    pub fn whole(&self) -> Section {
+        self.section(0, self.meta.len())
     }
 
     /// `len` bytes of it from `offset` on.
-    pub fn stretch(&self, offset: u64, len: u64) -> Stretch {
-        Stretch::new(self.file.clone(), offset, len)
+    pub fn section(&self, offset: u64, len: u64) -> Section {
+        Section::new(self.file.clone(), offset, len)
     }
 
     /// Whether it is still what it was: sending what was not hashed would only
@@ -140,7 +140,7 @@ impl Opened {
 }
 
 /// A part of a file that must stay what it was.
-pub struct FilePart(pub Arc<Opened>, pub Stretch);
+pub struct FilePart(pub Arc<Opened>, pub Section);
 
 impl Source for FilePart {
     fn open(&self, from: u64) -> Result<Box<dyn Read + Send + '_>> {

@@ -18,10 +18,10 @@ use crate::blob::Blob;
 use crate::descriptor::Descriptor;
 use crate::digest::{Digest, Hasher};
 use crate::error::{Error, Result};
+use crate::file::Spool;
 use crate::manifest::Manifest;
 use crate::parallel::{self, Pipe, beside};
 use crate::reference::Tag;
-use crate::spool::Spool;
 use crate::store::{Put, Store, put_unless_same};
 use crate::stream::{BUFFER, Run, Stop, Watch};
 
@@ -188,8 +188,8 @@ impl Feed<'_> {
         let descriptor = piece.descriptor.clone();
         match (&self.file, spool) {
             (Some(file), _) => {
-                let stretch = file.stretch(piece.offset, descriptor.size);
-                Blob::new(descriptor, FilePart(file.clone(), stretch))
+                let section = file.section(piece.offset, descriptor.size);
+                Blob::new(descriptor, FilePart(file.clone(), section))
             }
             (None, Some(spool)) => Blob::new(descriptor, spool.finish()),
             // Nothing came, so nothing was set aside.

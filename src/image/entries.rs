@@ -15,7 +15,7 @@ use super::name::leads_out;
 use super::pax::Extended;
 use crate::blob::Blob;
 use crate::error::{Error, Result};
-use crate::spool::StretchReader;
+use crate::file::SectionReader;
 use crate::stream::{BUFFER, Watch};
 
 /// Headers and contents come in blocks of this many bytes.
@@ -127,10 +127,10 @@ impl<R: Read> Entries<R> {
     }
 }
 
-impl Entries<StretchReader> {
+impl Entries<SectionReader> {
     /// Reads the headers alone of a tar in a file.
-    pub fn seeking(what: &str, reader: StretchReader) -> Entries<StretchReader> {
-        Entries::with(what, reader, StretchReader::skip)
+    pub fn seeking(what: &str, reader: SectionReader) -> Entries<SectionReader> {
+        Entries::with(what, reader, SectionReader::skip)
     }
 }
 

@@ -19,9 +19,9 @@ use crate::blob::Blob;
 use crate::descriptor::Descriptor;
 use crate::digest::{Digest, Hasher};
 use crate::error::{Error, Result};
+use crate::file::{Section, Spool};
 use crate::manifest::Manifest;
 use crate::parallel;
-use crate::spool::{Spool, Stretch};
 use crate::stream::{Run, Stop};
 
 /// Bytes compressed on their own. Smaller ones cost ratio, larger ones memory
@@ -217,7 +217,7 @@ pub(super) fn set_aside(
     from: impl Read + Send,
     folder: &Path,
     run: Run<'_>,
-) -> Result<(Digest, Stretch)> {
+) -> Result<(Digest, Section)> {
     let mut to = Hashing {
         hasher: Hasher::new(),
         spool: Spool::new(folder)?,

@@ -11,12 +11,12 @@ use dxf_registry::archive::{self, Form, Item, Out};
 use dxf_registry::blob::{Bytes, FileRange};
 use dxf_registry::cache::{Cache, Limits};
 use dxf_registry::credentials::{self, ConfigFile, Credentials, Files, Helpers, Provider};
+use dxf_registry::file::Section;
 use dxf_registry::http::{self, Proxies, Scheme, Url};
 use dxf_registry::image::layer::{self, LayerType};
 use dxf_registry::image::{Config, Image, Index, Node, check, entries, files};
 use dxf_registry::layout::{Layout, Layouts};
 use dxf_registry::registry::{Settings, UploadMode};
-use dxf_registry::spool::Stretch;
 use dxf_registry::stream::{Run, Watch, read_bounded};
 use dxf_registry::transfer::{Foreign, Remote, To, Wanted, put};
 use dxf_registry::{
@@ -330,7 +330,7 @@ proptest! {
         some(Blob::new(descriptor(), FileRange::new(file.path(), start, len)));
         some(Blob::new(descriptor(), FileRange::new(file.path(), start % 12, len % 12)));
         some(Blob::new(descriptor(), Bytes(b"0123456789".to_vec())));
-        let stretch = Stretch::new(file.reopen().unwrap().into(), start, len);
+        let stretch = Section::new(file.reopen().unwrap().into(), start, len);
         let _ = stretch.part(from, len).map(|part| some(Blob::new(descriptor(), part)));
         some(Blob::new(descriptor(), stretch));
         let _ = read_bounded("x", &b"abc"[..], len);

@@ -47,7 +47,7 @@ use crate::blob::Blob;
 use crate::descriptor::Descriptor;
 use crate::digest::{Digest, Hashed};
 use crate::error::{Error, Result};
-use crate::spool::Stretch;
+use crate::file::Section;
 use crate::stream::{Run, Watch};
 use crate::text::one_line;
 
@@ -158,7 +158,7 @@ fn open<'a>(file: &'a Blob, what: &str, watch: Watch<'a>) -> Result<Uncompressed
     Uncompressed::new(what, reader)
 }
 
-fn gzip_blob(family: Family, (digest, bytes): (Digest, Stretch)) -> Blob {
+fn gzip_blob(family: Family, (digest, bytes): (Digest, Section)) -> Blob {
     let name = media_type(family, Compression::Gzip);
     Blob::new(Descriptor::new(name, digest, bytes.len()), bytes)
 }

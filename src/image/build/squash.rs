@@ -9,12 +9,12 @@ use super::tape::{self, Piece};
 use super::{Layer, Settings};
 use crate::blob::Blob;
 use crate::error::{Error, Result};
+use crate::file::{Section, Spool};
 use crate::image::check::drain;
 use crate::image::entries::{Entries, Entry, Kind};
 use crate::image::layer;
 use crate::image::name::normal;
 use crate::image::stack::{self, Stack};
-use crate::spool::{Spool, Stretch};
 use crate::stream::{Buffer, CopyError, copy};
 
 /// A name in the tree: one of those that a file has.
@@ -151,7 +151,7 @@ impl Squash<'_> {
 /// its content, and the others are links to it.
 fn pieces(
     seen: BTreeMap<Name, Member>,
-    contents: &Stretch,
+    contents: &Section,
 ) -> impl Iterator<Item = Result<Piece<'_>>> + Send {
     let mut first: HashMap<u64, Vec<u8>> = HashMap::new();
     seen.into_iter().map(move |(name, Member { file, id })| {
