@@ -1,40 +1,96 @@
 //! Container tools as they are installed: Docker, podman, skopeo, umoci.
 //!
-//! A tool that is missing is said loudly and its test passes without it;
+//! A test whose tool is missing passes without it and prints `SKIPPED`.
 //! `DXF_TEST_ENGINES=1` (scripts/test sets it where scripts/setup could install
-//! them) makes that a failure.
+//! the tools) turns a missing tool into a failure. An engine that is installed
+//! but can't run a container, as in most containers, is skipped all the same:
+//! no package would mend that.
 
 use std::ffi::OsStr;
 use std::fs::File;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
+use dxf_registry::image::Node;
+use dxf_registry::image::layer::Family;
 use tempfile::TempDir;
 
-/// Says that a test is not run, or fails where it has to.
-fn missing(what: &str, why: &str) {
+/// Skips a test whose tool is not installed, or fails where it has to be.
+fn missing(program: &str) {
     if std::env::var_os("DXF_TEST_ENGINES").is_some_and(|value| value == "1") {
-        panic!("{what} is demanded but {why}; run scripts/setup");
+        panic!("{program} is demanded but not installed; run scripts/setup");
     }
-    eprintln!("SKIPPED: {what}: {why}");
+    skipped(program, "it is not installed (scripts/setup installs it)");
+}
+
+/// Prints that a test is skipped, where the test harness does not swallow it.
+fn skipped(what: &str, why: &str) {
+    let test = std::thread::current();
+    let name = test.name().unwrap_or("a test");
+    let _ = writeln!(std::io::stderr(), "SKIPPED {name}: {what}: {why}");
+}
+
+/// Whether a program can be started at all.
+fn installed(program: &str) -> bool {
+    let out = Command::new(program).arg("--version").output();
+    out.is_ok_and(|out| out.status.success())
+}
+
+/// Where a program that failed says why.
+fn last_line(said: &str) -> &str {
+    said.trim_end().lines().last().unwrap_or_default()
+}
+
+/// What one container of the image `hello:1` has to print.
+const HELLO: &str = "hello\n";
+
+/// An archive that engines load as `localhost/hello:1`.
+fn hello_archive(folder: &TempDir) -> String {
+    let path = file(folder, "hello.tar");
+    let image = crate::archive::image("linux/amd64", Family::Oci, crate::archive::GZIP);
+    let item = dxf_registry::archive::Item::new(
+        vec!["localhost/hello:1".parse().expect("a name")],
+        Node::Image(image),
+    );
+    crate::archive::write(&[item], dxf_registry::archive::Form::Hybrid, &path);
+    arg(&path)
 }
 
 /// A tool that is started anew for each command.
 pub struct Tool {
     program: &'static str,
+    options: &'static [&'static str],
     folder: TempDir,
 }
 
 impl Tool {
     pub fn find(program: &'static str) -> Option<Tool> {
-        let found = Command::new(program).arg("--version").output();
-        if !found.is_ok_and(|out| out.status.success()) {
-            missing(program, "it is not installed");
+        if !installed(program) {
+            missing(program);
             return None;
         }
+        if program != "podman" {
+            return Some(Tool::new(program, &[]));
+        }
+        match podman_options() {
+            Ok(options) => Some(Tool::new(program, options)),
+            Err(why) => {
+                skipped(program, why);
+                None
+            }
+        }
+    }
+
+    fn new(program: &'static str, options: &'static [&'static str]) -> Tool {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        Some(Tool { program, folder })
+        Tool {
+            program,
+            options,
+            folder,
+        }
     }
 
     fn command(&self) -> Command {
@@ -45,14 +101,7 @@ impl Tool {
             let path = |name| self.folder.path().join(name);
             command.arg("--root").arg(path("root"));
             command.arg("--runroot").arg(path("run"));
-            command.args([
-                "--storage-driver",
-                "vfs",
-                "--cgroup-manager",
-                "cgroupfs",
-                "--events-backend",
-                "none",
-            ]);
+            command.args(PODMAN).args(self.options);
         }
         if self.program == "skopeo" {
             command.arg("--insecure-policy");
@@ -88,6 +137,57 @@ impl Tool {
     pub fn run<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> String {
         succeeded(self.command().args(args))
     }
+
+    /// The standard output of a container of `image`.
+    pub fn container(&self, image: &str, words: &[&str]) -> String {
+        let run = self.container_command(image);
+        attempt(&mut self.command(), &[&run, words].concat()).unwrap_or_else(|why| panic!("{why}"))
+    }
+
+    fn container_command<'a>(&self, image: &'a str) -> Vec<&'a str> {
+        [&["run", "--rm"], &LIMITS[..], &[image]].concat()
+    }
+}
+
+/// Keeps podman within its own folders, and from asking systemd.
+const PODMAN: [&str; 6] = [
+    "--storage-driver",
+    "vfs",
+    "--cgroup-manager",
+    "cgroupfs",
+    "--events-backend",
+    "none",
+];
+
+/// What a podman container needs on a machine that grants little.
+pub const LIMITS: [&str; 3] = [
+    "--network=none",
+    "--ulimit=nofile=1024:1024",
+    "--ulimit=nproc=1024:1024",
+];
+
+/// The options with which podman runs a container here: of two runtimes that
+/// are installed one may refuse this kernel's cgroups and the other not.
+fn podman_options() -> &'static Result<&'static [&'static str], String> {
+    static FOUND: OnceLock<Result<&[&str], String>> = OnceLock::new();
+    FOUND.get_or_init(|| {
+        let choices: [&[&str]; 3] = [&[], &["--runtime=runc"], &["--runtime=crun"]];
+        let mut why = String::new();
+        for options in choices {
+            let tool = Tool::new("podman", options);
+            let tar = hello_archive(&tool.folder);
+            let said = attempt(&mut tool.command(), &["load", "-i", &tar]).and_then(|_| {
+                let run = tool.container_command("localhost/hello:1");
+                attempt(&mut tool.command(), &run)
+            });
+            match said {
+                Ok(said) if said == HELLO => return Ok(options),
+                Ok(said) => why += &format!("\n  it prints {said:?}"),
+                Err(failure) => why += &format!("\n  {}", last_line(&failure)),
+            }
+        }
+        Err(format!("it can't run a container here:{why}"))
+    })
 }
 
 /// Where programs are looked for.
@@ -97,18 +197,25 @@ pub fn path() -> String {
 
 /// Runs a command that has to succeed and gives its standard output.
 fn succeeded(command: &mut Command) -> String {
+    attempt(command, &[]).unwrap_or_else(|why| panic!("{why}"))
+}
+
+/// The standard output of a command with further arguments, or why it failed.
+fn attempt(command: &mut Command, args: &[&str]) -> Result<String, String> {
     let out: Output = command
+        .args(args)
         .stdin(Stdio::null())
         .output()
-        .unwrap_or_else(|e| panic!("{command:?}: {e}"));
-    assert!(
-        out.status.success(),
-        "{command:?}: {}\n{}{}",
-        out.status,
-        String::from_utf8_lossy(&out.stdout),
-        String::from_utf8_lossy(&out.stderr)
-    );
-    String::from_utf8_lossy(&out.stdout).into_owned()
+        .map_err(|e| format!("{command:?}: {e}"))?;
+    if !out.status.success() {
+        return Err(format!(
+            "{command:?}: {}\n{}{}",
+            out.status,
+            String::from_utf8_lossy(&out.stdout),
+            String::from_utf8_lossy(&out.stderr)
+        ));
+    }
+    Ok(String::from_utf8_lossy(&out.stdout).into_owned())
 }
 
 /// A Docker engine of its own, without network; ended when dropped.
@@ -119,27 +226,50 @@ pub struct Docker {
 
 impl Docker {
     pub fn start() -> Option<Docker> {
-        let installed = |program| Command::new(program).arg("--version").output().is_ok();
-        if !installed("dockerd") || !installed("docker") {
-            missing(
-                "docker",
-                "dockerd or docker is not installed (apt-get install docker.io)",
-            );
+        static RUNS: OnceLock<Result<(), String>> = OnceLock::new();
+        if let Some(program) = ["dockerd", "docker"].into_iter().find(|p| !installed(p)) {
+            missing(program);
             return None;
         }
+        let runs = RUNS.get_or_init(|| Docker::patiently()?.says_hello());
+        match runs.clone().and_then(|()| Docker::patiently()) {
+            Ok(docker) => Some(docker),
+            Err(why) => {
+                let why = last_line(&why);
+                skipped(
+                    "docker",
+                    &format!("it can't run a container here:\n  {why}"),
+                );
+                None
+            }
+        }
+    }
+
+    /// Its containerd may need longer than dockerd waits for it, on a machine
+    /// that is busy.
+    fn patiently() -> Result<Docker, String> {
         let mut log = String::new();
-        // Its containerd may need longer than dockerd waits for it, on a
-        // machine that is busy.
         for _ in 0..3 {
             let mut docker = Docker::launch();
             if docker.wait() {
-                return Some(docker);
+                return Ok(docker);
             }
             let file = docker.folder.path().join("log");
             log = std::fs::read_to_string(file).unwrap_or_default();
         }
-        missing("docker", &format!("dockerd does not start here:\n{log}"));
-        None
+        Err(format!("dockerd does not start here:\n{log}"))
+    }
+
+    /// Whether one container runs.
+    fn says_hello(&self) -> Result<(), String> {
+        let tar = hello_archive(&self.folder);
+        attempt(&mut self.client(), &["load", "-i", &tar])?;
+        let run = ["run", "--rm", "--network=none", "localhost/hello:1"];
+        let said = attempt(&mut self.client(), &run)?;
+        let hello = said == HELLO;
+        hello
+            .then_some(())
+            .ok_or(format!("a container prints {said:?}"))
     }
 
     fn launch() -> Docker {

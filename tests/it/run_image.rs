@@ -9,7 +9,7 @@ use dxf_registry::image::Node;
 
 use crate::archive::write;
 use crate::built::{image_of, shell};
-use crate::engine::{Docker, Tool, arg, file, path};
+use crate::engine::{Docker, LIMITS, Tool, arg, file, path};
 use crate::images::{docker_image, seed};
 use crate::support::bench::{Bench, Mode};
 use crate::support::dxf::Dxf;
@@ -117,15 +117,8 @@ fn podman_runs_an_image_of_a_registry() {
     seed(bench.dxf(), &shell_image(), "team/app:1");
     let run = || {
         let dxf = bench.dxf().env("PATH", podman.on_path());
-        dxf.args(["run-image", "--engine=podman"]).args(
-            [
-                "--network=none",
-                "--ulimit=nofile=1024:1024",
-                "--ulimit=nproc=1024:1024",
-            ]
-            .iter()
-            .flat_map(|word| ["--engine-arg", word]),
-        )
+        dxf.args(["run-image", "--engine=podman"])
+            .args(LIMITS.iter().flat_map(|word| ["--engine-arg", word]))
     };
     let left = || podman.run(["images", "-aq"]) + &podman.run(["ps", "-aq"]);
     streams_and_status(&run, &left);
