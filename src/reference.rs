@@ -15,7 +15,9 @@
 //! guard against `..` and friends (CVE-2024-3727). Defaults from the
 //! environment are unknown here; Docker Hub's rules live in [`crate::hub`].
 
+use std::cmp::Ordering;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::str::FromStr;
 
 use crate::digest::Digest;
@@ -25,7 +27,10 @@ use crate::error::{Error, Result};
 const NAME_MAX: usize = 255;
 
 /// A registry: `host[:port]`.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+///
+/// Printed as it was written, but compared without regard to case (RFC 3986,
+/// 6.2.2.1): `Quay.io` and `quay.io` are one registry.
+#[derive(Debug, Clone)]
 pub struct Host(String);
 
 /// A repository's path within its registry.
@@ -92,7 +97,40 @@ macro_rules! text {
 }
 text!(Host, RepoName, Tag);
 
+impl PartialEq for Host {
+    fn eq(&self, other: &Host) -> bool {
+        self.0.eq_ignore_ascii_case(&other.0)
+    }
+}
+
+impl Eq for Host {}
+
+impl Ord for Host {
+    fn cmp(&self, other: &Host) -> Ordering {
+        self.folded().cmp(other.folded())
+    }
+}
+
+impl PartialOrd for Host {
+    fn partial_cmp(&self, other: &Host) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Hash for Host {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.folded().for_each(|byte| state.write_u8(byte));
+        // Ends the name, as the hash of a string does.
+        state.write_u8(0xff);
+    }
+}
+
 impl Host {
+    /// What is compared.
+    fn folded(&self) -> impl Iterator<Item = u8> {
+        self.0.bytes().map(|byte| byte.to_ascii_lowercase())
+    }
+
     /// The name without its port; an IPv6 address keeps its brackets.
     pub fn name(&self) -> &str {
         split_port(&self.0).0
@@ -388,6 +426,18 @@ mod tests {
             (h.name(), h.port(), h.is_loopback()),
             ("r.example", None, false)
         );
+    }
+
+    #[test]
+    fn hosts_have_no_case() {
+        let (a, b): (Host, Host) = (
+            "Quay.io:5000".parse().unwrap(),
+            "quay.IO:5000".parse().unwrap(),
+        );
+        assert_eq!((&a, a.cmp(&b)), (&b, Ordering::Equal));
+        assert_eq!(std::collections::HashSet::from([a.clone(), b]).len(), 1);
+        assert_eq!(a.to_string(), "Quay.io:5000");
+        assert_ne!(a, "quay.io".parse().unwrap());
     }
 
     #[test]
