@@ -6,8 +6,9 @@
 
 use std::io::{self, Read, Write};
 use std::ops::{Deref, DerefMut};
-use std::sync::{Arc, Condvar, LazyLock, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, LazyLock, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
 
 use crate::digest::Digest;
 use crate::error::{Error, Result};
@@ -67,17 +68,23 @@ pub struct Stop(Arc<State>);
 
 #[derive(Default)]
 struct State {
-    parent: Option<Stop>,
+    /// Kept alive, because requests further up come through it.
+    _parent: Option<Parent>,
     /// The request that nobody can make.
     never: bool,
-    inner: Mutex<Inner>,
+    set: AtomicBool,
+    listeners: Mutex<Listeners>,
     woken: Condvar,
 }
 
+/// Who is told when the request is made. Each removes itself when it is
+/// dropped, so that a long-lived `Stop` does not grow.
 #[derive(Default)]
-struct Inner {
-    set: bool,
-    hooks: Vec<Box<dyn FnOnce() + Send>>,
+struct Listeners {
+    children: Vec<Weak<State>>,
+    hooks: Vec<(u64, Box<dyn FnOnce() + Send>)>,
+    /// The number of the next hook.
+    next: u64,
 }
 
 impl Stop {
@@ -88,31 +95,48 @@ impl Stop {
 
     /// A narrower request, made by whoever holds it or by `self`.
     pub fn child(&self) -> Stop {
-        Stop(Arc::new(State {
-            parent: Some(self.clone()),
+        if self.0.never {
+            return Stop::new();
+        }
+        let child = Stop(Arc::new(State {
+            _parent: Some(Parent(self.clone())),
             ..State::default()
-        }))
+        }));
+        let mut listeners = self.lock();
+        if self.is_set() {
+            child.0.set.store(true, Ordering::SeqCst);
+        } else {
+            listeners.children.push(Arc::downgrade(&child.0));
+        }
+        drop(listeners);
+        child
     }
 
-    /// Makes the request. Runs what [`Stop::on_set`] left, once.
+    /// Makes the request, here and in all children: wakes who waits, and runs
+    /// the hooks of [`Stop::on_set`] once.
     pub fn set(&self) {
         if self.0.never {
             return;
         }
-        let hooks = {
-            let mut inner = self.lock();
-            inner.set = true;
-            std::mem::take(&mut inner.hooks)
+        let Listeners {
+            children, hooks, ..
+        } = {
+            let mut listeners = self.lock();
+            self.0.set.store(true, Ordering::SeqCst);
+            std::mem::take(&mut *listeners)
         };
         self.0.woken.notify_all();
-        for hook in hooks {
+        for (_, hook) in hooks {
             hook();
+        }
+        for child in children.iter().filter_map(Weak::upgrade) {
+            Stop(child).set();
         }
     }
 
     /// Whether the request was made, here or above.
     pub fn is_set(&self) -> bool {
-        self.lock().set || self.0.parent.as_ref().is_some_and(Stop::is_set)
+        self.0.set.load(Ordering::SeqCst)
     }
 
     /// Nothing, until the request was made.
@@ -127,14 +151,22 @@ impl Stop {
         }
     }
 
-    /// Leaves something to run when the request is made; at once if it was.
-    pub fn on_set(&self, hook: impl FnOnce() + Send + 'static) {
-        let mut inner = self.lock();
-        if inner.set {
-            drop(inner);
+    /// Runs `hook` when the request is made, here or above; at once if it was.
+    /// Dropping what this returns forgets the hook and frees all it holds.
+    #[must_use = "the hook is forgotten when this is dropped"]
+    pub fn on_set(&self, hook: impl FnOnce() + Send + 'static) -> Hook {
+        let mut listeners = self.lock();
+        let number = listeners.next;
+        if self.is_set() {
+            drop(listeners);
             hook();
-        } else {
-            inner.hooks.push(Box::new(hook));
+        } else if !self.0.never {
+            listeners.next += 1;
+            listeners.hooks.push((number, Box::new(hook)));
+        }
+        Hook {
+            stop: self.clone(),
+            number,
         }
     }
 
@@ -143,38 +175,48 @@ impl Stop {
     /// # Errors
     /// [`Error::Stopped`] when it was.
     pub fn wait(&self, time: Duration) -> Result<()> {
-        // A parent wakes its own waiters only, so a child looks up now and then.
-        const LOOK_UP: Duration = Duration::from_millis(50);
         // Longer than anybody lives, and still a time that can be added to.
         const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
-        let end = Instant::now() + time.min(LONGEST);
-        loop {
-            self.check()?;
-            let left = end.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return Ok(());
-            }
-            let slice = if self.0.parent.is_some() {
-                left.min(LOOK_UP)
-            } else {
-                left
-            };
-            let guard = self.lock();
-            if guard.set {
-                return Err(Error::Stopped);
-            }
-            drop(
-                self.0
-                    .woken
-                    .wait_timeout(guard, slice)
-                    .unwrap_or_else(PoisonError::into_inner),
-            );
-        }
+        let waited = self
+            .0
+            .woken
+            .wait_timeout_while(self.lock(), time.min(LONGEST), |_| !self.is_set());
+        drop(waited.unwrap_or_else(PoisonError::into_inner));
+        self.check()
     }
 
-    fn lock(&self) -> MutexGuard<'_, Inner> {
-        // A flag and a list stay whole whatever panicked while they were held.
-        self.0.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Listeners> {
+        // Lists stay whole whatever panicked while they were held.
+        let listeners = self.0.listeners.lock();
+        listeners.unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What a child holds of its parent; the parent forgets the child with it.
+struct Parent(Stop);
+
+impl Drop for Parent {
+    fn drop(&mut self) {
+        let alive = |child: &Weak<State>| child.strong_count() > 0;
+        self.0.lock().children.retain(alive);
+    }
+}
+
+/// What [`Stop::on_set`] runs, for as long as this lives.
+pub struct Hook {
+    stop: Stop,
+    number: u64,
+}
+
+impl Drop for Hook {
+    fn drop(&mut self) {
+        let mut listeners = self.stop.lock();
+        let place = |(number, _): &(u64, _)| *number == self.number;
+        let found = listeners.hooks.iter().position(place);
+        let hook = found.map(|found| listeners.hooks.swap_remove(found));
+        // What it holds may use this very request when it is dropped.
+        drop(listeners);
+        drop(hook);
     }
 }
 
@@ -317,7 +359,8 @@ pub fn read_bounded(what: &str, from: impl Read, limit: u64) -> Result<Vec<u8>> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::atomic::{AtomicU64, Ordering};
+    use std::sync::atomic::AtomicU64;
+    use std::time::Instant;
 
     #[test]
     fn a_buffer_begins_at_a_page() {
@@ -361,20 +404,35 @@ mod tests {
     }
 
     #[test]
-    fn hooks_run_once() {
+    fn hooks_run_once_and_children_s_too() {
         let count = Arc::new(AtomicU64::new(0));
+        let add = |n| {
+            let count = count.clone();
+            move || {
+                count.fetch_add(n, Ordering::SeqCst);
+            }
+        };
         let stop = Stop::new();
-        let seen = count.clone();
-        stop.on_set(move || {
-            seen.fetch_add(1, Ordering::SeqCst);
-        });
+        let grandchild = stop.child().child();
+        let _hooks = [stop.on_set(add(1)), grandchild.on_set(add(10))];
+        drop(grandchild.on_set(add(1000)));
         stop.set();
         stop.set();
-        let seen = count.clone();
-        stop.on_set(move || {
-            seen.fetch_add(10, Ordering::SeqCst);
-        });
-        assert_eq!(count.load(Ordering::SeqCst), 11);
+        grandchild.set();
+        let _late = grandchild.on_set(add(100));
+        assert_eq!(count.load(Ordering::SeqCst), 111);
+        assert!(stop.child().is_set());
+    }
+
+    #[test]
+    fn nothing_stays_after_its_owner() {
+        let (stop, held) = (Stop::new(), Arc::new(()));
+        for _ in 0..100 {
+            let (child, held) = (stop.child(), held.clone());
+            let _hook = child.on_set(move || drop(held));
+        }
+        assert!(stop.lock().children.is_empty() && stop.lock().hooks.is_empty());
+        assert_eq!(Arc::strong_count(&held), 1);
     }
 
     struct Count(AtomicU64);

@@ -10,7 +10,7 @@ use ureq::{Agent, AsSendBody};
 
 use crate::error::{Error, RequestLine, Result};
 use crate::http::{Exchange, Scheme, Settings, Url, UrlOrigin, trouble};
-use crate::stream::read_bounded;
+use crate::stream::{Hook, read_bounded};
 
 /// A configuration that can still be changed.
 type Configuring = ureq::config::ConfigBuilder<ureq::typestate::AgentScope>;
@@ -194,8 +194,9 @@ struct Inner {
     settings: Settings,
     /// The one place that gets the client certificate.
     home: Url,
-    home_agent: OnceLock<Agent>,
-    away_agent: OnceLock<Agent>,
+    /// Each with what ends its connections when the stop is set.
+    home_agent: OnceLock<(Agent, Hook)>,
+    away_agent: OnceLock<(Agent, Hook)>,
     /// So that two threads don't both load the certificates.
     making: Mutex<()>,
 }
@@ -386,11 +387,11 @@ impl Transport {
         } else {
             &self.0.away_agent
         };
-        if let Some(agent) = cell.get() {
+        if let Some((agent, _)) = cell.get() {
             return Ok(agent.clone());
         }
         let _one = self.0.making.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(agent) = cell.get() {
+        if let Some((agent, _)) = cell.get() {
             return Ok(agent.clone());
         }
         let config = self.config(home, self.0.settings.idle_timeout, url.scheme())?;
@@ -398,8 +399,8 @@ impl Transport {
         // A blocked read ends within a millisecond of the stop, not after the
         // idle timeout; the agent is of no use afterwards.
         let doomed = agent.clone();
-        self.0.settings.stop.on_set(move || doomed.shutdown());
-        Ok(cell.get_or_init(|| agent).clone())
+        let hook = self.0.settings.stop.on_set(move || doomed.shutdown());
+        Ok(cell.get_or_init(|| (agent, hook)).0.clone())
     }
 
     fn config(&self, home: bool, idle: Duration, scheme: Scheme) -> Result<Configuring> {

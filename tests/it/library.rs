@@ -1,6 +1,8 @@
 //! The library as a stranger meets it: a crate of their own that depends on it
 //! and on nothing of the command line, which asks nobody but its arguments.
 
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -10,10 +12,10 @@ use dxf_registry::credentials::{Credentials, Files};
 use dxf_registry::foreign::Foreign;
 use dxf_registry::image::{Image, Node};
 use dxf_registry::layout::{Layout, Layouts};
-use dxf_registry::registry::Settings;
+use dxf_registry::registry::{Scheme, Settings};
 use dxf_registry::stream::{Run, Stop, Watch};
 use dxf_registry::transfer::Remote;
-use dxf_registry::{Blob, Error, Manifest, Registry, Repository, Secret, Store};
+use dxf_registry::{Blob, Digest, Error, Manifest, Registry, Repository, Secret, Store};
 
 use crate::layers::{code, collect};
 use crate::support::bench::{Bench, Mode};
@@ -189,6 +191,47 @@ fn no_panic_is_asked_for() {
             assert!(!text.contains(word), "{}: {word}", path.display());
         }
     }
+}
+
+/// Answers one request a connection with 404, and hands the connections over.
+fn answered(listener: &TcpListener, count: usize) -> Vec<TcpStream> {
+    let answer = |mut stream: TcpStream| {
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            let mut byte = [0];
+            stream.read_exact(&mut byte).unwrap();
+            head.push(byte[0]);
+        }
+        let text = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n";
+        stream.write_all(text).unwrap();
+        stream
+    };
+    let streams = listener.incoming().take(count);
+    streams.map(|stream| answer(stream.unwrap())).collect()
+}
+
+#[test]
+fn a_registry_that_is_gone_leaves_no_connection_in_the_stop() {
+    const COUNT: usize = 20;
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let host = listener.local_addr().unwrap().to_string();
+    let server = std::thread::spawn(move || answered(&listener, COUNT));
+    let stop = Stop::new();
+    for _ in 0..COUNT {
+        let mut settings = Settings::default().with_scheme(Scheme::Http);
+        settings.http = settings.http.with_stop(stop.clone());
+        let host = host.parse().unwrap();
+        let registry = Registry::connect(host, settings, Credentials::anonymous()).unwrap();
+        let store = registry.repository("a".parse().unwrap());
+        let size = store.blob_size(&Digest::of(b"x"));
+        assert_eq!(size.unwrap(), None);
+    }
+    for mut stream in server.join().unwrap() {
+        let patience = std::time::Duration::from_secs(10);
+        stream.set_read_timeout(Some(patience)).unwrap();
+        assert_eq!(stream.read(&mut [0]).unwrap(), 0, "it is still open");
+    }
+    assert!(!stop.is_set());
 }
 
 #[test]
