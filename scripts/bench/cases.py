@@ -180,6 +180,12 @@ class ListAliases(Case):
         return sizes.repeats if self.more.get("count") else 1
 
 
+# What two builds of dxf are compared by.
+BUILDS = [
+    "pull-pipe", "pull-file", "push-new", "push-existing", "push-many", "start-up",
+    "image-small", "image-push",
+]
+
 ALL = [
     PullBlob("pull-pipe", "pull {blob} to a pipe", "pull_blob", size="blob", to=PIPE),
     PullBlob("pull-file", "pull {blob} to a file", "pull_blob", size="blob", to="file", plot=True),

@@ -5,6 +5,8 @@ import platform
 from statistics import median
 
 OURS = "dxf"
+# How much more than the build before a case may take.
+MARGIN = 1.03
 
 
 class Result:
@@ -29,6 +31,19 @@ class Result:
 HEAD = """\
 | | | wall s | CPU s | peak MiB | requests | wall of dxf beside it | CPU |
 |---|---|---:|---:|---:|---:|---:|---:|"""
+
+
+def regressions(results, before):
+    """A line for each figure that is more than the margin above that tool's."""
+    lines = []
+    for result in results:
+        if before not in result.runs or OURS not in result.runs:
+            continue
+        for what in ("wall", "cpu", "peak", "requests"):
+            ratio = result.ratio(before, what)
+            if ratio > MARGIN:
+                lines.append(f"{result.title}: {what} is {ratio:.2f} times that of {before}")
+    return lines
 
 
 def table(results):

@@ -70,6 +70,12 @@ class Dxf(Tool):
         return self.step("push-image", f"oci:{folder}", f"{repo}:v1", env=self.at(host))
 
 
+class Before(Dxf):
+    """Another build of dxf, to compare this one with."""
+
+    name = "before"
+
+
 class PythonDxf(Dxf):
     """The tool whose commands ours are, in a virtual environment."""
 
@@ -228,7 +234,9 @@ class Regctl(Tool):
         return self.step(host, "tag", "ls", f"{host}/{repo}")
 
 
-def found(dxf, venv):
-    """Those that are here, ours first."""
+def found(dxf, venv, before=None):
+    """Those that are here, ours first; with `before`, only the two builds."""
+    if before:
+        return [Dxf(dxf), Before(before)]
     tools = [Dxf(dxf), Curl(), Openssl(), PythonDxf(venv), Crane(), Skopeo(), Oras(), Regctl()]
     return [tool for tool in tools if tool.program]

@@ -72,6 +72,33 @@ fn a_case_near_and_one_far_are_measured() {
 }
 
 #[test]
+fn two_builds_are_compared() {
+    let dxf = env!("CARGO_BIN_EXE_dxf");
+    let folder = scratch();
+    let slow = folder.path().join("slow");
+    // Written by another process: see `Tool::on_path`.
+    let write =
+        "printf '#!/bin/sh\\nsleep 1\\nexec %s \"$@\"\\n' \"$2\" > \"$1\" && chmod +x \"$1\"";
+    let made = Dxf::foreign(Path::new("/bin/sh")).args(["-c", write, "sh"]);
+    made.arg(&slow).arg(dxf).env("PATH", "/bin:/usr/bin").ok();
+    let compared = |ours: &Path, before: &Path| {
+        let words = ["--quick", "--runs", "1", "--only", "push-existing"];
+        let bench = bench().args(words).env("TMPDIR", folder.path());
+        bench
+            .arg("--dxf")
+            .arg(ours)
+            .arg("--before")
+            .arg(before)
+            .run()
+    };
+    let out = compared(&slow, Path::new(dxf));
+    assert_eq!(out.code, Some(3), "{out}");
+    assert!(out.stderr.contains("wall is"), "{out}");
+    let names: Vec<_> = rows(out.text()).iter().map(|row| row[1]).collect();
+    assert_eq!(names, ["", "dxf", "before"], "{out}");
+}
+
+#[test]
 fn its_cases_have_names() {
     let listed = bench().args(["--list"]).ok();
     assert!(listed.lines().contains(&"pull-file"), "{listed}");
