@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 
 use crate::digest::{Digest, Verify};
 use crate::error::{Error, Result};
+use crate::file::Aside;
 use crate::stream::{Buffer, CopyError, Stop, Watch, copy};
 
 use super::files;
@@ -93,31 +94,31 @@ impl Blobs {
     /// Stores what `from` yields, which must fail where it would end wrongly.
     pub fn write(&self, digest: &Digest, from: &mut dyn Read) -> Result<()> {
         self.make_folders(digest)?;
-        let mut temp = files::create(&self.scratch)?;
-        let to = temp.path().to_path_buf();
-        copy(from, &mut temp, &mut Buffer::new()).map_err(|e| match e {
+        let path = self.path(digest);
+        let aside = Aside::within(&self.scratch, &path, files::MODE);
+        let mut aside = aside.map_err(files::failed(&self.scratch))?;
+        copy(from, aside.file_mut(), &mut Buffer::new()).map_err(|e| match e {
             CopyError::Read(e) => Error::io(digest.to_string(), e),
-            CopyError::Write(e) => files::failed(&to)(e),
+            CopyError::Write(e) => files::failed(aside.path())(e),
         })?;
-        temp.as_file().sync_all().map_err(files::failed(&to))?;
-        files::put(temp, &self.path(digest))
+        aside.commit().map_err(files::failed(&path))
     }
 
     /// Takes a blob over from `other` as a second name of the same file. Gives
     /// `false` where the file systems don't allow that.
     pub fn link(&self, digest: &Digest, other: &Blobs, watch: Watch<'_>) -> Result<bool> {
         self.make_folders(digest)?;
-        let Ok(temp) = files::link(&other.path(digest), &self.scratch) else {
-            return Ok(false);
-        };
+        let path = self.path(digest);
         // The new name is the one that is hashed, so nothing can be put in
         // place of the other one after it was looked at.
-        let Some((file, len)) = files::open(temp.path())? else {
+        let Ok(aside) = Aside::link(&other.path(digest), &self.scratch, &path) else {
             return Ok(false);
         };
+        let len = aside.file().metadata().map_err(files::failed(&path))?.len();
         watch.progress.start(digest, Some(len));
-        drain(Verify::new(watch.reader(*digest, file), *digest, Some(len)))?;
-        files::put(temp, &self.path(digest))?;
+        let bytes = watch.reader(*digest, aside.file());
+        drain(Verify::new(bytes, *digest, Some(len)))?;
+        aside.commit().map_err(files::failed(&path))?;
         watch.progress.finish(digest);
         Ok(true)
     }
@@ -130,14 +131,6 @@ impl Blobs {
         }
         fs::remove_file(&path).map_err(files::failed(&path))?;
         Ok(true)
-    }
-
-    /// Makes every blob written so far survive a loss of power. The bytes did
-    /// already; this is about their names.
-    pub fn sync(&self) -> Result<()> {
-        ["sha256", "sha512"]
-            .iter()
-            .try_for_each(|algorithm| files::sync(&self.blobs.join(algorithm)))
     }
 
     fn make_folders(&self, digest: &Digest) -> Result<()> {

@@ -6,7 +6,7 @@
 //! repository at once and none of them loses anything, killed or not. Besides
 //! what the specification asks for, a layout that was written to has a folder
 //! `.dxf` with the lock and the temporary files; those a killed process left
-//! are removed by the next change after a day.
+//! are removed by the next change.
 //! Knows nothing of registries.
 
 mod blobs;
@@ -24,6 +24,7 @@ use serde_json::Value;
 use crate::descriptor::Descriptor;
 use crate::digest::{Digest, Hasher, Verify};
 use crate::error::{Error, Result};
+use crate::file;
 use crate::manifest::{self, Kind, Manifest};
 use crate::reference::{RepoName, Target};
 use crate::store::{Expected, Names, Store};
@@ -222,7 +223,6 @@ impl Layout {
         if files::length(&marker)?.is_some() && files::length(&index)?.is_some() {
             return Ok(());
         }
-        files::make_folders(self.dir()?)?;
         files::make_folder(&self.dir()?.join("blobs"))?;
         let _held = self.lock()?;
         if files::length(&index)?.is_none() {
@@ -239,8 +239,8 @@ impl Layout {
     fn lock(&self) -> Result<File> {
         let scratch = self.scratch()?;
         files::make_folder(&scratch)?;
-        let held = files::lock(&scratch.join("lock"))?;
-        files::sweep(&scratch, files::STRAY);
+        let held = file::lock(&scratch.join("lock"))?;
+        file::sweep(&scratch);
         Ok(held)
     }
 
@@ -287,8 +287,6 @@ impl Layout {
                 what: format!("{}: too many manifests for one layout", self.name()),
             });
         }
-        // What the index names has to be there whenever the index is.
-        self.blobs()?.sync()?;
         files::replace(&self.dir()?.join(INDEX), &bytes, &self.scratch()?)
     }
 
