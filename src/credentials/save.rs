@@ -3,11 +3,8 @@
 //! helper if there is one, else in the file, in the clear but for base64.
 
 use std::fmt;
-use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-
-use tempfile::NamedTempFile;
 
 use super::config::{self, Config};
 use super::edit;
@@ -15,11 +12,9 @@ use super::helper::{Helper, Helpers};
 use super::key::{self, Place};
 use super::list::How;
 use crate::error::{Error, Result};
+use crate::file::{self, Aside};
 use crate::reference::Host;
 use crate::secret::Secret;
-
-/// How many links are followed to a credentials file, as in the kernel.
-const LINKS: u32 = 40;
 
 /// The credentials file that logins are kept in.
 ///
@@ -144,14 +139,15 @@ impl ConfigFile {
     fn change(&self, edit: impl Fn(&str) -> Option<String>) -> Result<bool> {
         let name = self.path.display().to_string();
         let failed = |e| Error::io(format!("writing {name}"), e);
-        let path = follow(&self.path).map_err(failed)?;
-        // A bare name has an empty parent, which can't be opened.
-        let folder = path
-            .parent()
-            .filter(|folder| !folder.as_os_str().is_empty());
-        let folder = folder.unwrap_or(Path::new("."));
-        create_folder(folder).map_err(failed)?;
-        let _lock = lock(folder);
+        // A `config.json` that is a link (dotfiles, secrets mounted by name)
+        // stays one.
+        let path = file::follow(&self.path).map_err(failed)?;
+        let folder = file::parent(&path);
+        file::make_folder(folder, file::PRIVATE).map_err(failed)?;
+        // The folder itself is locked, since the file is replaced and a lock
+        // file would stay behind. Where that can't be done replacing is still
+        // atomic.
+        let _lock = file::lock_folder(folder);
         let text = config::read_text(&path)?.unwrap_or_default();
         Config::parse(&self.path, &text)?;
         match edit(&text) {
@@ -160,7 +156,7 @@ impl ConfigFile {
             Some(new) if new.len() as u64 > config::LIMIT => {
                 Err(Error::malformed(name, "it would grow too large to be read"))
             }
-            Some(new) => replace(folder, &path, &new).map_err(failed).map(|()| true),
+            Some(new) => replace(&path, &new).map_err(failed).map(|()| true),
         }
     }
 }
@@ -192,67 +188,12 @@ fn forget(helper: &Helper<'_>, config: &Config, host: &Host) -> Result<bool> {
     Ok(known)
 }
 
-/// Where the links at `path` end. A `config.json` that is a link (dotfiles,
-/// secrets mounted by name) stays one.
-fn follow(path: &Path) -> io::Result<PathBuf> {
-    let mut path = path.to_path_buf();
-    for _ in 0..LINKS {
-        match fs::symlink_metadata(&path) {
-            Ok(file) if file.is_symlink() => {
-                let target = fs::read_link(&path)?;
-                path = match path.parent() {
-                    Some(folder) => folder.join(target),
-                    None => target,
-                };
-            }
-            _ => return Ok(path),
-        }
-    }
-    Err(io::Error::other("too many levels of symbolic links"))
-}
-
-fn create_folder(folder: &Path) -> io::Result<()> {
-    let mut builder = fs::DirBuilder::new();
-    builder.recursive(true);
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(folder)
-}
-
-/// Keeps others who log in waiting while the value lives. The folder itself is
-/// locked, since the file is replaced and a lock file would stay behind. Where
-/// folders can't be locked (some NFS) replacing is still atomic.
-fn lock(folder: &Path) -> Option<File> {
-    let folder = File::open(folder).ok()?;
-    folder.lock().ok()?;
-    Some(folder)
-}
-
 /// Puts `text` at `path` in one step, readable by its owner alone from the
 /// first byte on.
-fn replace(folder: &Path, path: &Path, text: &str) -> io::Result<()> {
-    let mut file = beside(folder, path)?;
-    file.write_all(text.as_bytes())?;
-    file.as_file().sync_all()?;
-    file.persist(path).map_err(|e| e.error)?;
-    // The name is on disk only once the folder is; not every system can do it.
-    let _ = File::open(folder).and_then(|folder| folder.sync_all());
-    Ok(())
-}
-
-fn beside(folder: &Path, path: &Path) -> io::Result<NamedTempFile> {
-    use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
-    let old = fs::metadata(path).ok();
-    let mode = old.as_ref().map_or(0o600, |old| old.mode() & 0o600);
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(".config.json.");
-    builder.permissions(fs::Permissions::from_mode(mode));
-    let file = builder.tempfile_in(folder)?;
-    if let Some(old) = old {
-        // Under sudo the file stays its owner's; without the right to give it
-        // away it already is.
-        let _ = chown(file.path(), Some(old.uid()), Some(old.gid()));
-    }
-    Ok(file)
+fn replace(path: &Path, text: &str) -> io::Result<()> {
+    let mut aside = Aside::private(path)?;
+    aside.file_mut().write_all(text.as_bytes())?;
+    aside.commit()
 }
 
 #[cfg(test)]
@@ -260,6 +201,7 @@ mod tests {
     use super::*;
     use crate::credentials::testing::Keychain;
     use crate::credentials::{Files, Login, Provider};
+    use std::fs;
     use std::os::unix::fs::{PermissionsExt, symlink};
     use tempfile::TempDir;
 
