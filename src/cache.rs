@@ -5,27 +5,21 @@
 //! renaming, so any number of processes may share the folder. A cache that
 //! can't be written never fails a transfer. Knows nothing of registries.
 
-use std::fs::{self, DirBuilder, File};
+use std::fs::{self, File};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use tempfile::NamedTempFile;
-
 use crate::blob::{Blob, Source};
 use crate::digest::{Digest, Hasher, Verify};
 use crate::error::{Error, Result};
-use crate::file::Section;
+use crate::file::{self, Aside, Section};
 use crate::reference::Origin;
 use crate::stream::Buffer;
 
-/// What the name of an unfinished file begins with.
-const UNFINISHED: &str = ".partial-";
-/// After this time nobody is still writing a file (stalled transfers end
-/// within minutes).
-const ABANDONED: Duration = Duration::from_secs(24 * 60 * 60);
+/// The folders in a cache.
+const ALGORITHMS: [&str; 2] = ["sha256", "sha512"];
 
 /// A cache of blobs. Clones are the same cache.
 #[derive(Clone, Debug)]
@@ -70,7 +64,7 @@ impl Cache {
     /// A blob that is there, verified now; `None` when it is not.
     pub fn get(&self, digest: &Digest, size: u64) -> Option<Section> {
         let path = self.path(digest);
-        let file = File::open(&path).ok()?;
+        let file = file::open_regular(File::options().read(true), &path).ok()??;
         let bytes = Section::whole(file.try_clone().ok()?).ok()?;
         let mut reader = Verify::new(bytes.reader(0), *digest, Some(size));
         let mut buffer = Buffer::new();
@@ -107,11 +101,10 @@ impl Cache {
     pub fn prune(&self, limits: &Limits) -> Result<Usage> {
         let now = SystemTime::now();
         let age = |entry: &Entry| now.duration_since(entry.used).unwrap_or_default();
-        let (unfinished, mut kept): (Vec<Entry>, Vec<Entry>) =
-            self.all_entries()?.into_iter().partition(|e| e.unfinished);
-        for entry in unfinished.iter().filter(|entry| age(entry) > ABANDONED) {
-            remove(&entry.path)?;
+        for algorithm in ALGORITHMS {
+            file::sweep(&self.0.join(algorithm));
         }
+        let mut kept = self.entries()?;
         kept.sort_by_key(|entry| entry.used);
         let mut left = sum(&kept).bytes;
         let mut gone = Usage::default();
@@ -132,16 +125,10 @@ impl Cache {
         self.0.join(digest.algorithm()).join(digest.hex())
     }
 
-    fn entries(&self) -> Result<Vec<Entry>> {
-        let mut entries = self.all_entries()?;
-        entries.retain(|entry| !entry.unfinished);
-        Ok(entries)
-    }
-
     /// The files that look like the cache's own; others are left alone.
-    fn all_entries(&self) -> Result<Vec<Entry>> {
+    fn entries(&self) -> Result<Vec<Entry>> {
         let mut all = Vec::new();
-        for algorithm in ["sha256", "sha512"] {
+        for algorithm in ALGORITHMS {
             let folder = self.0.join(algorithm);
             let failed = |e| Error::io(folder.display().to_string(), e);
             let names = match fs::read_dir(&folder) {
@@ -152,8 +139,7 @@ impl Cache {
             for name in names {
                 let name = name.map_err(failed)?;
                 let text = name.file_name().to_string_lossy().into_owned();
-                let unfinished = text.starts_with(UNFINISHED);
-                if !unfinished && format!("{algorithm}:{text}").parse::<Digest>().is_err() {
+                if format!("{algorithm}:{text}").parse::<Digest>().is_err() {
                     continue;
                 }
                 // Another process may delete it between the two calls.
@@ -162,7 +148,6 @@ impl Cache {
                     path: name.path(),
                     size: meta.len(),
                     used: meta.modified().unwrap_or(SystemTime::UNIX_EPOCH),
-                    unfinished,
                 });
             }
         }
@@ -170,16 +155,11 @@ impl Cache {
     }
 
     /// A file to fill, in the folder where it will lie.
-    fn begin(&self, digest: &Digest) -> io::Result<NamedTempFile> {
+    fn begin(&self, digest: &Digest) -> io::Result<Aside> {
         let folder = self.0.join(digest.algorithm());
         // Layers may be nobody else's business.
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&folder)?;
-        tempfile::Builder::new()
-            .prefix(UNFINISHED)
-            .tempfile_in(folder)
+        file::make_folder(&folder, file::PRIVATE)?;
+        Aside::within(&folder, &self.path(digest), 0o600)
     }
 }
 
@@ -187,7 +167,6 @@ struct Entry {
     path: PathBuf,
     size: u64,
     used: SystemTime,
-    unfinished: bool,
 }
 
 fn sum(entries: &[Entry]) -> Usage {
@@ -227,7 +206,6 @@ impl Source for Cached {
             left: self.blob.size(),
             hasher: Hasher::like(self.blob.digest()),
             digest: *self.blob.digest(),
-            target: self.cache.path(self.blob.digest()),
         }))
     }
 
@@ -239,11 +217,10 @@ impl Source for Cached {
 /// Reads, and keeps what was read if it is what its name says.
 struct Tee<'a> {
     inner: Box<dyn Read + Send + 'a>,
-    temp: Option<NamedTempFile>,
+    temp: Option<Aside>,
     left: u64,
     hasher: Hasher,
     digest: Digest,
-    target: PathBuf,
 }
 
 impl Read for Tee<'_> {
@@ -254,12 +231,12 @@ impl Read for Tee<'_> {
             // A full disk, a blob that is longer than it should be, an end
             // before its time: then nothing is kept.
             let wrong = n as u64 > self.left || (n == 0 && !whole);
-            if !wrong && temp.write_all(&buf[..n]).is_ok() {
+            if !wrong && temp.file_mut().write_all(&buf[..n]).is_ok() {
                 self.left -= n as u64;
                 self.hasher.update(&buf[..n]);
                 if whole {
                     if self.hasher.clone().finish() == self.digest {
-                        let _ = temp.persist(&self.target);
+                        let _ = temp.commit_unsynced();
                     }
                 } else {
                     self.temp = Some(temp);
@@ -398,14 +375,8 @@ mod tests {
         }
         let stranger = dir.path().join("sha256/notes.txt");
         fs::write(&stranger, b"mine").unwrap();
-        let old = dir.path().join("sha256/.partial-x");
+        let old = dir.path().join("sha256/.x.abcdef.partial");
         fs::write(&old, b"left").unwrap();
-        File::options()
-            .append(true)
-            .open(&old)
-            .unwrap()
-            .set_modified(SystemTime::now() - day * 2)
-            .unwrap();
         let gone = cache.prune(&Limits {
             older_than: Some(day * 9 + day / 2),
             max_size: None,

@@ -4,7 +4,7 @@
 //! One small private file an upload: its location may hold a signed state. The
 //! file is locked while the upload runs, so two processes never share a session.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::blob::Blob;
 use crate::digest::Digest;
+use crate::file;
 use crate::http::Url;
 use crate::registry::Repository;
 use crate::store::Store;
@@ -42,12 +43,12 @@ impl Note {
     /// where the blob is not worth one, or another process holds it.
     pub fn open(folder: Option<&Path>, repository: &Repository, blob: &Blob) -> Option<Note> {
         let folder = folder.filter(|_| blob.size() >= WORTH_IT)?;
-        private_folder(folder)?;
+        file::make_folder(folder, file::PRIVATE).ok()?;
         sweep(folder);
         let name = Digest::of(format!("{} {}", repository.name(), blob.digest()).as_bytes()).hex();
         let path = folder.join(name);
-        let file = private_file(&path)?;
-        file.try_lock().ok()?;
+        // Another user's note would send the blob wherever they like.
+        let file = file::own(&path, 0o600).ok()?;
         Some(Note { path, file })
     }
 
@@ -77,20 +78,6 @@ impl Note {
     pub fn remove(self) {
         let _ = fs::remove_file(&self.path);
     }
-}
-
-fn private_folder(folder: &Path) -> Option<()> {
-    let mut builder = DirBuilder::new();
-    builder.recursive(true);
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(folder).ok()
-}
-
-fn private_file(path: &Path) -> Option<File> {
-    let mut options = OpenOptions::new();
-    options.read(true).write(true).create(true).truncate(false);
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options.open(path).ok()
 }
 
 /// Removes notes older than any session.
