@@ -1,13 +1,15 @@
 //! A file that is being made: it lies beside its place as `NAME.partial` until
 //! it is whole, and what it holds is hashed again before it is continued.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, Permissions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
 use crate::fetch::course::Course;
 use crate::fetch::{Joined, Sink};
+use crate::file;
 use crate::parallel::{Pipe, beside};
 use crate::store::Store;
 use crate::stream::{Buffer, Run, Watch};
@@ -26,10 +28,20 @@ const FLUSH: u64 = 64 << 20;
 /// file is kept for the next call.
 pub fn into_file(store: &dyn Store, row: &[Joined], path: &Path, run: Run<'_>) -> Result<u64> {
     let mut partial = Partial::open(path)?;
-    let filled = match partial.file.try_clone() {
-        Ok(same) => beside_flusher(&same, |pokes| partial.fill(store, row, run, pokes)),
-        Err(error) => Err(partial.failed(error)),
+    let (synced, filled) = match partial.file.try_clone() {
+        Ok(same) => beside_flusher(
+            || same.sync_data(),
+            |pokes| partial.fill(store, row, run, pokes),
+        ),
+        Err(error) => (Ok(()), Err(partial.failed(error))),
     };
+    // Bytes that did not reach the disk are read from memory, where they look
+    // as they should, until they are lost.
+    if let Err(error) = synced {
+        let error = partial.failed(error);
+        partial.discard();
+        return Err(error);
+    }
     match filled {
         Ok(bytes) => {
             partial.commit()?;
@@ -46,21 +58,25 @@ pub fn into_file(store: &dyn Store, row: &[Joined], path: &Path, run: Run<'_>) -
 
 /// Runs `work` while another thread brings to the disk what `work` has written
 /// so far, each time it is poked; what is left for the end is then little.
-fn beside_flusher<R>(file: &File, work: impl FnOnce(&Pipe<()>) -> R) -> R {
+/// Returns what came of both: the system reports a failure only once.
+fn beside_flusher<R>(
+    sync: impl Fn() -> io::Result<()> + Sync,
+    work: impl FnOnce(&Pipe<()>) -> R,
+) -> (io::Result<()>, R) {
     let pokes = Pipe::new(1);
-    let (_, done) = beside(
+    beside(
         || {
+            let mut synced = Ok(());
             while pokes.receive().is_some() {
-                // What fails here fails again, and is told, at the end.
-                let _ = file.sync_data();
+                synced = synced.and_then(|()| sync());
             }
+            synced
         },
         || {
             let _end = pokes.closing();
             work(&pokes)
         },
-    );
-    done
+    )
 }
 
 /// Counts what is written, and pokes the flusher now and then.
@@ -94,42 +110,39 @@ pub(super) struct Partial {
 }
 
 impl Partial {
-    /// Opens `NAME.partial` for the file at `path`, locked against others. A
-    /// `path` that is a symbolic link means the file it leads to.
+    /// Opens `NAME.partial` for the file at `path`, locked against others, with
+    /// the permissions of the file it replaces. A `path` that is a symbolic
+    /// link means the file it leads to.
     ///
     /// # Errors
-    /// [`Error::Unsupported`] when `path` is a folder or another process is at
-    /// work on it, [`Error::Io`].
+    /// [`Error::Unsupported`] when `path` is a folder, another process is at
+    /// work on it, or others could change it; [`Error::Io`].
     pub fn open(path: &Path) -> Result<Partial> {
-        let place = place_of(path);
-        if place.is_dir() {
+        let what = path.display();
+        let place = file::follow(path).map_err(|e| Error::io(what.to_string(), e))?;
+        let old = fs::metadata(&place).ok();
+        if old.as_ref().is_some_and(|old| old.is_dir()) {
             return Err(Error::Unsupported {
-                what: format!("{}: is a folder", path.display()),
+                what: format!("{what}: is a folder"),
             });
         }
         let mut name = place.file_name().unwrap_or_default().to_os_string();
         name.push(".partial");
         let beside = place.with_file_name(name);
-        let file = locked(&beside)?;
+        // One that can't be written could not be continued either.
+        let mode = old.map(|old| old.mode() & 0o777);
+        let mode = mode.filter(|mode| mode & 0o222 != 0);
         let partial = Partial {
+            file: file::own(&beside, mode.unwrap_or(0o666))?,
             place,
             beside,
-            file,
         };
-        partial.take_permissions()?;
-        Ok(partial)
-    }
-
-    /// What only its owner may read stays so when it is written anew.
-    fn take_permissions(&self) -> Result<()> {
-        match fs::metadata(&self.place) {
-            // One that can't be written could not be continued either.
-            Ok(old) if !old.permissions().readonly() => self
-                .file
-                .set_permissions(old.permissions())
-                .map_err(|e| self.failed(e)),
-            _ => Ok(()),
+        if let Some(mode) = mode {
+            let permissions = Permissions::from_mode(mode);
+            let set = partial.file.set_permissions(permissions);
+            set.map_err(|e| partial.failed(e))?;
         }
+        Ok(partial)
     }
 
     /// Whether there is nothing in it yet.
@@ -237,13 +250,19 @@ impl Partial {
         Ok(())
     }
 
-    /// Puts the file in its place.
+    /// Puts the file in its place, to stay there.
     ///
     /// # Errors
     /// [`Error::Io`].
     pub fn commit(self) -> Result<()> {
-        self.file.sync_all().map_err(|e| self.failed(e))?;
-        fs::rename(&self.beside, &self.place)
+        if let Err(error) = file::sync_file(&self.file, &self.beside) {
+            let error = self.failed(error);
+            // Not to be trusted by the next call.
+            self.discard();
+            return Err(error);
+        }
+        file::rename(&self.beside, &self.place)
+            .and_then(|()| file::sync_folder(file::parent(&self.place)))
             .map_err(|e| Error::io(self.place.display().to_string(), e))
     }
 
@@ -276,51 +295,6 @@ impl Partial {
     }
 }
 
-/// The file that `path` means: a link is written through, not replaced, even
-/// one that leads to nothing yet.
-fn place_of(path: &Path) -> PathBuf {
-    let one_step = || {
-        let to = fs::read_link(path).ok()?;
-        Some(path.parent().unwrap_or(Path::new("")).join(to))
-    };
-    fs::canonicalize(path)
-        .ok()
-        .or_else(one_step)
-        .unwrap_or_else(|| path.to_path_buf())
-}
-
-/// Opens and locks the file at `path`, and makes sure that it is still the one
-/// of that name: another process may have given it its final name meanwhile.
-fn locked(path: &Path) -> Result<File> {
-    let failed = |e| Error::io(path.display().to_string(), e);
-    let unfit = |why: &str| Error::Unsupported {
-        what: format!("{}: {why}", path.display()),
-    };
-    loop {
-        // A link planted here would have us write somewhere else.
-        if fs::symlink_metadata(path).is_ok_and(|meta| !meta.is_file()) {
-            return Err(unfit("is no regular file"));
-        }
-        let mut options = OpenOptions::new();
-        options.read(true).write(true).create(true).truncate(false);
-        let file = options.open(path).map_err(failed)?;
-        if file.try_lock().is_err() {
-            return Err(unfit("another process is writing it"));
-        }
-        if is_still_at(&file, path) {
-            return Ok(file);
-        }
-    }
-}
-
-fn is_still_at(file: &File, path: &Path) -> bool {
-    use std::os::unix::fs::MetadataExt;
-    let (Ok(ours), Ok(there)) = (file.metadata(), fs::symlink_metadata(path)) else {
-        return false;
-    };
-    (ours.dev(), ours.ino()) == (there.dev(), there.ino())
-}
-
 impl Write for Partial {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.file.write(bytes)
@@ -334,18 +308,7 @@ impl Write for Partial {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_file_that_got_its_name_is_not_written_again() {
-        let dir = tempfile::tempdir().unwrap();
-        let (beside, place) = (dir.path().join("out.partial"), dir.path().join("out"));
-        let file = File::create(&beside).unwrap();
-        assert!(is_still_at(&file, &beside));
-        fs::rename(&beside, &place).unwrap();
-        assert!(!is_still_at(&file, &beside));
-        fs::write(&beside, "").unwrap();
-        assert!(!is_still_at(&file, &beside) && is_still_at(&file, &place));
-    }
+    use crate::file::trace;
 
     #[test]
     fn links_are_written_through_and_planted_ones_refused() {
@@ -358,6 +321,48 @@ mod tests {
         fs::write(at("victim"), "mine").unwrap();
         std::os::unix::fs::symlink("victim", at("out.partial")).unwrap();
         assert!(Partial::open(&at("out")).is_err());
+        fs::remove_file(at("out.partial")).unwrap();
+        fs::hard_link(at("victim"), at("out.partial")).unwrap();
+        assert!(Partial::open(&at("out")).is_err());
         assert_eq!(fs::read(at("victim")).unwrap(), b"mine");
+    }
+
+    #[test]
+    fn what_is_reported_is_on_the_disk() {
+        let dir = tempfile::Builder::new().prefix("top").tempdir().unwrap();
+        let top = dir.path().file_name().unwrap().to_string_lossy();
+        let path = dir.path().join("out");
+        trace::take();
+        Partial::open(&path).unwrap().commit().unwrap();
+        let synced = format!("sync folder {top}");
+        assert_eq!(trace::take(), ["sync out.partial", "rename out", &synced]);
+    }
+
+    #[test]
+    fn a_failure_while_writing_is_not_forgotten() {
+        let (synced, done) = beside_flusher(
+            || Err(io::Error::other("the disk")),
+            |pokes| {
+                pokes.offer(());
+                7
+            },
+        );
+        assert_eq!(
+            (synced.unwrap_err().to_string(), done),
+            ("the disk".into(), 7)
+        );
+    }
+
+    #[test]
+    fn a_replaced_file_keeps_who_may_read_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("out");
+        let mode = || fs::metadata(&path).unwrap().mode() & 0o7777;
+        for (before, after) in [(0o600, 0o600), (0o4755, 0o755), (0o666, 0o666)] {
+            fs::write(&path, "").unwrap();
+            fs::set_permissions(&path, Permissions::from_mode(before)).unwrap();
+            Partial::open(&path).unwrap().commit().unwrap();
+            assert_eq!(mode(), after);
+        }
     }
 }
