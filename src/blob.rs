@@ -4,16 +4,14 @@
 //! chunked upload needs one from the middle, so nothing in this crate uploads
 //! from a bare reader. Knows nothing of registries or archives.
 
-use std::fs::File;
-use std::io::{Cursor, Read, Seek, SeekFrom, Write};
+use std::io::{Cursor, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use crate::descriptor::{Descriptor, media_type};
 use crate::digest::{Digest, Hasher, Verify};
 use crate::error::{Error, Result};
-use crate::file::{Section, Spool};
+use crate::file::{Section, Spool, Stable, Stamp};
 use crate::reference::Origin;
 use crate::stream::{Buffer, CopyError, Watch, copy};
 
@@ -67,21 +65,15 @@ impl Blob {
     /// [`Blob::spooled`]), [`Error::Stopped`].
     pub fn file(path: &Path, watch: Watch<'_>) -> Result<Blob> {
         let what = || path.display().to_string();
-        let mut file = File::open(path).map_err(|e| Error::io(what(), e))?;
-        let meta = file.metadata().map_err(|e| Error::io(what(), e))?;
-        if !meta.is_file() {
-            return Err(Error::Unsupported {
-                what: format!("{}: not a regular file", what()),
-            });
-        }
-        let (digest, size) = hash((&what(), &mut file), None, watch)?;
-        let modified = meta.modified().ok();
+        let file = Arc::new(Stable::open(path)?);
+        let mut bytes = file.reader(&file.whole(), 0);
+        let (digest, size) = hash((&what(), &mut bytes), None, watch)?;
         let descriptor = Descriptor::new(media_type::OCTET_STREAM, digest, size);
         let source = FileRange {
             path: path.to_path_buf(),
             start: 0,
             len: size,
-            modified,
+            stamp: Some(file.stamp()),
         };
         Ok(Blob::new(descriptor, source))
     }
@@ -299,7 +291,8 @@ pub struct FileRange {
     path: PathBuf,
     start: u64,
     len: u64,
-    modified: Option<SystemTime>,
+    /// What the whole file was when its digest was taken.
+    stamp: Option<Stamp>,
 }
 
 impl FileRange {
@@ -309,30 +302,20 @@ impl FileRange {
             path: path.into(),
             start,
             len,
-            modified: None,
+            stamp: None,
         }
     }
 }
 
 impl Source for FileRange {
     fn open(&self, from: u64) -> Result<Box<dyn Read + Send + '_>> {
-        let what = || self.path.display().to_string();
-        let mut file = File::open(&self.path).map_err(|e| Error::io(what(), e))?;
-        let meta = file.metadata().map_err(|e| Error::io(what(), e))?;
-        // The digest was taken of what the file held then; sending something
-        // else would only be found out after the last byte.
-        let changed = meta.len() < self.start.saturating_add(self.len)
-            || (self.modified.is_some()
-                && (meta.modified().ok() != self.modified || meta.len() != self.len));
-        if changed {
-            return Err(Error::Unsupported {
-                what: format!("{}: changed while it was read", what()),
-            });
-        }
-        let from = from.min(self.len);
-        file.seek(SeekFrom::Start(self.start + from))
-            .map_err(|e| Error::io(what(), e))?;
-        Ok(Box::new(file.take(self.len - from)))
+        let file = Arc::new(match self.stamp {
+            Some(stamp) => Stable::reopen(&self.path, stamp)?,
+            None => Stable::open(&self.path)?,
+        });
+        let section = file.whole().part(self.start, self.len);
+        let section = section.ok_or_else(|| file.changed())?;
+        Ok(Box::new(file.reader(&section, from)))
     }
 }
 

@@ -1,6 +1,5 @@
 //! What is pushed in parts: a file that must not change meanwhile, or a stream.
 
-use std::fs::{File, Metadata};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -8,7 +7,7 @@ use std::sync::Arc;
 use crate::artifact::{Parts, Split};
 use crate::blob::Source;
 use crate::error::{Error, Result};
-use crate::file::Section;
+use crate::file::{Section, Stable};
 
 /// What is pushed.
 pub struct Input<'a> {
@@ -20,7 +19,7 @@ pub struct Input<'a> {
 
 /// Where it comes from.
 pub enum Bytes<'a> {
-    File(Arc<Opened>),
+    File(Arc<Stable>),
     Stream(&'a mut (dyn Read + Send), PathBuf),
 }
 
@@ -34,7 +33,7 @@ impl<'a> Input<'a> {
         let name = path.file_name().and_then(|name| name.to_str());
         Ok(Input {
             name: name.and_then(Parts::safe_name).map(str::to_string),
-            bytes: Bytes::File(Arc::new(Opened::new(path, &what)?)),
+            bytes: Bytes::File(Arc::new(Stable::open(path)?)),
             what,
         })
     }
@@ -56,7 +55,7 @@ impl<'a> Input<'a> {
     /// How long it is, bytes, where that is known beforehand.
     pub fn size(&self) -> Option<u64> {
         match &self.bytes {
-            Bytes::File(file) => Some(file.meta.len()),
+            Bytes::File(file) => Some(file.stamp().len),
             Bytes::Stream(..) => None,
         }
     }
@@ -91,60 +90,12 @@ pub fn too_many(split: Split, found: String, advice: String) -> Error {
     Error::invalid("split", split.to_string(), why)
 }
 
-/// A file that must stay what it was.
-pub struct Opened {
-    what: String,
-    file: Arc<File>,
-    meta: Metadata,
-}
-
-impl Opened {
-    fn new(path: &Path, what: &str) -> Result<Opened> {
-        let failed = |e| Error::io(what, e);
-        // Opening a pipe would wait for somebody at its other end.
-        if !std::fs::metadata(path).map_err(failed)?.is_file() {
-            return Err(Error::Unsupported {
-                what: format!("{what}: not a regular file"),
-            });
-        }
-        let file = File::open(path).map_err(failed)?;
-        let meta = file.metadata().map_err(failed)?;
-        Ok(Opened {
-            what: what.to_string(),
-            file: Arc::new(file),
-            meta,
-        })
-    }
-
-    /// All of it, as long as it was at first.
-    pub fn whole(&self) -> Section {
-        self.section(0, self.meta.len())
-    }
-
-    /// `len` bytes of it from `offset` on.
-    pub fn section(&self, offset: u64, len: u64) -> Section {
-        Section::new(self.file.clone(), offset, len)
-    }
-
-    /// Whether it is still what it was: sending what was not hashed would only
-    /// be found out after the last byte.
-    pub fn check(&self) -> Result<()> {
-        let now = self.file.metadata().map_err(|e| Error::io(&self.what, e))?;
-        if now.len() == self.meta.len() && now.modified().ok() == self.meta.modified().ok() {
-            return Ok(());
-        }
-        Err(Error::Unsupported {
-            what: format!("{}: changed while it was read", self.what),
-        })
-    }
-}
-
 /// A part of a file that must stay what it was.
-pub struct FilePart(pub Arc<Opened>, pub Section);
+pub struct FilePart(pub Arc<Stable>, pub Section);
 
 impl Source for FilePart {
     fn open(&self, from: u64) -> Result<Box<dyn Read + Send + '_>> {
         self.0.check()?;
-        self.1.open(from)
+        Ok(Box::new(self.0.reader(&self.1, from)))
     }
 }

@@ -12,13 +12,13 @@ use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::artifact::input::{Bytes, FilePart, Input, Opened, too_many};
+use crate::artifact::input::{Bytes, FilePart, Input, too_many};
 use crate::artifact::{Cuts, Parts, Piece, Split};
 use crate::blob::Blob;
 use crate::descriptor::Descriptor;
 use crate::digest::{Digest, Hasher};
 use crate::error::{Error, Result};
-use crate::file::Spool;
+use crate::file::{Spool, Stable};
 use crate::manifest::Manifest;
 use crate::parallel::{self, Pipe, beside};
 use crate::reference::Tag;
@@ -31,7 +31,7 @@ const BUFFERS: usize = 4;
 /// A file whose parts are in a store.
 pub struct Pushed {
     parts: Parts,
-    file: Option<Arc<Opened>>,
+    file: Option<Arc<Stable>>,
     /// Those the store said it held, which can be sent after all.
     doubtful: Vec<Blob>,
 }
@@ -150,7 +150,7 @@ struct Feed<'a> {
     cuts: Cuts<Box<dyn Read + Send + 'a>>,
     split: Split,
     whole: &'a Whole,
-    file: Option<Arc<Opened>>,
+    file: Option<Arc<Stable>>,
     /// Where the parts of a stream wait.
     folder: Option<PathBuf>,
     seen: HashSet<Digest>,

@@ -1,17 +1,18 @@
 //! What a layer is to hold, put together piece by piece.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::io::Read;
 use std::ops::Bound;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::dest::{Dest, Name, is_whiteout};
 use super::pattern::Pattern;
 use super::rules::{Modified, Owner, Parents, Rules};
 use super::tape::Piece;
-use super::walk::{self, Found, Seen, Unchanged, What};
+use super::walk::{self, Found, Seen, What};
 use crate::error::{Error, Result};
+use crate::file::Stable;
 use crate::image::entries::{Entry, Kind};
 use crate::image::name::{OPAQUE, WHITEOUT, join, split};
 use crate::image::stack::MAX_FILES;
@@ -183,7 +184,7 @@ impl Parts {
         };
         let modified = match self.rules.modified {
             Modified::Fixed(time) => time,
-            Modified::Source => u64::try_from(seen.modified.0).unwrap_or(0),
+            Modified::Source => u64::try_from(seen.stamp.modified.0).unwrap_or(0),
         };
         let mode = match what {
             // Not every system keeps one, and nobody asks for it.
@@ -310,7 +311,7 @@ impl Part {
             Body::File { path, seen, walk } => {
                 let known = match seen.links {
                     0 | 1 => None,
-                    _ => first.get(&(*walk, seen.id)),
+                    _ => first.get(&(*walk, seen.stamp.id)),
                 };
                 if let Some(known) = known {
                     piece.entry.kind = Kind::HardLink;
@@ -318,11 +319,11 @@ impl Part {
                     return Ok(piece);
                 }
                 if seen.links > 1 {
-                    first.insert((*walk, seen.id), piece.entry.path.clone());
+                    first.insert((*walk, seen.stamp.id), piece.entry.path.clone());
                 }
-                piece.entry.size = seen.size;
-                let reader: Box<dyn Read + Send> = Box::new(Unchanged::open(path, seen)?);
-                piece.content = Some(reader);
+                piece.entry.size = seen.stamp.len;
+                let file = Arc::new(Stable::reopen(path, seen.stamp)?);
+                piece.content = Some(Box::new(file.reader(&file.whole(), 0)));
             }
         }
         Ok(piece)

@@ -1,13 +1,14 @@
 //! Files and folders of this machine, as they are to be put into a layer.
 
-use std::fs::{self, File, Metadata};
-use std::io::{self, Read};
+use std::fs::{self, Metadata};
+use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::pattern::{Pattern, excludes, may_take_in};
 use crate::error::{Error, Result};
+use crate::file::Stamp;
 use crate::image::name::join;
 
 /// Something that was found.
@@ -28,35 +29,24 @@ pub(super) enum What {
     Symlink(Vec<u8>),
 }
 
-/// What the system says of a file; when that changes, so did the file.
+/// What the system says of a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Seen {
-    /// Device and inode: the same for two names of one file.
-    pub id: (u64, u64),
+    /// Which file, and which state of it.
+    pub stamp: Stamp,
     pub links: u64,
-    pub size: u64,
     pub mode: u32,
     pub owner: (u32, u32),
-    /// Last change, in seconds since 1970 and their billionths.
-    pub modified: (i64, i64),
 }
 
 impl Seen {
     fn of(meta: &Metadata) -> Seen {
         Seen {
-            id: (meta.dev(), meta.ino()),
+            stamp: Stamp::of(meta),
             links: meta.nlink(),
-            size: meta.len(),
             mode: meta.mode() & 0o7777,
             owner: (meta.uid(), meta.gid()),
-            modified: (meta.mtime(), meta.mtime_nsec()),
         }
-    }
-
-    /// Whether it is the same file with the same bytes.
-    fn is_still(&self, meta: &Metadata) -> bool {
-        let now = Seen::of(meta);
-        (self.id, self.size, self.modified) == (now.id, now.size, now.modified)
     }
 }
 
@@ -126,39 +116,4 @@ impl Walk<'_> {
 
 fn failed(path: &Path, error: io::Error) -> Error {
     Error::io(path.display().to_string(), error)
-}
-
-/// Reads a file that has to be what it was when it was found.
-pub(super) struct Unchanged<'a> {
-    file: File,
-    path: &'a Path,
-    seen: &'a Seen,
-}
-
-impl<'a> Unchanged<'a> {
-    pub fn open(path: &'a Path, seen: &'a Seen) -> Result<Unchanged<'a>> {
-        let file = File::open(path).map_err(|e| failed(path, e))?;
-        let reader = Unchanged { file, path, seen };
-        reader.check()?;
-        Ok(reader)
-    }
-
-    fn check(&self) -> Result<()> {
-        let meta = self.file.metadata().map_err(|e| failed(self.path, e))?;
-        if self.seen.is_still(&meta) {
-            return Ok(());
-        }
-        let what = format!("{}: changed while it was read", self.path.display());
-        Err(Error::Unsupported { what })
-    }
-}
-
-impl Read for Unchanged<'_> {
-    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        let n = self.file.read(buf)?;
-        if n == 0 {
-            self.check()?;
-        }
-        Ok(n)
-    }
 }
