@@ -5,11 +5,10 @@
 use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io::{self, Write};
-use std::os::unix::fs::{FileExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
 
 use serde_json::json;
-use tempfile::NamedTempFile;
 
 use super::docker::LIST;
 use super::plan::{self, Content, Member};
@@ -18,7 +17,7 @@ use crate::blob::Blob;
 use crate::descriptor::Platform;
 use crate::digest::{Digest, Hasher, Verify};
 use crate::error::{Error, Result};
-use crate::file::{Section, Spool};
+use crate::file::{self, Aside, Section, Spool};
 use crate::image::{Image, layer};
 use crate::parallel;
 use crate::stream::{Buffer, CopyError, Run, copy};
@@ -37,7 +36,8 @@ pub enum Form {
 pub enum Out<'a> {
     /// To a file, which is replaced when all is done.
     File(&'a Path),
-    /// To a file that is open and empty, and gets its name from the caller.
+    /// To a file that is open and empty, and that the caller brings to the disk
+    /// and gives its name.
     Open {
         /// The file.
         file: &'a File,
@@ -93,19 +93,15 @@ pub fn write(items: &[Item], out: Out<'_>, settings: &Settings<'_>, run: Run<'_>
 }
 
 fn write_file(items: &[Item], path: &Path, settings: &Settings<'_>, run: Run<'_>) -> Result<()> {
-    // A link stays one: what it points at is replaced.
-    let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
-    let what = target.display().to_string();
-    let failed = |e| Error::io(&what, e);
-    let folder = folder_of(&target);
-    let temp = beside(&target, &folder).map_err(failed)?;
+    let failed = |e| Error::io(path.display().to_string(), e);
+    let aside = Aside::beside(path).map_err(failed)?;
+    let what = aside.target().display().to_string();
     let settings = Settings {
-        folder: &folder,
+        folder: file::parent(aside.target()),
         ..*settings
     };
-    fill(items, (temp.as_file(), &what), &settings, run)?;
-    temp.persist(&target).map_err(|e| failed(e.error))?;
-    Ok(())
+    fill(items, (aside.file(), &what), &settings, run)?;
+    aside.commit().map_err(failed)
 }
 
 /// Writes a whole archive into an open file.
@@ -122,29 +118,7 @@ fn fill(
         }
         Form::Docker => unpacked(items, &mut &*file, settings, run)?,
     }
-    run.watch.stop.check()?;
-    file.sync_all().map_err(|e| Error::io(what, e))
-}
-
-fn folder_of(target: &Path) -> PathBuf {
-    match target.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder.to_path_buf(),
-        _ => PathBuf::from("."),
-    }
-}
-
-/// A file in the target's own folder, so that a rename can put it in place,
-/// with the permissions a new file gets, or those of the one it replaces.
-fn beside(target: &Path, folder: &Path) -> io::Result<NamedTempFile> {
-    let mode = fs::metadata(target).map_or(0o666, |meta| meta.permissions().mode() & 0o777);
-    let mut name = std::ffi::OsString::from(".");
-    name.push(target.file_name().unwrap_or_default());
-    name.push(".");
-    tempfile::Builder::new()
-        .prefix(&name)
-        .suffix(".partial")
-        .permissions(fs::Permissions::from_mode(mode))
-        .tempfile_in(folder)
+    run.watch.stop.check()
 }
 
 /// Writes every member at its place, the largest first: the last to be begun

@@ -5,13 +5,12 @@
 //! Blobs alone go to a file by [`dxf_registry::fetch::into_file`], which knows
 //! how to go on with one; this is for what stands between them too.
 
-use std::fs::{self, File, OpenOptions, Permissions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use dxf_registry::file::Aside;
 use dxf_registry::{Error, Result};
-use tempfile::NamedTempFile;
 
 use super::console::Out;
 use super::interrupt::{Interrupt, Litter};
@@ -23,14 +22,7 @@ pub enum Output {
     /// What can't be renamed.
     Through(File, PathBuf),
     /// A file under its temporary name. (Boxed: it is much the largest.)
-    Aside(Box<Aside>),
-}
-
-/// A file that is not complete yet.
-pub struct Aside {
-    file: NamedTempFile,
-    target: PathBuf,
-    _litter: Litter,
+    Aside(Box<Aside>, Litter),
 }
 
 impl Output {
@@ -51,13 +43,9 @@ impl Output {
             let file = OpenOptions::new().write(true).open(path).map_err(failed)?;
             return Ok(Output::Through(file, path.to_path_buf()));
         }
-        let target = follow(path).map_err(failed)?;
-        let (file, litter) = interrupt.litter(|| aside(&target)).map_err(failed)?;
-        Ok(Output::Aside(Box::new(Aside {
-            file,
-            target,
-            _litter: litter,
-        })))
+        let made = interrupt.litter(|| Aside::beside(path));
+        let (aside, litter) = made.map_err(failed)?;
+        Ok(Output::Aside(Box::new(aside), litter))
     }
 
     /// Whether the bytes go to standard output.
@@ -70,14 +58,14 @@ impl Output {
         match self {
             Output::Stdout => out,
             Output::Through(file, _) => file,
-            Output::Aside(aside) => aside.file.as_file_mut(),
+            Output::Aside(aside, _) => aside.file_mut(),
         }
     }
 
     /// The file under its temporary name, where there is one.
     pub fn file(&self) -> Option<&File> {
         match self {
-            Output::Aside(aside) => Some(aside.file.as_file()),
+            Output::Aside(aside, _) => Some(aside.file()),
             Output::Stdout | Output::Through(..) => None,
         }
     }
@@ -87,22 +75,20 @@ impl Output {
         match self {
             Output::Stdout => "standard output".to_string(),
             Output::Through(_, path) => path.display().to_string(),
-            Output::Aside(aside) => aside.target.display().to_string(),
+            Output::Aside(aside, _) => aside.target().display().to_string(),
         }
     }
 
     /// Gives the file its name, now that it is complete.
     ///
     /// # Errors
-    /// When it can't be renamed.
+    /// When it can't be written to the disk or renamed.
     pub fn commit(self) -> Result<()> {
-        let Output::Aside(aside) = self else {
+        let Output::Aside(aside, _litter) = self else {
             return Ok(());
         };
-        let what = aside.target.display().to_string();
-        let renamed = aside.file.persist(&aside.target);
-        renamed.map_err(|e| Error::io(what, e.error))?;
-        Ok(())
+        let what = aside.target().display().to_string();
+        aside.commit().map_err(|e| Error::io(what, e))
     }
 }
 
@@ -121,48 +107,11 @@ fn is_stdout(path: &Path) -> bool {
         .any(|name| path == Path::new(name))
 }
 
-/// The file behind a chain of links, whether it exists or not: a link is
-/// written through, not replaced.
-fn follow(path: &Path) -> io::Result<PathBuf> {
-    const LINKS: usize = 40;
-    let mut path = path.to_path_buf();
-    for _ in 0..LINKS {
-        match fs::read_link(&path) {
-            Ok(to) => path = path.parent().unwrap_or(Path::new("")).join(to),
-            Err(_) => return Ok(path),
-        }
-    }
-    Err(io::Error::other("too many levels of symbolic links"))
-}
-
-/// A new file in the folder of `target`, with the permissions it will have.
-fn aside(target: &Path) -> io::Result<NamedTempFile> {
-    let folder = match target.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    };
-    let mut name = std::ffi::OsString::from(".");
-    name.push(target.file_name().unwrap_or_default());
-    name.push(".");
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(&name).suffix(".part");
-    builder.permissions(permissions());
-    let file = builder.tempfile_in(folder)?;
-    if let Ok(meta) = fs::metadata(target) {
-        file.as_file().set_permissions(meta.permissions())?;
-    }
-    Ok(file)
-}
-
-/// What any new file gets, before the umask; tempfile would make it private.
-fn permissions() -> Permissions {
-    Permissions::from_mode(0o666)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::cli::Terminals;
+    use std::fs::Permissions;
 
     fn write(path: &Path, bytes: &[u8]) -> Output {
         let (mut none, interrupt) = (Vec::new(), Interrupt::default());
@@ -199,7 +148,7 @@ mod tests {
 
     #[test]
     fn links_and_permissions_stay() {
-        use std::os::unix::fs::symlink;
+        use std::os::unix::fs::{PermissionsExt, symlink};
         let dir = tempfile::tempdir().unwrap();
         let (file, link) = (dir.path().join("f"), dir.path().join("l"));
         fs::write(&file, "old").unwrap();
@@ -218,8 +167,6 @@ mod tests {
         fs::write(&plain, "x").unwrap();
         let mode = |path| fs::metadata(path).unwrap().permissions().mode();
         assert_eq!(mode(&new), mode(&plain));
-        symlink("loop", dir.path().join("loop")).unwrap();
-        assert!(follow(&dir.path().join("loop")).is_err());
     }
 
     #[test]

@@ -1,11 +1,11 @@
 //! The commands about the tool itself.
 
-use std::fs;
 use std::io::Write;
 use std::path::Path;
 
 use clap::{CommandFactory, ValueEnum};
 use clap_complete::Shell;
+use dxf_registry::file::{self, Aside};
 use dxf_registry::text::one_line;
 use dxf_registry::{Error, json};
 use serde_json::{Value, json};
@@ -123,7 +123,7 @@ pub fn completions(out: &mut Out<'_>, words: &Words) -> Result<(), Failure> {
 pub fn man(words: &Words) -> Result<(), Failure> {
     let folder = Path::new(&words.take(1, 1)?[0]);
     let failed = |what: &Path, e| Error::io(what.display().to_string(), e);
-    fs::create_dir_all(folder).map_err(|e| failed(folder, e))?;
+    file::make_folder(folder, file::SHARED).map_err(|e| failed(folder, e))?;
     let mut all = Cli::command();
     all.build();
     let pages = std::iter::once(all.clone()).chain(all.get_subcommands().cloned());
@@ -133,7 +133,11 @@ pub fn man(words: &Words) -> Result<(), Failure> {
         let mut bytes = Vec::new();
         let rendered = page.render(&mut bytes);
         rendered
-            .and_then(|()| fs::write(&path, bytes))
+            .and_then(|()| {
+                let mut aside = Aside::beside(&path)?;
+                aside.file_mut().write_all(&bytes)?;
+                aside.commit_unsynced()
+            })
             .map_err(|e| failed(&path, e))?;
     }
     Ok(())

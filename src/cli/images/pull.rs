@@ -1,12 +1,11 @@
 //! `pull-image`: from any store into a tar, a folder, or a pipe.
 
-use std::ffi::OsStr;
-use std::fs::{self, Permissions};
-use std::io::{self, ErrorKind};
-use std::os::unix::fs::PermissionsExt;
+use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use dxf_registry::archive::{self, Item, Out, Settings};
+use dxf_registry::file::AsideFolder;
 use dxf_registry::image::{Image, Node};
 use dxf_registry::layout::Layout;
 use dxf_registry::transfer::{Foreign, To, Wanted, put};
@@ -271,30 +270,12 @@ impl Folder {
         };
         let what = target.display().to_string();
         let failed = |e| Error::io(&what, e);
-        let mut prefix = std::ffi::OsString::from(".");
-        prefix.push(target.file_name().unwrap_or(OsStr::new("image")));
-        prefix.push(".");
-        let make = || {
-            tempfile::Builder::new()
-                .prefix(&prefix)
-                .suffix(".part")
-                .tempdir_in(parent(&target))
-        };
-        let (outer, _litter) = s.interrupt.litter(make).map_err(failed)?;
-        // The outer folder is private; this one is like any other.
-        let inner = outer.path().join("layout");
-        fill(s, &inner, items)?;
+        let make = || AsideFolder::beside(&target);
+        let (aside, _litter) = s.interrupt.litter(make).map_err(failed)?;
+        fill(s, &aside.path(), items)?;
         s.interrupt.stop().check()?;
-        Ok(into_place(&inner, &target).map_err(failed)?)
+        Ok(aside.commit().map_err(failed)?)
     }
-}
-
-fn into_place(from: &Path, to: &Path) -> io::Result<()> {
-    if let Ok(meta) = fs::metadata(to) {
-        let mode = meta.permissions().mode() & 0o7777;
-        fs::set_permissions(from, Permissions::from_mode(mode))?;
-    }
-    fs::rename(from, to)
 }
 
 fn fill(s: &Session<'_, '_>, path: &Path, items: &[Item]) -> Result<(), Failure> {
