@@ -384,7 +384,9 @@ impl Auth {
             Some(found) => found,
             None => {
                 let found = self.credentials.provider.find(&self.host, repo.as_ref())?;
-                if let Some(trouble) = found.trouble.as_ref().filter(|_| scope.only_pulls()) {
+                // Without a login a write fails of it, below.
+                let goes_on = scope.only_pulls() || found.login != Login::Anonymous;
+                if let Some(trouble) = found.trouble.as_ref().filter(|_| goes_on) {
                     let observer = &transport.settings().observer;
                     observer.warning(&trouble.to_string());
                 }

@@ -5,7 +5,7 @@ use std::fmt::Display;
 use std::io::Read;
 
 use console::Term;
-use dxf_registry::credentials::{ConfigFile, Credentials, How, Listed, list};
+use dxf_registry::credentials::{ConfigFile, Credentials, How, Listed};
 use dxf_registry::layout::Layouts;
 use dxf_registry::registry::Granted;
 use dxf_registry::stream::read_bounded;
@@ -14,7 +14,7 @@ use dxf_registry::{Error, Host, Result, Secret, json};
 use serde_json::{Value, json};
 
 use super::args::{self, Auth, Login, Words};
-use super::context::{Place, Shape};
+use super::context::{Place, SESSIONS, Shape};
 use super::env;
 use super::exit::Failure;
 use super::session::Session;
@@ -99,7 +99,9 @@ fn config(s: &Session<'_, '_>) -> Result<ConfigFile> {
     let file = s
         .context
         .login_files
-        .first()
+        .iter()
+        // Gone with the next boot, and made for root by podman alone.
+        .find(|file| !file.starts_with(SESSIONS))
         .ok_or_else(|| Error::Unsupported {
             what: "there is no place to keep a login; set DOCKER_CONFIG to a folder".to_string(),
         })?;
@@ -201,7 +203,7 @@ pub fn logout(s: &mut Session<'_, '_>, words: &Words) -> Result<(), Failure> {
 /// `list-logins`
 pub fn logins(s: &mut Session<'_, '_>, words: &Words) -> Result<(), Failure> {
     words.none()?;
-    let found = list(&s.context.login_files, &s.context.helpers)?;
+    let found = s.context.files.list()?;
     for trouble in &found.troubles {
         s.console.warn(&trouble.to_string());
     }

@@ -3,6 +3,7 @@
 //! Nothing is contacted and no file is read here except the password file, so
 //! that a wrong variable is told before anything happens.
 
+use std::collections::HashSet;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
@@ -69,6 +70,8 @@ pub struct Context {
     bound: Bound,
     /// The files with logins for every host, in the order they are asked.
     pub login_files: Vec<PathBuf>,
+    /// Those files and `DOCKER_AUTH_CONFIG`.
+    pub files: Files,
     /// Whether those files count.
     anonymous: bool,
     /// How the helpers they name are run.
@@ -102,6 +105,11 @@ impl Context {
     /// [`Error::Invalid`] naming the variable whose value is wrong.
     pub fn new(env: Env<'_>, terminal: Terminals) -> Result<Context> {
         let anonymous = env.switch(&env::ANONYMOUS)?;
+        let login_files = login_files(env);
+        let helpers = Helpers {
+            path: env.raw(&env::PATH).map(|(_, path)| path),
+            ..Helpers::default()
+        };
         Ok(Context {
             place: env.with(&env::HOST, place)?,
             settings: settings(env)?,
@@ -111,12 +119,10 @@ impl Context {
             token: env.header(&env::TOKEN)?.filter(|_| !anonymous),
             login: login(env, anonymous)?,
             bound: Bound::Place,
-            login_files: login_files(env),
+            files: files(env, &login_files)?.with_helpers(helpers.clone()),
+            login_files,
             anonymous,
-            helpers: Helpers {
-                path: env.raw(&env::PATH).map(|(_, path)| path),
-                ..Helpers::default()
-            },
+            helpers,
             platform: env.word(&env::PLATFORM)?,
             split: env.with(&env::SPLIT, split)?,
             chunk: env
@@ -203,14 +209,9 @@ impl Context {
             },
             _ => Credentials {
                 token: self.token.clone().filter(|_| here),
-                provider: Arc::new(self.files()),
+                provider: Arc::new(self.files.clone()),
             },
         }
-    }
-
-    /// The logins that Docker, podman and their helpers keep.
-    fn files(&self) -> Files {
-        Files::new(self.login_files.clone()).with_helpers(self.helpers.clone())
     }
 
     /// The name and password of the environment, where both are there.
@@ -382,12 +383,12 @@ fn login(env: Env<'_>, anonymous: bool) -> Result<Option<(Login, &'static str)>>
         return Ok(Some((Login::Anonymous, source)));
     }
     if let Some(username) = env.text(&env::USERNAME)? {
-        let (password, source) = match env.secret(&env::PASSWORD)? {
-            Some(password) => (Some(password), env.on_this_side(&env::PASSWORD).name),
-            None => (
-                password_file(env)?,
-                env.on_this_side(&env::PASSWORD_FILE).name,
-            ),
+        let own = env.on_this_side(&env::PASSWORD).name;
+        let (password, source) = match (env.secret(&env::PASSWORD)?, password_file(env)?) {
+            (Some(password), _) => (Some(password), own),
+            (None, Some(password)) => (Some(password), env.on_this_side(&env::PASSWORD_FILE).name),
+            // A password may be empty, unlike every other value.
+            (None, None) => (env.is_empty(&env::PASSWORD).then(|| "".into()), own),
         };
         let source = match source {
             "DXF_PASSWORD" => "DXF_USERNAME and DXF_PASSWORD",
@@ -429,20 +430,45 @@ fn first_line(path: &Path) -> std::io::Result<String> {
 fn login_files(env: Env<'_>) -> Vec<PathBuf> {
     let home = env.path(&env::HOME);
     let under = |folder: &str| home.as_ref().map(|home| home.join(folder));
-    [
-        env.path(&env::DOCKER_CONFIG),
-        under(".docker").filter(|_| env.path(&env::DOCKER_CONFIG).is_none()),
-    ]
-    .into_iter()
-    .flatten()
-    .map(|folder| folder.join("config.json"))
-    .chain(env.path(&env::REGISTRY_AUTH_FILE))
-    .chain(
-        env.path(&env::XDG_RUNTIME_DIR)
-            .map(|folder| folder.join("containers/auth.json")),
-    )
-    .chain(under(".config/containers/auth.json"))
-    .collect()
+    let docker = env.path(&env::DOCKER_CONFIG).or_else(|| under(".docker"));
+    // containers-auth.json(5); the folder of a user's session has no other
+    // name where the variable is unset, as under su and cron.
+    let session = env.path(&env::XDG_RUNTIME_DIR).map_or_else(
+        || Path::new(SESSIONS).join(rustix::process::getuid().as_raw().to_string()),
+        |folder| folder.join("containers"),
+    );
+    let mut podman = vec![session];
+    podman.extend(
+        env.path(&env::XDG_CONFIG_HOME)
+            .map(|folder| folder.join("containers")),
+    );
+    podman.extend(under(".config/containers"));
+    let mut files: Vec<PathBuf> = docker
+        .iter()
+        .map(|folder| folder.join("config.json"))
+        .collect();
+    files.extend(env.path(&env::REGISTRY_AUTH_FILE));
+    files.extend(podman.iter().map(|folder| folder.join("auth.json")));
+    let mut seen = HashSet::new();
+    files.retain(|file| seen.insert(file.clone()));
+    files
+}
+
+/// Where podman keeps the logins of a session without `XDG_RUNTIME_DIR`.
+pub const SESSIONS: &str = "/run/containers";
+
+/// What is asked for logins: Docker's configuration in a variable, then the
+/// files at `paths`.
+fn files(env: Env<'_>, paths: &[PathBuf]) -> Result<Files> {
+    let files = Files::new(paths.to_vec());
+    let name = env::DOCKER_AUTH_CONFIG.name;
+    match env.secret(&env::DOCKER_AUTH_CONFIG)? {
+        Some(text) => files.with_text(name, &text).map_err(|error| match error {
+            Error::Malformed { why, .. } => Error::invalid(name, "…", why),
+            other => other,
+        }),
+        None => Ok(files),
+    }
 }
 
 fn chunk(size: u64) -> Result<usize> {
@@ -522,6 +548,12 @@ mod tests {
         );
         assert_eq!(source(&[name, header]), "DXF_AUTHORIZATION");
         assert_eq!(source(&[name]), "none");
+        let empty = ("DXF_PASSWORD", "");
+        assert_eq!(
+            source(&[name, empty, header]),
+            "DXF_USERNAME and DXF_PASSWORD"
+        );
+        assert_eq!(source(&[empty]), "none");
         assert_eq!(source(&[token, header]), "token, DXF_AUTHORIZATION");
         assert_eq!(source(&[anonymous, token, name, password]), "DXF_ANONYMOUS");
     }
@@ -549,14 +581,15 @@ mod tests {
     #[test]
     fn login_files_are_found_where_their_owners_put_them() {
         let of = |pairs: &[(&str, &str)]| {
+            let session = format!("{SESSIONS}/{}/", rustix::process::getuid().as_raw());
             let files = made(pairs).unwrap().login_files;
             files
                 .iter()
-                .map(|f| f.display().to_string())
+                .map(|f| f.display().to_string().replace(&session, "SESSION/"))
                 .collect::<Vec<_>>()
                 .join(" ")
         };
-        assert_eq!(of(&[]), "");
+        assert_eq!(of(&[]), "SESSION/auth.json");
         assert_eq!(
             of(&[
                 ("HOME", "h"),
@@ -567,7 +600,37 @@ mod tests {
         );
         assert_eq!(
             of(&[("HOME", "h"), ("DOCKER_CONFIG", "d")]),
-            "d/config.json h/.config/containers/auth.json"
+            "d/config.json SESSION/auth.json h/.config/containers/auth.json"
+        );
+        assert_eq!(
+            of(&[
+                ("HOME", "h"),
+                ("XDG_RUNTIME_DIR", "x"),
+                ("XDG_CONFIG_HOME", "c")
+            ]),
+            "h/.docker/config.json x/containers/auth.json c/containers/auth.json \
+             h/.config/containers/auth.json"
+        );
+        assert_eq!(
+            of(&[
+                ("XDG_CONFIG_HOME", "h/.config"),
+                ("HOME", "h"),
+                ("XDG_RUNTIME_DIR", "x")
+            ]),
+            "h/.docker/config.json x/containers/auth.json h/.config/containers/auth.json"
+        );
+    }
+
+    #[test]
+    fn a_configuration_may_be_a_variable() {
+        let text = r#"{"auths": {"r.example": {"auth": "dTpw"}}}"#;
+        let said = source(&[("DOCKER_AUTH_CONFIG", text)]);
+        assert_eq!(said, r#"DOCKER_AUTH_CONFIG, key "r.example""#);
+        let bad = made(&[("DOCKER_AUTH_CONFIG", "{hunter2")]).err().unwrap();
+        let said = bad.to_string();
+        assert!(
+            said.contains("DOCKER_AUTH_CONFIG") && !said.contains("hunter2"),
+            "{said}"
         );
     }
 

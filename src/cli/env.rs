@@ -107,9 +107,11 @@ variables! {
     CACHE "DXF_CACHE" Plain "$XDG_CACHE_HOME/dxf" "folder for what a later run may need: layers, unfinished uploads; 0: none"
     TMPDIR_DXF "DXF_TMPDIR" Plain "TMPDIR" "folder for temporary files"
     TMPDIR "TMPDIR" Plain "the system's" "the same, when DXF_TMPDIR is unset"
+    DOCKER_AUTH_CONFIG "DOCKER_AUTH_CONFIG" Secret "unset" "Docker's config.json as text, asked before the files"
     DOCKER_CONFIG "DOCKER_CONFIG" Plain "~/.docker" "folder of Docker's config.json"
     REGISTRY_AUTH_FILE "REGISTRY_AUTH_FILE" Plain "unset" "auth.json of podman, skopeo and buildah"
-    XDG_RUNTIME_DIR "XDG_RUNTIME_DIR" Plain "unset" "folder in which containers/auth.json is looked for"
+    XDG_RUNTIME_DIR "XDG_RUNTIME_DIR" Plain "/run/containers/UID" "folder in which containers/auth.json is looked for"
+    XDG_CONFIG_HOME "XDG_CONFIG_HOME" Plain "~/.config" "the same"
     XDG_CACHE_HOME "XDG_CACHE_HOME" Plain "~/.cache" "folder of caches"
     HOME "HOME" Plain "unset" "folder in which .docker, .config and .cache are looked for"
     PATH "PATH" Plain "unset" "folders in which credential helpers are looked for"
@@ -178,6 +180,11 @@ impl<'a> Env<'a> {
         // HTTP_PROXY (CVE-2016-5385); nobody can set the lower-case name so.
         let cgi = var.name == HTTP_PROXY.name && (self.lookup)("REQUEST_METHOD").is_some();
         lower.or_else(|| found(var.name.to_string()).filter(|_| !cgi))
+    }
+
+    /// Whether the variable is set to nothing at all.
+    pub fn is_empty(&self, var: &Var) -> bool {
+        (self.lookup)(self.on_this_side(var).name).is_some_and(|value| value.is_empty())
     }
 
     /// The value as text.

@@ -2,6 +2,7 @@
 //! skopeo and buildah (containers-auth.json(5)), which is the same format with
 //! path-scoped keys. Knows nothing of helpers but their names.
 
+use std::fmt;
 use std::fs::File;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -33,6 +34,7 @@ const TOKEN_USER: &str = "<token>";
 const AZURE_TOKEN_USER: &str = "00000000-0000-0000-0000-000000000000";
 
 /// A credentials file, understood.
+#[derive(Clone)]
 pub(super) struct Config {
     path: PathBuf,
     root: Map<String, Value>,
@@ -166,6 +168,12 @@ impl Config {
     }
 }
 
+impl fmt::Debug for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Config({:?}, ***)", self.path)
+    }
+}
+
 impl Entry<'_> {
     /// The login, in whichever of its forms it is kept.
     ///
@@ -241,8 +249,10 @@ pub(super) fn encode(username: &str, password: &Secret) -> String {
 }
 
 fn decode(auth: &str) -> Result<(String, Secret), &'static str> {
+    // Go's decoder passes over line breaks, which `base64` adds after 76 letters.
+    let letters: String = auth.trim().split(['\r', '\n']).collect();
     let bytes = BASE64
-        .decode(auth.trim())
+        .decode(letters)
         .map_err(|_| "its \"auth\" is not base64")?;
     let pair = String::from_utf8(bytes).map_err(|_| "its \"auth\" is not text")?;
     let (username, password) = pair
@@ -334,6 +344,13 @@ mod tests {
                 "r u:p",
             ),
             (format!(r#"{{"auth": "{}\n"}}"#, b64("u:p\0\0")), "r u:p"),
+            (
+                format!(
+                    r#"{{"auth": "{}"}}"#,
+                    b64("user:pass").replacen("c", "c\\r\\n", 2)
+                ),
+                "r user:pass",
+            ),
             (r#"{"username": "u", "password": "p"}"#.into(), "r u:p"),
             (
                 format!(

@@ -246,8 +246,9 @@ fn is_space(c: char) -> bool {
 /// made sure of.
 fn root(text: &str) -> Option<Object> {
     let bare = text.strip_prefix('\u{feff}').unwrap_or(text);
-    serde_json::from_str::<IgnoredAny>(bare).ok()?;
-    let blanks = bare.len() - bare.trim_start_matches(is_space).len();
+    // The blanks that reading passes over are more than JSON's own.
+    serde_json::from_str::<IgnoredAny>(bare.trim()).ok()?;
+    let blanks = bare.len() - bare.trim_start().len();
     object(text, text.len() - bare.len() + blanks)
 }
 
@@ -340,6 +341,17 @@ mod tests {
         }
         assert_eq!(put("{}\n"), format!("{docker}\n"));
         assert_eq!(put("\u{feff}{}"), format!("\u{feff}{docker}"));
+    }
+
+    #[test]
+    fn blanks_that_json_does_not_know_are_kept() {
+        for blank in ["\u{b}", "\u{c}", "\u{a0}"] {
+            let text = format!("{blank}{{\"auths\":{{\"r\":{{}}}}}}\n{blank}");
+            let gone = remove(&text, |key| key == "r").expect("an entry to remove");
+            assert!(!gone.contains("\"r\""), "{gone:?}");
+            assert!(gone.starts_with(blank) && gone.ends_with(blank), "{gone:?}");
+            assert!(put(&text).contains("auth"), "{blank:?}");
+        }
     }
 
     #[test]

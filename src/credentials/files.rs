@@ -1,24 +1,27 @@
 //! The search through credentials files. Which files there are, and in which
 //! order, is the caller's knowledge.
 
+use std::fmt;
+use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::config::{Config, Entry};
 use super::helper::{HelperFailure, Helpers};
 use super::{Found, Login, Provider};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::hub;
 use crate::reference::{Host, RepoName};
+use crate::secret::Secret;
 
 /// Credentials files in the order they are asked; the first that knows a login
 /// wins. Within one file: the entry with the longest path that fits, then the
 /// host's helper, then the entry for the host.
 ///
-/// A file that is missing is passed over; one that can't be understood is an
-/// error, since a login that silently does not count looks like a wrong one.
-/// A helper that can't be asked is noted in [`Found::trouble`] and the search
-/// goes on.
+/// A missing file is skipped. A file that is not valid is an error, because a
+/// login that is silently ignored looks like a wrong one. A file that can't be
+/// read and a helper that fails are noted in [`Found::trouble`], and the search
+/// continues.
 ///
 /// ```
 /// use dxf_registry::credentials::{Files, Login, Provider};
@@ -29,6 +32,8 @@ use crate::reference::{Host, RepoName};
 /// ```
 #[derive(Debug, Clone)]
 pub struct Files {
+    /// A configuration that was given as text, asked before the files.
+    given: Option<Config>,
     paths: Vec<PathBuf>,
     helpers: Helpers,
 }
@@ -37,9 +42,31 @@ impl Files {
     /// The files at `paths`, whether they exist or not.
     pub fn new<P: Into<PathBuf>>(paths: impl IntoIterator<Item = P>) -> Files {
         Files {
+            given: None,
             paths: paths.into_iter().map(Into::into).collect(),
             helpers: Helpers::default(),
         }
+    }
+
+    /// Asks a configuration that was given as text (Docker's
+    /// `DOCKER_AUTH_CONFIG`) before the files; `name` is what messages call it.
+    ///
+    /// ```
+    /// use dxf_registry::credentials::{Files, Provider};
+    /// let files = Files::new(["/nonexistent/config.json"]).with_text(
+    ///     "DOCKER_AUTH_CONFIG",
+    ///     &r#"{"auths": {"quay.io": {"auth": "bWU6c2VjcmV0"}}}"#.into(),
+    /// )?;
+    /// let found = files.find(&"quay.io".parse()?, None)?;
+    /// assert_eq!(found.source, r#"DOCKER_AUTH_CONFIG, key "quay.io""#);
+    /// # Ok::<(), dxf_registry::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Malformed`] for text that is no configuration.
+    pub fn with_text(self, name: &str, text: &Secret) -> Result<Files> {
+        let given = Some(Config::parse(Path::new(name), text.reveal())?);
+        Ok(Files { given, ..self })
     }
 
     /// Runs helpers as `helpers` says.
@@ -60,6 +87,17 @@ impl Files {
             .collect()
     }
 
+    /// The configurations in order, each read when it is its turn.
+    pub(super) fn configs(&self) -> impl Iterator<Item = Result<Option<Config>>> {
+        let given = self.given.iter().map(|config| Ok(Some(config.clone())));
+        given.chain(self.paths.iter().map(|path| Config::read(path)))
+    }
+
+    /// How helpers are run.
+    pub(super) fn helpers(&self) -> &Helpers {
+        &self.helpers
+    }
+
     fn ask(&self, config: &Config, query: &Query<'_>) -> Result<Answer> {
         let entry = config.entry(query.host, query.repo.as_deref());
         // Only an entry can be for a path: helpers know whole hosts.
@@ -71,7 +109,7 @@ impl Files {
             match self.ask_helper(config, name, query.host) {
                 Ok(Some(found)) => return Ok(Answer::found(found)),
                 Ok(None) => {}
-                Err(failure) => trouble = Some(failure),
+                Err(failure) => trouble = Some(failure.into()),
             }
         }
         let answer = match entry {
@@ -105,19 +143,80 @@ impl Provider for Files {
             // Keys name a repository as the registry does (`docker.io/library/x`).
             repo: repo.map(|repo| hub::full_name(host.as_str(), repo.as_str())),
         };
-        let mut trouble = None;
-        for path in &self.paths {
-            let Some(config) = Config::read(path)? else {
+        let mut troubles = Vec::new();
+        for config in self.configs() {
+            let Some(config) = readable(config, &mut troubles)? else {
                 continue;
             };
             let answer = self.ask(&config, &query)?;
-            trouble = trouble.or(answer.trouble);
+            troubles.extend(answer.trouble);
             if let Some(found) = answer.found {
-                return Ok(Found { trouble, ..found });
+                return Ok(found.after(troubles));
             }
         }
-        let none = Found::new(Login::Anonymous, "none");
-        Ok(Found { trouble, ..none })
+        Ok(Found::new(Login::Anonymous, "none").after(troubles))
+    }
+}
+
+/// What `config` holds; one that can't be read is a trouble, and the next
+/// one's turn.
+pub(super) fn readable(
+    config: Result<Option<Config>>,
+    troubles: &mut Vec<Trouble>,
+) -> Result<Option<Config>> {
+    match config {
+        Err(Error::Io { what, source }) => {
+            let kind = source.kind();
+            troubles.push(Trouble::File {
+                path: what.into(),
+                kind,
+            });
+            Ok(None)
+        }
+        config => config,
+    }
+}
+
+/// A place that may hold a login and could not be asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Trouble {
+    /// A credential helper that failed.
+    Helper(HelperFailure),
+    /// A credentials file that can't be read.
+    File {
+        /// The file.
+        path: PathBuf,
+        /// The operating system's reason.
+        kind: io::ErrorKind,
+    },
+}
+
+impl fmt::Display for Trouble {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Trouble::Helper(failure) => failure.fmt(f),
+            Trouble::File { path, kind } => {
+                write!(f, "credentials file {}: {kind}", path.display())
+            }
+        }
+    }
+}
+
+impl From<HelperFailure> for Trouble {
+    fn from(failure: HelperFailure) -> Trouble {
+        Trouble::Helper(failure)
+    }
+}
+
+impl From<Trouble> for Error {
+    fn from(trouble: Trouble) -> Error {
+        match trouble {
+            Trouble::Helper(failure) => failure.into(),
+            Trouble::File { path, kind } => {
+                Error::io(format!("credentials file {}", path.display()), kind.into())
+            }
+        }
     }
 }
 
@@ -129,7 +228,7 @@ struct Query<'a> {
 #[derive(Default)]
 struct Answer {
     found: Option<Found>,
-    trouble: Option<HelperFailure>,
+    trouble: Option<Trouble>,
 }
 
 impl Answer {
@@ -292,11 +391,44 @@ mod tests {
             said.contains(&home.path("a").display().to_string()),
             "{said}"
         );
-        fs::remove_file(home.path("a")).unwrap();
+    }
+
+    #[test]
+    fn unreadable_files_are_troubles_and_the_next_one_s_turn() {
+        let home = Home::new();
         fs::create_dir(home.path("a")).unwrap();
-        let said = home.find("r.io", "app").unwrap_err().to_string();
+        let found = home.find("r.io", "app").unwrap();
+        assert_eq!(found.login, Login::Anonymous);
+        let said = found.trouble.as_ref().unwrap().to_string();
+        let path = home.path("a").display().to_string();
+        assert!(said.contains(&path) && said.contains("directory"), "{said}");
+        assert!(matches!(found.require(), Err(Error::Io { .. })));
+
+        home.write("b", r#"{"auths": {"r.io": {"identitytoken": "b"}}}"#);
+        assert_eq!(home.told("r.io", "app"), r#"b from b, key "r.io""#);
+        let listed = Files::new([home.path("a"), home.path("b")]).list().unwrap();
+        assert_eq!((listed.logins.len(), listed.troubles.len()), (1, 1));
+    }
+
+    #[test]
+    fn text_is_asked_before_files() {
+        let home = Home::new();
+        home.write(
+            "a",
+            r#"{"auths": {"r.io": {"identitytoken": "a"}, "x.io": {"identitytoken": "x"}}}"#,
+        );
+        let text = r#"{"auths": {"r.io": {"identitytoken": "hunter2"}}}"#;
+        let files = Files::new([home.path("a")]);
+        let files = files.with_text("THE_VARIABLE", &text.into()).unwrap();
+        let source = |host: &str| files.find(&host.parse().unwrap(), None).unwrap().source;
+        assert_eq!(source("r.io"), r#"THE_VARIABLE, key "r.io""#);
+        assert!(source("x.io").ends_with(r#"a, key "x.io""#));
+        assert_eq!(files.list().unwrap().logins.len(), 3);
+        assert!(!format!("{files:?}").contains("hunter2"));
+        let bad = Files::new(["a"]).with_text("THE_VARIABLE", &"{hunter2".into());
+        let said = bad.unwrap_err().to_string();
         assert!(
-            said.contains(&home.path("a").display().to_string()),
+            said.starts_with("malformed THE_VARIABLE") && !said.contains("hunter2"),
             "{said}"
         );
     }

@@ -22,7 +22,8 @@ use crate::secret::Secret;
 const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Variables that are none of a helper's business.
-const HIDDEN: [&str; 8] = [
+const HIDDEN: [&str; 9] = [
+    "DOCKER_AUTH_CONFIG",
     "DXF_PASSWORD",
     "DXF_TOKEN",
     "DXF_AUTHORIZATION",
@@ -228,9 +229,12 @@ impl Helper<'_> {
     }
 
     /// The parser's own words are not repeated: they quote what they dislike.
+    /// Only the first value counts: some helpers print a notice after it, and
+    /// Docker's decoder never looks there.
     fn object(&self, bytes: &[u8]) -> Result<Map<String, Value>, HelperFailure> {
-        match serde_json::from_slice(bytes) {
-            Ok(Value::Object(members)) => Ok(members),
+        let mut values = serde_json::Deserializer::from_slice(bytes).into_iter();
+        match values.next() {
+            Some(Ok(Value::Object(members))) => Ok(members),
             _ => Err(self.failure("its answer is not the JSON of the protocol")),
         }
     }
@@ -327,6 +331,13 @@ mod tests {
         ] {
             assert_eq!(get(script), Ok(None), "{script}");
         }
+        let notice = r#"echo '{"Username":"u","Secret":"r.io"}'; echo 'A new version: {"#;
+        let login = get(&format!("{notice}1}}'"));
+        let expected = Login::Password {
+            username: "u".into(),
+            password: "r.io".into(),
+        };
+        assert_eq!(login, Ok(Some(expected)));
         let login = get(r#"read url; echo "{\"username\":\"u\",\"secret\":\"$url\"}""#);
         let expected = Login::Password {
             username: "u".into(),

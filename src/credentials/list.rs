@@ -4,7 +4,8 @@ use std::fmt;
 use std::path::PathBuf;
 
 use super::config::Config;
-use super::helper::{HelperFailure, Helpers};
+use super::files::{Files, Trouble, readable};
+use super::helper::Helpers;
 use super::key::Place;
 use crate::error::Result;
 
@@ -32,7 +33,8 @@ impl fmt::Display for How {
 /// One login.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listed {
-    /// The credentials file that holds it, or names its helper.
+    /// The credentials file that holds it, or names its helper; the name of the
+    /// variable for a configuration given as text.
     pub file: PathBuf,
     /// The registry or repository, as it is written there.
     pub key: String,
@@ -47,31 +49,33 @@ pub struct Listed {
 pub struct Logins {
     /// In the order of the files.
     pub logins: Vec<Listed>,
-    /// Helpers that could not be asked.
-    pub troubles: Vec<HelperFailure>,
+    /// Files and helpers that could not be asked.
+    pub troubles: Vec<Trouble>,
 }
 
-/// The logins in the files at `paths`, and with the helpers they name. A
-/// helper for one host is not run: what it would say is made up on demand.
-///
-/// ```
-/// use dxf_registry::credentials::{Helpers, list};
-/// let found = list(&["/nonexistent/config.json".into()], &Helpers::default())?;
-/// assert!(found.logins.is_empty());
-/// # Ok::<(), dxf_registry::Error>(())
-/// ```
-///
-/// # Errors
-/// When a file can't be read or understood.
-pub fn list(paths: &[PathBuf], helpers: &Helpers) -> Result<Logins> {
-    let mut found = Logins::default();
-    for path in paths {
-        if let Some(config) = Config::read(path)? {
-            in_file(&config, &mut found);
-            with_helpers(&config, helpers, &mut found);
+impl Files {
+    /// The logins in the files, and with the helpers they name. A helper for
+    /// one host is not run: it makes its answers on demand.
+    ///
+    /// ```
+    /// use dxf_registry::credentials::Files;
+    /// let found = Files::new(["/nonexistent/config.json"]).list()?;
+    /// assert!(found.logins.is_empty());
+    /// # Ok::<(), dxf_registry::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// When a file is not valid.
+    pub fn list(&self) -> Result<Logins> {
+        let mut found = Logins::default();
+        for config in self.configs() {
+            if let Some(config) = readable(config, &mut found.troubles)? {
+                in_file(&config, &mut found);
+                with_helpers(&config, self.helpers(), &mut found);
+            }
         }
+        Ok(found)
     }
-    Ok(found)
 }
 
 fn in_file(config: &Config, found: &mut Logins) {
@@ -121,7 +125,7 @@ fn with_helpers(config: &Config, helpers: &Helpers, found: &mut Logins) {
                 }
             }
         }
-        Err(failure) => found.troubles.push(failure),
+        Err(failure) => found.troubles.push(failure.into()),
     }
 }
 
@@ -156,7 +160,10 @@ mod tests {
         )
         .unwrap();
         std::fs::write(&paths[2], r#"{"credsStore": "nobody"}"#).unwrap();
-        let found = list(&paths, &helpers).unwrap();
+        let found = Files::new(paths.clone())
+            .with_helpers(helpers.clone())
+            .list()
+            .unwrap();
         let lines: Vec<_> = found
             .logins
             .iter()
@@ -182,7 +189,11 @@ mod tests {
         );
         assert!(found.logins.iter().all(|l| l.file == paths[1]));
         assert_eq!(found.troubles.len(), 1);
-        assert_eq!(found.troubles[0].name, "docker-credential-nobody");
+        assert!(
+            found.troubles[0]
+                .to_string()
+                .contains("docker-credential-nobody")
+        );
         assert!(!format!("{found:?}").contains("hunter2"));
     }
 }

@@ -15,9 +15,9 @@ mod save;
 #[cfg(test)]
 mod testing;
 
-pub use files::{Files, is_exposed};
+pub use files::{Files, Trouble, is_exposed};
 pub use helper::{HelperFailure, Helpers};
-pub use list::{How, Listed, Logins, list};
+pub use list::{How, Listed, Logins};
 pub use save::{ConfigFile, Saved};
 
 use std::fmt;
@@ -56,10 +56,10 @@ pub struct Found {
     pub login: Login,
     /// File, key and helper, or the variables, in words without secrets.
     pub source: String,
-    /// A helper that could not be asked on the way to this login. Worth a
-    /// warning; where the login is anonymous and the request needs one,
-    /// [`Found::require`] makes it the error.
-    pub trouble: Option<HelperFailure>,
+    /// The first file or helper that could not be asked on the way to this
+    /// login. Worth a warning; where the login is anonymous and the request
+    /// needs one, [`Found::require`] makes it the error.
+    pub trouble: Option<Trouble>,
 }
 
 impl Found {
@@ -72,13 +72,20 @@ impl Found {
         }
     }
 
+    fn after(self, troubles: Vec<Trouble>) -> Found {
+        Found {
+            trouble: troubles.into_iter().next(),
+            ..self
+        }
+    }
+
     /// The login for a request that is pointless without one, such as a push.
     /// (A pull takes [`Found::login`] as it is: a public image needs no
     /// helper, whatever state the helper is in.)
     ///
     /// # Errors
-    /// [`crate::Error::Helper`] when the only place that may hold a login could not
-    /// be asked.
+    /// [`crate::Error::Helper`] or [`crate::Error::Io`] when a place that may hold
+    /// the login could not be asked.
     pub fn require(&self) -> Result<&Login> {
         match (&self.login, &self.trouble) {
             (Login::Anonymous, Some(trouble)) => Err(trouble.clone().into()),

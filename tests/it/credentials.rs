@@ -329,6 +329,64 @@ fn a_broken_helper_warns_readers_and_stops_writers() {
     }
 }
 
+/// A container engine makes a folder of a bind mount that is missing.
+#[test]
+fn an_unreadable_file_warns_readers_and_is_the_next_one_s_turn() {
+    let reg = Bench::public();
+    let name = reg.raw().push_blob("a", b"abc");
+    let dxf = reg.anonymous();
+    std::fs::create_dir_all(dxf.home().join(".docker/config.json")).expect("a folder");
+    let pull = dxf.clone().args(["pull-blob", "a", &name]).ok();
+    assert_eq!(pull.stdout, b"abc");
+    assert_eq!(pull.stderr.lines().count(), 1, "{pull}");
+    assert!(
+        pull.stderr.starts_with("dxf: warning: credentials file"),
+        "{pull}"
+    );
+    pull.says(".docker/config.json");
+    let push = dxf
+        .clone()
+        .stdin("new")
+        .args(["push-blob", "a", "-"])
+        .fails(1);
+    push.says(".docker/config.json");
+    let text = format!(r#"{{"auth":"{}"}}"#, auth(USER, PASSWORD));
+    write(
+        &dxf.home().join(".config/containers/auth.json"),
+        &entry(&reg.host(), &text),
+    );
+    let push = dxf.stdin("new").args(["push-blob", "a", "-"]).ok();
+    assert!(push.stderr.contains("warning"), "{push}");
+}
+
+/// `DOCKER_AUTH_CONFIG` is what CI systems have (docker/cli#6008).
+#[test]
+fn a_variable_holds_docker_s_configuration() {
+    let (reg, name) = bench();
+    let text = entry(
+        &reg.host(),
+        &format!(r#"{{"auth":"{}"}}"#, auth(USER, PASSWORD)),
+    );
+    let dxf = unknown(&reg).env("DOCKER_AUTH_CONFIG", &text);
+    docker(
+        &dxf,
+        &entry(
+            &reg.host(),
+            &format!(r#"{{"auth":"{}"}}"#, auth(USER, WRONG)),
+        ),
+    );
+    dxf.clone().args(["blob-size", "team/app", &name]).ok();
+    let listed = dxf.clone().args(["list-logins"]).ok();
+    assert!(
+        String::from_utf8_lossy(&listed.stdout).contains("DOCKER_AUTH_CONFIG"),
+        "{listed}"
+    );
+    let bad = dxf.env("DOCKER_AUTH_CONFIG", format!("{{{PASSWORD}"));
+    bad.args(["blob-size", "team/app", &name])
+        .fails(2)
+        .says("DOCKER_AUTH_CONFIG");
+}
+
 #[test]
 fn a_slow_helper_is_waited_for_and_a_stop_is_not() {
     let reg = Bench::public();

@@ -10,7 +10,7 @@ use dxf_registry::alias;
 use dxf_registry::archive::{self, Form, Item, Out};
 use dxf_registry::blob::{Bytes, FileRange};
 use dxf_registry::cache::{Cache, Limits};
-use dxf_registry::credentials::{self, ConfigFile, Credentials, Files, Helpers, Provider};
+use dxf_registry::credentials::{ConfigFile, Credentials, Files, Helpers, Provider};
 use dxf_registry::file::Section;
 use dxf_registry::http::{self, Proxies, Scheme, Url};
 use dxf_registry::image::layer::{self, LayerType};
@@ -390,7 +390,7 @@ proptest! {
         let helpers = Helpers { path: Some(folder.path().into()), timeout: Duration::from_secs(1) };
         let files = Files::new([&path]).with_helpers(helpers.clone());
         let _ = (files.find(&host, None), files.find(&host, repo.parse().ok().as_ref()));
-        let _ = (files.exposed(), credentials::list(std::slice::from_ref(&path), &helpers));
+        let _ = (files.exposed(), files.list());
         let file = ConfigFile::new(&path).with_helpers(helpers);
         let _ = (file.save(&host, &name, &repo.into()), file.erase(&host));
     }
