@@ -7,7 +7,14 @@ use dxf_registry::fetch::{Wanted, into_file};
 use dxf_registry::stream::{Run, Watch, read_bounded};
 use dxf_registry::{Blob, Registry, Store, alias, credentials::Credentials, registry::Settings};
 
-fn main() -> Result<(), Box<dyn Error>> {
+fn main() {
+    if let Err(error) = run() {
+        eprintln!("backup: {error}");
+        std::process::exit(1);
+    }
+}
+
+fn run() -> Result<(), Box<dyn Error>> {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let [host, repo, folder, alias @ ..] = &words[..] else {
         return Err("backup HOST REPO FOLDER [ALIAS]".into());

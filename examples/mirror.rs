@@ -8,7 +8,14 @@ use dxf_registry::registry::{Scheme, Settings};
 use dxf_registry::transfer::{Copier, Foreign, How, Referrers, Remote};
 use dxf_registry::{Host, Registry, Store, Target, credentials::Credentials, stream::Run};
 
-fn main() -> Result<(), Box<dyn Error>> {
+fn main() {
+    if let Err(error) = run() {
+        eprintln!("mirror: {error}");
+        std::process::exit(1);
+    }
+}
+
+fn run() -> Result<(), Box<dyn Error>> {
     let words: Vec<String> = env::args().skip(1).collect();
     let [from, to] = words.as_slice() else {
         return Err("mirror FROM TO".into());

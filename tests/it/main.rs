@@ -34,6 +34,7 @@ mod images_look;
 mod images_old;
 mod interrupts;
 mod kills;
+mod lanes;
 mod layers;
 mod layout;
 mod library;
