@@ -51,12 +51,31 @@ pub enum Error {
         /// What is wrong with it.
         why: String,
     },
-    /// A tag that is not what it had to be to be moved.
-    Changed {
+    /// A tag that does not point to what it was expected to point to.
+    Conflict {
         /// The tag, and where it is.
         what: String,
         /// The manifest it points at, `None` when it is not there.
         found: Option<Box<Digest>>,
+    },
+    /// A file that changed while it was read: what was read is of no use.
+    ChangedWhileRead {
+        /// The file.
+        what: String,
+    },
+    /// Something that another process works on at the moment.
+    Busy {
+        /// The file, or the thing in a store.
+        what: String,
+        /// What is done with it, such as `another process is writing it`.
+        why: String,
+    },
+    /// Several things where one is wanted.
+    Ambiguous {
+        /// What was to be one, such as `app.tar contains several images`.
+        what: String,
+        /// The names to choose from; empty where they have none.
+        choices: Vec<String>,
     },
     /// A thing that is not there, in a store that has no statuses.
     NotFound {
@@ -111,6 +130,17 @@ pub enum Error {
         /// The repository it was to come from.
         from: String,
     },
+    /// An operation that this store does not offer, or that would do more than
+    /// was asked for, such as the removal of one tag of several.
+    NotAllowed {
+        /// What, and what could be done instead.
+        what: String,
+    },
+    /// A layer that is kept elsewhere, and neither here nor to be had there.
+    Elsewhere {
+        /// The layer, and the place where it should be.
+        what: String,
+    },
     /// Something that exists but can't be used this way.
     Unsupported {
         /// What, and what could be done instead.
@@ -146,6 +176,8 @@ pub enum Error {
     },
     /// The caller asked for an end.
     Stopped,
+    /// The error of a store, source or writer that is not this crate's.
+    Other(Box<dyn std::error::Error + Send + Sync>),
 }
 
 /// A request as it may be shown: no query, no user information.
@@ -231,6 +263,11 @@ impl Error {
         }
     }
 
+    /// An [`Error::Other`] in one call: what a store of your own failed with.
+    pub fn other(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
+        Error::Other(error.into())
+    }
+
     /// An [`Error::Io`] in one call; an [`Error`] that travelled inside
     /// `source` comes back as itself.
     pub fn io(what: impl Into<String>, source: io::Error) -> Error {
@@ -283,6 +320,41 @@ impl Error {
             self.what(),
             Error::Status { status: 404, .. } | Error::NotFound { .. }
         )
+    }
+
+    /// Whether somebody else changed what was to be changed: look at it again
+    /// before the next try. Includes the statuses 409 and 412.
+    pub fn is_conflict(&self) -> bool {
+        matches!(
+            self.what(),
+            Error::Conflict { .. }
+                | Error::Status {
+                    status: 409 | 412,
+                    ..
+                }
+        )
+    }
+
+    /// Whether the store does not offer the operation at all: another way has
+    /// to be found. Includes the statuses 405 and 501, and the registry's code
+    /// `UNSUPPORTED`.
+    pub fn is_not_allowed(&self) -> bool {
+        let status = matches!(self.status(), Some(405 | 501));
+        status || self.has_code("UNSUPPORTED") || matches!(self.what(), Error::NotAllowed { .. })
+    }
+
+    /// Whether another process works on the same thing, or did while it was
+    /// read: the same call may succeed later.
+    pub fn is_busy(&self) -> bool {
+        matches!(
+            self.what(),
+            Error::Busy { .. } | Error::ChangedWhileRead { .. }
+        )
+    }
+
+    /// Whether one of several things has to be named.
+    pub fn is_ambiguous(&self) -> bool {
+        matches!(self.what(), Error::Ambiguous { .. })
     }
 
     /// Whether the registry wants other credentials than it got.
@@ -431,11 +503,20 @@ impl fmt::Display for Error {
                 )
             }
             Error::Malformed { what, why } => write!(f, "malformed {what}: {why}"),
-            Error::Changed { what, found } => match found {
+            Error::Conflict { what, found } => match found {
                 Some(found) => write!(f, "{what} is not as expected: it points at {found}"),
                 None => write!(f, "{what} is not as expected: it does not exist"),
             },
-            Error::NotFound { what } => write!(f, "{what}: Not Found"),
+            Error::ChangedWhileRead { what } => write!(f, "{what}: changed while it was read"),
+            Error::Busy { what, why } => write!(f, "{what}: {why}"),
+            Error::Ambiguous { what, choices } => {
+                f.write_str(what)?;
+                let lead = if choices.is_empty() { "" } else { ": " };
+                write!(f, "{lead}{}", choices.join(", "))
+            }
+            // In the words of the status that a registry answers with, for
+            // which scripts look.
+            Error::NotFound { what } => write!(f, "Not Found: {what}"),
             Error::Unauthorized {
                 request, errors, ..
             } => {
@@ -466,7 +547,9 @@ impl fmt::Display for Error {
             Error::NotMounted { digest, from } => {
                 write!(f, "mount failed: {from} does not hold {digest}")
             }
-            Error::Unsupported { what } => f.write_str(what),
+            Error::NotAllowed { what }
+            | Error::Elsewhere { what }
+            | Error::Unsupported { what } => f.write_str(what),
             Error::Helper { name, why } => write!(f, "credential helper {name}: {why}"),
             Error::NoPlatform { wanted, available } => {
                 write!(
@@ -478,6 +561,7 @@ impl fmt::Display for Error {
             Error::Io { what, source } => write!(f, "{what}: {source}"),
             Error::At { place, error } => write!(f, "{place}: {error}"),
             Error::Stopped => f.write_str("interrupted"),
+            Error::Other(error) => error.fmt(f),
         }
     }
 }
@@ -487,6 +571,8 @@ impl std::error::Error for Error {
         match self {
             Error::Io { source, .. } => Some(source),
             Error::At { error, .. } => Some(error),
+            // Its own words are this error's, so its cause comes next.
+            Error::Other(error) => error.source(),
             _ => None,
         }
     }
@@ -557,11 +643,11 @@ mod tests {
     fn a_place_changes_nothing_but_the_words() {
         let lost = || Error::NotFound { what: "x".into() };
         let placed = lost().at("source a").at("destination b");
-        assert_eq!(placed.to_string(), "source a: x: Not Found");
+        assert_eq!(placed.to_string(), "source a: Not Found: x");
         assert!(placed.is_not_found() && !placed.is_temporary());
         assert!(matches!(placed.what(), Error::NotFound { .. }));
         let travelled = Error::io("y", io::Error::from(placed));
-        assert_eq!(travelled.to_string(), "source a: x: Not Found");
+        assert_eq!(travelled.to_string(), "source a: Not Found: x");
         assert!(matches!(Error::Stopped.at("a"), Error::Stopped));
     }
 
@@ -592,10 +678,22 @@ mod tests {
                 actual: 2,
             },
             Error::malformed("manifest", "no layers"),
-            Error::Changed {
+            Error::Conflict {
                 what: "alias x".into(),
                 found: Some(Box::new(d)),
             },
+            Error::ChangedWhileRead { what: "x".into() },
+            Error::Busy {
+                what: "x".into(),
+                why: "another process is writing it".into(),
+            },
+            Error::Ambiguous {
+                what: "x contains several images".into(),
+                choices: vec!["a".into(), "b".into()],
+            },
+            Error::NotAllowed { what: "x".into() },
+            Error::Elsewhere { what: "x".into() },
+            Error::other("of another crate"),
             Error::NotFound {
                 what: "alias x".into(),
             },
@@ -645,10 +743,35 @@ mod tests {
             let s = e.to_string();
             assert!(!s.is_empty() && !s.contains('\n'), "{s:?}");
         }
+        let refused = all.iter().find(|e| e.status() == Some(403));
         assert_eq!(
-            all[8].to_string(),
+            refused.unwrap().to_string(),
             "GET https://r.example/v2/a/blobs/x: 403 Forbidden (DENIED: no)"
         );
+    }
+
+    #[test]
+    fn questions_are_answered_by_kinds_and_statuses() {
+        let status = |status| Error::Status {
+            request: line(),
+            status,
+            errors: vec![],
+            retry_after: None,
+        };
+        let what = || "x".to_string();
+        let why = String::new();
+        assert!(status(412).is_conflict() && !status(404).is_conflict());
+        assert!(status(405).is_not_allowed() && !status(403).is_not_allowed());
+        let refused = Error::NotAllowed { what: what() }.at("source a");
+        assert!(refused.is_not_allowed() && !refused.is_conflict());
+        assert!(Error::Busy { what: what(), why }.is_busy());
+        assert!(Error::ChangedWhileRead { what: what() }.is_busy());
+        let choices = vec!["a".to_string(), "b".to_string()];
+        let several = Error::Ambiguous {
+            what: what(),
+            choices,
+        };
+        assert!(several.is_ambiguous() && several.to_string() == "x: a, b");
     }
 
     #[test]
@@ -659,6 +782,8 @@ mod tests {
         assert!(matches!(Error::from(there), Error::Mismatch { .. }));
         let stopped: io::Error = Error::Stopped.into();
         assert!(matches!(Error::io("x", stopped), Error::Stopped));
+        let foreign: io::Error = Error::other("of another crate").into();
+        assert!(matches!(Error::from(foreign), Error::Other(_)));
         let disk = Error::io("f", io::Error::from(io::ErrorKind::StorageFull));
         let there: io::Error = disk.into();
         assert_eq!(there.kind(), io::ErrorKind::StorageFull);

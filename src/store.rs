@@ -55,7 +55,7 @@ impl Expected {
     /// Holds against it what tag `what` was `found` to point at.
     ///
     /// # Errors
-    /// [`Error::Changed`] when that is something else.
+    /// [`Error::Conflict`] when that is something else.
     pub fn check(&self, what: &str, found: Option<Digest>) -> Result<()> {
         let wanted = match self {
             Expected::Nothing => None,
@@ -64,7 +64,7 @@ impl Expected {
         if found == wanted {
             return Ok(());
         }
-        Err(Error::Changed {
+        Err(Error::Conflict {
             what: what.to_string(),
             found: found.map(Box::new),
         })
@@ -190,7 +190,7 @@ pub trait Store: Send + Sync {
     /// do both in one step, as here, another writer may come in between unseen.
     ///
     /// # Errors
-    /// [`crate::Error::Changed`] when the tag is not as expected.
+    /// [`crate::Error::Conflict`] when the tag is not as expected.
     fn put_manifest_if(&self, manifest: &Manifest, tag: &Tag, expected: Expected) -> Result<()> {
         let target = Target::Tag(tag.clone());
         let found = self.head(&target)?.map(|found| found.digest);
@@ -207,7 +207,7 @@ pub trait Store: Send + Sync {
     /// Removes one tag and leaves its manifest.
     ///
     /// # Errors
-    /// [`crate::Error::Unsupported`] where the registry can't do that.
+    /// [`crate::Error::NotAllowed`] where the registry can't do that.
     fn untag(&self, tag: &Tag) -> Result<()>;
 
     /// The tags, in the store's order, fetched page by page.

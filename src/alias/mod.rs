@@ -97,7 +97,7 @@ fn image_only(manifest: &Manifest) -> Result<()> {
 ///
 /// # Errors
 /// [`Error::NotFound`] for a blob that is not there, [`Error::Unsupported`] for
-/// none at all, [`Error::Changed`] when the alias is not as expected, the
+/// none at all, [`Error::Conflict`] when the alias is not as expected, the
 /// store's own.
 pub fn set(
     store: &dyn Store,
@@ -248,7 +248,7 @@ fn pointed(manifest: &Manifest, platform: Option<&Platform>) -> Result<ByPlatfor
 /// manifest is deleted if no other tag points at it.
 ///
 /// # Errors
-/// [`Error::Unsupported`] naming the tags that would go too; the store's own.
+/// [`Error::NotAllowed`] naming the tags that would go too; the store's own.
 pub fn delete_only(store: &dyn Store, tag: &Tag, run: Run<'_>) -> Result<ByPlatform<Vec<Digest>>> {
     let target = Target::Tag(tag.clone());
     let manifest = store.manifest(&target)?;
@@ -265,7 +265,7 @@ pub fn delete_only(store: &dyn Store, tag: &Tag, run: Run<'_>) -> Result<ByPlatf
         store.delete_manifest(&digest)?;
         return Ok(pointed);
     }
-    Err(Error::Unsupported {
+    Err(Error::NotAllowed {
         what: format!(
             "{} can't remove the alias {tag} alone, and deleting its manifest {digest} would remove these aliases too: {}",
             store.name(),
@@ -278,7 +278,7 @@ pub fn delete_only(store: &dyn Store, tag: &Tag, run: Run<'_>) -> Result<ByPlatf
 /// before version 3 (measured on 2.8.2: 400 DIGEST_INVALID, tag there or not).
 fn cannot_untag(store: &dyn Store, target: &Target, refused: &Error) -> bool {
     match refused {
-        Error::Unsupported { .. } => true,
+        Error::NotAllowed { .. } | Error::Unsupported { .. } => true,
         // The tag was there a moment ago. Where it still is, "not found" was
         // said of the digest that a tag is not.
         refused if refused.is_not_found() => matches!(store.head(target), Ok(Some(_))),

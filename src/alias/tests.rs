@@ -531,7 +531,7 @@ fn one_alias_alone_where_tags_cannot_be_removed() {
         mem.refuse("untag", code);
         let failed = delete_only(&mem, &t("x"), run(&stop)).unwrap_err();
         assert!(
-            matches!(failed, Error::Unsupported { .. }),
+            matches!(failed, Error::NotAllowed { .. }),
             "{code}: {failed}"
         );
         assert!(failed.to_string().ends_with("too: y, z"), "{failed}");
@@ -577,7 +577,7 @@ fn what_is_there_already_is_not_taken_for_ones_own() {
     };
     let first = set(Expected::Nothing).unwrap();
     let refused = set(Expected::Nothing).unwrap_err();
-    assert!(matches!(refused, Error::Changed { .. }), "{refused}");
+    assert!(matches!(refused, Error::Conflict { .. }), "{refused}");
     // A registry whose tags are immutable refuses what changes nothing, too.
     mem.refuse("put_manifest", 412);
     set(Expected::Manifest(first.digest())).unwrap();

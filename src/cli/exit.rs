@@ -146,7 +146,7 @@ fn hint(error: &Error) -> Option<String> {
         Error::Invalid { what: "proxy", .. } => PROXIES,
         Error::Status { .. } => return status_hint(error),
         Error::Network { kind, why, .. } => network_hint(*kind, why)?,
-        Error::Changed { .. } => {
+        Error::Conflict { .. } => {
             "somebody else may have moved it; look at it (get-alias, get-digest --manifest) before trying again"
         }
         Error::NoPlatform { .. } => "set DXF_PLATFORM to one of these",

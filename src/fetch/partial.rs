@@ -115,8 +115,8 @@ impl Partial {
     /// link means the file it leads to.
     ///
     /// # Errors
-    /// [`Error::Unsupported`] when `path` is a folder, another process is at
-    /// work on it, or others could change it; [`Error::Io`].
+    /// [`Error::Unsupported`] when `path` is a folder or others could change it,
+    /// [`Error::Busy`] when another process writes it, [`Error::Io`].
     pub fn open(path: &Path) -> Result<Partial> {
         let what = path.display();
         let place = file::follow(path).map_err(|e| Error::io(what.to_string(), e))?;

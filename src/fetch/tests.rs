@@ -265,10 +265,7 @@ fn two_writers_of_one_file_do_not_mix() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("out");
     let _held = Partial::open(&path).unwrap();
-    assert!(matches!(
-        Partial::open(&path),
-        Err(Error::Unsupported { .. })
-    ));
+    assert!(matches!(Partial::open(&path), Err(Error::Busy { .. })));
 }
 
 /// Fails at the first write, once a range was refused, and never again.

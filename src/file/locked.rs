@@ -36,9 +36,9 @@ pub fn lock_folder(folder: &Path) -> Option<File> {
 /// it with `mode` where it is missing.
 ///
 /// # Errors
-/// [`Error::Io`]; [`Error::Unsupported`] while another process has it, and for
-/// what somebody else could have put there or could change: a link, a file with
-/// a second name, another user's file.
+/// [`Error::Io`]; [`Error::Busy`] while another process has it;
+/// [`Error::Unsupported`] for what somebody else could have put there or could
+/// change: a link, a file with a second name, another user's file.
 pub fn own(path: &Path, mode: u32) -> Result<File> {
     let failed = |e| Error::io(path.display().to_string(), e);
     let unfit = |why: &str| Error::Unsupported {
@@ -51,7 +51,10 @@ pub fn own(path: &Path, mode: u32) -> Result<File> {
         let file = file.ok_or_else(|| unfit("is no regular file"))?;
         if let Err(e) = file.try_lock() {
             return Err(match e {
-                TryLockError::WouldBlock => unfit("another process is writing it"),
+                TryLockError::WouldBlock => Error::Busy {
+                    what: path.display().to_string(),
+                    why: "another process is writing it".to_string(),
+                },
                 TryLockError::Error(e) => failed(e),
             });
         }

@@ -96,7 +96,7 @@ impl Stable {
     /// Whether it is still what it was.
     ///
     /// # Errors
-    /// [`Error::Unsupported`] when it changed, [`Error::Io`].
+    /// [`Error::ChangedWhileRead`], [`Error::Io`].
     pub fn check(&self) -> Result<()> {
         let now = self.file.metadata().map_err(|e| Error::io(&self.what, e))?;
         if Stamp::of(&now) == self.stamp {
@@ -107,8 +107,8 @@ impl Stable {
 
     /// The error for a file that is not what it was.
     pub fn changed(&self) -> Error {
-        let what = format!("{}: changed while it was read", self.what);
-        Error::Unsupported { what }
+        let what = self.what.clone();
+        Error::ChangedWhileRead { what }
     }
 }
 

@@ -44,7 +44,7 @@ pub struct Finding {
 /// wrong.
 ///
 /// A blob is wrong when its bytes are, when it is missing, and when its makers
-/// keep it elsewhere and it is not to be had there ([`Error::Unsupported`]).
+/// keep it elsewhere and it is not to be had there ([`Error::Elsewhere`]).
 ///
 /// # Errors
 /// What keeps a blob from being read at all, such as the network.
@@ -78,7 +78,7 @@ pub fn examine(images: &[&Image], run: Run<'_>) -> Result<Vec<Finding>> {
 
 /// `error` again where it is the blob's fault.
 fn blame(error: Error) -> Result<Error> {
-    let elsewhere = matches!(error, Error::Unsupported { .. });
+    let elsewhere = matches!(error, Error::Elsewhere { .. } | Error::Unsupported { .. });
     if error.is_corrupt() || error.is_not_found() || elsewhere {
         Ok(error)
     } else {

@@ -177,7 +177,7 @@ pub fn kept_elsewhere(layer: &Descriptor) -> Error {
     } else {
         urls.join(" ")
     };
-    Error::Unsupported {
+    Error::Elsewhere {
         what: format!(
             "layer {} is not distributable and is not here; it is at {place}",
             layer.digest

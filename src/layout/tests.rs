@@ -105,7 +105,7 @@ fn what_was_never_written_is_not_found() {
     ];
     for e in errors {
         assert!(
-            e.is_not_found() && e.to_string().starts_with("repository "),
+            e.is_not_found() && e.to_string().starts_with("Not Found: repository "),
             "{e}"
         );
     }
@@ -136,7 +136,7 @@ fn blobs_come_back_whole_and_in_part() {
     repo.delete_blob(b.digest()).unwrap();
     let gone = repo.delete_blob(b.digest()).unwrap_err();
     assert!(
-        gone.is_not_found() && gone.to_string().starts_with("blob sha256:"),
+        gone.is_not_found() && gone.to_string().starts_with("Not Found: blob sha256:"),
         "{gone}"
     );
     let mut hasher = Hasher::like(&format!("sha512:{}", "0".repeat(128)).parse().unwrap());
@@ -572,14 +572,14 @@ fn a_tag_moves_only_while_it_is_as_expected() {
     let (one, two) = (alias(&[&blob(b"1")]), alias(&[&blob(b"2")]));
     let moved = |manifest: &Manifest, expected| repo.put_manifest_if(manifest, &t("x"), expected);
     let refused = moved(&one, Expected::Manifest(one.digest())).unwrap_err();
-    assert!(matches!(refused, Error::Changed { found: None, .. }));
+    assert!(matches!(refused, Error::Conflict { found: None, .. }));
     assert!(!f.dir.path().join("a").exists(), "nothing was made for it");
     f.push(&repo, b"1");
     f.push(&repo, b"2");
     moved(&one, Expected::Nothing).unwrap();
     for expected in [Expected::Nothing, Expected::Manifest(two.digest())] {
         let refused = moved(&two, expected).unwrap_err();
-        assert!(matches!(refused, Error::Changed { found: Some(d), .. } if *d == one.digest()));
+        assert!(matches!(refused, Error::Conflict { found: Some(d), .. } if *d == one.digest()));
     }
     assert_eq!(repo.manifest(&tag("x")).unwrap().digest(), one.digest());
     moved(&two, Expected::Manifest(one.digest())).unwrap();

@@ -230,12 +230,7 @@ impl Change<'_> {
 /// specification obliges no registry to honour `If-Match`.
 fn change(repository: &Repository, subject: &Digest, change: &Change<'_>) -> Result<()> {
     let target = Target::Tag(tag(subject)?);
-    let failed = |why: String| Error::Unsupported {
-        what: format!(
-            "{target} in {}, the list of referrers, {why}",
-            repository.name()
-        ),
-    };
+    let what = || format!("{target} in {}, the list of referrers", repository.name());
     let _held = lock(&repository.known_referrers().changing);
     let mut writes = 0;
     loop {
@@ -253,15 +248,19 @@ fn change(repository: &Repository, subject: &Digest, change: &Change<'_>) -> Res
                 return Ok(());
             }
             // The specification wants that left alone and told.
-            Tagged::Other(kind) => return Err(failed(format!("is no list but {kind}"))),
+            Tagged::Other(kind) => {
+                let what = format!("{}, is no list but {kind}", what());
+                return Err(Error::Unsupported { what });
+            }
         };
         if !change.apply(&mut list) {
             return Ok(());
         }
         if writes > RETRIES {
-            return Err(failed(
-                "is being changed by others all the time; try again later".to_string(),
-            ));
+            return Err(Error::Busy {
+                what: what(),
+                why: "others change it all the time; try again later".to_string(),
+            });
         }
         repository.send_manifest(&list.into_manifest()?, &target)?;
         writes += 1;

@@ -460,7 +460,7 @@ impl Store for Repository {
             Ok(()) => Ok(()),
             // distribution before 3.0 answers 400 or 405 to a tag.
             Err(error) if matches!(error.status(), Some(400 | 405 | 501)) => {
-                Err(Error::Unsupported {
+                Err(Error::NotAllowed {
                     what: format!("{error}; this registry can't delete one tag alone"),
                 })
             }

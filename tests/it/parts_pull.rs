@@ -51,7 +51,7 @@ each_place!(a_part_that_is_missing_is_named, |at| {
     let bytes = blob(2, MIB);
     let parts = push(at, "256KiB", &bytes, "x");
     at.says(["del-blob", "a", &parts[2]]);
-    let words = format!("part 3 of 4 of @x, {}: Not Found", parts[2]);
+    let words = format!("Not Found: part 3 of 4 of @x, {}", parts[2]);
     let failed = at.run(["pull-blob", "-o", "out", "a", "@x"]).fails(2);
     failed.says(&words);
     assert!(!at.work().join("out").exists());

@@ -164,7 +164,7 @@ fn an_auth_callback_may_fail_the_request() {
     });
     let store = connect(&bench, credentials).repository("team/data".parse().unwrap());
     let failed = store.blob_size(&Digest::of(b"abc")).unwrap_err();
-    assert_eq!(failed.to_string(), "the vault: Not Found");
+    assert_eq!(failed.to_string(), "Not Found: the vault");
 }
 
 #[test]

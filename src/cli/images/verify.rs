@@ -110,7 +110,7 @@ impl Row {
         Row {
             verdict: match error {
                 // Not this store's to have, so not this store's fault.
-                Error::Unsupported { .. } => "elsewhere",
+                Error::Elsewhere { .. } => "elsewhere",
                 _ => "wrong",
             },
             why: error.to_string(),
