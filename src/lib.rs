@@ -498,6 +498,7 @@ pub mod registry;
 pub mod secret;
 pub mod store;
 pub mod stream;
+pub mod tar;
 pub mod text;
 pub mod transfer;
 

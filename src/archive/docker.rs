@@ -12,7 +12,6 @@ use std::io::Read;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::index::Index;
 use crate::blob::Blob;
 use crate::descriptor::{Descriptor, media_type};
 use crate::digest::Digest;
@@ -24,6 +23,7 @@ use crate::manifest::Manifest;
 use crate::parallel;
 use crate::reference::Reference;
 use crate::stream::Run;
+use crate::tar::Index;
 
 /// The file that makes a tar a docker-archive.
 pub(crate) const LIST: &str = "manifest.json";

@@ -5,10 +5,8 @@
 //! whatever their blobs are made of. Knows no registry and no folder layout.
 
 mod docker;
-mod index;
 mod oci;
 mod plan;
-mod tape;
 mod write;
 
 use std::collections::HashSet;
@@ -16,7 +14,6 @@ use std::fs::File;
 use std::io::{Read, Seek};
 use std::path::Path;
 
-use self::index::Index;
 pub use self::write::{Form, Out, Settings, write};
 use crate::error::{Error, Result};
 use crate::file::{Section, Spool};
@@ -25,6 +22,7 @@ use crate::image::Node;
 use crate::image::layer::{Compression, Uncompressed};
 use crate::reference::Reference;
 use crate::stream::{Buffer, CopyError, Run, Watch, copy};
+use crate::tar::Index;
 
 /// One image or index of an archive, and what it is called there.
 #[derive(Clone, Debug)]

@@ -4,7 +4,6 @@
 
 use std::io::Read;
 
-use super::index::Index;
 use crate::blob::{Blob, Source};
 use crate::descriptor::Descriptor;
 use crate::digest::Digest;
@@ -13,6 +12,7 @@ use crate::image::layer::{LayerType, kept_elsewhere};
 use crate::image::{self, Child, Image, MAX_DEPTH, Node};
 use crate::manifest::{self, Kind, Manifest};
 use crate::reference::Reference;
+use crate::tar::Index;
 
 /// The file that makes a tar an OCI layout.
 pub(crate) const INDEX: &str = "index.json";

@@ -234,9 +234,9 @@ fn tar(members: &[(&str, &[u8], &str)]) -> Vec<u8> {
         header.set_cksum();
         out.extend(header.as_bytes());
         out.extend(*content);
-        out.extend(&tape::END[..tape::padding(content.len() as u64)]);
+        out.extend(&crate::tar::END[..crate::tar::padding(content.len() as u64)]);
     }
-    out.extend(tape::END);
+    out.extend(crate::tar::END);
     out
 }
 
@@ -320,7 +320,7 @@ fn an_engines_own_layout_may_be_compressed() {
         Form::Hybrid,
     );
     let mut members = Vec::new();
-    for entry in crate::image::entries::Entries::new("t", &bytes[..]) {
+    for entry in crate::tar::Entries::new("t", &bytes[..]) {
         let entry = entry.unwrap();
         let content = bytes[entry.offset as usize..][..entry.size as usize].to_vec();
         members.push((entry.name().into_owned(), content));
@@ -347,7 +347,7 @@ fn an_index_of_which_one_platform_was_saved() {
     let gone = arm.layers()[0].digest().hex();
     let manifest = arm.manifest().digest().hex();
     let mut kept = Vec::new();
-    for entry in crate::image::entries::Entries::new("t", &bytes[..]) {
+    for entry in crate::tar::Entries::new("t", &bytes[..]) {
         let entry = entry.unwrap();
         if !entry.name().contains(&gone) && !entry.name().contains(&manifest) {
             let content = bytes[entry.offset as usize..][..entry.size as usize].to_vec();

@@ -10,9 +10,9 @@ use std::path::Path;
 
 use serde_json::json;
 
+use super::Item;
 use super::docker::LIST;
 use super::plan::{self, Content, Member};
-use super::{Item, tape};
 use crate::blob::Blob;
 use crate::descriptor::Platform;
 use crate::digest::{Digest, Hasher, Verify};
@@ -21,6 +21,7 @@ use crate::file::{self, Aside, Section, Spool};
 use crate::image::{Image, layer};
 use crate::parallel;
 use crate::stream::{Buffer, CopyError, Run, copy};
+use crate::tar::{self, Dialect, Entry};
 
 /// What kind of archive is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -127,7 +128,7 @@ fn at_offsets(members: &[Member], file: &File, what: &str, run: Run<'_>) -> Resu
     let failed = |e| Error::io(what, e);
     let (mut at, mut blobs) = (0, Vec::new());
     for member in members {
-        let header = tape::header(&member.name, member.content.size())?;
+        let header = header(&member.name, member.content.size())?;
         file.write_all_at(&header, at).map_err(failed)?;
         at = plus(at, header.len() as u64)?;
         match &member.content {
@@ -135,10 +136,10 @@ fn at_offsets(members: &[Member], file: &File, what: &str, run: Run<'_>) -> Resu
             Content::Blob(blob) => blobs.push((blob, at)),
         }
         let size = member.content.size();
-        at = plus(plus(at, size)?, tape::padding(size) as u64)?;
+        at = plus(plus(at, size)?, tar::padding(size) as u64)?;
     }
     // Padding and end are zeros, which is what a file has where nothing is.
-    file.set_len(plus(at, tape::END.len() as u64)?)
+    file.set_len(plus(at, tar::END.len() as u64)?)
         .map_err(failed)?;
     blobs.sort_by_key(|(blob, _)| std::cmp::Reverse(blob.size()));
     parallel::for_each(run.jobs, blobs, run.watch.stop, |(blob, at), stop| {
@@ -197,16 +198,15 @@ fn write_stream(
             let failed = |e| Error::io(WHAT, e);
             for member in plan::hybrid(items, settings.platform)? {
                 let size = member.content.size();
-                to.write_all(&tape::header(&member.name, size)?)
-                    .map_err(failed)?;
+                to.write_all(&header(&member.name, size)?).map_err(failed)?;
                 match &member.content {
                     Content::Bytes(bytes) => to.write_all(bytes).map_err(failed)?,
                     Content::Blob(blob) => send(blob, to, WHAT, run)?,
                 }
-                to.write_all(&tape::END[..tape::padding(size)])
+                to.write_all(&tar::END[..tar::padding(size)])
                     .map_err(failed)?;
             }
-            to.write_all(&tape::END).map_err(failed)?;
+            to.write_all(&tar::END).map_err(failed)?;
         }
         Form::Docker => unpacked(items, to, settings, run)?,
     }
@@ -253,7 +253,7 @@ fn unpacked(
     )?;
     let list = serde_json::Value::Array(list).to_string();
     member(to, LIST, &mut list.as_bytes(), list.len() as u64)?;
-    to.write_all(&tape::END).map_err(|e| Error::io(WHAT, e))
+    to.write_all(&tar::END).map_err(|e| Error::io(WHAT, e))
 }
 
 fn layer_name(diff_id: &Digest) -> String {
@@ -306,6 +306,11 @@ impl Write for Tee<'_> {
     }
 }
 
+/// The header of a file anyone may read, as skopeo and crane write them.
+fn header(name: &str, size: u64) -> Result<Vec<u8>> {
+    tar::header(&Entry::file(name, size), Dialect::Gnu)
+}
+
 fn member(
     to: &mut (dyn Write + Send),
     name: &str,
@@ -313,10 +318,10 @@ fn member(
     size: u64,
 ) -> Result<()> {
     let failed = |e| Error::io("archive", e);
-    to.write_all(&tape::header(name, size)?).map_err(failed)?;
+    to.write_all(&header(name, size)?).map_err(failed)?;
     copy(content, to, &mut Buffer::new()).map_err(|e| match e {
         CopyError::Read(e) | CopyError::Write(e) => Error::io(name, e),
     })?;
-    to.write_all(&tape::END[..tape::padding(size)])
+    to.write_all(&tar::END[..tar::padding(size)])
         .map_err(failed)
 }

@@ -5,14 +5,15 @@ use std::collections::HashSet;
 use std::io::{self, Read};
 
 use super::config;
-use super::entries::Entries;
 use super::layer::{LayerType, Uncompressed};
+use super::name::leads_out;
 use super::{Config, Image};
 use crate::blob::Blob;
 use crate::digest::{Digest, Hashed, Verify};
 use crate::error::{Error, Result};
 use crate::parallel;
 use crate::stream::{Buffer, Run};
+use crate::tar::Entries;
 
 /// Reads the config and all layers of `image`, several at once.
 ///
@@ -115,7 +116,7 @@ fn bytes_alone(_: &str, _: &mut dyn Read) -> Result<()> {
 pub(super) fn names(what: &str, plain: &mut dyn Read) -> Result<()> {
     for entry in Entries::new(what, plain) {
         let entry = entry?;
-        if entry.leads_out() {
+        if leads_out(&entry) {
             let why = format!("its member {:?} leads out of it", entry.name());
             return Err(Error::malformed(what, why));
         }

@@ -1,13 +1,15 @@
-//! The files of an image: its layers on top of each other, with whiteouts
+//! The files of a layer, and those of an image: its layers on top of each other, with whiteouts
 //! applied (image-spec, layer.md, "Whiteouts"). Only lists; unpacks nothing,
 //! so names may be as hostile as they like.
 
 use super::Image;
-use super::entries::{self, Entry, Kind};
+use super::layer;
 use super::name::normal;
 use super::stack::{Member, Stack};
+use crate::blob::Blob;
 use crate::error::Result;
 use crate::stream::Watch;
+use crate::tar::{Entries, Entry, Kind};
 
 /// A file of an image.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,7 +45,7 @@ pub fn merged(image: &Image, watch: Watch<'_>) -> Result<Vec<Found>> {
     for (layer, blob) in image.layers().iter().enumerate() {
         let what = blob.digest().to_string();
         watch.progress.start(blob.digest(), Some(blob.size()));
-        entries::list(blob, watch, &mut |entry| {
+        list(blob, watch, &mut |entry| {
             let name = normal(&entry.path);
             if !stack.hides(&name) {
                 stack.put(name, Found { entry, layer });
@@ -56,6 +58,25 @@ pub fn merged(image: &Image, watch: Watch<'_>) -> Result<Vec<Found>> {
     Ok(stack.finish().into_values().collect())
 }
 
+/// Hands every member of a layer to `each`, and reads the layer to its end, so
+/// that a list which was taken from wrong bytes ends with an error.
+///
+/// # Errors
+/// [`Error::Malformed`] for what is no tar, [`Error::Mismatch`] and
+/// [`Error::Size`] for wrong bytes, those of the layer's source and of `each`.
+pub fn list(
+    layer: &Blob,
+    watch: Watch<'_>,
+    each: &mut dyn FnMut(Entry) -> Result<()>,
+) -> Result<()> {
+    let what = layer.digest().to_string();
+    let mut plain = layer::open(layer, watch)?;
+    for entry in Entries::new(&what, &mut plain) {
+        each(entry?)?;
+    }
+    layer::hash(&what, plain).map(drop)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -63,13 +84,13 @@ mod tests {
     use crate::stream::Stop;
 
     fn layer(names: &[&str]) -> Vec<u8> {
-        let mut to = tar::Builder::new(Vec::new());
+        let mut to = ::tar::Builder::new(Vec::new());
         for name in names {
-            let mut header = tar::Header::new_gnu();
+            let mut header = ::tar::Header::new_gnu();
             header.set_size(0);
             header.set_mode(0o644);
             if name.ends_with('/') {
-                header.set_entry_type(tar::EntryType::Directory);
+                header.set_entry_type(::tar::EntryType::Directory);
             }
             to.append_data(&mut header, name, &b""[..]).unwrap();
         }
@@ -88,6 +109,26 @@ mod tests {
     fn is(layers: &[&[&str]], wanted: &[(&str, usize)]) {
         let wanted: Vec<_> = wanted.iter().map(|(n, l)| (n.to_string(), *l)).collect();
         assert_eq!(names(layers), wanted);
+    }
+
+    #[test]
+    fn a_layer_is_listed_and_proven() {
+        let stop = Stop::new();
+        let watch = Watch::new(&(), &stop);
+        let bytes = [layer(&["a"]), vec![0; 5000]].concat();
+        let mut names = Vec::new();
+        let mut each = |entry: Entry| {
+            names.push(entry.name().into_owned());
+            Ok(())
+        };
+        let blob = Blob::bytes("x/y", zstd::encode_all(&bytes[..], 1).unwrap());
+        list(&blob, watch, &mut each).unwrap();
+        let mut lying = blob.descriptor().clone();
+        lying.digest = crate::Digest::of(b"another");
+        let bytes = blob.read(9000).unwrap();
+        let wrong = Blob::new(lying, crate::blob::Bytes(bytes));
+        assert!(list(&wrong, watch, &mut each).is_err_and(|e| e.is_corrupt()));
+        assert_eq!(names[0], "a");
     }
 
     #[test]

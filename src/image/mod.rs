@@ -10,15 +10,12 @@ pub mod check;
 pub mod config;
 mod convert;
 pub mod edit;
-pub mod entries;
 pub mod files;
 pub mod gzip;
 pub mod layer;
 mod name;
-mod pax;
 pub mod schema1;
 mod stack;
-pub(crate) mod tape;
 
 use std::collections::HashSet;
 

@@ -1,6 +1,8 @@
 //! Names of files in layers, and which of them mean the absence of another
 //! (image-spec, layer.md, "Whiteouts").
 
+use crate::tar::{Entry, Kind};
+
 /// A file of this name in front hides another of a lower layer.
 pub(super) const WHITEOUT: &[u8] = b".wh.";
 /// A file of this name hides all that lower layers have in its folder.
@@ -30,7 +32,13 @@ pub(super) fn join(folder: &[u8], last: &[u8]) -> Vec<u8> {
     [folder, b"/", last].concat()
 }
 
-/// Whether a name leads out of the image, or can't be one.
-pub(super) fn leads_out(name: &[u8]) -> bool {
+/// Whether an unpacker that trusts the names of `entry` would write or read
+/// outside of the image.
+pub(super) fn leads_out(entry: &Entry) -> bool {
+    let link = entry.kind == Kind::HardLink && is_outside(&entry.link);
+    is_outside(&entry.path) || link
+}
+
+fn is_outside(name: &[u8]) -> bool {
     name.contains(&0) || name.split(|byte| *byte == b'/').any(|part| part == b"..")
 }

@@ -14,7 +14,7 @@ use dxf_registry::credentials::{ConfigFile, Credentials, Files, Helpers, Provide
 use dxf_registry::file::Section;
 use dxf_registry::http::{self, Proxies, Scheme, Url};
 use dxf_registry::image::layer::{self, LayerType};
-use dxf_registry::image::{Config, Image, Index, Node, check, entries, files};
+use dxf_registry::image::{Config, Image, Index, Node, check, files};
 use dxf_registry::layout::{Layout, Layouts};
 use dxf_registry::registry::{Settings, UploadMode};
 use dxf_registry::stream::{Run, Watch, read_bounded};
@@ -227,7 +227,7 @@ fn use_up(node: &Node, folder: &Path) {
         let _ = blob
             .open(u64::MAX)
             .map(|mut reader| reader.read(&mut [0; 9]));
-        let _ = entries::list(blob, Watch::default(), &mut |entry| {
+        let _ = files::list(blob, Watch::default(), &mut |entry| {
             let _ = entry.name();
             Ok(())
         });
@@ -403,7 +403,7 @@ proptest! {
         let read = archive::read_stream("x", &content[..], folder.path(), Run::default());
         prop_assert!(read.is_err());
         let blob = bytes(content);
-        let _ = entries::list(&blob, Watch::default(), &mut |_| Ok(()));
+        let _ = files::list(&blob, Watch::default(), &mut |_| Ok(()));
         let _ = layer::diff_id(&blob, Watch::default());
     }
 

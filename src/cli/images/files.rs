@@ -2,8 +2,8 @@
 //! brings, as `tar tv` shows it.
 
 use dxf_registry::Blob;
-use dxf_registry::image::entries::{self, Entry, Kind};
 use dxf_registry::image::files;
+use dxf_registry::tar::{Entry, Kind};
 use dxf_registry::text::one_line;
 use serde_json::{Value, json};
 
@@ -42,7 +42,7 @@ pub fn list(s: &mut Session<'_, '_>, args: &ListFiles) -> Result<(), Failure> {
 fn one_layer(s: &mut Session<'_, '_>, blob: &Blob, layer: usize) -> Result<(), Failure> {
     let (watch, mut list) = (s.watch(), Listing::new(s));
     let mut failed = None;
-    let listed = entries::list(blob, watch, &mut |entry| {
+    let listed = files::list(blob, watch, &mut |entry| {
         list.add(s, &entry, layer).map_err(|failure| {
             failed = Some(failure);
             Error::Stopped

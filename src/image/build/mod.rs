@@ -31,7 +31,6 @@ mod parts;
 mod pattern;
 mod rules;
 mod squash;
-mod tape;
 mod walk;
 
 use std::path::Path;
@@ -49,6 +48,7 @@ use crate::digest::{Digest, Hashed};
 use crate::error::{Error, Result};
 use crate::file::Section;
 use crate::stream::{Run, Watch};
+use crate::tar;
 use crate::text::one_line;
 
 /// A layer that is in no image yet.
@@ -132,7 +132,7 @@ impl Layer {
     /// [`Error::Stopped`].
     pub fn from_parts(parts: &Parts, settings: Settings<'_>) -> Result<Layer> {
         let created_by = parts.description();
-        tape::layer(parts.pieces(), created_by, settings)
+        layer(parts.tar_members(), created_by, settings)
     }
 
     /// One layer that shows the files that `layers` show, lowest first, as
@@ -150,6 +150,22 @@ impl Layer {
     pub fn squashed(layers: &[Blob], settings: Settings<'_>) -> Result<Layer> {
         squash::squash(layers, settings)
     }
+}
+
+/// The layer of `members`, in their order: made into a tar, hashed, compressed
+/// and hashed again in one pass.
+fn layer<'a>(
+    members: impl Iterator<Item = Result<tar::Member<'a>>> + Send,
+    created_by: String,
+    settings: Settings<'_>,
+) -> Result<Layer> {
+    let mut plain = Hashed::new(tar::Stream::new(members));
+    let made = gzip::set_aside(&mut plain, settings.folder, settings.run)?;
+    Ok(Layer {
+        blob: gzip_blob(settings.family, made),
+        diff_id: plain.finish(),
+        created_by,
+    })
 }
 
 /// A tar's bytes without compression, reported as progress of the file.

@@ -9,13 +9,12 @@ use std::sync::Arc;
 use super::dest::{Dest, Name, is_whiteout};
 use super::pattern::Pattern;
 use super::rules::{Modified, Owner, Parents, Rules};
-use super::tape::Piece;
 use super::walk::{self, Found, Seen, What};
 use crate::error::{Error, Result};
 use crate::file::Stable;
-use crate::image::entries::{Entry, Kind};
 use crate::image::name::{OPAQUE, WHITEOUT, join, split};
 use crate::image::stack::MAX_FILES;
+use crate::tar::{self, Entry, Kind};
 use crate::text::one_line;
 
 /// Folders that are made without having been asked for.
@@ -243,11 +242,11 @@ impl Parts {
     }
 
     /// The members of the layer, sorted.
-    pub(super) fn pieces(&self) -> impl Iterator<Item = Result<Piece<'_>>> + Send {
+    pub(super) fn tar_members(&self) -> impl Iterator<Item = Result<tar::Member<'_>>> + Send {
         let mut first = HashMap::new();
         let all = self.members().into_iter();
         all.map(move |(name, member)| match member {
-            Member::Part(part) => part.piece(name, &mut first),
+            Member::Part(part) => part.member(name, &mut first),
             Member::Folder => Ok(self.made(Body::Folder, FOLDER_MODE).empty(name)),
             Member::Mark => Ok(self.made(Body::Bytes(Vec::new()), 0o644).empty(name)),
         })
@@ -300,13 +299,13 @@ enum Member<'a> {
 type First = HashMap<(usize, (u64, u64)), Vec<u8>>;
 
 impl Part {
-    fn piece(&self, name: Name, first: &mut First) -> Result<Piece<'_>> {
-        let mut piece = self.empty(name);
+    fn member(&self, name: Name, first: &mut First) -> Result<tar::Member<'_>> {
+        let mut member = self.empty(name);
         match &self.body {
             Body::Folder | Body::Symlink(_) => {}
             Body::Bytes(bytes) => {
-                piece.entry.size = bytes.len() as u64;
-                piece.content = Some(Box::new(bytes.as_slice()));
+                member.entry.size = bytes.len() as u64;
+                member.content = Some(Box::new(bytes.as_slice()));
             }
             Body::File { path, seen, walk } => {
                 let known = match seen.links {
@@ -314,23 +313,23 @@ impl Part {
                     _ => first.get(&(*walk, seen.stamp.id)),
                 };
                 if let Some(known) = known {
-                    piece.entry.kind = Kind::HardLink;
-                    piece.entry.link = known.clone();
-                    return Ok(piece);
+                    member.entry.kind = Kind::HardLink;
+                    member.entry.link = known.clone();
+                    return Ok(member);
                 }
                 if seen.links > 1 {
-                    first.insert((*walk, seen.stamp.id), piece.entry.path.clone());
+                    first.insert((*walk, seen.stamp.id), member.entry.path.clone());
                 }
-                piece.entry.size = seen.stamp.len;
+                member.entry.size = seen.stamp.len;
                 let file = Arc::new(Stable::reopen(path, seen.stamp)?);
-                piece.content = Some(Box::new(file.reader(&file.whole(), 0)));
+                member.content = Some(Box::new(file.reader(&file.whole(), 0)));
             }
         }
-        Ok(piece)
+        Ok(member)
     }
 
     /// The member without its content.
-    fn empty<'a>(&self, name: Name) -> Piece<'a> {
+    fn empty<'a>(&self, name: Name) -> tar::Member<'a> {
         let (kind, link) = match &self.body {
             Body::Folder => (Kind::Directory, Vec::new()),
             Body::Symlink(target) => (Kind::Symlink, target.clone()),
@@ -349,7 +348,7 @@ impl Part {
             offset: 0,
             sparse: false,
         };
-        Piece {
+        tar::Member {
             entry,
             content: None,
         }

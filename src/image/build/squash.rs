@@ -5,17 +5,16 @@ use std::io::Read;
 use std::sync::Arc;
 
 use super::dest::Name;
-use super::tape::{self, Piece};
-use super::{Layer, Settings};
+use super::{Layer, Settings, layer as make};
 use crate::blob::Blob;
 use crate::error::{Error, Result};
 use crate::file::{Section, Spool};
 use crate::image::check::drain;
-use crate::image::entries::{Entries, Entry, Kind};
 use crate::image::layer;
-use crate::image::name::normal;
+use crate::image::name::{leads_out, normal};
 use crate::image::stack::{self, Stack};
 use crate::stream::{Buffer, CopyError, copy};
+use crate::tar::{self, Entries, Entry, Kind};
 
 /// A name in the tree: one of those that a file has.
 struct Member {
@@ -65,7 +64,7 @@ pub(super) fn squash(layers: &[Blob], settings: Settings<'_>) -> Result<Layer> {
     let seen = squash.stack.finish().into_iter();
     let seen = seen.map(|(name, member)| (Name(name), member)).collect();
     let contents = squash.spool.finish();
-    tape::layer(pieces(seen, &contents), created_by, settings)
+    make(members(seen, &contents), created_by, settings)
 }
 
 impl Squash<'_> {
@@ -85,7 +84,7 @@ impl Squash<'_> {
     }
 
     fn take(&mut self, what: &str, entry: Entry, entries: &mut Entries<impl Read>) -> Result<()> {
-        if entry.leads_out() {
+        if leads_out(&entry) {
             let why = format!("its member {:?} leads out of it", entry.name());
             return Err(Error::malformed(what, why));
         }
@@ -149,10 +148,10 @@ impl Squash<'_> {
 
 /// What is to be seen as members of a tar, sorted; the first name of a file has
 /// its content, and the others are links to it.
-fn pieces(
+fn members(
     seen: BTreeMap<Name, Member>,
     contents: &Section,
-) -> impl Iterator<Item = Result<Piece<'_>>> + Send {
+) -> impl Iterator<Item = Result<tar::Member<'_>>> + Send {
     let mut first: HashMap<u64, Vec<u8>> = HashMap::new();
     seen.into_iter().map(move |(name, Member { file, id })| {
         let mut entry = Entry::clone(&file);
@@ -174,6 +173,6 @@ fn pieces(
                 content = part.map(|part| Box::new(part.reader(0)) as _);
             }
         }
-        Ok(Piece { entry, content })
+        Ok(tar::Member { entry, content })
     })
 }

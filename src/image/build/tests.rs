@@ -11,10 +11,10 @@ use std::time::{Duration, SystemTime};
 use proptest::prelude::*;
 
 use super::*;
-use crate::image::entries::{Entries, Entry, Kind};
 use crate::image::tests::{Made, image};
 use crate::image::{files, layer};
 use crate::stream::{Stop, Watch};
+use crate::tar::{Dialect, Entries, Entry, Kind};
 
 /// Calls `with` with settings for tests.
 fn settled<T>(family: Family, jobs: usize, with: impl FnOnce(Settings<'_>) -> T) -> T {
@@ -423,12 +423,12 @@ fn a_reader_of_another_length_breaks_no_tar() {
             size,
             ..whole[0].clone()
         };
-        let piece = tape::Piece {
+        let member = crate::tar::Member {
             entry,
             content: Some(Box::new(bytes)),
         };
         let failed = settled(Family::Oci, 1, |s| {
-            tape::layer([Ok(piece)].into_iter(), String::new(), s)
+            layer([Ok(member)].into_iter(), String::new(), s)
         });
         assert!(matches!(failed, Err(Error::Size { .. })), "{size}");
     }
@@ -478,7 +478,7 @@ fn what_is_no_tar_is_no_layer() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("x.tar");
     let good = plain(&made(&text("f", vec![7; 900])));
-    let mut out = tar::Header::new_ustar();
+    let mut out = ::tar::Header::new_ustar();
     out.as_old_mut().name[..4].copy_from_slice(b"../x");
     out.set_size(0);
     out.set_cksum();
@@ -576,9 +576,9 @@ impl Disk {
 /// Writes a layer of `ops`, leaving out what no engine could unpack, and
 /// unpacks it onto `disk`.
 fn lay(ops: &[Op], disk: &mut Disk) -> Vec<u8> {
-    let mut to = tar::Builder::new(Vec::new());
-    let mut put = |kind: tar::EntryType, name: &str, link: Option<&str>, bytes: &[u8]| {
-        let mut header = tar::Header::new_gnu();
+    let mut to = ::tar::Builder::new(Vec::new());
+    let mut put = |kind: ::tar::EntryType, name: &str, link: Option<&str>, bytes: &[u8]| {
+        let mut header = ::tar::Header::new_gnu();
         header.set_entry_type(kind);
         header.set_mode(0o750);
         header.set_uid(5);
@@ -601,7 +601,7 @@ fn lay(ops: &[Op], disk: &mut Disk) -> Vec<u8> {
                     format!("{folder}/")
                 };
                 put(
-                    tar::EntryType::Regular,
+                    ::tar::EntryType::Regular,
                     &format!("{folder}.wh.{last}"),
                     None,
                     b"",
@@ -611,7 +611,7 @@ fn lay(ops: &[Op], disk: &mut Disk) -> Vec<u8> {
             }
             Op::HideAll(name) => {
                 put(
-                    tar::EntryType::Regular,
+                    ::tar::EntryType::Regular,
                     &format!("{name}/.wh..wh..opq"),
                     None,
                     b"",
@@ -642,15 +642,15 @@ fn lay(ops: &[Op], disk: &mut Disk) -> Vec<u8> {
         match op {
             Op::File(name, byte) => {
                 let bytes = vec![*byte; usize::from(*byte) * 9];
-                put(tar::EntryType::Regular, name, None, &bytes);
+                put(::tar::EntryType::Regular, name, None, &bytes);
                 disk.put(name, "file", bytes);
             }
             Op::Folder(name) => {
-                put(tar::EntryType::Directory, name, None, b"");
+                put(::tar::EntryType::Directory, name, None, b"");
                 disk.put(name, "folder", vec![]);
             }
             Op::Symlink(name, target) => {
-                put(tar::EntryType::Symlink, name, Some(target), b"");
+                put(::tar::EntryType::Symlink, name, Some(target), b"");
                 disk.put(name, "link", target.clone().into_bytes());
             }
             Op::HardLink(name, which) => {
@@ -660,7 +660,7 @@ fn lay(ops: &[Op], disk: &mut Disk) -> Vec<u8> {
                     && target != name
                     && !target.starts_with(&format!("{name}/"))
                 {
-                    put(tar::EntryType::Link, name, Some(target), b"");
+                    put(::tar::EntryType::Link, name, Some(target), b"");
                     disk.set(name, seen.clone());
                 }
             }
@@ -796,7 +796,7 @@ fn squashing_keeps_what_names_do_not_show() {
     ];
     let lower: Vec<u8> = all
         .iter()
-        .flat_map(|e| crate::image::tape::header(e).unwrap())
+        .flat_map(|e| crate::tar::header(e, Dialect::Pax).unwrap())
         .collect();
     let one = squashed(&[lower, lay(&[Op::Hide("x".into())], &mut Disk::default())]);
     let found: Vec<Entry> = entries(&one)
@@ -827,7 +827,7 @@ fn squashing_keeps_what_names_do_not_show() {
         (dangling, "links to nothing"),
         (entry("../a", Kind::File), "leads out"),
     ] {
-        let error = failed(&crate::image::tape::header(&bad).unwrap());
+        let error = failed(&crate::tar::header(&bad, Dialect::Pax).unwrap());
         assert!(
             error.is_corrupt() && error.to_string().contains(said),
             "{error}"

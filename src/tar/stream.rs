@@ -1,44 +1,21 @@
-//! Members as they come, made into a tar, hashed, compressed and hashed again
-//! in one pass.
+//! A tar made of members while it is read.
 
 use std::io::{self, Read};
 
-use super::{Layer, Settings, gzip_blob};
-use crate::digest::Hashed;
+use super::{Dialect, END, Entry, header, padding};
 use crate::error::{Error, Result};
-use crate::image::entries::Entry;
-use crate::image::gzip;
-use crate::image::tape::{END, header, padding};
-
-/// What is read, in errors that name nothing better.
-const WHAT: &str = "new layer";
 
 /// One member of a tar.
-pub(super) struct Piece<'a> {
+pub(crate) struct Member<'a> {
     /// What its header says.
     pub entry: Entry,
     /// As many bytes as that says, where it says any.
     pub content: Option<Box<dyn Read + Send + 'a>>,
 }
 
-/// The layer of `pieces`, in their order.
-pub(super) fn layer<'a>(
-    pieces: impl Iterator<Item = Result<Piece<'a>>> + Send,
-    created_by: String,
-    settings: Settings<'_>,
-) -> Result<Layer> {
-    let mut plain = Hashed::new(Tape::new(pieces));
-    let made = gzip::set_aside(&mut plain, settings.folder, settings.run)?;
-    Ok(Layer {
-        blob: gzip_blob(settings.family, made),
-        diff_id: plain.finish(),
-        created_by,
-    })
-}
-
 /// A tar that is made while it is read.
-struct Tape<'a, I> {
-    pieces: I,
+pub(crate) struct Stream<'a, I> {
+    members: I,
     /// A header, padding or the end, and how much of it was read.
     block: io::Cursor<Vec<u8>>,
     content: Option<Content<'a>>,
@@ -52,10 +29,11 @@ struct Content<'a> {
     left: u64,
 }
 
-impl<'a, I: Iterator<Item = Result<Piece<'a>>>> Tape<'a, I> {
-    fn new(pieces: I) -> Tape<'a, I> {
-        Tape {
-            pieces,
+impl<'a, I: Iterator<Item = Result<Member<'a>>>> Stream<'a, I> {
+    /// The tar of `members`, in their order.
+    pub fn new(members: I) -> Stream<'a, I> {
+        Stream {
+            members,
             block: io::Cursor::default(),
             content: None,
             ended: false,
@@ -63,10 +41,10 @@ impl<'a, I: Iterator<Item = Result<Piece<'a>>>> Tape<'a, I> {
     }
 
     fn advance(&mut self) -> Result<()> {
-        match self.pieces.next() {
-            Some(piece) => {
-                let Piece { entry, content } = piece?;
-                self.block = io::Cursor::new(header(&entry)?);
+        match self.members.next() {
+            Some(member) => {
+                let Member { entry, content } = member?;
+                self.block = io::Cursor::new(header(&entry, Dialect::Pax)?);
                 self.content = Some(Content {
                     name: entry.name().into_owned(),
                     reader: content.unwrap_or_else(|| Box::new(io::empty())),
@@ -87,7 +65,7 @@ impl Content<'_> {
     /// A member of another length than its header says would make all that
     /// follows unreadable.
     fn read(&mut self, buf: &mut [u8]) -> Result<usize> {
-        let failed = |e| Error::io(WHAT, e);
+        let failed = |e| Error::io(&self.name, e);
         let room = usize::try_from(self.left).unwrap_or(usize::MAX);
         if room == 0 {
             // Sources check themselves when they are asked for their end.
@@ -115,7 +93,7 @@ impl Content<'_> {
     }
 }
 
-impl<'a, I: Iterator<Item = Result<Piece<'a>>>> Read for Tape<'a, I> {
+impl<'a, I: Iterator<Item = Result<Member<'a>>>> Read for Stream<'a, I> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         while !buf.is_empty() {
             let n = self.block.read(buf)?;

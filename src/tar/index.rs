@@ -7,9 +7,9 @@
 use std::collections::BTreeMap;
 use std::io::Read;
 
+use super::{Entries, Entry, Kind};
 use crate::error::{Error, Result};
 use crate::file::Section;
-use crate::image::entries::{Entries, Entry, Kind};
 use crate::stream::{Buffer, Stop, read_bounded};
 
 /// More members than the largest archive of images has.
@@ -186,9 +186,9 @@ fn same(a: &Section, b: &Section) -> Result<bool> {
 mod tests {
     use super::*;
     use crate::file::Spool;
+    use ::tar::EntryType;
     use proptest::prelude::*;
     use std::io::Write;
-    use tar::EntryType;
 
     fn member(name: &str, content: &[u8]) -> Vec<u8> {
         raw(EntryType::Regular, name, "", content)
@@ -199,7 +199,7 @@ mod tests {
     }
 
     fn raw(kind: EntryType, name: &str, to: &str, content: &[u8]) -> Vec<u8> {
-        let mut header = tar::Header::new_gnu();
+        let mut header = ::tar::Header::new_gnu();
         header.as_old_mut().name[..name.len()].copy_from_slice(name.as_bytes());
         header.as_old_mut().linkname[..to.len()].copy_from_slice(to.as_bytes());
         header.set_entry_type(kind);

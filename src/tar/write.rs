@@ -1,28 +1,39 @@
-//! Headers of a layer's members as this crate writes them: ustar, with PAX
-//! records for what that can't hold, which every engine reads. No names of
-//! owners, no time of access, so that the same entries make the same bytes.
+//! Headers of members. No names of owners and no times of access, so that the
+//! same entries make the same bytes.
 
 use std::io;
 
-use tar::{EntryType, Header};
+use ::tar::{EntryType, Header};
 
-use super::entries::{BLOCK, Entry, Kind};
 use super::pax;
+use super::{BLOCK, Entry, Kind};
 use crate::error::{Error, Result};
 
 /// What ends a tar: two blocks of zeros.
 pub(crate) const END: [u8; 1024] = [0; 1024];
 /// Bytes of a name, or of what a link points at, that a header has room for.
 const ROOM: usize = 100;
-/// What the members with the records are called; nobody unpacks them.
+/// The name of a member that has PAX records; it is never unpacked.
 const RECORDS: &[u8] = b"PaxHeaders.0/records";
+/// The name of a member that has a long name, as GNU tar writes it.
+const LONG_NAME: &[u8] = b"././@LongLink";
 
-/// The header of a member, and before it another where it needs one.
+/// How a header says what the plain fields have no room for. Digests depend on
+/// it, so each use keeps the one it began with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Dialect {
+    /// POSIX ustar with PAX records: layers.
+    Pax,
+    /// GNU's, which knows long names only: archives of images.
+    Gnu,
+}
+
+/// The header of a member, after another one where it needs that.
 ///
 /// # Errors
 /// [`Error::Unsupported`] for a kind that only its maker knows,
-/// [`Error::Malformed`] for a name with a zero byte in it.
-pub(crate) fn header(entry: &Entry) -> Result<Vec<u8>> {
+/// [`Error::Malformed`] for a name that is empty or has a zero byte in it.
+pub(crate) fn header(entry: &Entry, dialect: Dialect) -> Result<Vec<u8>> {
     let mut path = entry.path.clone();
     if entry.kind == Kind::Directory && !path.ends_with(b"/") {
         path.push(b'/');
@@ -31,9 +42,32 @@ pub(crate) fn header(entry: &Entry) -> Result<Vec<u8>> {
         let why = "a name is empty or holds a zero byte";
         return Err(Error::malformed(entry.name(), why));
     }
+    let mut out = match dialect {
+        Dialect::Pax => records(entry, &path)?,
+        Dialect::Gnu => long_name(&path)?,
+    };
+    let fill = |header: &mut Header| {
+        header.set_mode(entry.mode & 0o7777);
+        header.set_uid(entry.owner.0);
+        header.set_gid(entry.owner.1);
+        header.set_mtime(entry.modified);
+        header.set_size(entry.size);
+        if dialect == Dialect::Gnu {
+            return Ok(());
+        }
+        header.set_device_major(entry.device.0)?;
+        header.set_device_minor(entry.device.1)
+    };
+    let block = block(dialect, kind(entry)?, (&path, &entry.link), fill)?;
+    out.extend(block);
+    Ok(out)
+}
+
+/// The member with the PAX records that `entry` needs, if any.
+fn records(entry: &Entry, path: &[u8]) -> Result<Vec<u8>> {
     let mut records = Vec::new();
     if path.len() > ROOM {
-        records.extend(pax::written(b"path", &path));
+        records.extend(pax::written(b"path", path));
     }
     if entry.link.len() > ROOM {
         records.extend(pax::written(b"linkpath", &entry.link));
@@ -43,37 +77,54 @@ pub(crate) fn header(entry: &Entry) -> Result<Vec<u8>> {
     for (key, value) in attributes {
         records.extend(pax::written(key, value));
     }
-    let mut out = Vec::with_capacity(512);
-    if !records.is_empty() {
-        let size = records.len() as u64;
-        out.extend(block(EntryType::XHeader, RECORDS, b"", |header| {
-            header.set_mode(0o644);
-            header.set_size(size);
-            Ok(())
-        })?);
-        out.extend(&records);
-        out.resize(out.len() + padding(size), 0);
+    if records.is_empty() {
+        return Ok(records);
     }
-    let fill = |header: &mut Header| {
-        header.set_mode(entry.mode & 0o7777);
-        header.set_uid(entry.owner.0);
-        header.set_gid(entry.owner.1);
-        header.set_mtime(entry.modified);
-        header.set_size(entry.size);
-        header.set_device_major(entry.device.0)?;
-        header.set_device_minor(entry.device.1)
-    };
-    out.extend(block(kind(entry)?, &path, &entry.link, fill)?);
+    let mut out = block(Dialect::Pax, EntryType::XHeader, (RECORDS, b""), |header| {
+        header.set_mode(0o644);
+        header.set_size(records.len() as u64);
+        Ok(())
+    })?
+    .to_vec();
+    append(&mut out, &records);
     Ok(out)
 }
 
+/// The member with a name that no header has room for, if it is one.
+fn long_name(path: &[u8]) -> Result<Vec<u8>> {
+    if path.len() <= ROOM {
+        return Ok(Vec::new());
+    }
+    // The name ends with a zero byte (GNU tar's manual).
+    let text = [path, b"\0"].concat();
+    let fill = |header: &mut Header| {
+        header.set_mode(0o644);
+        header.set_uid(0);
+        header.set_gid(0);
+        header.set_mtime(0);
+        header.set_size(text.len() as u64);
+        Ok(())
+    };
+    let mut out = block(Dialect::Gnu, EntryType::GNULongName, (LONG_NAME, b""), fill)?.to_vec();
+    append(&mut out, &text);
+    Ok(out)
+}
+
+fn append(out: &mut Vec<u8>, text: &[u8]) {
+    out.extend(text);
+    out.resize(out.len() + padding(text.len() as u64), 0);
+}
+
 fn block(
+    dialect: Dialect,
     kind: EntryType,
-    path: &[u8],
-    link: &[u8],
+    (path, link): (&[u8], &[u8]),
     fill: impl FnOnce(&mut Header) -> io::Result<()>,
 ) -> Result<[u8; BLOCK as usize]> {
-    let mut header = Header::new_ustar();
+    let mut header = match dialect {
+        Dialect::Pax => Header::new_ustar(),
+        Dialect::Gnu => Header::new_gnu(),
+    };
     let old = header.as_old_mut();
     let (path, link) = (&path[..path.len().min(ROOM)], &link[..link.len().min(ROOM)]);
     old.name[..path.len()].copy_from_slice(path);
@@ -109,7 +160,7 @@ pub(crate) fn padding(size: u64) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::image::entries::Entries;
+    use crate::tar::Entries;
     use proptest::prelude::*;
 
     #[test]
@@ -151,7 +202,7 @@ mod tests {
             },
         ];
         for entry in all {
-            let bytes = header(&entry).unwrap();
+            let bytes = header(&entry, Dialect::Pax).unwrap();
             let read = Entries::new("t", &bytes[..]).next().unwrap().unwrap();
             assert_eq!(read.offset as usize, bytes.len());
             assert_eq!(Entry { offset: 0, ..read }, entry);
@@ -160,13 +211,26 @@ mod tests {
             path: b"a\0b".to_vec(),
             ..plain.clone()
         };
-        assert!(header(&bad).is_err());
+        assert!(header(&bad, Dialect::Pax).is_err());
         let odd = Entry {
             kind: Kind::Other(b'V'),
             ..plain
         };
-        assert!(header(&odd).is_err());
+        assert!(header(&odd, Dialect::Pax).is_err());
         assert_eq!((padding(0), padding(1), padding(512)), (0, 511, 0));
+    }
+
+    #[test]
+    fn gnu_headers_are_read_as_written() {
+        let long = "blobs/sha512/".to_string() + &"a".repeat(128);
+        for (name, size) in [("index.json", 3u64), (long.as_str(), 0), ("x", 9 << 30)] {
+            let written = Entry::file(name, size);
+            let bytes = header(&written, Dialect::Gnu).unwrap();
+            let read = Entries::new("t", &bytes[..]).next().unwrap().unwrap();
+            assert_eq!(read.offset as usize, bytes.len());
+            assert_eq!(Entry { offset: 0, ..read }, written);
+        }
+        assert!(header(&Entry::file("", 1), Dialect::Gnu).is_err());
     }
 
     proptest! {
@@ -192,7 +256,7 @@ mod tests {
                 offset: 0,
                 sparse: false,
             };
-            let bytes = header(&entry).unwrap();
+            let bytes = header(&entry, Dialect::Pax).unwrap();
             let read = Entries::new("t", &bytes[..]).next().unwrap().unwrap();
             prop_assert_eq!(Entry { offset: 0, ..read }, entry);
         }

@@ -1,25 +1,19 @@
-//! What a tar holds: names, kinds and sizes, one member after the other.
+//! The members of a tar: names, kinds and sizes, in order.
 //!
-//! Serves two readers: people who list a layer, and [`crate::archive`], which
-//! wants to know where in a file each member lies. Nothing is unpacked, names
-//! are bytes and mean nothing here, and every header that says how long its
-//! text is (GNU `L` and `K`, PAX `x` and `g`) is read within bounds, because a
-//! small compressed layer can hold a name of many GiB. Formats: POSIX
-//! pax(1) "ustar" and "pax", GNU tar's manual, "Basic Tar Format".
+//! Every header that says how long its text is (GNU `L` and `K`, PAX `x` and
+//! `g`) is read within bounds, because a small compressed layer can hold a name
+//! of many GiB.
 
 use std::io::{self, Read};
 
-use tar::{EntryType, Header};
+use ::tar::{EntryType, Header};
 
-use super::name::leads_out;
+use super::BLOCK;
 use super::pax::Extended;
-use crate::blob::Blob;
 use crate::error::{Error, Result};
 use crate::file::SectionReader;
-use crate::stream::{BUFFER, Watch};
+use crate::stream::BUFFER;
 
-/// Headers and contents come in blocks of this many bytes.
-pub(crate) const BLOCK: u64 = 512;
 /// The longest text a header may bring, bytes: Go's archive/tar reads no more.
 const MAX_TEXT: u64 = 1 << 20;
 /// More extension headers of one sparse file than any holes need.
@@ -76,15 +70,26 @@ pub struct Entry {
 }
 
 impl Entry {
+    /// A regular file that anyone may read, owned by root, from 1970.
+    pub(crate) fn file(name: &str, size: u64) -> Entry {
+        Entry {
+            path: name.as_bytes().to_vec(),
+            link: Vec::new(),
+            size,
+            mode: 0o644,
+            owner: (0, 0),
+            modified: 0,
+            kind: Kind::File,
+            device: (0, 0),
+            attributes: Vec::new(),
+            offset: 0,
+            sparse: false,
+        }
+    }
+
     /// The name as text, with what is no UTF-8 replaced.
     pub fn name(&self) -> std::borrow::Cow<'_, str> {
         String::from_utf8_lossy(&self.path)
-    }
-
-    /// Whether an unpacker that falls for it would write elsewhere, or read.
-    pub(crate) fn leads_out(&self) -> bool {
-        let link = self.kind == Kind::HardLink && leads_out(&self.link);
-        leads_out(&self.path) || link
     }
 
     /// Bytes of memory that its words take.
@@ -369,25 +374,6 @@ impl Kind {
     }
 }
 
-/// Hands every member of a layer to `each`, and reads the layer to its end, so
-/// that a list which was taken from wrong bytes ends with an error.
-///
-/// # Errors
-/// [`Error::Malformed`] for what is no tar, [`Error::Mismatch`] and
-/// [`Error::Size`] for wrong bytes, those of the layer's source and of `each`.
-pub fn list(
-    layer: &Blob,
-    watch: Watch<'_>,
-    each: &mut dyn FnMut(Entry) -> Result<()>,
-) -> Result<()> {
-    let what = layer.digest().to_string();
-    let mut plain = super::layer::open(layer, watch)?;
-    for entry in Entries::new(&what, &mut plain) {
-        each(entry?)?;
-    }
-    super::layer::hash(&what, plain).map(drop)
-}
-
 /// The content of a member, of which nothing was read yet.
 pub(crate) struct Content<'a, R> {
     entries: &'a mut Entries<R>,
@@ -536,26 +522,6 @@ mod tests {
         for size in [1 << 50, u64::MAX - 100] {
             assert!(refused(header(EntryType::Regular, b"f", size).as_bytes()));
         }
-    }
-
-    #[test]
-    fn a_layer_is_listed_and_proven() {
-        let stop = crate::stream::Stop::new();
-        let watch = Watch::new(&(), &stop);
-        let bytes = [member(EntryType::Regular, b"a", b"abc"), vec![0; 5000]].concat();
-        let mut names = Vec::new();
-        let mut each = |entry: Entry| {
-            names.push(entry.name().into_owned());
-            Ok(())
-        };
-        let layer = Blob::bytes("x/y", zstd::encode_all(&bytes[..], 1).unwrap());
-        super::list(&layer, watch, &mut each).unwrap();
-        let mut lying = layer.descriptor().clone();
-        lying.digest = crate::Digest::of(b"another");
-        let bytes = layer.read(9000).unwrap();
-        let wrong = Blob::new(lying, crate::blob::Bytes(bytes));
-        assert!(super::list(&wrong, watch, &mut each).is_err_and(|e| e.is_corrupt()));
-        assert_eq!(names[0], "a");
     }
 
     /// What the system's own tar writes, in each of its formats.
