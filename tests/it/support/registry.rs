@@ -227,9 +227,19 @@ impl Drop for Registry {
             let _ = reader.join();
         }
         if thread::panicking() {
-            eprintln!("log of the registry at {}:\n{}", self.host, self.log());
+            let log = self.log();
+            eprintln!("end of the log of the registry at {}:", self.host);
+            eprintln!("{}", end_of(&log));
         }
     }
+}
+
+/// The last lines, shortened: the whole would bury what the test says.
+fn end_of(log: &str) -> String {
+    let lines: Vec<&str> = log.lines().collect();
+    let last = &lines[lines.len().saturating_sub(15)..];
+    let cut = |line: &&str| line.chars().take(300).collect::<String>();
+    last.iter().map(cut).collect::<Vec<_>>().join("\n")
 }
 
 fn write_config(builder: &Builder, folder: &Path) {
