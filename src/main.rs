@@ -7,9 +7,9 @@ use std::panic::{self, AssertUnwindSafe};
 use std::path::Path;
 use std::process::ExitCode;
 
-use cli::console::Console;
+use cli::Streams;
 use cli::interrupt::{self, Interrupt};
-use cli::{Streams, Terminals};
+use cli::out::console::{Console, Terminals};
 
 fn main() -> ExitCode {
     keep_memory_private();

@@ -8,7 +8,7 @@ use clap::CommandFactory;
 use clap::builder::StyledStr;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
-use super::args::Cli;
+use crate::cli::args::Cli;
 
 /// How `command` is used, in one line.
 pub fn usage_line(command: &str) -> String {

@@ -11,7 +11,7 @@ use dxf_registry::blob::measure;
 use dxf_registry::stream::{Stop, Watch};
 use dxf_registry::{Blob, Digest, Error, Result};
 
-use super::session::Session;
+use crate::cli::session::Session;
 
 /// The blob that `word` names: a file, or `-` for standard input.
 pub fn blob(s: &mut Session<'_, '_>, word: &OsStr) -> Result<Blob> {

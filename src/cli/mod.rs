@@ -4,29 +4,17 @@
 //! buffers and a map. The registry is the library's business; this part only
 //! reads arguments, calls it, and writes what scripts expect.
 
-pub mod console;
 pub mod interrupt;
+pub mod out;
 
-mod aliases;
 mod args;
-mod auth;
-mod bars;
-mod blobs;
-mod context;
+mod commands;
 mod env;
 mod exit;
 mod help;
-mod images;
+mod image;
 mod input;
-mod log;
-mod output;
-mod own;
-mod pull;
 mod session;
-mod size;
-mod split;
-mod verify;
-mod whole;
 
 use std::ffi::OsString;
 use std::io::{Read, Write};
@@ -35,12 +23,14 @@ use clap::Parser;
 use dxf_registry::Error;
 
 use args::{Cli, Command};
-use console::{Console, Out};
-use context::Context;
-use env::Env;
+use commands::{alias, blob, logins, tool};
+use env::Context;
+use env::vars::Env;
 use exit::Failure;
 use interrupt::Interrupt;
-use session::Session;
+use out::bars;
+use out::console::{Console, Out, Terminals, stdout};
+use session::{Input, Session};
 
 /// What a process has to read from and write to.
 pub struct Streams<'a> {
@@ -52,17 +42,6 @@ pub struct Streams<'a> {
     pub console: Console,
     /// Which of them a person sits at.
     pub terminal: Terminals,
-}
-
-/// Which streams are terminals.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Terminals {
-    /// Standard input.
-    pub stdin: bool,
-    /// Standard output.
-    pub stdout: bool,
-    /// Standard error.
-    pub stderr: bool,
 }
 
 /// Runs the command that `words` make, the program's name first, with the
@@ -120,11 +99,6 @@ pub fn run(
     }
 }
 
-/// Standard output that can't be written to.
-fn stdout(error: std::io::Error) -> Failure {
-    Failure::Error(Error::io("standard output", error))
-}
-
 /// Says why `command` failed; returns the exit code.
 fn tell(command: &str, failure: &Failure, console: &Console, interrupt: &Interrupt) -> u8 {
     console.clear();
@@ -135,14 +109,6 @@ fn tell(command: &str, failure: &Failure, console: &Console, interrupt: &Interru
     exit::code(failure, interrupt.code())
 }
 
-/// The rest of what a command is given.
-struct Input<'a> {
-    stdin: &'a mut (dyn Read + Send),
-    terminal: Terminals,
-    console: &'a Console,
-    interrupt: &'a Interrupt,
-}
-
 /// Reads the environment, then does what was asked.
 fn begin(
     command: &Command,
@@ -151,13 +117,13 @@ fn begin(
     input: Input<'_>,
 ) -> Result<(), Failure> {
     match command {
-        Command::Completions(words) => return own::completions(out, words),
-        Command::Man(words) => return own::man(words),
+        Command::Completions(words) => return tool::completions::run(out, words),
+        Command::Man(words) => return tool::man::run(words),
         _ => {}
     }
     let context = Context::new(env, input.terminal)?;
     if let Command::ShowEnv(words) = command {
-        return own::show_env(out, env, &context, words);
+        return tool::show_env::run(out, env, &context, words);
     }
     let source = match command {
         Command::CopyImage(_) | Command::EditImage(_) => context.source(env, input.terminal)?,
@@ -175,39 +141,39 @@ fn begin(
 
 fn dispatch(s: &mut Session<'_, '_>, command: &Command) -> Result<(), Failure> {
     match command {
-        Command::PushBlob(args) => blobs::push(s, args),
-        Command::PullBlob(args) => pull::pull(s, args),
-        Command::BlobSize(words) => blobs::size(s, words),
-        Command::MountBlob(words) => blobs::mount(s, words),
-        Command::DelBlob(args) => blobs::delete(s, args),
-        Command::SetAlias(args) => aliases::set(s, args),
-        Command::GetAlias(words) => aliases::get(s, words),
-        Command::DelAlias(args) => aliases::delete(s, args),
-        Command::VerifyAlias(args) => verify::verify(s, args),
-        Command::GetDigest(args) => aliases::digest(s, args),
-        Command::GetManifest(words) => aliases::manifest(s, words),
-        Command::ListAliases(words) => aliases::list(s, words),
-        Command::ListRepos(words) => auth::repos(s, words),
-        Command::Auth(args) => auth::token(s, args),
-        Command::PullImage(args) => images::pull::pull(s, args),
-        Command::PushImage(args) => images::push::push(s, args),
-        Command::EditImage(args) => images::edit::edit(s, args),
-        Command::CopyImage(args) => images::copy::copy(s, args),
-        Command::TagImage(words) => images::tag::tag(s, words),
-        Command::LoadImage(args) => images::load::load(s, args),
-        Command::RunImage(args) => images::run::run(s, args),
-        Command::Cache(args) => images::cache::cache(s, args),
-        Command::Login(args) => auth::login(s, args),
-        Command::Logout(words) => auth::logout(s, words),
-        Command::ListLogins(words) => auth::logins(s, words),
-        Command::ListPlatforms(words) => images::look::platforms(s, words),
-        Command::GetConfig(args) => images::look::config(s, args),
-        Command::GetHistory(args) => images::look::history(s, args),
-        Command::ListLayers(args) => images::look::layers(s, args),
-        Command::GetLayer(args) => images::look::layer(s, args),
-        Command::ListFiles(args) => images::files::list(s, args),
-        Command::ResolveImage(args) => images::resolve::resolve(s, args),
-        Command::VerifyImage(args) => images::verify::verify(s, args),
+        Command::PushBlob(args) => blob::push::run(s, args),
+        Command::PullBlob(args) => blob::pull::run(s, args),
+        Command::BlobSize(words) => blob::size::run(s, words),
+        Command::MountBlob(words) => blob::mount::run(s, words),
+        Command::DelBlob(args) => blob::delete::run(s, args),
+        Command::SetAlias(args) => alias::set::run(s, args),
+        Command::GetAlias(words) => alias::get::run(s, words),
+        Command::DelAlias(args) => alias::delete::run(s, args),
+        Command::VerifyAlias(args) => alias::verify::run(s, args),
+        Command::GetDigest(args) => alias::digest::run(s, args),
+        Command::GetManifest(words) => alias::manifest::run(s, words),
+        Command::ListAliases(words) => alias::list::run(s, words),
+        Command::ListRepos(words) => alias::repos::run(s, words),
+        Command::Auth(args) => logins::token::run(s, args),
+        Command::PullImage(args) => commands::image::pull::run(s, args),
+        Command::PushImage(args) => commands::image::push::run(s, args),
+        Command::EditImage(args) => commands::image::edit::run(s, args),
+        Command::CopyImage(args) => commands::image::copy::run(s, args),
+        Command::TagImage(words) => commands::image::tag::run(s, words),
+        Command::LoadImage(args) => commands::image::load::run(s, args),
+        Command::RunImage(args) => commands::image::run::run(s, args),
+        Command::Cache(args) => tool::cache::run(s, args),
+        Command::Login(args) => logins::login::run(s, args),
+        Command::Logout(words) => logins::logout::run(s, words),
+        Command::ListLogins(words) => logins::list::run(s, words),
+        Command::ListPlatforms(words) => commands::image::platforms::run(s, words),
+        Command::GetConfig(args) => commands::image::config::run(s, args),
+        Command::GetHistory(args) => commands::image::history::run(s, args),
+        Command::ListLayers(args) => commands::image::layers::run(s, args),
+        Command::GetLayer(args) => commands::image::layer::run(s, args),
+        Command::ListFiles(args) => commands::image::files::run(s, args),
+        Command::ResolveImage(args) => commands::image::resolve::run(s, args),
+        Command::VerifyImage(args) => commands::image::verify::run(s, args),
         // These were done before a session was needed.
         Command::ShowEnv(_) | Command::Completions(_) | Command::Man(_) => Ok(()),
     }

@@ -9,15 +9,28 @@ use dxf_registry::progress::Progress;
 use dxf_registry::registry::{Registry, Settings};
 use dxf_registry::stream::{Watch, read_bounded};
 use dxf_registry::text::one_line;
-use dxf_registry::{Host, Manifest, RepoName, Result, Store, Target, json, manifest};
+use dxf_registry::{
+    Digest, Error, Host, Manifest, RepoName, Result, Store, Target, json, manifest,
+};
 use serde_json::Value;
 
-use super::console::{Console, Out};
-use super::context::{Context, Place, Shape};
-use super::exit::Failure;
-use super::interrupt::Interrupt;
-use super::log::Logger;
-use super::{Input, Terminals, env, stdout};
+use crate::cli::env::{Context, Place, Shape, vars};
+use crate::cli::exit::Failure;
+use crate::cli::interrupt::Interrupt;
+use crate::cli::out::console::{Console, Out, Terminals, stdout};
+use crate::cli::out::log::Logger;
+
+/// The rest of what a command is given.
+pub struct Input<'a> {
+    /// Standard input.
+    pub stdin: &'a mut (dyn Read + Send),
+    /// Which streams are terminals.
+    pub terminal: Terminals,
+    /// Standard error.
+    pub console: &'a Console,
+    /// How the run may be ended.
+    pub interrupt: &'a Interrupt,
+}
 
 /// What every command is given.
 pub struct Session<'s, 'o> {
@@ -74,7 +87,7 @@ impl<'s, 'o> Session<'s, 'o> {
     /// Where `DXF_HOST` points.
     pub fn place(&self) -> Result<&'s Place, Failure> {
         let place = self.context.place.as_ref();
-        place.ok_or(Failure::Unset(env::HOST.name))
+        place.ok_or(Failure::Unset(vars::HOST.name))
     }
 
     /// How to talk to registries, heard by the log and obeying signals.
@@ -194,4 +207,17 @@ impl<'s, 'o> Session<'s, 'o> {
             }
         }
     }
+
+    /// Writes a line that holds words from elsewhere.
+    pub fn foreign(&mut self, line: impl std::fmt::Display) -> Result<(), Failure> {
+        let line = line.to_string();
+        self.line(one_line(&line))
+    }
+}
+
+/// The size of a blob that has to be there.
+pub fn blob_size(store: &dyn Store, digest: &Digest) -> Result<u64> {
+    store.blob_size(digest)?.ok_or_else(|| Error::NotFound {
+        what: format!("blob {digest} in {}", store.name()),
+    })
 }

@@ -10,9 +10,10 @@ use std::sync::{Arc, Mutex};
 use dxf_registry::Digest;
 use tempfile::TempDir;
 
-use super::console::Console;
-use super::interrupt::Interrupt;
-use super::{Streams, Terminals, run};
+use super::out::console::Terminals;
+use super::{Streams, run};
+use crate::cli::interrupt::Interrupt;
+use crate::cli::out::console::Console;
 
 /// A buffer that several writers share.
 #[derive(Clone, Default)]

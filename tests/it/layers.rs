@@ -25,6 +25,14 @@ const LAYERS: &[&str] = &[
     "archive alias artifact",
     "transfer",
     "foreign",
+    "cli/exit cli/interrupt",
+    "cli/out",
+    "cli/env",
+    "cli/args",
+    "cli/session",
+    "cli/input cli/image",
+    "cli/commands",
+    "cli/help",
     "cli",
     "main",
 ];
@@ -49,7 +57,14 @@ const NEVER: &[(&str, &str, &str)] = &[
 const ANY_STORE: &str = "it works on a store, whichever it is";
 
 /// Folders whose files do not know each other; only their `mod.rs` knows them.
-const STRANGERS: &[&str] = &["cli/commands"];
+const STRANGERS: &[&str] = &[
+    "cli/commands",
+    "cli/commands/alias",
+    "cli/commands/blob",
+    "cli/commands/image",
+    "cli/commands/logins",
+    "cli/commands/tool",
+];
 
 /// A file of `src/` as its module's path, such as `http/retry`; `http` is
 /// `http/mod.rs`.

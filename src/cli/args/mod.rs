@@ -5,21 +5,21 @@
 mod blobs;
 mod edit;
 mod images;
-mod own;
+mod tool;
 
 use std::ffi::{OsStr, OsString};
 
 use clap::{Args, Parser, Subcommand};
 use dxf_registry::{Digest, Error, RepoName, Result, Tag, Target};
 
-use super::exit::Failure;
+use crate::cli::exit::Failure;
 pub use blobs::{DelAlias, DelBlob, GetDigest, PullBlob, PushBlob, SetAlias, VerifyAlias};
 pub use edit::{EditImage, Step, Verb};
 pub use images::{
     Convert, CopyImage, Engine, Form, GetLayer, ListFiles, LoadImage, Look, Nondistributable,
     PullImage, PushImage, ResolveImage, RunImage,
 };
-pub use own::{Auth, Cache, Login};
+pub use tool::{Auth, Cache, Login};
 
 /// Store anything in a container registry, or in a folder.
 ///

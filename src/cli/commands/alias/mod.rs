@@ -1,0 +1,10 @@
+//! The commands about aliases, and about the repositories they are in.
+
+pub mod delete;
+pub mod digest;
+pub mod get;
+pub mod list;
+pub mod manifest;
+pub mod repos;
+pub mod set;
+pub mod verify;

@@ -1,0 +1,64 @@
+//! `set-alias`: names a list of blobs.
+
+use std::ffi::OsStr;
+use std::path::Path;
+
+use dxf_registry::store::Expected;
+use dxf_registry::{Digest, Error, Result, Tag, alias};
+
+use crate::cli::args::{self, SetAlias};
+use crate::cli::exit::Failure;
+use crate::cli::input;
+use crate::cli::session::Session;
+
+/// `set-alias [--if-match DIGEST|none] <repo> <alias> <digest>|<file> …`
+pub fn run(s: &mut Session<'_, '_>, args: &SetAlias) -> Result<(), Failure> {
+    let (repo, rest) = args.words.repo(2, usize::MAX)?;
+    let settings = alias::Settings {
+        format: s.context.format,
+        expected: args.if_match.as_deref().map(expected).transpose()?,
+    };
+    let tag: Tag = args::text(&rest[0])?.parse()?;
+    let named: Result<Vec<Named<'_>>> = rest[1..].iter().map(|word| blob(word)).collect();
+    let named = named?;
+    let store = s.store(repo)?;
+    let digests: Result<Vec<Digest>> = named.iter().map(|blob| blob.digest(s)).collect();
+    let manifest = alias::set(&*store, &tag, &digests?, settings, s.run())?;
+    s.write(manifest.bytes())
+}
+
+/// What `--if-match` says.
+fn expected(word: &str) -> Result<Expected> {
+    if word == "none" {
+        return Ok(Expected::Nothing);
+    }
+    let why = "it takes none, or a digest as get-digest --manifest prints it";
+    let digest = word.parse();
+    digest
+        .map(Expected::Manifest)
+        .map_err(|_| Error::invalid("--if-match", word, why))
+}
+
+/// A blob by digest, or by the file it was made from.
+enum Named<'a> {
+    Digest(Digest),
+    File(&'a Path),
+}
+
+/// What has a path separator is a file, whatever system this is.
+fn blob(word: &OsStr) -> Result<Named<'_>> {
+    let is_file = word.as_encoded_bytes().iter().any(|b| b"/\\".contains(b));
+    if is_file {
+        return Ok(Named::File(Path::new(word)));
+    }
+    Ok(Named::Digest(args::text(word)?.parse()?))
+}
+
+impl Named<'_> {
+    fn digest(&self, s: &Session<'_, '_>) -> Result<Digest> {
+        match self {
+            Named::Digest(digest) => Ok(*digest),
+            Named::File(path) => input::digest(path, s.interrupt.stop()),
+        }
+    }
+}

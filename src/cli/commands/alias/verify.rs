@@ -1,0 +1,103 @@
+//! `verify-alias`: every blob an alias names is looked at, or read.
+
+use dxf_registry::alias::{self, Finding, Scrutiny, Verdict};
+use dxf_registry::artifact::Parts;
+use dxf_registry::fetch::Wanted;
+use dxf_registry::{Error, Manifest, Result, Store, Target, json};
+use serde_json::{Value, json};
+
+use crate::cli::args::{self, VerifyAlias};
+use crate::cli::env::Shape;
+use crate::cli::exit::Failure;
+use crate::cli::out::size;
+use crate::cli::out::table::table;
+use crate::cli::session::Session;
+
+/// `verify-alias [--fast] <repo> <alias> …|--all`
+pub fn run(s: &mut Session<'_, '_>, args: &VerifyAlias) -> Result<(), Failure> {
+    let (least, most) = match args.all {
+        true => (0, 0),
+        false => (1, usize::MAX),
+    };
+    let (repo, rest) = args.words.repo(least, most)?;
+    let mut targets = args::targets(rest)?;
+    let store = s.store(repo)?;
+    if args.all {
+        targets = all(&*store)?;
+    }
+    let scrutiny = match args.fast {
+        true => Scrutiny::Sizes,
+        false => Scrutiny::Digests { whole },
+    };
+    let found = alias::verify(&*store, targets, scrutiny, s.run())?;
+    report(s, &found)?;
+    let bad = found.iter().filter(|f| !f.verdict.is_good()).count();
+    if bad == 0 {
+        return Ok(());
+    }
+    let what = format!("aliases in {}", store.name());
+    let why = format!(
+        "{bad} of {} things they name are missing or wrong",
+        found.len()
+    );
+    Err(Error::malformed(what, why).into())
+}
+
+/// The file that is kept in parts, where a manifest describes one.
+fn whole(manifest: &Manifest) -> Result<Option<Wanted>> {
+    let parts = Parts::of(manifest)?;
+    Ok(parts.map(|parts| Wanted {
+        digest: parts.digest,
+        size: Some(parts.size),
+    }))
+}
+
+/// The tags. What is no name for one can't be looked up, so nothing is checked.
+fn all(store: &dyn Store) -> Result<Vec<Target>> {
+    store
+        .tags()
+        .map(|name| Ok(Target::Tag(name?.parse()?)))
+        .collect()
+}
+
+fn report(s: &mut Session<'_, '_>, found: &[Finding]) -> Result<(), Failure> {
+    match s.context.shape {
+        Shape::Json => s.line(json::python(&found.iter().map(value).collect())),
+        Shape::Text => {
+            let rows: Vec<_> = found.iter().map(cells).collect();
+            table(s.out, &rows, &[3])
+        }
+    }
+}
+
+/// The verdict, and what there is instead of what should be.
+fn words(verdict: &Verdict) -> (&'static str, Value) {
+    match verdict {
+        Verdict::Right => ("ok", Value::Null),
+        Verdict::Elsewhere => ("elsewhere", Value::Null),
+        Verdict::Missing => ("missing", Value::Null),
+        Verdict::WrongSize(actual) => ("wrong size", json!(actual)),
+        Verdict::WrongDigest(actual) => ("wrong digest", json!(actual)),
+    }
+}
+
+fn value(found: &Finding) -> Value {
+    let (verdict, actual) = words(&found.verdict);
+    json!({"alias": found.alias.to_string(), "digest": found.blob.digest, "size": found.blob.size,
+        "mediaType": found.blob.media_type, "verdict": verdict, "actual": actual})
+}
+
+fn cells(found: &Finding) -> Vec<String> {
+    let (verdict, actual) = words(&found.verdict);
+    vec![
+        verdict.to_string(),
+        found.alias.to_string(),
+        found.blob.digest.to_string(),
+        size::show(found.blob.size),
+        match actual {
+            Value::Null => String::new(),
+            Value::String(digest) => digest,
+            bytes => format!("has {bytes} bytes"),
+        },
+    ]
+}

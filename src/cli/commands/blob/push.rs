@@ -1,0 +1,118 @@
+//! `push-blob`: stores a file or standard input, as one blob or in parts.
+
+use std::ffi::OsStr;
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::path::Path;
+
+use dxf_registry::artifact::{self, Input, Split};
+use dxf_registry::stream::{Run, Watch};
+use dxf_registry::{Error, Result, Store, Tag, alias};
+
+use crate::cli::args::{self, PushBlob};
+use crate::cli::exit::Failure;
+use crate::cli::interrupt::Interrupt;
+use crate::cli::out::bars;
+use crate::cli::out::sum::Sum;
+use crate::cli::session::Session;
+use crate::cli::{env, input};
+
+/// `push-blob [--split SIZE|cdc[:AVG]] <repo> <file>|- [@alias]`
+pub fn run(s: &mut Session<'_, '_>, args: &PushBlob) -> Result<(), Failure> {
+    let (repo, rest) = args.words.repo(1, 2)?;
+    let tag = args::alias(rest.get(1))?;
+    let split = asked(s, args)?;
+    let store = s.store(repo)?;
+    if let Some(split) = split {
+        return in_parts(s, &*store, (&rest[0], tag), split);
+    }
+    let blob = input::blob(s, &rest[0])?;
+    match tag {
+        Some(tag) => {
+            let blobs = std::slice::from_ref(&blob);
+            alias::push(&*store, &tag, blobs, s.context.format, s.run())?;
+        }
+        None => drop(store.put_blob(&blob, s.watch())?),
+    }
+    s.line(blob.digest())
+}
+
+/// How the file is to be cut, if it is.
+fn asked(s: &Session<'_, '_>, args: &PushBlob) -> Result<Option<Split>, Failure> {
+    let Some(text) = &args.split else {
+        return Ok(s.context.split);
+    };
+    let wrong = |why| args::usage(format!("invalid --split {text:?}: {why}"));
+    env::split(text).map(Some).map_err(wrong)
+}
+
+/// Stores the file that `word` names, or standard input, in parts.
+fn in_parts(
+    s: &mut Session<'_, '_>,
+    store: &dyn Store,
+    (word, tag): (&OsStr, Option<Tag>),
+    split: Split,
+) -> Result<(), Failure> {
+    let (jobs, interrupt) = (s.run().jobs, s.interrupt);
+    let is_stdin = word == "-";
+    let name = match is_stdin {
+        true => "standard input".to_string(),
+        false => word.display().to_string(),
+    };
+    let is_file = !is_stdin && !is_pipe(word)?;
+    let file = is_file.then(|| Input::file(Path::new(word))).transpose()?;
+    let bar = bars::named(s.context.show, s.console, &name);
+    let whole = Sum::new(&*bar, file.as_ref().and_then(Input::size));
+    let mut opened;
+    let mut stream;
+    let input = match file {
+        Some(file) => file,
+        None => {
+            let from: &mut (dyn Read + Send) = if is_stdin {
+                s.stdin
+            } else {
+                let open = || File::open(word).map_err(|e| Error::io(&name, e));
+                opened = interrupt.waiting(open)?;
+                &mut opened
+            };
+            stream = Patient {
+                from,
+                interrupt,
+                whole: &whole,
+            };
+            Input::stream(&name, &mut stream, &s.context.tmpdir)
+        }
+    };
+    let run = Run::new(jobs, Watch::new(&whole, interrupt.stop()));
+    let pushed = artifact::push(store, input, split, run)?;
+    if let Some(tag) = tag {
+        pushed.tag(store, &tag, run)?;
+    }
+    whole.done();
+    let parts = &pushed.parts().parts;
+    parts.iter().try_for_each(|part| s.line(part.digest))
+}
+
+/// Whether what `word` names, a pipe or a device, can be read once only.
+fn is_pipe(word: &OsStr) -> Result<bool> {
+    let meta = fs::metadata(word).map_err(|e| Error::io(word.display().to_string(), e))?;
+    Ok(!meta.is_file() && !meta.is_dir())
+}
+
+/// A stream from somebody who may take long: a signal ends the command at once
+/// while nothing is on its way. What is, is cancelled first.
+struct Patient<'a> {
+    from: &'a mut (dyn Read + Send),
+    interrupt: &'a Interrupt,
+    whole: &'a Sum<'a>,
+}
+
+impl Read for Patient<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.whole.is_quiet() {
+            self.interrupt.waiting(|| self.from.read(buffer))
+        } else {
+            self.from.read(buffer)
+        }
+    }
+}

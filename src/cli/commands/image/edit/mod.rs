@@ -1,0 +1,115 @@
+//! `edit-image`: another image out of one that is there, or out of nothing.
+
+mod change;
+mod report;
+mod words;
+
+use std::ffi::OsStr;
+
+use dxf_registry::archive::Item;
+use dxf_registry::image::{Family, Image, Node, build, edit_images};
+use dxf_registry::transfer::Wanted;
+use dxf_registry::{Host, Result};
+
+use self::change::Change;
+use crate::cli::args::{self, EditImage};
+use crate::cli::exit::Failure;
+use crate::cli::image::destination::Destination;
+use crate::cli::image::location::{Location, location_by};
+use crate::cli::image::platform::{Choice, choose, platform_missing};
+use crate::cli::image::read::{compressed, sole, uncached};
+use crate::cli::session::Session;
+
+/// What stands for an image with nothing in it, as in a Dockerfile.
+const SCRATCH: &str = "scratch";
+
+/// `edit-image [options] <image> <image>`
+pub fn run(s: &mut Session<'_, '_>, args: &EditImage) -> Result<(), Failure> {
+    let words = args.words.take(2, 2)?;
+    let asked = change::parse(s, args)?;
+    let location = Location::parse(s, args::text(&words[1])?)?;
+    let to = Destination::new(s, &location)?.or_latest(&location)?;
+    let from = From::parse(s, &words[0])?;
+    if let Some(context) = &mut s.source {
+        context.found(from.host());
+    }
+    let before = from.read(s, args)?;
+    let settings = build::Settings {
+        family: Family::of(before.manifest().media_type()),
+        folder: &s.context.tmpdir,
+        run: s.run(),
+    };
+    let mut is_bare = before.images().iter().all(|(_, i)| i.layers().is_empty());
+    let made = asked.into_iter().map(|asked| {
+        let change = asked.make(settings, is_bare)?;
+        is_bare &= !matches!(change, Change::Append(_));
+        Ok(change)
+    });
+    let changes = made.collect::<Result<Vec<_>>>()?;
+    let after = edit_images(&before, &mut |image| -> Result<Image, Failure> {
+        let mut editor = image.edit()?;
+        for change in &changes {
+            editor = change.apply(s, image, editor, settings)?.ok()?;
+        }
+        Ok(editor.finish()?)
+    })?;
+    let foreign = args.nondistributable.foreign();
+    if args.dry_run {
+        return report::report(s, (&before, &after), &to, foreign);
+    }
+    let digests = to.put(s, &[Item::new(Vec::new(), after)], foreign)?;
+    for digest in digests.iter().filter(|_| !to.is_stdout()) {
+        s.line(format_args!("{}@{digest}", to.name))?;
+    }
+    Ok(())
+}
+
+/// What is to be changed.
+enum From {
+    Scratch,
+    Place(Location),
+}
+
+impl From {
+    fn parse(s: &Session<'_, '_>, word: &OsStr) -> Result<From> {
+        if word == SCRATCH {
+            return Ok(From::Scratch);
+        }
+        location_by(s.source(), word).map(From::Place)
+    }
+
+    fn host(&self) -> Option<&Host> {
+        match self {
+            From::Place(Location::Registry { host, .. }) => Some(host),
+            _ => None,
+        }
+    }
+
+    /// Its layers are not read, and so not kept in the cache either when they
+    /// have to be passed on.
+    fn read(&self, s: &Session<'_, '_>, args: &EditImage) -> Result<Node, Failure> {
+        let choice = Choice::new(s, args.platform.as_deref())?;
+        let From::Place(location) = self else {
+            if args.platform.as_deref() == Some("all") {
+                let why = "an image made from nothing is for one platform";
+                return Err(args::usage(why));
+            }
+            return Ok(Node::Image(Image::scratch(&choice.platform, Family::Oci)?));
+        };
+        let node = read(s, location, choice.wanted())?;
+        choice.check(&node)?;
+        Ok(node)
+    }
+}
+
+/// What is at `location`, past the cache.
+fn read(s: &Session<'_, '_>, location: &Location, wanted: Wanted<'_>) -> Result<Node, Failure> {
+    if let Location::Archive { .. } = location {
+        let mut item = sole(s, location)?;
+        item.node = choose(item.node, wanted)?;
+        return Ok(compressed(s, item)?.node);
+    }
+    let store = location.repository_by(s, s.source())?;
+    let found = uncached(s, store).pull(&location.target()?, wanted, s.run());
+    found.map_err(platform_missing)
+}

@@ -1,0 +1,43 @@
+//! `get-layer`: one layer of an image.
+
+use std::io::Read;
+
+use dxf_registry::image::layer;
+use dxf_registry::stream::{Buffer, CopyError, copy};
+use dxf_registry::{Blob, Error, Result};
+
+use crate::cli::args::{self, GetLayer};
+use crate::cli::exit::Failure;
+use crate::cli::image::layer::find;
+use crate::cli::image::read::one;
+use crate::cli::out::file::Output;
+use crate::cli::session::Session;
+
+/// `get-layer <image> N|digest-prefix`
+pub fn run(s: &mut Session<'_, '_>, args: &GetLayer) -> Result<(), Failure> {
+    let (image, rest) = one(s, &args.look, 1)?;
+    let layers: Vec<&Blob> = image.layers().iter().collect();
+    let blob = find(&layers, args::text(&rest[0])?)?;
+    let mut output = Output::open(args.output.as_deref(), s.interrupt)?;
+    let (name, watch) = (output.name(), s.watch());
+    let what = blob.digest().to_string();
+    watch.progress.start(blob.digest(), Some(blob.size()));
+    let mut plain;
+    let mut raw;
+    let reader: &mut dyn Read = if args.uncompressed {
+        plain = layer::open(blob, watch)?;
+        &mut plain
+    } else {
+        let bytes = blob.open(0)?;
+        let verified = dxf_registry::digest::Verify::new(bytes, *blob.digest(), Some(blob.size()));
+        raw = watch.reader(*blob.digest(), verified);
+        &mut raw
+    };
+    let copied = copy(reader, output.writer(s.out), &mut Buffer::new());
+    copied.map_err(|e| match e {
+        CopyError::Read(e) => Error::io(&what, e),
+        CopyError::Write(e) => Error::io(&name, e),
+    })?;
+    watch.progress.finish(blob.digest());
+    Ok(output.commit()?)
+}

@@ -1,0 +1,71 @@
+//! `list-platforms`: the platforms an image is for.
+
+use dxf_registry::image::{self, MAX_DEPTH};
+use dxf_registry::manifest::Kind;
+use dxf_registry::transfer::{Remote, Wanted};
+use dxf_registry::{Descriptor, Error, Manifest, Result, Target, json};
+use serde_json::json;
+
+use crate::cli::args::Words;
+use crate::cli::env::Shape;
+use crate::cli::exit::Failure;
+use crate::cli::image::location::location;
+use crate::cli::image::platform::known;
+use crate::cli::image::read::{node, remote};
+use crate::cli::out::table::table;
+use crate::cli::session::Session;
+
+/// `list-platforms <image>`
+pub fn run(s: &mut Session<'_, '_>, words: &Words) -> Result<(), Failure> {
+    let words = words.take(1, 1)?;
+    let location = location(s, &words[0])?;
+    let mut found = Vec::new();
+    if let Some(store) = location.store(s)? {
+        let manifest = store.manifest(&location.target()?)?;
+        walk(s, &remote(s, store), manifest, 0, &mut found)?;
+    } else {
+        let node = node(s, &location, Wanted::All)?;
+        found.extend(known(&node)?.into_iter().map(|(entry, _)| entry));
+    }
+    let name = |entry: &Descriptor| {
+        let platform = entry.platform.as_ref();
+        platform.map(ToString::to_string).unwrap_or_default()
+    };
+    if s.context.shape == Shape::Json {
+        let one = |entry: &Descriptor| {
+            json!({"platform": name(entry), "digest": entry.digest, "size": entry.size,
+                "mediaType": entry.media_type})
+        };
+        return s.line(json::python(&found.iter().map(one).collect()));
+    }
+    let rows = found.iter().map(|e| vec![name(e), e.digest.to_string()]);
+    table(s.out, &rows.collect::<Vec<_>>(), &[])
+}
+
+/// Finds the platforms of a store's image without fetching what the index says
+/// already.
+fn walk(
+    s: &Session<'_, '_>,
+    remote: &Remote,
+    manifest: Manifest,
+    depth: usize,
+    found: &mut Vec<Descriptor>,
+) -> Result<()> {
+    if manifest.kind() != Kind::Index {
+        let node = remote.node(manifest, Wanted::All, s.run())?;
+        found.extend(known(&node)?.into_iter().map(|(entry, _)| entry));
+        return Ok(());
+    }
+    if depth >= MAX_DEPTH {
+        return Err(Error::malformed("index", "indexes lie too deep in it"));
+    }
+    for entry in manifest.index()?.manifests {
+        if image::is_selectable(&entry) {
+            found.push(entry);
+        } else if entry.platform.is_none() {
+            let below = remote.store().manifest(&Target::Digest(entry.digest))?;
+            walk(s, remote, below, depth + 1, found)?;
+        }
+    }
+    Ok(())
+}

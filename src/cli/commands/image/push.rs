@@ -1,0 +1,195 @@
+//! `push-image`: from an archive, a folder or standard input into any store.
+
+use std::collections::HashSet;
+use std::ffi::OsStr;
+use std::path::Path;
+use std::sync::Arc;
+
+use dxf_registry::archive::{self, Item};
+use dxf_registry::image::Node;
+use dxf_registry::layout::Layout;
+use dxf_registry::transfer::{Remote, Wanted};
+use dxf_registry::{Digest, Error, Reference, Result, Tag, Target};
+
+use crate::cli::args::{self, PushImage};
+use crate::cli::exit::Failure;
+use crate::cli::image::destination::Destination;
+use crate::cli::image::item::names;
+use crate::cli::image::location::Location;
+use crate::cli::image::read::{archived, compressed};
+use crate::cli::session::Session;
+
+/// What a layout's index calls an image (image-spec, annotations.md).
+const REF_NAME: &str = "org.opencontainers.image.ref.name";
+/// The same in full, by containerd and by [`archive::write`].
+const FULL_NAME: &str = "io.containerd.image.name";
+
+/// `push-image [options] <FILE|DIR|-> <image>`
+pub fn run(s: &mut Session<'_, '_>, args: &PushImage) -> Result<(), Failure> {
+    let words = args.words.take(2, 2)?;
+    let location = Location::parse(s, args::text(&words[1])?)?;
+    let to = destination(s, &location, args)?;
+    let items = chosen(without_parts(given(s, &words[0])?), args)?;
+    let foreign = args.nondistributable.foreign();
+    let at_once = if to.is_archive() { items.len() } else { 1 };
+    for items in items.chunks(at_once.max(1)) {
+        let items = items.iter().map(|item| compressed(s, item.clone()));
+        let digests = to.put(s, &items.collect::<Result<Vec<_>>>()?, foreign)?;
+        for digest in digests.iter().filter(|_| !to.is_stdout()) {
+            s.line(format_args!("{}@{digest}", to.name))?;
+        }
+    }
+    Ok(())
+}
+
+/// Where the images go: all under their own tags, or one under the tag that is
+/// written.
+fn destination(
+    s: &Session<'_, '_>,
+    location: &Location,
+    args: &PushImage,
+) -> Result<Destination, Failure> {
+    let to = Destination::new(s, location)?;
+    match args.all {
+        false => Ok(to.or_latest(location)?),
+        true if location.is_named() => {
+            let why = "--all pushes each image under its own tags; leave out the tag";
+            Err(args::usage(why))
+        }
+        true => Ok(to),
+    }
+}
+
+/// The images that `word` names: an archive, a layout's folder, or `-`.
+fn given(s: &mut Session<'_, '_>, word: &OsStr) -> Result<Vec<Item>, Failure> {
+    let (run, folder) = (s.run(), &s.context.tmpdir);
+    if word == "-" {
+        let stdin = &mut *s.stdin;
+        let read = || archive::read_stream("standard input", stdin, folder, run);
+        return Ok(s.interrupt.waiting(read)?);
+    }
+    let path = Path::new(word);
+    if path.is_dir() {
+        return layout_items(s, path, None);
+    }
+    if !path.exists()
+        && let Some(word) = word.to_str()
+        && Location::is_local(word)
+    {
+        return match Location::parse(s, word)? {
+            Location::Layout { folder, target } => layout_items(s, &folder, target.as_ref()),
+            location @ Location::Archive { .. } => Ok(archived(s, &location)?),
+            _ => Err(args::usage("that is no archive")),
+        };
+    }
+    Ok(archive::read(path, folder, run)?)
+}
+
+/// The items but for nameless ones that others consist of: a layout may list
+/// the images of an index beside it.
+fn without_parts(mut items: Vec<Item>) -> Vec<Item> {
+    let mut parts = HashSet::new();
+    for item in &items {
+        below(&item.node, &mut parts);
+    }
+    items.retain(|item| {
+        let is_named = !item.names.is_empty() || !item.labels.is_empty();
+        is_named || !parts.contains(&item.node.manifest().digest())
+    });
+    items
+}
+
+/// The digests of everything an index lists.
+fn below(node: &Node, to: &mut HashSet<Digest>) {
+    if let Node::Index(index) = node {
+        for child in index.children() {
+            to.insert(child.descriptor.digest);
+            below(&child.node, to);
+        }
+    }
+}
+
+/// What a layout's index lists, or the one that `target` names.
+fn layout_items(
+    s: &Session<'_, '_>,
+    path: &Path,
+    target: Option<&Target>,
+) -> Result<Vec<Item>, Failure> {
+    let layout = Layout::at(path);
+    if !path.join("oci-layout").exists() {
+        let why = "it has no file oci-layout, so it is no image layout";
+        return Err(Error::malformed(path.display().to_string(), why).into());
+    }
+    let mut found: Vec<(Digest, Vec<Reference>, Vec<String>)> = Vec::new();
+    for entry in layout.manifests()? {
+        let label = entry.annotations.get(REF_NAME).cloned();
+        let name = entry.annotations.get(FULL_NAME);
+        let name = name.and_then(|name| name.parse().ok());
+        match found
+            .iter_mut()
+            .find(|(digest, ..)| *digest == entry.digest)
+        {
+            Some((_, names, labels)) => {
+                names.extend(name);
+                labels.extend(label);
+            }
+            None => found.push((
+                entry.digest,
+                name.into_iter().collect(),
+                label.into_iter().collect(),
+            )),
+        }
+    }
+    let remote = Remote::new(Arc::new(layout));
+    match target {
+        None => {}
+        Some(Target::Digest(digest)) => found.retain(|(found, ..)| found == digest),
+        Some(Target::Tag(tag)) => found.retain(|(_, _, labels)| has(labels, tag)),
+    }
+    let whole = |(digest, names, labels): (Digest, Vec<Reference>, Vec<String>)| {
+        let node = remote.pull(&Target::Digest(digest), Wanted::All, s.run())?;
+        Ok(Item {
+            labels,
+            ..Item::new(names, node)
+        })
+    };
+    let items: Result<Vec<Item>> = found.into_iter().map(whole).collect();
+    let items = items?;
+    if items.is_empty() {
+        let what = match target {
+            Some(target) => format!("{target} in {}", path.display()),
+            None => format!("an image in {}", path.display()),
+        };
+        return Err(Error::NotFound { what }.into());
+    }
+    Ok(items)
+}
+
+fn has(labels: &[String], tag: &Tag) -> bool {
+    labels.iter().any(|label| label == tag.as_str())
+}
+
+/// The images to push.
+fn chosen(mut items: Vec<Item>, args: &PushImage) -> Result<Vec<Item>, Failure> {
+    if args.all {
+        return Ok(items);
+    }
+    if let Some(word) = &args.tag {
+        let all = names(&items);
+        items.retain(|item| item.is_called(word));
+        if items.is_empty() {
+            let what = format!("an image called {word} (there are: {all})");
+            return Err(Error::NotFound { what }.into());
+        }
+    }
+    match items.len() {
+        1 => Ok(items),
+        several => {
+            let what = format!(
+                "it holds {several} images: {}; choose one with --tag, or push each with --all",
+                names(&items)
+            );
+            Err(Error::Unsupported { what }.into())
+        }
+    }
+}

@@ -1,0 +1,61 @@
+//! `auth`: a token for some actions, or why there is none.
+
+use dxf_registry::registry::Granted;
+use dxf_registry::{Result, json};
+use serde_json::Value;
+
+use crate::cli::args::{self, Auth};
+use crate::cli::env::{Place, Shape};
+use crate::cli::exit::Failure;
+use crate::cli::session::Session;
+
+/// `auth [--explain] <repo> <action> …`
+pub fn run(s: &mut Session<'_, '_>, args: &Auth) -> Result<(), Failure> {
+    let (repo, rest) = args.words.repo(0, usize::MAX)?;
+    let actions: Result<Vec<String>> = rest
+        .iter()
+        .map(|w| Ok(args::text(w)?.to_string()))
+        .collect();
+    let actions = actions?;
+    let host = match s.place()? {
+        Place::Registry(host) => host,
+        Place::Folder(_) if args.explain => return s.line("a folder needs no credentials"),
+        Place::Folder(_) => return Ok(()),
+    };
+    let granted = s.registry(host)?.authenticate(Some(&repo), &actions)?;
+    match &granted.token {
+        _ if args.explain => explanation(s, &granted),
+        Some(token) => s.line(token.reveal()),
+        None => Ok(()),
+    }
+}
+
+/// What was asked and granted, without the token.
+fn explanation(s: &mut Session<'_, '_>, granted: &Granted) -> Result<(), Failure> {
+    let expires = granted
+        .expires_in
+        .map(|time| format!("{} s", time.as_secs()));
+    let facts = [
+        ("credentials", Some(granted.source.clone())),
+        ("scheme", Some(granted.scheme.to_string())),
+        ("realm", granted.realm.clone()),
+        ("service", granted.service.clone()),
+        (
+            "asked",
+            Some(granted.asked.join(" ")).filter(|asked| !asked.is_empty()),
+        ),
+        ("granted", granted.granted.clone()),
+        ("expires", expires),
+    ];
+    let known = facts
+        .into_iter()
+        .filter_map(|(name, fact)| Some((name, fact?)));
+    if s.context.shape == Shape::Json {
+        let all = known.map(|(name, fact)| (name.to_string(), fact.into()));
+        return s.line(json::python(&Value::Object(all.collect())));
+    }
+    for (name, fact) in known {
+        s.foreign(format_args!("{name}: {fact}"))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,8 @@
+//! The commands, a file each. None knows another; what two of them need is in a
+//! room of its own beside this one.
+
+pub mod alias;
+pub mod blob;
+pub mod image;
+pub mod logins;
+pub mod tool;

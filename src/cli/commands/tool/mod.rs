@@ -1,0 +1,6 @@
+//! The commands about the tool itself.
+
+pub mod cache;
+pub mod completions;
+pub mod man;
+pub mod show_env;

@@ -1,0 +1,38 @@
+//! `show-env`: the variables that are in force, and where they come from.
+
+use std::io::Write;
+
+use dxf_registry::json;
+use dxf_registry::text::one_line;
+use serde_json::{Value, json};
+
+use crate::cli::args::Words;
+use crate::cli::env::show::{Line, line};
+use crate::cli::env::vars::{self, Env};
+use crate::cli::env::{Context, Shape};
+use crate::cli::exit::Failure;
+use crate::cli::out::console::{Out, stdout};
+
+/// `show-env`
+pub fn run(
+    out: &mut Out<'_>,
+    env: Env<'_>,
+    context: &Context,
+    words: &Words,
+) -> Result<(), Failure> {
+    words.none()?;
+    let lines: Vec<Line> = vars::ALL.iter().map(|var| line(var, env)).collect();
+    match context.shape {
+        Shape::Text => lines.iter().try_for_each(|line| {
+            let value = one_line(&line.value);
+            writeln!(out, "{} = {value}  ({})", line.name, line.source).map_err(stdout)
+        }),
+        Shape::Json => {
+            let all: Value = lines
+                .iter()
+                .map(|l| json!({"name": l.name, "value": l.value, "source": l.source, "meaning": l.meaning}))
+                .collect();
+            writeln!(out, "{}", json::python(&all)).map_err(stdout)
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! Who to be at a registry: the environment's own login, and the files of others.
+
+use std::collections::HashSet;
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+
+use dxf_registry::credentials::{Files, Login};
+use dxf_registry::{Error, Result, Secret};
+
+use crate::cli::env::vars::{self, Env};
+
+/// The environment's login; a name with a password beats `DXF_AUTHORIZATION`,
+/// as in python-dxf, and a name alone counts for nothing there.
+pub fn login(env: Env<'_>, anonymous: bool) -> Result<Option<(Login, &'static str)>> {
+    if anonymous {
+        let source = env.on_this_side(&vars::ANONYMOUS).name;
+        return Ok(Some((Login::Anonymous, source)));
+    }
+    if let Some(username) = env.text(&vars::USERNAME)? {
+        let own = env.on_this_side(&vars::PASSWORD).name;
+        let (password, source) = match (env.secret(&vars::PASSWORD)?, password_file(env)?) {
+            (Some(password), _) => (Some(password), own),
+            (None, Some(password)) => (Some(password), env.on_this_side(&vars::PASSWORD_FILE).name),
+            // A password may be empty, unlike every other value.
+            (None, None) => (env.is_empty(&vars::PASSWORD).then(|| "".into()), own),
+        };
+        let source = match source {
+            "DXF_PASSWORD" => "DXF_USERNAME and DXF_PASSWORD",
+            "DXF_PASSWORD_FILE" => "DXF_USERNAME and DXF_PASSWORD_FILE",
+            "DXF_FROM_PASSWORD" => "DXF_FROM_USERNAME and DXF_FROM_PASSWORD",
+            _ => "DXF_FROM_USERNAME and DXF_FROM_PASSWORD_FILE",
+        };
+        if let Some(password) = password {
+            return Ok(Some((Login::Password { username, password }, source)));
+        }
+    }
+    let header = env.header(&vars::AUTHORIZATION)?;
+    let source = env.on_this_side(&vars::AUTHORIZATION).name;
+    Ok(header.map(|header| (Login::Header(header), source)))
+}
+
+fn password_file(env: Env<'_>) -> Result<Option<Secret>> {
+    let Some(path) = env.path(&vars::PASSWORD_FILE) else {
+        return Ok(None);
+    };
+    let name = env.on_this_side(&vars::PASSWORD_FILE).name;
+    let why = |why: String| Error::invalid(name, path.display().to_string(), why);
+    let line = first_line(&path).map_err(|e| why(e.to_string()))?;
+    if line.is_empty() {
+        return Err(why("its first line is empty".to_string()));
+    }
+    Ok(Some(Secret::new(line)))
+}
+
+fn first_line(path: &Path) -> std::io::Result<String> {
+    // Somebody may name a device; no password is longer than this.
+    let mut line = String::new();
+    BufReader::new(File::open(path)?.take(64 << 10)).read_line(&mut line)?;
+    Ok(line.trim_end_matches(['\r', '\n']).to_string())
+}
+
+/// The files in which Docker, podman and their helpers keep logins, in the
+/// order they are asked. `login` writes to the first.
+pub fn login_files(env: Env<'_>) -> Vec<PathBuf> {
+    let home = env.path(&vars::HOME);
+    let under = |folder: &str| home.as_ref().map(|home| home.join(folder));
+    let docker = env.path(&vars::DOCKER_CONFIG).or_else(|| under(".docker"));
+    // containers-auth.json(5); the folder of a user's session has no other
+    // name where the variable is unset, as under su and cron.
+    let session = env.path(&vars::XDG_RUNTIME_DIR).map_or_else(
+        || Path::new(SESSIONS).join(rustix::process::getuid().as_raw().to_string()),
+        |folder| folder.join("containers"),
+    );
+    let mut podman = vec![session];
+    podman.extend(
+        env.path(&vars::XDG_CONFIG_HOME)
+            .map(|folder| folder.join("containers")),
+    );
+    podman.extend(under(".config/containers"));
+    let mut files: Vec<PathBuf> = docker
+        .iter()
+        .map(|folder| folder.join("config.json"))
+        .collect();
+    files.extend(env.path(&vars::REGISTRY_AUTH_FILE));
+    files.extend(podman.iter().map(|folder| folder.join("auth.json")));
+    let mut seen = HashSet::new();
+    files.retain(|file| seen.insert(file.clone()));
+    files
+}
+
+/// Where podman keeps the logins of a session without `XDG_RUNTIME_DIR`.
+pub const SESSIONS: &str = "/run/containers";
+
+/// What is asked for logins: Docker's configuration in a variable, then the
+/// files at `paths`.
+pub fn files(env: Env<'_>, paths: &[PathBuf]) -> Result<Files> {
+    let files = Files::new(paths.to_vec());
+    let name = vars::DOCKER_AUTH_CONFIG.name;
+    match env.secret(&vars::DOCKER_AUTH_CONFIG)? {
+        Some(text) => files.with_text(name, &text).map_err(|error| match error {
+            Error::Malformed { why, .. } => Error::invalid(name, "…", why),
+            other => other,
+        }),
+        None => Ok(files),
+    }
+}

@@ -1,0 +1,308 @@
+//! Where a command puts images: a repository of a registry or of a folder, one
+//! layout (`oci:DIR[:tag]`), or an archive (`oci-archive:FILE[:tag]`,
+//! `docker-archive:FILE[:name]`), which appears when it is whole.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use dxf_registry::archive::{self, Form, Item, Out, Settings};
+use dxf_registry::image::Node;
+use dxf_registry::transfer::{Forecast, Foreign, To, forecast, put};
+use dxf_registry::{Digest, Error, Platform, Reference, Result, Store, Target};
+
+use crate::cli::args::Nondistributable;
+use crate::cli::exit::Failure;
+use crate::cli::image::folder::{Folder, parent};
+use crate::cli::image::item::{self, targets};
+use crate::cli::image::location::{Archive, Location};
+use crate::cli::image::platform::host_platform;
+use crate::cli::out::file::Output;
+use crate::cli::session::Session;
+
+impl Nondistributable {
+    /// The same in the library's words.
+    pub fn foreign(&self) -> Foreign {
+        match self.allow_nondistributable {
+            true => Foreign::Send,
+            false => Foreign::Skip,
+        }
+    }
+}
+
+/// Where images go.
+pub struct Destination {
+    /// What to print of it: a repository, a folder or a file, without a tag.
+    pub name: String,
+    /// The tag or digest that is written, of a repository or a layout.
+    pub target: Option<Target>,
+    /// The digest that is written beside a tag.
+    pub expected: Option<Digest>,
+    place: Place,
+}
+
+enum Place {
+    Store(Arc<dyn Store>),
+    Archive {
+        path: PathBuf,
+        kind: Archive,
+        name: Option<String>,
+    },
+}
+
+impl Destination {
+    /// What `location` means for something that is put there. Nothing is
+    /// written yet, and nobody asked.
+    ///
+    /// # Errors
+    /// For a place that can't be written to, as far as a look at it tells.
+    pub fn new(s: &Session<'_, '_>, location: &Location) -> Result<Destination, Failure> {
+        let (name, (target, expected)) = match location {
+            Location::Registry { host, reference } => {
+                (format!("{host}/{}", reference.repo), asked(reference))
+            }
+            Location::Repository { reference, .. } => {
+                (reference.repo.to_string(), asked(reference))
+            }
+            Location::Layout { folder, target } => {
+                Folder::open(folder)?;
+                (format!("oci:{}", folder.display()), (target.clone(), None))
+            }
+            Location::Archive { path, kind, .. } => {
+                check_file(path)?;
+                (format!("{}:{}", kind.word(), path.display()), (None, None))
+            }
+        };
+        let place = match location {
+            Location::Archive { path, kind, name } => Place::Archive {
+                path: path.clone(),
+                kind: *kind,
+                name: name.clone(),
+            },
+            _ => Place::Store(location.repository(s)?),
+        };
+        Ok(Destination {
+            name,
+            place,
+            target,
+            expected,
+        })
+    }
+
+    /// The repository, unless this is an archive.
+    pub fn store(&self) -> Option<&Arc<dyn Store>> {
+        match &self.place {
+            Place::Store(store) => Some(store),
+            Place::Archive { .. } => None,
+        }
+    }
+
+    /// The same, for images that get a name here: a repository's tag is `latest` unless another one is written, as Docker has it.
+    ///
+    /// # Errors
+    /// None, as `latest` is a tag.
+    pub fn or_latest(mut self, location: &Location) -> Result<Destination> {
+        let repository = matches!(
+            location,
+            Location::Registry { .. } | Location::Repository { .. }
+        );
+        if repository && self.target.is_none() {
+            self.target = Some(Target::Tag("latest".parse()?));
+        }
+        Ok(self)
+    }
+
+    /// Whether it is standard output, on which nothing else may stand then.
+    pub fn is_stdout(&self) -> bool {
+        match &self.place {
+            Place::Store(_) => false,
+            Place::Archive { path, .. } => is_stdout(path),
+        }
+    }
+
+    /// Whether everything has to be put at once.
+    pub fn is_archive(&self) -> bool {
+        self.store().is_none()
+    }
+
+    /// Puts images under the name that is written, or each under its own names,
+    /// and gives the digest of each.
+    ///
+    /// # Errors
+    /// [`Error::Mismatch`] for another image than the digest beside the tag
+    /// says, [`Error::Unsupported`] for one name and several images, those of
+    /// the destination and of the images' sources.
+    pub fn put(
+        &self,
+        s: &mut Session<'_, '_>,
+        items: &[Item],
+        foreign: Foreign,
+    ) -> Result<Vec<Digest>, Failure> {
+        let digests: Vec<_> = items.iter().map(|i| i.node.manifest().digest()).collect();
+        if let (true, several @ 2..) = (self.has_one_name(), items.len()) {
+            let what = format!("{}: one name for {several} images", self.name);
+            return Err(Error::Unsupported { what }.into());
+        }
+        match &self.place {
+            Place::Archive { path, kind, name } => {
+                let items = renamed(items, *kind, name.as_deref())?;
+                to_file(s, &items, path)?;
+            }
+            Place::Store(store) => {
+                for item in items {
+                    self.put_one(s, &**store, item, foreign)?;
+                }
+            }
+        }
+        Ok(digests)
+    }
+
+    /// What putting `node` there would have to do; nothing to ask of an archive.
+    ///
+    /// # Errors
+    /// As [`Destination::put`] before anything is sent.
+    pub fn forecast(
+        &self,
+        s: &Session<'_, '_>,
+        node: &Node,
+        foreign: Foreign,
+    ) -> Result<Option<Forecast>> {
+        let own = node.manifest().digest();
+        self.check(&own)?;
+        let Place::Store(store) = &self.place else {
+            return Ok(None);
+        };
+        let own = Target::Digest(own);
+        let to = To {
+            store: &**store,
+            target: self.target.as_ref().unwrap_or(&own),
+            foreign,
+        };
+        forecast(node, &to, s.run()).map(Some)
+    }
+
+    fn has_one_name(&self) -> bool {
+        match &self.place {
+            Place::Store(_) => self.target.is_some(),
+            Place::Archive { name, .. } => name.is_some(),
+        }
+    }
+
+    fn put_one(
+        &self,
+        s: &Session<'_, '_>,
+        store: &dyn Store,
+        item: &Item,
+        foreign: Foreign,
+    ) -> Result<(), Failure> {
+        self.check(&item.node.manifest().digest())?;
+        let targets = match &self.target {
+            Some(target) => vec![target.clone()],
+            None => targets(item),
+        };
+        for target in &targets {
+            let to = To {
+                store,
+                target,
+                foreign,
+            };
+            let done = put(&item.node, &to, s.run())?;
+            for layer in &done.left_out {
+                s.console.warn(&left_out(&layer.digest));
+            }
+        }
+        Ok(())
+    }
+
+    /// Holds a digest against the one that is written beside the tag.
+    fn check(&self, digest: &Digest) -> Result<()> {
+        match self.expected {
+            Some(expected) if expected != *digest => Err(Error::mismatch(expected, *digest)),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// What is said of a layer that stayed where it was.
+pub fn left_out(layer: &Digest) -> String {
+    format!(
+        "layer {layer} is not distributable and stays where it is; --allow-nondistributable pushes it"
+    )
+}
+
+/// The name a reference gives, and the digest it demands beside a tag.
+fn asked(reference: &Reference) -> (Option<Target>, Option<Digest>) {
+    match (&reference.tag, reference.digest) {
+        (Some(tag), digest) => (Some(Target::Tag(tag.clone())), digest),
+        (None, Some(digest)) => (Some(Target::Digest(digest)), None),
+        (None, None) => (None, None),
+    }
+}
+
+fn is_stdout(path: &Path) -> bool {
+    path == Path::new("-") || path == Path::new("/dev/stdout")
+}
+
+/// Looks whether an archive could be written, before anything is fetched.
+fn check_file(path: &Path) -> Result<()> {
+    let failed = |kind: std::io::ErrorKind| Error::io(path.display().to_string(), kind.into());
+    if path.is_dir() {
+        return Err(failed(std::io::ErrorKind::IsADirectory));
+    }
+    match path.parent() {
+        Some(folder) if folder != Path::new("") && !folder.is_dir() => {
+            Err(failed(std::io::ErrorKind::NotFound))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The items under the name that is written, where one is.
+fn renamed(items: &[Item], kind: Archive, name: Option<&str>) -> Result<Vec<Item>> {
+    let mut items = items.to_vec();
+    let Some(name) = name else {
+        return Ok(items);
+    };
+    let is_label = kind == Archive::Oci && name.parse::<dxf_registry::Tag>().is_ok();
+    for item in &mut items {
+        (item.names, item.labels) = match is_label {
+            true => (Vec::new(), vec![name.to_string()]),
+            false => (vec![item::name(name)?], Vec::new()),
+        };
+    }
+    Ok(items)
+}
+
+/// Writes an archive where `output` is.
+pub fn write(
+    s: &mut Session<'_, '_>,
+    items: &[Item],
+    mut output: Output,
+    (form, platform): (archive::Form, &Platform),
+    path: &Path,
+) -> Result<(), Failure> {
+    let run = s.run();
+    let folder = match output.file() {
+        Some(_) => parent(path).to_path_buf(),
+        None => s.context.tmpdir.clone(),
+    };
+    let settings = Settings {
+        form,
+        platform: Some(platform),
+        folder: &folder,
+    };
+    let name = output.name();
+    let out = match output.file() {
+        Some(file) => {
+            archive::write(items, Out::Open { file, name: &name }, &settings, run)?;
+            return Ok(output.commit()?);
+        }
+        None => Out::Stream(output.writer(s.out)),
+    };
+    Ok(archive::write(items, out, &settings, run)?)
+}
+
+fn to_file(s: &mut Session<'_, '_>, items: &[Item], path: &Path) -> Result<(), Failure> {
+    let output = Output::open(Some(path), s.interrupt)?;
+    let platform = s.context.platform.clone().unwrap_or_else(host_platform);
+    write(s, items, output, (Form::Hybrid, &platform), path)
+}

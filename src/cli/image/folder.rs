@@ -1,0 +1,86 @@
+//! A folder that images are written to as an OCI layout.
+
+use std::fs;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use dxf_registry::archive::Item;
+use dxf_registry::file::AsideFolder;
+use dxf_registry::layout::Layout;
+use dxf_registry::transfer::{Foreign, To, put};
+use dxf_registry::{Error, Result};
+
+use crate::cli::args;
+use crate::cli::exit::Failure;
+use crate::cli::image::item::targets;
+use crate::cli::session::Session;
+
+/// A folder that is, or becomes, an OCI layout.
+pub enum Folder {
+    /// There is a layout, which gets more images.
+    Old(PathBuf),
+    /// There is nothing, or an empty folder.
+    New(PathBuf),
+}
+
+impl Folder {
+    /// Looks what is at `path`.
+    ///
+    /// # Errors
+    /// For a file, and for a folder with anything else in it.
+    pub fn open(path: &Path) -> Result<Folder, Failure> {
+        let what = path.display().to_string();
+        if path == Path::new("-") {
+            return Err(args::usage("a folder can't go to standard output"));
+        }
+        match fs::read_dir(path) {
+            Err(e) if e.kind() == ErrorKind::NotFound => Ok(Folder::New(path.into())),
+            Err(e) => Err(Error::io(what, e).into()),
+            Ok(_) if path.join("oci-layout").is_file() => Ok(Folder::Old(path.into())),
+            Ok(mut entries) => match entries.next() {
+                None => Ok(Folder::New(path.into())),
+                Some(_) => {
+                    let what = format!("{what} is a folder with other things in it");
+                    Err(Error::Unsupported { what }.into())
+                }
+            },
+        }
+    }
+
+    /// Puts everything there. A new folder appears when it is whole.
+    pub fn fill(self, s: &Session<'_, '_>, items: &[Item]) -> Result<(), Failure> {
+        let target = match self {
+            Folder::Old(path) => return fill(s, &path, items),
+            Folder::New(path) => path,
+        };
+        let what = target.display().to_string();
+        let failed = |e| Error::io(&what, e);
+        let make = || AsideFolder::beside(&target);
+        let (aside, _litter) = s.interrupt.litter(make).map_err(failed)?;
+        fill(s, &aside.path(), items)?;
+        s.interrupt.stop().check()?;
+        Ok(aside.commit().map_err(failed)?)
+    }
+}
+
+fn fill(s: &Session<'_, '_>, path: &Path, items: &[Item]) -> Result<(), Failure> {
+    let layout = Layout::at(path);
+    for item in items {
+        for target in targets(item) {
+            let to = To {
+                store: &layout,
+                target: &target,
+                foreign: Foreign::Send,
+            };
+            put(&item.node, &to, s.run())?;
+        }
+    }
+    Ok(())
+}
+
+pub fn parent(path: &Path) -> &Path {
+    match path.parent() {
+        Some(folder) if folder != Path::new("") => folder,
+        _ => Path::new("."),
+    }
+}

@@ -1,0 +1,90 @@
+//! Images under the names they have in an archive or a repository.
+
+use dxf_registry::archive::Item;
+use dxf_registry::image::{Image, Node};
+use dxf_registry::{Error, Reference, Result, Tag, Target};
+
+use crate::cli::image::location::Location;
+
+/// A node under the name it was asked by. A digest is no name, and none is
+/// made up for it.
+pub fn named(location: &Location, node: Node) -> Item {
+    let (host, reference) = match location {
+        Location::Registry { host, reference } => (Some(host.clone()), reference),
+        Location::Repository { reference, .. } => (None, reference),
+        Location::Layout { .. } | Location::Archive { .. } => {
+            let mut item = Item::new(Vec::new(), node);
+            if let Ok(Target::Tag(tag)) = location.target() {
+                item.labels.push(tag.to_string());
+            }
+            return item;
+        }
+    };
+    let tag = match (reference.tag.clone(), reference.target()) {
+        (Some(tag), _) | (None, Target::Tag(tag)) => tag,
+        (None, Target::Digest(_)) => return Item::new(Vec::new(), node),
+    };
+    let name = Reference {
+        host,
+        repo: reference.repo.clone(),
+        tag: Some(tag),
+        digest: None,
+    };
+    Item::new(vec![name], node)
+}
+
+/// The name that `--tag` gives.
+pub fn name(word: &str) -> Result<Reference> {
+    let mut name: Reference = word.parse()?;
+    match name.target() {
+        Target::Tag(tag) => name.tag = Some(tag),
+        Target::Digest(_) => {
+            return Err(Error::invalid("--tag", word, "a digest is no name"));
+        }
+    }
+    Ok(name)
+}
+
+/// The tags an item is to have in a repository, or its digest.
+pub fn targets(item: &Item) -> Vec<Target> {
+    let tags = item.names.iter().filter_map(|name| name.tag.clone());
+    let labels = item.labels.iter().filter_map(|label| label.parse().ok());
+    let mut targets: Vec<Tag> = Vec::new();
+    for tag in tags.chain(labels) {
+        if !targets.contains(&tag) {
+            targets.push(tag);
+        }
+    }
+    if targets.is_empty() {
+        return vec![Target::Digest(item.node.manifest().digest())];
+    }
+    targets.into_iter().map(Target::Tag).collect()
+}
+
+/// The images of `items`, for what can be said of images alone.
+pub fn images(items: &[Item]) -> impl Iterator<Item = &Image> {
+    let images = items.iter().flat_map(|item| item.node.images());
+    images.map(|(_, image)| image)
+}
+
+/// The names in an archive, for a message.
+pub fn names(items: &[Item]) -> String {
+    let all = items.iter().flat_map(|item| match item.names.as_slice() {
+        [] if item.labels.is_empty() => vec![item.node.manifest().digest().to_string()],
+        [] => item.labels.clone(),
+        names => names.iter().map(ToString::to_string).collect(),
+    });
+    all.collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_have_tags_and_no_digests() {
+        assert_eq!(name("app").unwrap().to_string(), "app:latest");
+        assert_eq!(name("r.example/a:1").unwrap().to_string(), "r.example/a:1");
+        assert!(name(&format!("a@sha256:{}", "0".repeat(64))).is_err());
+    }
+}

@@ -1,0 +1,11 @@
+//! What the commands about images share: where an image is, how it is read, which
+//! platform of it is wanted, and where images go.
+
+pub mod destination;
+pub mod engine;
+pub mod folder;
+pub mod item;
+pub mod layer;
+pub mod location;
+pub mod platform;
+pub mod read;

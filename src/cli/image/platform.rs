@@ -1,0 +1,158 @@
+//! Which of an image's platforms is wanted: what `--platform` asks for, else
+//! `DXF_PLATFORM`, else this machine's.
+
+use dxf_registry::image::{self, Image, Node};
+use dxf_registry::transfer::Wanted;
+use dxf_registry::{Descriptor, Error, Platform, Result};
+
+use crate::cli::args;
+use crate::cli::exit::Failure;
+use crate::cli::session::Session;
+
+/// What of an index is wanted, from `--platform`, `DXF_PLATFORM` or the machine.
+pub struct Choice {
+    /// The whole index.
+    pub all: bool,
+    /// The platform asked for, or the machine's.
+    pub platform: Platform,
+    /// Who asked for it.
+    by: By,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum By {
+    Flag,
+    Variable,
+    Machine,
+}
+
+impl Choice {
+    /// What `flag` says, where it is there.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for what is neither `all` nor a platform.
+    pub fn new(s: &Session<'_, '_>, flag: Option<&str>) -> Result<Choice> {
+        let all = flag == Some("all");
+        let (platform, by) = match (flag, &s.context.platform) {
+            (Some(flag), _) if !all => (flag.parse()?, By::Flag),
+            (_, Some(platform)) => (platform.clone(), By::Variable),
+            _ => (host_platform(), By::Machine),
+        };
+        Ok(Choice { all, platform, by })
+    }
+
+    /// The same for whoever pulls.
+    pub fn wanted(&self) -> Wanted<'_> {
+        match self.by {
+            _ if self.all => Wanted::All,
+            By::Machine => Wanted::Host(&self.platform),
+            By::Flag | By::Variable => Wanted::Platform(&self.platform),
+        }
+    }
+
+    /// An image that stands alone is taken whatever `DXF_PLATFORM` says, as the
+    /// commands about aliases do, but not against what the command line says.
+    ///
+    /// # Errors
+    /// [`Error::NoPlatform`] as a thing that is not found.
+    pub fn check(&self, node: &Node) -> Result<(), Failure> {
+        let Node::Image(image) = node else {
+            return Ok(());
+        };
+        match self.by {
+            By::Flag => must_fit(image, &self.platform),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The platform that `--platform` asks for, which can't be all of them.
+pub fn one_platform(s: &Session<'_, '_>, flag: Option<&str>) -> Result<Choice, Failure> {
+    if flag == Some("all") {
+        return Err(args::usage("an engine takes the image of one platform"));
+    }
+    Ok(Choice::new(s, flag)?)
+}
+
+/// What of an index that is at hand is wanted.
+///
+/// # Errors
+/// [`Error::NoPlatform`] as a thing that is not found.
+pub fn choose(node: Node, wanted: Wanted<'_>) -> Result<Node, Failure> {
+    let (platform, host) = match wanted {
+        Wanted::All => return Ok(node),
+        Wanted::Platform(platform) => (platform, false),
+        Wanted::Host(platform) => (platform, true),
+    };
+    if let Node::Image(_) = &node {
+        return Ok(node);
+    }
+    let known = known(&node)?;
+    let entries: Vec<Descriptor> = known.iter().map(|(entry, _)| entry.clone()).collect();
+    let best = image::best_fit(&entries, platform).map(|best| best.digest);
+    let found = known.iter().find(|(entry, _)| match best {
+        Some(best) => entry.digest == best,
+        None => host && known.len() == 1,
+    });
+    let available = entries.iter().filter_map(|entry| entry.platform.as_ref());
+    match found {
+        Some((_, image)) => Ok(Node::Image((*image).clone())),
+        None => Err(Failure::Missing(Error::NoPlatform {
+            wanted: platform.to_string(),
+            available: available.map(ToString::to_string).collect(),
+        })),
+    }
+}
+
+/// The images below that a platform can mean, each with the one it is for.
+pub fn known(node: &Node) -> Result<Vec<(Descriptor, &Image)>> {
+    let mut known = Vec::new();
+    for (mut entry, image) in node.images() {
+        if entry.platform.is_none() && image.is_runnable() {
+            entry.platform = Some(image.config()?.platform());
+        }
+        if image::is_selectable(&entry) {
+            known.push((entry, image));
+        }
+    }
+    Ok(known)
+}
+
+/// Refuses an image that does not run on a platform named on the command line.
+///
+/// # Errors
+/// [`Error::NoPlatform`] as a thing that is not found; those of the config.
+pub fn must_fit(image: &Image, platform: &Platform) -> Result<(), Failure> {
+    image.must_run_on(platform).map_err(platform_missing)
+}
+
+/// In these commands a platform that is not there is a thing that is not found.
+pub fn platform_missing(error: Error) -> Failure {
+    match error.what() {
+        Error::NoPlatform { .. } => Failure::Missing(error),
+        _ => error.into(),
+    }
+}
+
+/// The platform that this machine is, in Go's words.
+pub fn host_platform() -> Platform {
+    let architecture = match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        "x86" => "386",
+        "powerpc64" => "ppc64le",
+        "loongarch64" => "loong64",
+        other => other,
+    };
+    let os = match std::env::consts::OS {
+        // Images are for Linux, in a virtual machine, there.
+        "macos" => "linux",
+        other => other,
+    };
+    Platform {
+        os: os.to_string(),
+        architecture: architecture.to_string(),
+        variant: None,
+        rest: serde_json::Map::new(),
+    }
+}

@@ -1,0 +1,183 @@
+//! What is at a place, opened to be read: of a store, or of an archive.
+
+use std::sync::Arc;
+
+use dxf_registry::archive::{self, Item, Provenance};
+use dxf_registry::cache::Cache;
+use dxf_registry::foreign::{Foreign, Reach};
+use dxf_registry::http::{Scheme, Url};
+use dxf_registry::image::gzip::{self, Which};
+use dxf_registry::image::{Image, Node};
+use dxf_registry::transfer::{Remote, Wanted};
+use dxf_registry::{Error, Platform, Reference, Result, Store};
+
+use crate::cli::args::Look;
+use crate::cli::exit::Failure;
+use crate::cli::image::item::{named, names};
+use crate::cli::image::location::{Archive, Location, location};
+use crate::cli::image::platform::{Choice, choose, host_platform, must_fit, platform_missing};
+use crate::cli::session::Session;
+
+/// The image at `location`, its layers unread; of an archive with several, the
+/// only one, or an error that names them.
+///
+/// # Errors
+/// Those of the store or the archive, [`Error::NoPlatform`].
+pub fn node(s: &Session<'_, '_>, location: &Location, wanted: Wanted<'_>) -> Result<Node, Failure> {
+    if let Some(store) = location.store(s)? {
+        let remote = match location {
+            Location::Registry { .. } => remote(s, store),
+            // A folder is at hand already.
+            _ => uncached(s, store),
+        };
+        let node = remote.pull(&location.target()?, wanted, s.run());
+        return node.map_err(platform_missing);
+    }
+    choose(sole(s, location)?.node, wanted)
+}
+
+/// The one image of an archive.
+///
+/// # Errors
+/// Those of the archive; [`Error::Unsupported`] that names several.
+pub fn sole(s: &Session<'_, '_>, location: &Location) -> Result<Item> {
+    let mut items = archived(s, location)?;
+    match (items.pop(), items.is_empty()) {
+        (Some(item), true) => Ok(item),
+        (None, _) => Err(Error::NotFound {
+            what: format!("an image in {location}"),
+        }),
+        (Some(last), false) => {
+            items.push(last);
+            Err(Error::Unsupported {
+                what: format!("{location}: it holds several images: {}", names(&items)),
+            })
+        }
+    }
+}
+
+/// The images of an archive; with a name behind its file, the one called so.
+///
+/// # Errors
+/// Those of the archive; [`Error::NotFound`] that says what names there are.
+pub fn archived(s: &Session<'_, '_>, location: &Location) -> Result<Vec<Item>> {
+    let Location::Archive { path, name, kind } = location else {
+        return Err(Error::Unsupported {
+            what: format!("{location} is no archive"),
+        });
+    };
+    let mut items = archive::read(path, &s.context.tmpdir, s.run())?;
+    if let Some(name) = name {
+        let all = names(&items);
+        let full = match (kind, name.parse::<Reference>()) {
+            // A name without a tag means Docker's own.
+            (Archive::Docker, Ok(name)) if name.tag.is_none() => format!("{name}:latest"),
+            _ => name.clone(),
+        };
+        items.retain(|item| item.is_called(&full));
+        if items.is_empty() {
+            let what = format!("{name} in {} (there are: {all})", path.display());
+            return Err(Error::NotFound { what });
+        }
+    }
+    Ok(items)
+}
+
+/// What is at `location`, under the names it is to have.
+pub fn items(
+    s: &Session<'_, '_>,
+    location: &Location,
+    choice: &Choice,
+    name: Option<Reference>,
+) -> Result<Vec<Item>, Failure> {
+    let mut items = match location {
+        Location::Archive { .. } => {
+            let items = archived(s, location)?;
+            let chosen = items.into_iter().map(|mut item| {
+                item.node = choose(item.node, choice.wanted())?;
+                Ok(item)
+            });
+            chosen.collect::<Result<Vec<Item>, Failure>>()?
+        }
+        _ => vec![named(location, node(s, location, choice.wanted())?)],
+    };
+    for item in &items {
+        choice.check(&item.node)?;
+    }
+    if let Some(name) = name {
+        let [item] = items.as_mut_slice() else {
+            let what = format!("--tag names one image, not each of {}", names(&items));
+            return Err(Error::Unsupported { what }.into());
+        };
+        item.names = vec![name];
+        item.labels.clear();
+    }
+    Ok(items)
+}
+
+/// The platform that is asked for, if one is.
+fn asked(s: &Session<'_, '_>, look: &Look) -> Result<Option<Platform>> {
+    match &look.platform {
+        Some(platform) => platform.parse().map(Some),
+        None => Ok(s.context.platform.clone()),
+    }
+}
+
+/// The one image that `look` means, `more` words behind it.
+pub fn one<'a>(
+    s: &Session<'_, '_>,
+    look: &'a Look,
+    more: usize,
+) -> Result<(Image, &'a [std::ffi::OsString]), Failure> {
+    let words = look.words.take(1 + more, 1 + more)?;
+    let (asked, host) = (asked(s, look)?, host_platform());
+    let wanted = match &asked {
+        Some(platform) => Wanted::Platform(platform),
+        None => Wanted::Host(&host),
+    };
+    let node = node(s, &location(s, &words[0])?, wanted)?;
+    match node {
+        Node::Image(image) => {
+            if let (Some(_), Some(platform)) = (&look.platform, &asked) {
+                must_fit(&image, platform)?;
+            }
+            Ok((image, &words[1..]))
+        }
+        Node::Index(_) => Err(Error::Unsupported {
+            what: "several images where one is wanted".to_string(),
+        }
+        .into()),
+    }
+}
+
+/// Layers that an engine unpacked are compressed again, always to the same
+/// bytes; what has its own manifest is passed on as it is.
+pub fn compressed(s: &Session<'_, '_>, mut item: Item) -> Result<Item> {
+    if let (Provenance::Made, Node::Image(image)) = (item.provenance, &item.node) {
+        let small = gzip::recompress(image, Which::Plain, &s.context.tmpdir, s.run())?;
+        item.node = Node::Image(small);
+    }
+    Ok(item)
+}
+
+/// The same with the layer cache, where there is one.
+pub fn remote(s: &Session<'_, '_>, store: Arc<dyn Store>) -> Remote {
+    let remote = uncached(s, store);
+    match &s.context.cache {
+        Some(folder) => remote.with_cache(Cache::new(folder.join("blobs"))),
+        None => remote,
+    }
+}
+
+/// A store to pull from, and the places where makers keep layers of theirs. A
+/// registry in a private network may name others in it.
+pub fn uncached(s: &Session<'_, '_>, store: Arc<dyn Store>) -> Remote {
+    let host = store.origin().map(|origin| origin.host);
+    let home = host.and_then(|host| Url::new(Scheme::Https, host.as_str(), "/").ok());
+    let reach = match home {
+        Some(home) if home.is_local() => Reach::Everywhere,
+        _ => Reach::Internet,
+    };
+    let foreign = Foreign::new(s.settings().http, reach);
+    Remote::new(store).with_elsewhere(Arc::new(foreign))
+}

@@ -1,0 +1,10 @@
+//! What a command writes, and where: lines, tables, JSON, files, progress.
+
+pub mod bars;
+pub mod console;
+pub mod file;
+pub mod json;
+pub mod log;
+pub mod size;
+pub mod sum;
+pub mod table;
