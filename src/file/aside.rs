@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 use tempfile::{Builder, NamedTempFile, TempDir};
 
-use super::folder::{parent, sync_folder};
+use super::folder::{SharedSync, parent, sync_folder};
 use super::locked::{is_kept, keep};
 use super::regular::open_regular;
 use super::{note, rename, sync_file};
@@ -148,10 +148,18 @@ impl Aside {
     /// # Errors
     /// When it can't be written to the disk or renamed; it disappears then.
     pub fn commit(self) -> io::Result<()> {
+        self.commit_shared(&SharedSync::default())
+    }
+
+    /// The same; threads that put many files into one folder share its sync.
+    ///
+    /// # Errors
+    /// As [`Aside::commit`].
+    pub fn commit_shared(self, folders: &SharedSync) -> io::Result<()> {
         sync_file(self.file(), self.path())?;
         let target = self.target.clone();
         self.commit_unsynced()?;
-        sync_folder(parent(&target))
+        folders.sync(parent(&target))
     }
 
     /// The same for what may be lost: an entry of a cache.

@@ -1,9 +1,11 @@
 //! Folders, made and changed so that they survive a loss of power.
 
+use std::collections::HashMap;
 use std::fs::{DirBuilder, File};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 /// The mode of a folder that only its owner may look into.
 pub const PRIVATE: u32 = 0o700;
@@ -51,6 +53,71 @@ pub fn sync_folder(folder: &Path) -> io::Result<()> {
     }
 }
 
+/// Syncs of folders, shared by threads that change the same one: a sync that
+/// begins after several renames is enough for all of them. Clones share.
+#[derive(Debug, Clone, Default)]
+pub struct SharedSync(Arc<Shared>);
+
+#[derive(Debug, Default)]
+struct Shared {
+    folders: Mutex<HashMap<PathBuf, Count>>,
+    changed: Condvar,
+}
+
+/// The syncs of one folder, numbered from 1.
+#[derive(Debug, Default)]
+struct Count {
+    begun: u64,
+    /// The last that succeeded.
+    done: u64,
+    is_running: bool,
+}
+
+impl SharedSync {
+    /// Makes the names that are in `folder` now survive a loss of power.
+    ///
+    /// # Errors
+    /// As [`sync_folder`].
+    pub fn sync(&self, folder: &Path) -> io::Result<()> {
+        self.share(folder, || sync_folder(folder))
+    }
+
+    fn share(&self, folder: &Path, sync: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+        let mut folders = self.lock();
+        // One that runs already may have missed the newest name.
+        let enough = folders.entry(folder.into()).or_default().begun + 1;
+        let number = loop {
+            let count = folders.entry(folder.into()).or_default();
+            if count.done >= enough {
+                return Ok(());
+            }
+            if !count.is_running {
+                count.is_running = true;
+                count.begun += 1;
+                break count.begun;
+            }
+            let waited = self.0.changed.wait(folders);
+            folders = waited.unwrap_or_else(PoisonError::into_inner);
+        };
+        drop(folders);
+        let synced = sync();
+        let mut folders = self.lock();
+        let count = folders.entry(folder.into()).or_default();
+        count.is_running = false;
+        if synced.is_ok() {
+            count.done = number;
+        }
+        self.0.changed.notify_all();
+        synced
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<PathBuf, Count>> {
+        // Numbers stay whole whatever panicked.
+        let folders = self.0.folders.lock();
+        folders.unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// The folder that `path` is in; a bare name is in the current one.
 pub fn parent(path: &Path) -> &Path {
     match path.parent() {
@@ -66,6 +133,48 @@ mod tests {
     use crate::file::trace;
     use std::fs;
     use std::os::unix::fs::PermissionsExt;
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    #[test]
+    fn a_sync_counts_for_all_who_wait_before_it_begins() {
+        let (shared, folder) = (SharedSync::default(), Path::new("f"));
+        let (syncs, waiting) = (AtomicU64::new(0), AtomicU64::new(0));
+        let open = Mutex::new(());
+        let slow = || {
+            syncs.fetch_add(1, Ordering::SeqCst);
+            drop(open.lock());
+            Ok(())
+        };
+        let closed = open.lock();
+        std::thread::scope(|scope| {
+            let first = scope.spawn(|| shared.share(folder, slow));
+            while syncs.load(Ordering::SeqCst) == 0 {
+                std::thread::yield_now();
+            }
+            // These come while the first runs, which may be too early for them.
+            let more = [(); 8].map(|()| {
+                scope.spawn(|| {
+                    waiting.fetch_add(1, Ordering::SeqCst);
+                    shared.share(folder, slow)
+                })
+            });
+            while waiting.load(Ordering::SeqCst) < 8 {
+                std::thread::yield_now();
+            }
+            std::thread::sleep(std::time::Duration::from_millis(50));
+            drop(closed);
+            first.join().unwrap().unwrap();
+            for one in more {
+                one.join().unwrap().unwrap();
+            }
+        });
+        let made = syncs.load(Ordering::SeqCst);
+        assert!((2..9).contains(&made), "{made}");
+        let failed = shared.share(folder, || Err(io::Error::other("the disk")));
+        assert_eq!(failed.unwrap_err().to_string(), "the disk");
+        shared.share(folder, slow).unwrap();
+        assert_eq!(syncs.load(Ordering::SeqCst), made + 1);
+    }
 
     #[test]
     fn new_folders_are_private_and_their_names_on_disk() {

@@ -17,7 +17,7 @@ mod stable;
 pub(crate) mod trace;
 
 pub use aside::{Aside, AsideFolder, follow, sweep};
-pub use folder::{PRIVATE, SHARED, make_folder, parent, sync_folder};
+pub use folder::{PRIVATE, SHARED, SharedSync, make_folder, parent, sync_folder};
 pub use locked::{lock, lock_folder, own};
 pub use regular::open_regular;
 pub use section::{Section, SectionReader};

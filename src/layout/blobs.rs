@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use crate::digest::{Digest, Verify};
 use crate::error::{Error, Result};
-use crate::file::Aside;
+use crate::file::{Aside, SharedSync};
 use crate::stream::{Buffer, CopyError, Stop, Watch, copy};
 
 use super::files;
@@ -21,15 +21,17 @@ use super::files;
 pub(super) struct Blobs {
     blobs: PathBuf,
     scratch: PathBuf,
+    synced: SharedSync,
 }
 
 impl Blobs {
     /// The blobs of the layout at `layout`, written first in `scratch`, which
     /// must be on the same file system.
-    pub fn new(layout: &Path, scratch: PathBuf) -> Blobs {
+    pub fn new(layout: &Path, scratch: PathBuf, synced: SharedSync) -> Blobs {
         Blobs {
             blobs: layout.join("blobs"),
             scratch,
+            synced,
         }
     }
 
@@ -101,7 +103,9 @@ impl Blobs {
             CopyError::Read(e) => Error::io(digest.to_string(), e),
             CopyError::Write(e) => files::failed(aside.path())(e),
         })?;
-        aside.commit().map_err(files::failed(&path))
+        aside
+            .commit_shared(&self.synced)
+            .map_err(files::failed(&path))
     }
 
     /// Takes a blob over from `other` as a second name of the same file. Gives
@@ -118,7 +122,9 @@ impl Blobs {
         watch.progress.start(digest, Some(len));
         let bytes = watch.reader(*digest, aside.file());
         drain(Verify::new(bytes, *digest, Some(len)))?;
-        aside.commit().map_err(files::failed(&path))?;
+        aside
+            .commit_shared(&self.synced)
+            .map_err(files::failed(&path))?;
         watch.progress.finish(digest);
         Ok(true)
     }

@@ -24,7 +24,7 @@ use serde_json::Value;
 use crate::descriptor::Descriptor;
 use crate::digest::{Digest, Hasher, Verify};
 use crate::error::{Error, Result};
-use crate::file;
+use crate::file::{self, SharedSync};
 use crate::manifest::{self, Kind, Manifest};
 use crate::reference::{RepoName, Target};
 use crate::store::{Expected, Names, Store};
@@ -72,6 +72,8 @@ pub struct Layout {
     dir: PathBuf,
     /// The repository's name and the folder it counts from.
     within: Option<(RepoName, Layouts)>,
+    /// Of the folders of blobs.
+    synced: SharedSync,
 }
 
 impl Layouts {
@@ -88,6 +90,7 @@ impl Layouts {
             // The grammar of names has no `..` and no empty part.
             dir: self.dir.join(name.as_str()),
             within: Some((name.clone(), self.clone())),
+            synced: SharedSync::default(),
         }
     }
 
@@ -148,6 +151,7 @@ impl Layout {
         Layout {
             dir: dir.into(),
             within: None,
+            synced: SharedSync::default(),
         }
     }
 
@@ -182,7 +186,11 @@ impl Layout {
     }
 
     fn blobs(&self) -> Result<Blobs> {
-        Ok(Blobs::new(self.dir()?, self.scratch()?))
+        Ok(Blobs::new(
+            self.dir()?,
+            self.scratch()?,
+            self.synced.clone(),
+        ))
     }
 
     fn is_there(&self) -> Result<bool> {

@@ -5,6 +5,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::blob::{Blob, Bytes};
 use crate::descriptor::media_type::{self, OCTET_STREAM};
+use crate::file::trace;
 use crate::progress::Progress;
 use crate::reference::Tag;
 use crate::store::Put;
@@ -118,6 +119,27 @@ fn what_was_never_written_is_not_found() {
         0,
         "reading made something"
     );
+}
+
+#[test]
+fn a_reported_blob_is_on_the_disk_with_its_name_and_folders() {
+    let f = Fixture::new();
+    let repo = f.repo("a");
+    trace::take();
+    let first = f.push(&repo, b"one").digest().hex();
+    let made = trace::take();
+    let top = f.dir.path().file_name().unwrap().to_string_lossy();
+    for folder in [&*top, "a", "blobs"] {
+        let synced = format!("sync folder {folder}");
+        assert!(made.contains(&synced), "{folder}: {made:?}");
+    }
+    let one = |hex: &str| {
+        let folder = "sync folder sha256".to_string();
+        [format!("sync {hex}"), format!("rename {hex}"), folder]
+    };
+    assert!(made.ends_with(&one(&first)), "{made:?}");
+    let second = f.push(&repo, b"two").digest().hex();
+    assert_eq!(trace::take(), one(&second));
 }
 
 #[test]
