@@ -19,7 +19,7 @@
 //! # A first blob
 //!
 //! ```
-//! use dxf_registry::{Blob, Store, layout::Layouts, stream::Watch};
+//! use dxf_registry::{Blob, ReadStore, Store, layout::Layouts, stream::Watch};
 //! use std::io::Read;
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -49,7 +49,7 @@
 //! their clones share connections and tokens, on as many threads as one likes.
 //!
 //! ```no_run
-//! use dxf_registry::{Registry, Store, credentials::Credentials, registry::Settings};
+//! use dxf_registry::{ReadStore, Registry, credentials::Credentials, registry::Settings};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let login = Credentials::password("me", "secret");
@@ -71,7 +71,7 @@
 //! nothing names.
 //!
 //! ```
-//! use dxf_registry::{Blob, Store, alias, layout::Layouts, stream::Run};
+//! use dxf_registry::{Blob, ReadStore, alias, layout::Layouts, stream::Run};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! # let folder = tempfile::tempdir()?;
@@ -294,7 +294,7 @@
 //! carry it inside [`std::io::Error`], and [`Error::from_io`] takes it out.
 //!
 //! ```
-//! use dxf_registry::{Digest, Store, layout::Layouts};
+//! use dxf_registry::{Digest, ReadStore, layout::Layouts};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! # let folder = tempfile::tempdir()?;
@@ -314,7 +314,7 @@
 //! not there), and can be looked into with any tool that reads OCI layouts.
 //!
 //! ```
-//! use dxf_registry::{Blob, Result, Store, Tag, alias, layout::Layouts, stream::Run};
+//! use dxf_registry::{Blob, ReadStore, Result, Store, Tag, alias, layout::Layouts, stream::Run};
 //!
 //! /// What is to be tested.
 //! fn publish(store: &dyn Store, version: &Tag, report: &str) -> Result<()> {
@@ -452,7 +452,7 @@
 //! | [`blob`], [`store`], [`stream`], [`progress`], [`fetch`], [`file`], [`parallel`] | bytes: opened again, watched, fetched into files |
 //! | [`cache`] | layers that were downloaded once |
 //! | [`http`], [`credentials`] | the wire, and who one is |
-//! | [`registry`], [`layout`] | the two kinds of [`Store`] |
+//! | [`registry`], [`layout`], [`store::Memory`] | the kinds of [`Store`] |
 //! | [`alias`] | names for lists of blobs |
 //! | [`artifact`] | a file kept as several blobs |
 //! | [`image`] | images, their configs and layers, whether they are what they say, and how to change them |
@@ -468,8 +468,8 @@
 //! Versions follow semver; before 1.0 it is the second number that a breaking
 //! change raises, and so does a newer oldest Rust (now 1.89). What may grow is
 //! `#[non_exhaustive]`: [`Error`] and its kinds, settings, and what operations
-//! tell. [`Store`] is open for stores of one's own: methods are added to it with a
-//! default only. Data that one version wrote, every later one reads.
+//! tell. [`ReadStore`] and [`Store`] are open for stores of your own: methods are added to
+//! them with a default only. Data that one version wrote, every later one reads.
 
 pub mod alias;
 pub mod archive;
@@ -510,4 +510,4 @@ pub use manifest::Manifest;
 pub use reference::{Host, Reference, RepoName, Tag, Target};
 pub use registry::{Registry, Repository};
 pub use secret::Secret;
-pub use store::Store;
+pub use store::{ReadStore, Store};

@@ -125,6 +125,12 @@ impl Hash for Host {
     }
 }
 
+impl PartialEq<&str> for Tag {
+    fn eq(&self, other: &&str) -> bool {
+        self.0 == *other
+    }
+}
+
 impl Host {
     /// What is compared.
     fn folded(&self) -> impl Iterator<Item = u8> {

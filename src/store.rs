@@ -1,16 +1,23 @@
-//! One repository, wherever it lives: in a registry, or in a folder on disk.
+//! One repository, wherever it is: in a registry, in a folder, in memory.
 //!
-//! Everything above (aliases, images, copies) is written against [`Store`] and
-//! can't tell its kinds apart.
+//! [`ReadStore`] is what can be read from, [`Store`] what can be written to as
+//! well. Everything above (aliases, images, copies) is written against these two
+//! and knows no kind of store.
 
-use std::io::Read;
-use std::ops::Range;
+mod memory;
+#[cfg(test)]
+pub(crate) mod testing;
+
+use std::io::{self, Read};
+use std::ops::{Deref, Range};
+
+pub use memory::Memory;
 
 use crate::blob::Blob;
 use crate::descriptor::Descriptor;
 use crate::digest::{Digest, Verify};
-use crate::error::{Error, Result};
-use crate::manifest::Manifest;
+use crate::error::{Error, Result, if_found};
+use crate::manifest::{Kind, Manifest};
 use crate::reference::{Origin, RepoName, Tag, Target};
 use crate::stream::Watch;
 
@@ -74,46 +81,76 @@ impl Expected {
 /// The names in a list, page by page.
 pub type Names<'a> = Box<dyn Iterator<Item = Result<String>> + 'a>;
 
-/// Blobs, manifests and tags of one repository.
+/// Tags, page by page.
+pub type Tags<'a> = Box<dyn Iterator<Item = Result<Tag>> + 'a>;
+
+/// Blobs, manifests and tags of one repository, to be read.
 ///
-/// Errors are the same for every kind of store: [`crate::Error::is_not_found`]
-/// for what is not there, [`crate::Error::is_corrupt`] for bytes that are not
-/// what their digest says.
-pub trait Store: Send + Sync {
+/// Four methods make a store; the others have defaults in terms of those four,
+/// to be overridden where the store can do better. `&T`, `Box<T>` and `Arc<T>`
+/// of a store are stores.
+///
+/// Errors are the same for every kind of store: [`Error::is_not_found`] for
+/// what the store does not contain, [`Error::is_corrupt`] for bytes that do not
+/// match their digest.
+pub trait ReadStore: Send + Sync {
     /// The repository's name for messages.
     fn name(&self) -> String;
 
-    /// Where a blob of this store can be mounted from, if anywhere.
-    fn origin(&self) -> Option<Origin>;
+    /// A blob's bytes from offset `from` to its end. The store need not verify
+    /// them; [`ReadStore::pull_blob`] does.
+    ///
+    /// # Errors
+    /// One that [`Error::is_not_found`] when there is no such blob.
+    fn open_blob(&self, digest: &Digest, from: u64) -> Result<Content<'_>>;
 
-    /// The size of a blob in bytes, or `None` when it is not there.
+    /// The manifest of a tag or digest. The store verifies its bytes against
+    /// the digest, and reads no more than [`crate::manifest::MAX_SIZE`] of them.
+    ///
+    /// # Errors
+    /// One that [`Error::is_not_found`] when there is none,
+    /// [`Error::Mismatch`], [`Error::Malformed`].
+    fn manifest(&self, target: &Target) -> Result<Manifest>;
+
+    /// The tags, in the store's order, fetched page by page. A name that is not
+    /// a valid tag is an [`Error::Invalid`] in its place.
+    fn tags(&self) -> Tags<'_>;
+
+    /// The names of the tags exactly as the store lists them, valid or not.
+    fn tag_names(&self) -> Names<'_> {
+        Box::new(self.tags().map(|tag| tag.map(|tag| tag.to_string())))
+    }
+
+    /// The repository of a registry that blobs of this store can be mounted
+    /// from, if any.
+    fn origin(&self) -> Option<Origin> {
+        None
+    }
+
+    /// The size of a blob in bytes, or `None` when the store does not contain it.
+    ///
+    /// The default opens the blob, and reads it all where opening it does not
+    /// tell its size.
     ///
     /// # Errors
     /// Those of the store.
-    fn blob_size(&self, digest: &Digest) -> Result<Option<u64>>;
-
-    /// The same, asked by somebody who is about to write: where rights are
-    /// asked for, those for reading and writing are asked for at once.
-    ///
-    /// # Errors
-    /// As [`Store::blob_size`].
-    fn size_to_write(&self, digest: &Digest) -> Result<Option<u64>> {
-        self.blob_size(digest)
+    fn blob_size(&self, digest: &Digest) -> Result<Option<u64>> {
+        let Some(mut content) = if_found(self.open_blob(digest, 0))? else {
+            return Ok(None);
+        };
+        if let Some(size) = content.size {
+            return Ok(Some(size));
+        }
+        let size = io::copy(&mut content.reader, &mut io::sink());
+        size.map(Some).map_err(|e| Error::io(digest.to_string(), e))
     }
 
-    /// A blob's bytes from offset `from`. Whoever reads has to verify;
-    /// [`Store::pull_blob`] does.
+    /// The bytes `range` of a blob and no more, not verified; it must not be
+    /// empty. `None` where the store cannot read less than the rest of a blob,
+    /// as by default: the caller then uses [`ReadStore::open_blob`].
     ///
     /// # Errors
-    /// One that [`crate::Error::is_not_found`] when there is no such blob.
-    fn open_blob(&self, digest: &Digest, from: u64) -> Result<Content<'_>>;
-
-    /// The bytes `range` of a blob, none behind them, not verified; it must not
-    /// be empty. `None` where asking for less than the rest saves nothing or is
-    /// not served: then [`Store::open_blob`] is the way.
-    ///
-    /// # Errors
-    /// As [`Store::open_blob`].
+    /// As [`ReadStore::open_blob`].
     fn open_range(&self, digest: &Digest, range: Range<u64>) -> Result<Option<Content<'_>>> {
         let _ = (digest, range);
         Ok(None)
@@ -123,9 +160,9 @@ pub trait Store: Send + Sync {
     /// known.
     ///
     /// # Errors
-    /// As [`Store::open_blob`]. The reader fails with [`crate::Error::Mismatch`]
-    /// or [`crate::Error::Size`] instead of ending, inside an
-    /// [`std::io::Error`]: [`crate::Error::from_io`] takes it out.
+    /// As [`ReadStore::open_blob`]. The reader fails with [`Error::Mismatch`] or
+    /// [`Error::Size`] instead of ending, inside an [`std::io::Error`]:
+    /// [`Error::from_io`] takes it out.
     fn pull_blob(&self, digest: &Digest, size: Option<u64>) -> Result<Verified<'_>> {
         let content = self.open_blob(digest, 0)?;
         let size = size.or(content.size);
@@ -135,15 +172,80 @@ pub trait Store: Send + Sync {
         })
     }
 
-    /// Stores a blob unless it is there.
+    /// The descriptor of the manifest of a tag or digest, or `None` when there
+    /// is none. The default fetches the manifest.
     ///
     /// # Errors
-    /// What the blob's source has, what the store has against it, and
-    /// [`crate::Error::Stopped`].
+    /// Those of the store.
+    fn head(&self, target: &Target) -> Result<Option<Descriptor>> {
+        let Some(manifest) = if_found(self.manifest(target))? else {
+            return Ok(None);
+        };
+        let mut descriptor = manifest.descriptor();
+        if let Target::Digest(digest) = target {
+            descriptor.digest = *digest;
+        }
+        Ok(Some(descriptor))
+    }
+
+    /// The descriptors of the manifests whose subject is `subject`, such as its
+    /// signatures, each once; none when there is no such subject. Their
+    /// [`Descriptor::artifact_type`] and annotations are those of the manifests.
+    ///
+    /// The default fetches the manifest of every tag, so it finds only referrers
+    /// that have a tag.
+    ///
+    /// # Errors
+    /// Those of the store; [`Error::Malformed`].
+    fn referrers(&self, subject: &Digest) -> Result<Vec<Descriptor>> {
+        let mut referrers = Vec::<Descriptor>::new();
+        for name in self.tag_names() {
+            // A name that is not a tag names no manifest either.
+            let Ok(tag) = name?.parse() else { continue };
+            let Some(manifest) = if_found(self.manifest(&Target::Tag(tag)))? else {
+                continue;
+            };
+            if refers_to(&manifest, subject) && is_new(&referrers, manifest.digest()) {
+                referrers.push(manifest.referrer()?);
+            }
+        }
+        Ok(referrers)
+    }
+}
+
+/// A [`ReadStore`] that can also be written to.
+///
+/// Two more methods make one. Without [`Store::mount_blob`], [`Store::untag`]
+/// and the `delete_…` methods it can do everything but those.
+pub trait Store: ReadStore {
+    /// Stores a blob unless the store contains it already.
+    ///
+    /// The store verifies digest and size before the blob can be read from it,
+    /// and leaves nothing that can be read when it fails. It reports the bytes
+    /// it takes to `watch.progress`: `start` before the first, `finish` after
+    /// the blob is accepted, neither for [`Put::Existed`]. [`receive`] does all
+    /// of this but the writing.
+    ///
+    /// # Errors
+    /// Those of the blob's source and of the store; [`Error::Stopped`].
     fn put_blob(&self, blob: &Blob, watch: Watch<'_>) -> Result<Put>;
 
-    /// Stores a blob without looking whether it is there: what to do when a
-    /// registry first said that it holds a blob and then that it does not.
+    /// Stores a manifest under a tag, which moves atomically, or under its
+    /// digest. A manifest with a subject is among the
+    /// [`ReadStore::referrers`] of that from then on, where the store can list
+    /// manifests without a tag.
+    ///
+    /// The store may refuse a manifest that names a blob or manifest it does not
+    /// contain, with an error that [`Error::is_not_found`]; a registry's has the
+    /// code `MANIFEST_BLOB_UNKNOWN` ([`Error::has_code`]).
+    ///
+    /// # Errors
+    /// Those of the store.
+    fn put_manifest(&self, manifest: &Manifest, target: &Target) -> Result<()>;
+
+    /// Stores a blob even if the store claims to contain it: the retry after a
+    /// registry first claimed that and then refused a manifest because it lacks
+    /// the blob. The default is [`Store::put_blob`].
     ///
     /// # Errors
     /// As [`Store::put_blob`].
@@ -151,46 +253,42 @@ pub trait Store: Send + Sync {
         self.put_blob(blob, watch)
     }
 
-    /// Takes a blob over from repository `from` of the same registry, or folder.
+    /// As [`ReadStore::blob_size`], before a write: a registry asks for the
+    /// rights to read and to write in one go. The default is `blob_size`.
     ///
     /// # Errors
-    /// [`crate::Error::NotMounted`] when `from` does not hold the blob.
-    fn mount_blob(&self, digest: &Digest, from: &RepoName, watch: Watch<'_>) -> Result<Put>;
+    /// As [`ReadStore::blob_size`].
+    fn size_to_write(&self, digest: &Digest) -> Result<Option<u64>> {
+        self.blob_size(digest)
+    }
+
+    /// Takes a blob over from repository `from` beside this one, without moving
+    /// its bytes through this machine.
+    ///
+    /// # Errors
+    /// [`Error::NotMounted`] when `from` does not contain the blob;
+    /// [`Error::NotAllowed`], as by default.
+    fn mount_blob(&self, digest: &Digest, from: &RepoName, watch: Watch<'_>) -> Result<Put> {
+        let _ = (from, watch);
+        Err(not_allowed(self, &format!("mount {digest}")))
+    }
 
     /// Deletes a blob.
     ///
     /// # Errors
-    /// One that [`crate::Error::is_not_found`] when there is no such blob, and
-    /// the refusal (405) of a registry that deletes nothing.
-    fn delete_blob(&self, digest: &Digest) -> Result<()>;
+    /// One that [`Error::is_not_found`] when there is no such blob, the refusal
+    /// (405) of a registry that deletes nothing, [`Error::NotAllowed`], as by
+    /// default.
+    fn delete_blob(&self, digest: &Digest) -> Result<()> {
+        Err(not_allowed(self, &format!("delete blob {digest}")))
+    }
 
-    /// The manifest of a tag or digest, verified.
+    /// Stores a manifest under a tag that is as `expected`. The default looks
+    /// first and stores then, so a write of somebody else between the two is
+    /// overwritten; a store that can do both in one step overrides it.
     ///
     /// # Errors
-    /// One that [`crate::Error::is_not_found`] when there is none,
-    /// [`crate::Error::Mismatch`], [`crate::Error::Malformed`].
-    fn manifest(&self, target: &Target) -> Result<Manifest>;
-
-    /// What a tag or digest points at, without fetching it where that can be
-    /// avoided; `None` when it is not there.
-    ///
-    /// # Errors
-    /// Those of the store.
-    fn head(&self, target: &Target) -> Result<Option<Descriptor>>;
-
-    /// Stores a manifest under a tag or its digest. One with a subject is
-    /// listed among the [`Store::referrers`] of that from then on.
-    ///
-    /// # Errors
-    /// What the store has against it: a registry that misses a blob names
-    /// `MANIFEST_BLOB_UNKNOWN`, for which [`crate::Error::has_code`] asks.
-    fn put_manifest(&self, manifest: &Manifest, target: &Target) -> Result<()>;
-
-    /// Stores a manifest under a tag that is as `expected`. Where a store can't
-    /// do both in one step, as here, another writer may come in between unseen.
-    ///
-    /// # Errors
-    /// [`crate::Error::Conflict`] when the tag is not as expected.
+    /// [`Error::Conflict`] when the tag is not as expected.
     fn put_manifest_if(&self, manifest: &Manifest, tag: &Tag, expected: Expected) -> Result<()> {
         let target = Target::Tag(tag.clone());
         let found = self.head(&target)?.map(|found| found.digest);
@@ -198,28 +296,160 @@ pub trait Store: Send + Sync {
         self.put_manifest(manifest, &target)
     }
 
-    /// Deletes a manifest, and with it every tag that points at it.
+    /// Deletes a manifest, and with it every tag that points to it.
     ///
     /// # Errors
     /// As [`Store::delete_blob`].
-    fn delete_manifest(&self, digest: &Digest) -> Result<()>;
+    fn delete_manifest(&self, digest: &Digest) -> Result<()> {
+        Err(not_allowed(self, &format!("delete manifest {digest}")))
+    }
 
     /// Removes one tag and leaves its manifest.
     ///
     /// # Errors
-    /// [`crate::Error::NotAllowed`] where the registry can't do that.
-    fn untag(&self, tag: &Tag) -> Result<()>;
+    /// One that [`Error::is_not_found`] when there is no such tag;
+    /// [`Error::NotAllowed`], as by default.
+    fn untag(&self, tag: &Tag) -> Result<()> {
+        Err(not_allowed(self, &format!("remove alias {tag} alone")))
+    }
+}
 
-    /// The tags, in the store's order, fetched page by page.
-    fn tags(&self) -> Names<'_>;
+/// Whatever points to a store is that store. Every method is passed on, those
+/// with a default too; a test compares the lists.
+impl<P> ReadStore for P
+where
+    P: Deref<Target: ReadStore> + Send + Sync,
+{
+    fn name(&self) -> String {
+        (**self).name()
+    }
+    fn open_blob(&self, digest: &Digest, from: u64) -> Result<Content<'_>> {
+        (**self).open_blob(digest, from)
+    }
+    fn manifest(&self, target: &Target) -> Result<Manifest> {
+        (**self).manifest(target)
+    }
+    fn tags(&self) -> Tags<'_> {
+        (**self).tags()
+    }
+    fn tag_names(&self) -> Names<'_> {
+        (**self).tag_names()
+    }
+    fn origin(&self) -> Option<Origin> {
+        (**self).origin()
+    }
+    fn blob_size(&self, digest: &Digest) -> Result<Option<u64>> {
+        (**self).blob_size(digest)
+    }
+    fn open_range(&self, digest: &Digest, range: Range<u64>) -> Result<Option<Content<'_>>> {
+        (**self).open_range(digest, range)
+    }
+    fn pull_blob(&self, digest: &Digest, size: Option<u64>) -> Result<Verified<'_>> {
+        (**self).pull_blob(digest, size)
+    }
+    fn head(&self, target: &Target) -> Result<Option<Descriptor>> {
+        (**self).head(target)
+    }
+    fn referrers(&self, subject: &Digest) -> Result<Vec<Descriptor>> {
+        (**self).referrers(subject)
+    }
+}
 
-    /// What stands for the manifests that name `subject` as theirs, such as its
-    /// signatures, each once; none when there is no such subject. Their
-    /// [`Descriptor::artifact_type`] and annotations say what they are.
-    ///
-    /// # Errors
-    /// Those of the store; [`crate::Error::Malformed`].
-    fn referrers(&self, subject: &Digest) -> Result<Vec<Descriptor>>;
+impl<P> Store for P
+where
+    P: Deref<Target: Store> + Send + Sync,
+{
+    fn put_blob(&self, blob: &Blob, watch: Watch<'_>) -> Result<Put> {
+        (**self).put_blob(blob, watch)
+    }
+    fn put_manifest(&self, manifest: &Manifest, target: &Target) -> Result<()> {
+        (**self).put_manifest(manifest, target)
+    }
+    fn send_blob(&self, blob: &Blob, watch: Watch<'_>) -> Result<Put> {
+        (**self).send_blob(blob, watch)
+    }
+    fn size_to_write(&self, digest: &Digest) -> Result<Option<u64>> {
+        (**self).size_to_write(digest)
+    }
+    fn mount_blob(&self, digest: &Digest, from: &RepoName, watch: Watch<'_>) -> Result<Put> {
+        (**self).mount_blob(digest, from, watch)
+    }
+    fn delete_blob(&self, digest: &Digest) -> Result<()> {
+        (**self).delete_blob(digest)
+    }
+    fn put_manifest_if(&self, manifest: &Manifest, tag: &Tag, expected: Expected) -> Result<()> {
+        (**self).put_manifest_if(manifest, tag, expected)
+    }
+    fn delete_manifest(&self, digest: &Digest) -> Result<()> {
+        (**self).delete_manifest(digest)
+    }
+    fn untag(&self, tag: &Tag) -> Result<()> {
+        (**self).untag(tag)
+    }
+}
+
+/// Whether `subject` is what a manifest is about. A subject that cannot be
+/// parsed is none.
+pub(crate) fn refers_to(manifest: &Manifest, subject: &Digest) -> bool {
+    let named = manifest.subject().ok().flatten();
+    named.is_some_and(|named| named.digest == *subject)
+}
+
+fn is_new(listed: &[Descriptor], digest: Digest) -> bool {
+    listed.iter().all(|other| other.digest != digest)
+}
+
+/// The tags among `names`.
+pub(crate) fn parsed(names: Names<'_>) -> Tags<'_> {
+    Box::new(names.map(|name| name?.parse()))
+}
+
+fn not_allowed(store: &(impl ReadStore + ?Sized), task: &str) -> Error {
+    Error::NotAllowed {
+        what: format!("{} can't {task}", store.name()),
+    }
+}
+
+/// What a store does when it takes a blob, but for the writing: opens it, gives
+/// `write` its bytes verified, and reports them to `watch`, which can stop it.
+///
+/// # Errors
+/// Those of the blob's source and of `write`; [`Error::Mismatch`],
+/// [`Error::Size`] through the reader; [`Error::Stopped`].
+pub fn receive(
+    blob: &Blob,
+    watch: Watch<'_>,
+    write: impl FnOnce(&mut (dyn Read + '_)) -> io::Result<()>,
+) -> Result<()> {
+    watch.stop.check()?;
+    let (digest, size) = (*blob.digest(), Some(blob.size()));
+    watch.progress.start(&digest, size);
+    let bytes = watch.reader(digest, blob.open(0)?);
+    write(&mut Verify::new(bytes, digest, size)).map_err(|e| Error::io(digest.to_string(), e))?;
+    watch.progress.finish(&digest);
+    Ok(())
+}
+
+/// The digests a manifest needs: its config and layers, or its children. Not
+/// layers with `urls`, which are kept elsewhere (image-spec, layer.md,
+/// "Non-Distributable Layers"), and not its subject, which need not exist.
+pub(crate) fn needs(manifest: &Manifest) -> Result<Vec<Digest>> {
+    Ok(match manifest.kind() {
+        Kind::Image => {
+            let image = manifest.image()?;
+            let own = |layer: &&Descriptor| !layer.rest.contains_key("urls");
+            let layers = image.layers.iter().filter(own).map(|layer| layer.digest);
+            std::iter::once(image.config.digest).chain(layers).collect()
+        }
+        Kind::Index => {
+            let children = manifest.index()?.manifests;
+            children.iter().map(|child| child.digest).collect()
+        }
+        Kind::Schema1 => {
+            let layers = manifest.schema1()?.fs_layers;
+            layers.iter().map(|layer| layer.blob_sum).collect()
+        }
+    })
 }
 
 /// Points a tag at a manifest, where `expected` is given only a tag that is so.
@@ -255,4 +485,28 @@ pub(crate) fn put_unless_same(
         return Ok(());
     }
     Err(refused)
+}
+
+#[cfg(test)]
+mod tests {
+    /// The methods between two lines of this file.
+    fn methods(from: &str, to: &str) -> Vec<String> {
+        let text = include_str!("store.rs");
+        let text = &text[text.find(from).unwrap()..];
+        let text = &text[..text.find(to).unwrap()];
+        let lines = text.lines().filter_map(|line| line.strip_prefix("    fn "));
+        lines
+            .map(|l| l[..l.find('(').unwrap()].to_string())
+            .collect()
+    }
+
+    #[test]
+    fn a_pointer_to_a_store_passes_every_method_on() {
+        let read = methods("pub trait ReadStore", "\n}\n");
+        assert!(read.len() > 10 && read[0] == "name");
+        assert_eq!(methods("impl<P> ReadStore", "\n}\n"), read);
+        let write = methods("pub trait Store", "\n}\n");
+        assert!(write.len() > 8 && write[0] == "put_blob");
+        assert_eq!(methods("impl<P> Store", "\n}\n"), write);
+    }
 }

@@ -289,10 +289,10 @@ fn cannot_untag(store: &dyn Store, target: &Target, refused: &Error) -> bool {
 /// The other tags that point at `digest`: one HEAD a tag.
 fn siblings(store: &dyn Store, tag: &Tag, digest: &Digest, run: Run<'_>) -> Result<Vec<Tag>> {
     let mut others = Vec::new();
-    for name in store.tags() {
+    for other in store.tags() {
         run.watch.stop.check()?;
         // A name that is no tag can't be looked up, so nothing is deleted.
-        let other: Tag = name?.parse()?;
+        let other = other?;
         if other != *tag {
             others.push(other);
         }

@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::manifest::{Kind, Manifest};
 use crate::parallel;
 use crate::reference::Target;
-use crate::store::Store;
+use crate::store::ReadStore;
 
 use super::Run;
 
@@ -68,7 +68,7 @@ impl<T> ByPlatform<T> {
 /// [`Error::NoPlatform`] when none runs there, [`Error::Size`] for a manifest
 /// that is not what the index says, the store's own.
 pub fn resolve(
-    store: &dyn Store,
+    store: &dyn ReadStore,
     target: &Target,
     platform: Option<&Platform>,
     run: Run<'_>,
@@ -82,7 +82,7 @@ pub fn resolve(
 /// # Errors
 /// As [`resolve`].
 pub fn expand(
-    store: &dyn Store,
+    store: &dyn ReadStore,
     manifest: Manifest,
     platform: Option<&Platform>,
     run: Run<'_>,
@@ -128,7 +128,7 @@ pub(super) fn children(
 
 /// Reads an index from its store, within bounds.
 struct Walk<'a> {
-    store: &'a dyn Store,
+    store: &'a dyn ReadStore,
     run: Run<'a>,
     fetched: usize,
 }

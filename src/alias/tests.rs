@@ -1,151 +1,8 @@
-use std::collections::HashMap;
-use std::sync::Mutex;
-
 use super::*;
-use crate::error::RequestLine;
 use crate::layout::{Layout, Layouts};
-use crate::reference::{Origin, RepoName};
-use crate::store::{Content, Names, Put};
+use crate::store::ReadStore;
+use crate::store::testing::Spy;
 use crate::stream::Stop;
-
-/// A store in memory that writes down what it is asked and fails as it is told.
-#[derive(Default)]
-struct Mem {
-    blobs: Mutex<HashMap<Digest, Vec<u8>>>,
-    manifests: Mutex<HashMap<Digest, Manifest>>,
-    tags: Mutex<BTreeMap<String, Digest>>,
-    asked: Mutex<Vec<String>>,
-    /// The status that the next operations of these names fail with.
-    refuses: Mutex<HashMap<&'static str, u16>>,
-}
-
-fn status(status: u16) -> Error {
-    let request = RequestLine {
-        method: "X".into(),
-        url: "mem".into(),
-    };
-    Error::Status {
-        request,
-        status,
-        errors: Vec::new(),
-        retry_after: None,
-    }
-}
-
-impl Mem {
-    fn note(&self, operation: &'static str, what: &str) -> Result<()> {
-        let mut asked = self.asked.lock().unwrap();
-        asked.push(format!("{operation} {what}").trim().to_string());
-        match self.refuses.lock().unwrap().get(operation) {
-            Some(0) => Err(Error::Unsupported {
-                what: operation.into(),
-            }),
-            Some(code) => Err(status(*code)),
-            None => Ok(()),
-        }
-    }
-
-    fn refuse(&self, operation: &'static str, code: u16) {
-        self.refuses.lock().unwrap().insert(operation, code);
-    }
-
-    /// The operations since the last time.
-    fn asked(&self) -> Vec<String> {
-        let mut asked = std::mem::take(&mut *self.asked.lock().unwrap());
-        asked.iter_mut().for_each(|line| {
-            *line = line.split(' ').next().unwrap().to_string();
-        });
-        asked
-    }
-
-    fn find(&self, target: &Target) -> Option<Manifest> {
-        let digest = match target {
-            Target::Tag(tag) => *self.tags.lock().unwrap().get(tag.as_str())?,
-            Target::Digest(digest) => *digest,
-        };
-        self.manifests.lock().unwrap().get(&digest).cloned()
-    }
-
-    fn blob(&self, bytes: &[u8]) -> Digest {
-        let digest = Digest::of(bytes);
-        self.blobs.lock().unwrap().insert(digest, bytes.to_vec());
-        digest
-    }
-
-    fn manifest(&self, manifest: &Manifest, tag: Option<&str>) {
-        let digest = manifest.digest();
-        self.manifests
-            .lock()
-            .unwrap()
-            .insert(digest, manifest.clone());
-        if let Some(tag) = tag {
-            self.tags.lock().unwrap().insert(tag.into(), digest);
-        }
-    }
-}
-
-impl Store for Mem {
-    fn name(&self) -> String {
-        "mem".into()
-    }
-    fn origin(&self) -> Option<Origin> {
-        None
-    }
-    fn blob_size(&self, digest: &Digest) -> Result<Option<u64>> {
-        self.note("blob_size", "")?;
-        Ok(self
-            .blobs
-            .lock()
-            .unwrap()
-            .get(digest)
-            .map(|b| b.len() as u64))
-    }
-    fn open_blob(&self, _: &Digest, _: u64) -> Result<Content<'_>> {
-        Err(status(500))
-    }
-    fn put_blob(&self, blob: &Blob, _: Watch<'_>) -> Result<Put> {
-        self.note("put_blob", "")?;
-        self.blob(&blob.read(100)?);
-        Ok(Put::Uploaded)
-    }
-    fn mount_blob(&self, _: &Digest, _: &RepoName, _: Watch<'_>) -> Result<Put> {
-        Err(status(500))
-    }
-    fn delete_blob(&self, _: &Digest) -> Result<()> {
-        Err(status(500))
-    }
-    fn manifest(&self, target: &Target) -> Result<Manifest> {
-        self.note("manifest", "")?;
-        self.find(target).ok_or_else(|| status(404))
-    }
-    fn head(&self, target: &Target) -> Result<Option<Descriptor>> {
-        self.note("head", "")?;
-        Ok(self.find(target).map(|m| m.descriptor()))
-    }
-    fn put_manifest(&self, manifest: &Manifest, target: &Target) -> Result<()> {
-        self.note("put_manifest", "")?;
-        self.manifest(manifest, Some(&target.to_string()));
-        Ok(())
-    }
-    fn delete_manifest(&self, digest: &Digest) -> Result<()> {
-        self.note("delete_manifest", "")?;
-        self.tags.lock().unwrap().retain(|_, d| d != digest);
-        let gone = self.manifests.lock().unwrap().remove(digest);
-        gone.map(drop).ok_or_else(|| status(404))
-    }
-    fn untag(&self, tag: &Tag) -> Result<()> {
-        self.note("untag", "")?;
-        let gone = self.tags.lock().unwrap().remove(tag.as_str());
-        gone.map(drop).ok_or_else(|| status(404))
-    }
-    fn tags(&self) -> Names<'_> {
-        let names: Vec<String> = self.tags.lock().unwrap().keys().cloned().collect();
-        Box::new(names.into_iter().map(Ok))
-    }
-    fn referrers(&self, _: &Digest) -> Result<Vec<Descriptor>> {
-        Err(status(500))
-    }
-}
 
 fn run(stop: &Stop) -> Run<'_> {
     Run {
@@ -198,8 +55,8 @@ fn keys<T>(answer: &ByPlatform<T>) -> Vec<&str> {
 }
 
 /// A store with an index of several platforms and two attestations.
-fn several() -> (Mem, Manifest, Vec<Manifest>) {
-    let mem = Mem::default();
+fn several() -> (Spy, Manifest, Vec<Manifest>) {
+    let mem = Spy::default();
     let all: Vec<_> = ["amd64", "arm64", "v6", "v7", "a1", "a2"].map(image).into();
     let marker = "vnd.docker.reference.type";
     let top = index(&[
@@ -210,8 +67,8 @@ fn several() -> (Mem, Manifest, Vec<Manifest>) {
         ("unknown/unknown", marker, &all[4]),
         ("", "", &all[5]),
     ]);
-    all.iter().for_each(|m| mem.manifest(m, None));
-    mem.manifest(&top, Some("x"));
+    all.iter().for_each(|m| mem.insert(m, None));
+    mem.insert(&top, Some("x"));
     (mem, top, all)
 }
 
@@ -245,7 +102,7 @@ fn one_answer_or_one_for_each_platform() {
         }
     });
     assert!(matches!(failed, Err(Error::Stopped)));
-    mem.manifest(&all[0], Some("single"));
+    mem.insert(&all[0], Some("single"));
     // A single manifest has no platform to choose by.
     for platform in [None, Some(p("plan9/mips"))] {
         let one = resolve(&mem, &tag("single"), platform.as_ref(), run(&stop)).unwrap();
@@ -299,7 +156,7 @@ fn indexes_stand_in_indexes_but_not_without_end() {
     let (stop, (mem, inner, all)) = (Stop::new(), several());
     let middle = index(&[("", "", &inner), ("linux/s390x", "", &all[0])]);
     let outer = index(&[("", "", &middle)]);
-    mem.manifest(&middle, None);
+    mem.insert(&middle, None);
     let each = expand(&mem, middle.clone(), None, run(&stop)).unwrap();
     assert_eq!(keys(&each).len(), 7);
     assert!(keys(&each).contains(&"linux/s390x"));
@@ -316,9 +173,9 @@ fn indexes_stand_in_indexes_but_not_without_end() {
 
 #[test]
 fn children_are_what_the_index_says() {
-    let (stop, mem) = (Stop::new(), Mem::default());
+    let (stop, mem) = (Stop::new(), Spy::default());
     let child = image("1");
-    mem.manifest(&child, None);
+    mem.insert(&child, None);
     let text = String::from_utf8(index(&[("linux/amd64", "", &child)]).bytes().to_vec()).unwrap();
     let lie = text.replace("\"size\":411", "\"size\":412");
     assert_ne!(lie, text);
@@ -380,8 +237,8 @@ fn projections() {
 
 #[test]
 fn setting_asks_once_a_blob_and_puts_once() {
-    let (stop, mem) = (Stop::new(), Mem::default());
-    let (a, b) = (mem.blob(b"abc"), mem.blob(b"de"));
+    let (stop, mem) = (Stop::new(), Spy::default());
+    let (a, b) = (mem.blob(b"abc").digest, mem.blob(b"de").digest);
     let made = set(&mem, &t("x"), &[b, a, b], Format::Docker, run(&stop)).unwrap();
     let order: Vec<_> = blobs(&made)
         .unwrap()
@@ -391,7 +248,7 @@ fn setting_asks_once_a_blob_and_puts_once() {
     assert_eq!(order, [(b, 2), (a, 3), (b, 2)]);
     assert_eq!(mem.asked(), ["blob_size", "blob_size", "put_manifest"]);
     set(&mem, &t("x"), &[a], Format::Docker, run(&stop)).unwrap();
-    assert_eq!(mem.find(&tag("x")).unwrap().bytes().len(), 411);
+    assert_eq!(mem.memory.manifest(&tag("x")).unwrap().bytes().len(), 411);
     mem.asked();
     let lost = Digest::of(b"lost");
     let failed = set(&mem, &t("x"), &[a, lost], Format::Docker, run(&stop)).unwrap_err();
@@ -432,8 +289,8 @@ fn the_oci_format_is_an_artifact_with_a_config_that_exists() {
 
 #[test]
 fn an_immutable_tag_that_is_right_already_is_no_failure() {
-    let (stop, mem) = (Stop::new(), Mem::default());
-    let (a, b) = (mem.blob(b"a"), mem.blob(b"b"));
+    let (stop, mem) = (Stop::new(), Spy::default());
+    let (a, b) = (mem.blob(b"a").digest, mem.blob(b"b").digest);
     set(&mem, &t("x"), &[a], Format::Docker, run(&stop)).unwrap();
     for code in [400, 403, 409, 412] {
         mem.refuse("put_manifest", code);
@@ -464,10 +321,10 @@ fn an_immutable_tag_that_is_right_already_is_no_failure() {
 
 #[test]
 fn deleting_goes_by_digest_and_says_what_was() {
-    let mem = Mem::default();
+    let mem = Spy::default();
     let m = image("1");
     for name in ["x", "y"] {
-        mem.manifest(&m, Some(name));
+        mem.insert(&m, Some(name));
     }
     let was = delete(&mem, &tag("x"), None).unwrap();
     assert_eq!(was, ByPlatform::One(vec![Digest::of(b"1")]));
@@ -484,8 +341,8 @@ fn deleting_goes_by_digest_and_says_what_was() {
         (6, &vec![all[0].digest()])
     );
     assert_eq!(mem.asked(), ["manifest", "manifest", "delete_manifest"]);
-    assert!(mem.find(&all[0].digest().into()).is_some());
-    mem.manifest(&top, Some("x"));
+    assert!(mem.memory.manifest(&all[0].digest().into()).is_ok());
+    mem.insert(&top, Some("x"));
     let one = delete(&mem, &tag("x"), Some(&p("linux/arm64"))).unwrap();
     assert_eq!(one, ByPlatform::One(vec![all[1].digest()]));
 }
@@ -522,12 +379,12 @@ fn one_alias_alone_is_untagged_where_that_works() {
 fn one_alias_alone_where_tags_cannot_be_removed() {
     // 0 stands for Error::Unsupported; 404 is said of tags by some registries.
     for code in [0, 400, 404, 405] {
-        let (stop, mem) = (Stop::new(), Mem::default());
+        let (stop, mem) = (Stop::new(), Spy::default());
         let m = image("1");
         for name in ["x", "y", "z"] {
-            mem.manifest(&m, Some(name));
+            mem.insert(&m, Some(name));
         }
-        mem.manifest(&image("2"), Some("other"));
+        mem.insert(&image("2"), Some("other"));
         mem.refuse("untag", code);
         let failed = delete_only(&mem, &t("x"), run(&stop)).unwrap_err();
         assert!(
@@ -537,24 +394,26 @@ fn one_alias_alone_where_tags_cannot_be_removed() {
         assert!(failed.to_string().ends_with("too: y, z"), "{failed}");
         assert!(!mem.asked().contains(&"delete_manifest".to_string()));
         for sibling in ["y", "z"] {
-            mem.tags.lock().unwrap().remove(sibling);
+            mem.memory.untag(&t(sibling)).unwrap();
         }
         delete_only(&mem, &t("x"), run(&stop)).unwrap();
         assert_eq!(mem.asked().last().unwrap(), "delete_manifest");
-        assert!(mem.find(&tag("other")).is_some() && mem.find(&tag("x")).is_none());
+        assert!(
+            mem.memory.manifest(&tag("other")).is_ok() && mem.memory.manifest(&tag("x")).is_err()
+        );
     }
-    let (stop, mem) = (Stop::new(), Mem::default());
-    mem.manifest(&image("1"), Some("x"));
+    let (stop, mem) = (Stop::new(), Spy::default());
+    mem.insert(&image("1"), Some("x"));
     mem.refuse("untag", 403);
     let failed = delete_only(&mem, &t("x"), run(&stop)).unwrap_err();
     assert_eq!(failed.status(), Some(403));
     // A sibling that can't be looked at might be one.
-    mem.manifest(&image("1"), Some("y"));
+    mem.insert(&image("1"), Some("y"));
     mem.refuse("untag", 405);
     mem.refuse("head", 500);
     let failed = delete_only(&mem, &t("x"), run(&stop)).unwrap_err();
     assert_eq!(failed.status(), Some(500));
-    assert!(mem.find(&tag("x")).is_some());
+    assert!(mem.memory.manifest(&tag("x")).is_ok());
 }
 
 #[test]
@@ -566,8 +425,8 @@ fn long_lists_of_siblings_are_cut() {
 
 #[test]
 fn what_is_there_already_is_not_taken_for_ones_own() {
-    let (mem, stop) = (Mem::default(), Stop::new());
-    let one = mem.blob(b"1");
+    let (mem, stop) = (Spy::default(), Stop::new());
+    let one = mem.blob(b"1").digest;
     let set = |expected| {
         let settings = Settings {
             expected: Some(expected),
@@ -585,8 +444,8 @@ fn what_is_there_already_is_not_taken_for_ones_own() {
 
 #[test]
 fn layers_of_others_need_not_be_there() {
-    let (mem, stop) = (Mem::default(), Stop::new());
-    let here = mem.blob(b"1");
+    let (mem, stop) = (Spy::default(), Stop::new());
+    let here = mem.blob(b"1").digest;
     let kind = media_type::OCTET_STREAM;
     let entry = |digest: Digest| json!({"mediaType": kind, "digest": digest, "size": 1});
     let mut foreign = entry(Digest::of(b"2"));
@@ -594,7 +453,7 @@ fn layers_of_others_need_not_be_there() {
     let document = json!({"schemaVersion": 2, "mediaType": media_type::OCI_MANIFEST,
         "config": entry(here), "layers": [foreign, entry(Digest::of(b"3"))]});
     let manifest = Manifest::new(None, document.to_string().into_bytes()).unwrap();
-    mem.manifest(&manifest, Some("x"));
+    mem.insert(&manifest, Some("x"));
     let found = verify(&mem, vec![tag("x")], Scrutiny::Sizes, run(&stop)).unwrap();
     let verdicts: Vec<_> = found.iter().map(|f| f.verdict).collect();
     let expected = [Verdict::Right, Verdict::Elsewhere, Verdict::Missing];

@@ -13,7 +13,7 @@ use crate::fetch::{self, Wanted};
 use crate::manifest::{Kind, Manifest};
 use crate::parallel;
 use crate::reference::Target;
-use crate::store::Store;
+use crate::store::ReadStore;
 use crate::stream::{Run, Watch};
 
 use super::platforms::{CHILDREN, within};
@@ -73,7 +73,7 @@ impl Verdict {
 /// What keeps an alias itself from being read ([`Error::is_not_found`] when it
 /// is missing), or a blob from being looked at, such as the network.
 pub fn verify(
-    store: &dyn Store,
+    store: &dyn ReadStore,
     aliases: Vec<Target>,
     scrutiny: Scrutiny,
     run: Run<'_>,
@@ -111,7 +111,7 @@ fn unique<'a>(found: impl Iterator<Item = &'a Named>) -> Vec<&'a Named> {
 /// Reads the files that blobs are together, several at once; what that tells of
 /// them and of their blobs.
 fn files(
-    store: &dyn Store,
+    store: &dyn ReadStore,
     named: &[(Target, Vec<Named>)],
     run: Run<'_>,
 ) -> Result<HashMap<Key, Verdict>> {
@@ -124,7 +124,7 @@ fn files(
 }
 
 /// Reads one file; the verdicts go as far as the first part that is wrong.
-fn join(store: &dyn Store, file: &Named, watch: Watch<'_>) -> Result<Vec<(Key, Verdict)>> {
+fn join(store: &dyn ReadStore, file: &Named, watch: Watch<'_>) -> Result<Vec<(Key, Verdict)>> {
     let mut whole = Hashing(Hasher::like(&file.blob.digest));
     let mut verdicts = Vec::new();
     for part in &file.parts {
@@ -209,7 +209,7 @@ impl Named {
 
 /// Collects what one alias names, within bounds.
 struct Walk<'a> {
-    store: &'a dyn Store,
+    store: &'a dyn ReadStore,
     scrutiny: Scrutiny,
     run: Run<'a>,
     fetched: usize,
@@ -218,7 +218,7 @@ struct Walk<'a> {
 }
 
 impl<'a> Walk<'a> {
-    fn new(store: &'a dyn Store, scrutiny: Scrutiny, run: Run<'a>) -> Walk<'a> {
+    fn new(store: &'a dyn ReadStore, scrutiny: Scrutiny, run: Run<'a>) -> Walk<'a> {
         Walk {
             store,
             scrutiny,
@@ -304,7 +304,7 @@ impl<'a> Walk<'a> {
     }
 }
 
-fn child(store: &dyn Store, entry: &Descriptor) -> Result<(Verdict, Option<Manifest>)> {
+fn child(store: &dyn ReadStore, entry: &Descriptor) -> Result<(Verdict, Option<Manifest>)> {
     match store.manifest(&Target::Digest(entry.digest)) {
         Ok(child) => Ok(match child.bytes().len() as u64 {
             actual if actual != entry.size => (Verdict::WrongSize(actual), None),
@@ -315,7 +315,7 @@ fn child(store: &dyn Store, entry: &Descriptor) -> Result<(Verdict, Option<Manif
 }
 
 fn look(
-    store: &dyn Store,
+    store: &dyn ReadStore,
     blob: &Descriptor,
     scrutiny: Scrutiny,
     watch: Watch<'_>,
@@ -334,7 +334,7 @@ fn look(
 }
 
 fn read(
-    store: &dyn Store,
+    store: &dyn ReadStore,
     blob: &Descriptor,
     to: &mut (dyn Write + Send),
     watch: Watch<'_>,

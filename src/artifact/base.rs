@@ -7,15 +7,15 @@ use std::ops::Range;
 use std::path::Path;
 
 use crate::artifact::{Cuts, Parts};
-use crate::blob::{Blob, FileRange, Source};
+use crate::blob::{FileRange, Source};
 use crate::descriptor::Descriptor;
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::fetch::{Joined, Wanted, Whole};
 use crate::manifest::Manifest;
-use crate::reference::{Origin, RepoName, Tag, Target};
-use crate::store::{Content, Names, Put, Store};
-use crate::stream::{Stop, Watch};
+use crate::reference::{Origin, Target};
+use crate::store::{Content, Names, ReadStore, Tags};
+use crate::stream::Stop;
 
 impl Parts {
     /// What is to be fetched to have the file; errors call it `name`.
@@ -36,7 +36,7 @@ impl Parts {
 
 /// A store, some of whose blobs are read from an older file on this machine.
 pub struct Base<'a> {
-    store: &'a dyn Store,
+    store: &'a dyn ReadStore,
     /// What is there, and its size.
     found: HashMap<Digest, (FileRange, u64)>,
 }
@@ -49,7 +49,7 @@ impl<'a> Base<'a> {
     /// [`Error::Unsupported`] when it is not known how `parts` was cut,
     /// [`Error::Io`], [`Error::Stopped`].
     pub fn new(
-        store: &'a dyn Store,
+        store: &'a dyn ReadStore,
         parts: &Parts,
         (old, file): (&Path, File),
         stop: &Stop,
@@ -85,20 +85,9 @@ impl<'a> Base<'a> {
     }
 }
 
-impl Store for Base<'_> {
+impl ReadStore for Base<'_> {
     fn name(&self) -> String {
         self.store.name()
-    }
-
-    fn origin(&self) -> Option<Origin> {
-        self.store.origin()
-    }
-
-    fn blob_size(&self, digest: &Digest) -> Result<Option<u64>> {
-        match self.found.get(digest) {
-            Some((_, size)) => Ok(Some(*size)),
-            None => self.store.blob_size(digest),
-        }
     }
 
     fn open_blob(&self, digest: &Digest, from: u64) -> Result<Content<'_>> {
@@ -115,16 +104,11 @@ impl Store for Base<'_> {
         }
     }
 
-    fn put_blob(&self, blob: &Blob, watch: Watch<'_>) -> Result<Put> {
-        self.store.put_blob(blob, watch)
-    }
-
-    fn mount_blob(&self, digest: &Digest, from: &RepoName, watch: Watch<'_>) -> Result<Put> {
-        self.store.mount_blob(digest, from, watch)
-    }
-
-    fn delete_blob(&self, digest: &Digest) -> Result<()> {
-        self.store.delete_blob(digest)
+    fn blob_size(&self, digest: &Digest) -> Result<Option<u64>> {
+        match self.found.get(digest) {
+            Some((_, size)) => Ok(Some(*size)),
+            None => self.store.blob_size(digest),
+        }
     }
 
     fn manifest(&self, target: &Target) -> Result<Manifest> {
@@ -135,20 +119,16 @@ impl Store for Base<'_> {
         self.store.head(target)
     }
 
-    fn put_manifest(&self, manifest: &Manifest, target: &Target) -> Result<()> {
-        self.store.put_manifest(manifest, target)
+    fn origin(&self) -> Option<Origin> {
+        self.store.origin()
     }
 
-    fn delete_manifest(&self, digest: &Digest) -> Result<()> {
-        self.store.delete_manifest(digest)
-    }
-
-    fn untag(&self, tag: &Tag) -> Result<()> {
-        self.store.untag(tag)
-    }
-
-    fn tags(&self) -> Names<'_> {
+    fn tags(&self) -> Tags<'_> {
         self.store.tags()
+    }
+
+    fn tag_names(&self) -> Names<'_> {
+        self.store.tag_names()
     }
 
     fn referrers(&self, subject: &Digest) -> Result<Vec<Descriptor>> {

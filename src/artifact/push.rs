@@ -54,7 +54,7 @@ struct Job {
 /// ```
 /// use dxf_registry::artifact::{self, Input, Parts, Split};
 /// use dxf_registry::stream::{Run, Stop, Watch};
-/// use dxf_registry::{Store, layout::Layouts};
+/// use dxf_registry::{ReadStore, layout::Layouts};
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let folder = tempfile::tempdir()?;

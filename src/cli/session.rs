@@ -10,7 +10,7 @@ use dxf_registry::registry::{Registry, Settings};
 use dxf_registry::stream::{Watch, read_bounded};
 use dxf_registry::text::one_line;
 use dxf_registry::{
-    Digest, Error, Host, Manifest, RepoName, Result, Store, Target, json, manifest,
+    Digest, Error, Host, Manifest, ReadStore, RepoName, Result, Store, Target, json, manifest,
 };
 use serde_json::Value;
 
@@ -131,7 +131,7 @@ impl<'s, 'o> Session<'s, 'o> {
     }
 
     /// What an alias names, for the platform asked for.
-    pub fn resolve(&self, store: &dyn Store, target: &Target) -> Result<ByPlatform<Manifest>> {
+    pub fn resolve(&self, store: &dyn ReadStore, target: &Target) -> Result<ByPlatform<Manifest>> {
         alias::resolve(store, target, self.context.platform.as_ref(), self.run())
     }
 
@@ -139,7 +139,7 @@ impl<'s, 'o> Session<'s, 'o> {
     /// standard input does.
     pub fn manifests(
         &mut self,
-        store: &dyn Store,
+        store: &dyn ReadStore,
         targets: &[Target],
     ) -> Result<Vec<ByPlatform<Manifest>>> {
         if targets.is_empty() {
@@ -149,7 +149,7 @@ impl<'s, 'o> Session<'s, 'o> {
     }
 
     /// The manifest on standard input, for the platform asked for.
-    pub fn stdin_manifest(&mut self, store: &dyn Store) -> Result<ByPlatform<Manifest>> {
+    pub fn stdin_manifest(&mut self, store: &dyn ReadStore) -> Result<ByPlatform<Manifest>> {
         let stdin = &mut *self.stdin;
         let bytes = self
             .interrupt
@@ -216,7 +216,7 @@ impl<'s, 'o> Session<'s, 'o> {
 }
 
 /// The size of a blob that has to be there.
-pub fn blob_size(store: &dyn Store, digest: &Digest) -> Result<u64> {
+pub fn blob_size(store: &dyn ReadStore, digest: &Digest) -> Result<u64> {
     store.blob_size(digest)?.ok_or_else(|| Error::NotFound {
         what: format!("blob {digest} in {}", store.name()),
     })

@@ -20,7 +20,7 @@ use crate::fetch::stretch::{Stretch, Stretches, shape};
 use crate::fetch::{Joined, Sink, pump};
 use crate::parallel::{in_order, map};
 use crate::progress::Progress;
-use crate::store::{Content, Store};
+use crate::store::{Content, ReadStore};
 use crate::stream::{Run, Stop, Watch};
 
 /// Bytes on their way, not yet verified.
@@ -28,7 +28,7 @@ type Bytes<'a> = Box<dyn Read + Send + 'a>;
 
 /// Blobs on their way.
 pub struct Course<'a> {
-    store: &'a dyn Store,
+    store: &'a dyn ReadStore,
     /// How far they have come.
     pub check: Check,
     run: Run<'a>,
@@ -49,7 +49,7 @@ impl<'a> Course<'a> {
     ///
     /// # Errors
     /// Those of [`Check::new`].
-    pub fn new(store: &'a dyn Store, row: &[Joined], run: Run<'a>) -> Result<Course<'a>> {
+    pub fn new(store: &'a dyn ReadStore, row: &[Joined], run: Run<'a>) -> Result<Course<'a>> {
         Ok(Course {
             store,
             check: Check::new(row)?,
@@ -227,7 +227,7 @@ fn arrived(check: &mut Check, filled: &Filled, progress: &dyn Progress) -> Resul
 
 /// What the workers of [`Course::together`] share.
 struct Fetch<'f, 'a> {
-    store: &'a dyn Store,
+    store: &'a dyn ReadStore,
     items: &'f [Item],
     watch: Watch<'a>,
     /// Whether a range was not served.

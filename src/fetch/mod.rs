@@ -22,7 +22,7 @@ use std::io::Write;
 
 use crate::digest::Digest;
 use crate::error::{Error, Result};
-use crate::store::{Content, Store};
+use crate::store::{Content, ReadStore};
 use crate::stream::{Run, Watch};
 
 use check::Check;
@@ -112,7 +112,7 @@ pub fn write(
 /// As [`write()`]; what was written before an error is a beginning of the
 /// whole, which may hold wrong bytes when the error is that.
 pub fn into_writer(
-    store: &dyn Store,
+    store: &dyn ReadStore,
     row: &[Joined],
     (name, to): (&str, &mut (dyn Write + Send)),
     run: Run<'_>,

@@ -11,7 +11,7 @@ use crate::fetch::course::Course;
 use crate::fetch::{Joined, Sink};
 use crate::file;
 use crate::parallel::{Pipe, beside};
-use crate::store::Store;
+use crate::store::ReadStore;
 use crate::stream::{Buffer, Run, Watch};
 
 /// How much is written before it is sent on its way to the disk, bytes.
@@ -26,7 +26,7 @@ const FLUSH: u64 = 64 << 20;
 /// # Errors
 /// As [`super::write()`]; after all but [`Error::Mismatch`] and its like the partial
 /// file is kept for the next call.
-pub fn into_file(store: &dyn Store, row: &[Joined], path: &Path, run: Run<'_>) -> Result<u64> {
+pub fn into_file(store: &dyn ReadStore, row: &[Joined], path: &Path, run: Run<'_>) -> Result<u64> {
     let mut partial = Partial::open(path)?;
     let (synced, filled) = match partial.file.try_clone() {
         Ok(same) => beside_flusher(
@@ -152,7 +152,7 @@ impl Partial {
 
     fn fill(
         &mut self,
-        store: &dyn Store,
+        store: &dyn ReadStore,
         row: &[Joined],
         run: Run<'_>,
         pokes: &Pipe<()>,
@@ -193,7 +193,7 @@ impl Partial {
     fn take_up(
         &mut self,
         course: &mut Course<'_>,
-        store: &dyn Store,
+        store: &dyn ReadStore,
         watch: Watch<'_>,
     ) -> Result<()> {
         let there = self.len()?;

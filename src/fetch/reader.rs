@@ -6,7 +6,7 @@ use std::ops::Range;
 use crate::error::{Error, Result};
 use crate::fetch::Joined;
 use crate::fetch::check::{Item, items};
-use crate::store::Store;
+use crate::store::ReadStore;
 
 /// What is asked for first at a new place, bytes; twice as much with every
 /// request that goes on from there.
@@ -21,7 +21,7 @@ const NEAR: u64 = 256 << 10;
 /// A seek costs nothing; a read at a new place costs a request for a range, and
 /// a read a little further on none. **Nothing is verified**: a digest is of a
 /// whole blob, so a registry can give wrong bytes here and nobody notices. Use
-/// [`Store::pull_blob`] or [`super::into_file`] for what has to be right.
+/// [`ReadStore::pull_blob`] or [`super::into_file`] for what has to be right.
 ///
 /// Where a server ignores ranges, what lies before the place is read and
 /// thrown away. For a file in parts see [`crate::artifact::Parts::joined`].
@@ -50,7 +50,7 @@ const NEAR: u64 = 256 << 10;
 /// # }
 /// ```
 pub struct Reader<'a> {
-    store: &'a dyn Store,
+    store: &'a dyn ReadStore,
     blobs: Vec<Placed>,
     size: u64,
     /// Where the next read is.
@@ -79,7 +79,7 @@ impl<'a> Reader<'a> {
     /// # Errors
     /// Those of the store; [`Error::NotFound`], [`Error::Malformed`] when the
     /// sizes add up to too much.
-    pub fn new(store: &'a dyn Store, row: &[Joined]) -> Result<Reader<'a>> {
+    pub fn new(store: &'a dyn ReadStore, row: &[Joined]) -> Result<Reader<'a>> {
         let (mut blobs, mut start) = (Vec::new(), 0u64);
         for item in items(row) {
             let digest = item.wanted.digest;

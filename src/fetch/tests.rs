@@ -1,13 +1,11 @@
 //! The room's tests, against a store in memory.
 
 use super::*;
-use crate::blob::Blob;
-use crate::descriptor::Descriptor;
 use crate::error::{Error, Result};
 use crate::fetch::partial::Partial;
 use crate::manifest::Manifest;
-use crate::reference::{Origin, RepoName, Tag, Target};
-use crate::store::{Names, Put, Store};
+use crate::reference::Target;
+use crate::store::{ReadStore, Tags};
 use crate::stream::Stop;
 use crate::stream::{BUFFER, Watch};
 use std::fs;
@@ -60,19 +58,13 @@ impl<R: Read> Read for Late<R> {
     }
 }
 
-impl Store for Memory {
+impl ReadStore for Memory {
     fn name(&self) -> String {
         "memory".into()
     }
-    fn origin(&self) -> Option<Origin> {
-        None
-    }
     fn blob_size(&self, digest: &Digest) -> Result<Option<u64>> {
-        Ok(self
-            .blobs
-            .iter()
-            .find(|b| Digest::of(b) == *digest)
-            .map(|b| b.len() as u64))
+        let blob = self.blobs.iter().find(|b| Digest::of(b) == *digest);
+        Ok(blob.map(|b| b.len() as u64))
     }
     fn open_blob(&self, digest: &Digest, from: u64) -> Result<Content<'_>> {
         self.asked.lock().unwrap().push(from);
@@ -104,34 +96,10 @@ impl Store for Memory {
         }
         Ok(Some(content))
     }
-    fn put_blob(&self, _: &Blob, _: Watch<'_>) -> Result<Put> {
-        unreachable!()
-    }
-    fn mount_blob(&self, _: &Digest, _: &RepoName, _: Watch<'_>) -> Result<Put> {
-        unreachable!()
-    }
-    fn delete_blob(&self, _: &Digest) -> Result<()> {
-        unreachable!()
-    }
     fn manifest(&self, _: &Target) -> Result<Manifest> {
         unreachable!()
     }
-    fn head(&self, _: &Target) -> Result<Option<Descriptor>> {
-        unreachable!()
-    }
-    fn put_manifest(&self, _: &Manifest, _: &Target) -> Result<()> {
-        unreachable!()
-    }
-    fn delete_manifest(&self, _: &Digest) -> Result<()> {
-        unreachable!()
-    }
-    fn untag(&self, _: &Tag) -> Result<()> {
-        unreachable!()
-    }
-    fn tags(&self) -> Names<'_> {
-        unreachable!()
-    }
-    fn referrers(&self, _: &Digest) -> Result<Vec<Descriptor>> {
+    fn tags(&self) -> Tags<'_> {
         unreachable!()
     }
 }

@@ -27,7 +27,7 @@ use crate::error::{Error, Result};
 use crate::file::{self, SharedSync};
 use crate::manifest::{self, Kind, Manifest};
 use crate::reference::{RepoName, Target};
-use crate::store::{Expected, Names, Store};
+use crate::store::{Expected, Names, ReadStore, needs};
 use crate::stream::{Stop, read_bounded};
 
 use blobs::Blobs;
@@ -49,7 +49,7 @@ const RESERVED: [&str; 3] = ["blobs", INDEX, MARKER];
 /// ```
 /// use dxf_registry::layout::Layouts;
 /// use dxf_registry::stream::{Stop, Watch};
-/// use dxf_registry::{Blob, Store};
+/// use dxf_registry::{Blob, ReadStore, Store};
 ///
 /// let dir = tempfile::tempdir()?;
 /// let repo = Layouts::new(dir.path()).repository(&"team/data".parse()?);
@@ -158,7 +158,7 @@ impl Layout {
     /// What `index.json` lists, tagged or not, in its order.
     ///
     /// # Errors
-    /// As [`Store::manifest`].
+    /// As [`ReadStore::manifest`].
     pub fn manifests(&self) -> Result<Vec<Descriptor>> {
         self.index()?.descriptors()
     }
@@ -314,7 +314,7 @@ impl Layout {
         match (read, listed) {
             (read, Some(_)) => read.map(Some),
             // A config is JSON with a member `config`, but not with this one's.
-            (Ok(read), None) if references(&read).is_ok() => Ok(Some(read)),
+            (Ok(read), None) if needs(&read).is_ok() => Ok(Some(read)),
             (_, None) => Ok(None),
         }
     }
@@ -334,7 +334,7 @@ impl Layout {
     /// (`MANIFEST_BLOB_UNKNOWN`): a tag never stands for half an image.
     fn check(&self, manifest: &Manifest) -> Result<()> {
         let blobs = self.blobs()?;
-        for digest in references(manifest)? {
+        for digest in needs(manifest)? {
             if blobs.size(&digest)?.is_none() {
                 let kind = match manifest.kind() {
                     Kind::Index => "manifest",
@@ -395,29 +395,4 @@ impl Layout {
         }
         self.save(index)
     }
-}
-
-/// What a manifest needs. A layer with `urls` lives elsewhere (image-spec,
-/// layer.md, "Non-Distributable Layers"), and a subject need not exist.
-fn references(manifest: &Manifest) -> Result<Vec<Digest>> {
-    Ok(match manifest.kind() {
-        Kind::Image => {
-            let image = manifest.image()?;
-            let own = |layer: &&Descriptor| !layer.rest.contains_key("urls");
-            let layers = image.layers.iter().filter(own).map(|layer| layer.digest);
-            std::iter::once(image.config.digest).chain(layers).collect()
-        }
-        Kind::Index => manifest
-            .index()?
-            .manifests
-            .iter()
-            .map(|m| m.digest)
-            .collect(),
-        Kind::Schema1 => manifest
-            .schema1()?
-            .fs_layers
-            .iter()
-            .map(|l| l.blob_sum)
-            .collect(),
-    })
 }

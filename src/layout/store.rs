@@ -6,21 +6,19 @@ use std::io::{Seek, SeekFrom};
 use crate::blob::Blob;
 use crate::descriptor::Descriptor;
 use crate::digest::{Digest, Verify};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, if_found};
 use crate::manifest::Manifest;
-use crate::reference::{Origin, RepoName, Tag, Target};
-use crate::store::{Content, Expected, Names, Put, Store};
+use crate::reference::{RepoName, Tag, Target};
+use crate::store::{
+    Content, Expected, Names, Put, ReadStore, Store, Tags, parsed, receive, refers_to,
+};
 use crate::stream::Watch;
 
 use super::{Layout, files};
 
-impl Store for Layout {
+impl ReadStore for Layout {
     fn name(&self) -> String {
         format!("oci:{}", self.dir.display())
-    }
-
-    fn origin(&self) -> Option<Origin> {
-        None
     }
 
     fn blob_size(&self, digest: &Digest) -> Result<Option<u64>> {
@@ -39,6 +37,69 @@ impl Store for Layout {
         })
     }
 
+    fn manifest(&self, target: &Target) -> Result<Manifest> {
+        self.find(target)?.ok_or_else(|| self.unknown(target))
+    }
+
+    fn head(&self, target: &Target) -> Result<Option<Descriptor>> {
+        if let Target::Tag(tag) = target {
+            let Some(index) = if_found(self.index())? else {
+                return Ok(None);
+            };
+            let Some(entry) = index.tagged(tag)? else {
+                return Ok(None);
+            };
+            if !entry.media_type.is_empty() {
+                let there = self.blobs()?.size(&entry.digest)?.is_some();
+                let clean = Descriptor::new(entry.media_type, entry.digest, entry.size);
+                return Ok(there.then_some(clean));
+            }
+        }
+        let Some(manifest) = if_found(self.find(target))?.flatten() else {
+            return Ok(None);
+        };
+        let mut descriptor = manifest.descriptor();
+        if let Target::Digest(digest) = target {
+            descriptor.digest = *digest;
+        }
+        Ok(Some(descriptor))
+    }
+
+    fn tag_names(&self) -> Names<'_> {
+        match self.index() {
+            Ok(index) => Box::new(index.tags().into_iter().map(Ok)),
+            Err(e) => Box::new(std::iter::once(Err(e))),
+        }
+    }
+
+    fn tags(&self) -> Tags<'_> {
+        parsed(self.tag_names())
+    }
+
+    fn referrers(&self, subject: &Digest) -> Result<Vec<Descriptor>> {
+        let (mut found, mut seen) = (Vec::new(), HashSet::new());
+        // Bounded by the size of the index, and each manifest by its own.
+        for entry in self.index()?.descriptors()? {
+            if !seen.insert(entry.digest) {
+                continue;
+            }
+            let manifest = match self.read(&entry.digest, Some(&entry)) {
+                Ok(Some(manifest)) => manifest,
+                // Kept elsewhere, or of a format nobody here knows.
+                Ok(None) | Err(Error::Malformed { .. }) => continue,
+                Err(e) => return Err(e),
+            };
+            if refers_to(&manifest, subject) {
+                let mut referrer = manifest.referrer()?;
+                referrer.digest = entry.digest;
+                found.push(referrer);
+            }
+        }
+        Ok(found)
+    }
+}
+
+impl Store for Layout {
     fn put_blob(&self, blob: &Blob, watch: Watch<'_>) -> Result<Put> {
         watch.stop.check()?;
         self.create()?;
@@ -48,11 +109,10 @@ impl Store for Layout {
         {
             return Ok(Put::Existed);
         }
-        watch.progress.start(&digest, Some(blob.size()));
-        let bytes = watch.reader(digest, blob.open(0)?);
         files::make_folder(&self.scratch()?)?;
-        blobs.write(&digest, &mut Verify::new(bytes, digest, Some(blob.size())))?;
-        watch.progress.finish(&digest);
+        receive(blob, watch, |mut bytes| {
+            Ok(blobs.write(&digest, &mut bytes)?)
+        })?;
         Ok(Put::Uploaded)
     }
 
@@ -106,40 +166,6 @@ impl Store for Layout {
         }
     }
 
-    fn manifest(&self, target: &Target) -> Result<Manifest> {
-        self.find(target)?.ok_or_else(|| self.unknown(target))
-    }
-
-    fn head(&self, target: &Target) -> Result<Option<Descriptor>> {
-        if let Target::Tag(tag) = target {
-            let entry = match self.index() {
-                Ok(index) => index.tagged(tag)?,
-                Err(e) if e.is_not_found() => None,
-                Err(e) => return Err(e),
-            };
-            let Some(entry) = entry else {
-                return Ok(None);
-            };
-            if !entry.media_type.is_empty() {
-                let there = self.blobs()?.size(&entry.digest)?.is_some();
-                let clean = Descriptor::new(entry.media_type, entry.digest, entry.size);
-                return Ok(there.then_some(clean));
-            }
-        }
-        match self.find(target) {
-            Ok(Some(manifest)) => {
-                let mut found = manifest.descriptor();
-                if let Target::Digest(digest) = target {
-                    found.digest = *digest;
-                }
-                Ok(Some(found))
-            }
-            Ok(None) => Ok(None),
-            Err(e) if e.is_not_found() => Ok(None),
-            Err(e) => Err(e),
-        }
-    }
-
     fn put_manifest(&self, manifest: &Manifest, target: &Target) -> Result<()> {
         self.put(manifest, target, None)
     }
@@ -168,36 +194,5 @@ impl Store for Layout {
             return Err(self.unknown(&Target::Tag(tag.clone())));
         }
         self.save(index)
-    }
-
-    fn tags(&self) -> Names<'_> {
-        match self.index() {
-            Ok(index) => Box::new(index.tags().into_iter().map(Ok)),
-            Err(e) => Box::new(std::iter::once(Err(e))),
-        }
-    }
-
-    fn referrers(&self, subject: &Digest) -> Result<Vec<Descriptor>> {
-        let (mut found, mut seen) = (Vec::new(), HashSet::new());
-        // Bounded by the size of the index, and each manifest by its own.
-        for entry in self.index()?.descriptors()? {
-            if !seen.insert(entry.digest) {
-                continue;
-            }
-            let manifest = match self.read(&entry.digest, Some(&entry)) {
-                Ok(Some(manifest)) => manifest,
-                // Kept elsewhere, or of a format nobody here knows.
-                Ok(None) | Err(Error::Malformed { .. }) => continue,
-                Err(e) => return Err(e),
-            };
-            // A subject that nobody can follow is not the one asked for.
-            let named = manifest.subject().ok().flatten();
-            if named.is_some_and(|named| named.digest == *subject) {
-                let mut referrer = manifest.referrer()?;
-                referrer.digest = entry.digest;
-                found.push(referrer);
-            }
-        }
-        Ok(found)
     }
 }

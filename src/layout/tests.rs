@@ -8,7 +8,7 @@ use crate::descriptor::media_type::{self, OCTET_STREAM};
 use crate::file::trace;
 use crate::progress::Progress;
 use crate::reference::Tag;
-use crate::store::Put;
+use crate::store::{Put, Store};
 use crate::stream::Watch;
 
 struct Fixture {
@@ -84,7 +84,7 @@ fn pull(repo: &Layout, digest: &Digest) -> Result<Vec<u8>> {
 }
 
 fn tags(repo: &Layout) -> Vec<String> {
-    repo.tags().collect::<Result<_>>().unwrap()
+    repo.tag_names().collect::<Result<_>>().unwrap()
 }
 
 #[test]
@@ -102,7 +102,7 @@ fn what_was_never_written_is_not_found() {
         repo.untag(&t("x")).unwrap_err(),
         repo.manifests().unwrap_err(),
         repo.referrers(&d).unwrap_err(),
-        repo.tags().next().unwrap().unwrap_err(),
+        repo.tag_names().next().unwrap().unwrap_err(),
     ];
     for e in errors {
         assert!(
@@ -299,7 +299,7 @@ fn links_and_other_things_in_the_place_of_files_are_refused() {
     let index = f.dir.path().join("a/index.json");
     fs::remove_file(&index).unwrap();
     std::os::unix::fs::symlink(&secret, &index).unwrap();
-    assert!(repo.tags().next().unwrap().unwrap_err().is_corrupt());
+    assert!(repo.tag_names().next().unwrap().unwrap_err().is_corrupt());
 }
 
 #[test]
@@ -561,7 +561,7 @@ fn repositories_nest_and_are_listed() {
             repo.blob_size(&Digest::of(b"1")),
             Err(Error::Invalid { .. })
         ));
-        assert!(repo.tags().next().unwrap().is_err());
+        assert!(repo.tag_names().next().unwrap().is_err());
     }
 }
 

@@ -16,7 +16,7 @@ use crate::manifest::Manifest;
 use crate::reference::Target;
 use crate::registry::Repository;
 use crate::registry::repository::{PUT, may_have_arrived};
-use crate::store::{Expected, Store};
+use crate::store::{Expected, ReadStore};
 
 const RIGHTS: [&str; 2] = ["pull", "push"];
 

@@ -23,7 +23,7 @@ use crate::manifest::Manifest;
 use crate::reference::{RepoName, Tag, Target};
 use crate::registry::Repository;
 use crate::registry::listing::{MAX_PAGE, Pages};
-use crate::store::Store;
+use crate::store::ReadStore;
 
 /// The subject that the registry itself has listed a manifest under.
 pub(super) const SUBJECT: HeaderName = HeaderName::from_static("oci-subject");

@@ -22,7 +22,7 @@ use crate::registry::referrers::{self, Known};
 use crate::registry::upload::Upload;
 use crate::registry::{Registry, UploadMode};
 use crate::secret::Secret;
-use crate::store::{Content, Expected, Names, Put, Store};
+use crate::store::{Content, Expected, Names, Put, ReadStore, Store, Tags, parsed};
 use crate::stream::Watch;
 
 /// The digest of what was answered (distribution-spec).
@@ -184,11 +184,11 @@ impl Repository {
     }
 
     /// The manifest of a tag or digest, of one of the media types in `accept`
-    /// where the registry has it in several. [`Store::manifest`] asks for all
+    /// where the registry has it in several. [`crate::ReadStore::manifest`] asks for all
     /// types but schema 1; some registries make one of that on demand.
     ///
     /// # Errors
-    /// As [`Store::manifest`]; [`Error::Unsupported`] when what is there is of
+    /// As [`crate::ReadStore::manifest`]; [`Error::Unsupported`] when what is there is of
     /// another type.
     pub fn manifest_as(&self, accept: &[&str], target: &Target) -> Result<Manifest> {
         let manifest = self.fetch_manifest(&["pull"], target, &accept.join(", "))?;
@@ -364,7 +364,7 @@ impl Repository {
     }
 }
 
-impl Store for Repository {
+impl ReadStore for Repository {
     fn name(&self) -> String {
         format!("{}/{}", self.registry.host(), self.name)
     }
@@ -378,10 +378,6 @@ impl Store for Repository {
 
     fn blob_size(&self, digest: &Digest) -> Result<Option<u64>> {
         self.size_for(&["pull"], digest)
-    }
-
-    fn size_to_write(&self, digest: &Digest) -> Result<Option<u64>> {
-        self.size_for(&["pull", "push"], digest)
     }
 
     fn open_blob(&self, digest: &Digest, from: u64) -> Result<Content<'_>> {
@@ -398,6 +394,34 @@ impl Store for Repository {
             size: download.size(),
             reader: Box::new(download),
         }))
+    }
+
+    fn manifest(&self, target: &Target) -> Result<Manifest> {
+        let manifest = self.manifest_for(&["pull"], target)?;
+        referrers::remember(self, &manifest, target);
+        Ok(manifest)
+    }
+
+    fn head(&self, target: &Target) -> Result<Option<Descriptor>> {
+        self.head_for(&["pull"], target)
+    }
+
+    fn tag_names(&self) -> Names<'_> {
+        self.list(self.url("tags/list"))
+    }
+
+    fn tags(&self) -> Tags<'_> {
+        parsed(self.tag_names())
+    }
+
+    fn referrers(&self, subject: &Digest) -> Result<Vec<Descriptor>> {
+        referrers::list(self, subject)
+    }
+}
+
+impl Store for Repository {
+    fn size_to_write(&self, digest: &Digest) -> Result<Option<u64>> {
+        self.size_for(&["pull", "push"], digest)
     }
 
     fn put_blob(&self, blob: &Blob, watch: Watch<'_>) -> Result<Put> {
@@ -428,16 +452,6 @@ impl Store for Repository {
         self.delete(self.blob_url(digest))
     }
 
-    fn manifest(&self, target: &Target) -> Result<Manifest> {
-        let manifest = self.manifest_for(&["pull"], target)?;
-        referrers::remember(self, &manifest, target);
-        Ok(manifest)
-    }
-
-    fn head(&self, target: &Target) -> Result<Option<Descriptor>> {
-        self.head_for(&["pull"], target)
-    }
-
     fn put_manifest(&self, manifest: &Manifest, target: &Target) -> Result<()> {
         let listed = self.send_manifest(manifest, target)?;
         self.note_put(manifest, target, listed)
@@ -466,14 +480,6 @@ impl Store for Repository {
             }
             Err(error) => Err(error),
         }
-    }
-
-    fn tags(&self) -> Names<'_> {
-        self.list(self.url("tags/list"))
-    }
-
-    fn referrers(&self, subject: &Digest) -> Result<Vec<Descriptor>> {
-        referrers::list(self, subject)
     }
 }
 

@@ -16,7 +16,7 @@ use crate::digest::Digest;
 use crate::file;
 use crate::http::Url;
 use crate::registry::Repository;
-use crate::store::Store;
+use crate::store::ReadStore;
 
 /// Smaller blobs are sent again faster than a session is asked for.
 const WORTH_IT: u64 = 16 << 20;

@@ -11,7 +11,7 @@ use crate::blob::Blob;
 use crate::digest::Digest;
 use crate::progress::Progress;
 use crate::reference::Target;
-use crate::store::{Put, Store};
+use crate::store::{Put, ReadStore, Store};
 use crate::stream::{Stop, Watch};
 
 /// A request as the server saw it.
@@ -333,7 +333,7 @@ fn a_manifest_or_list_that_breaks_off_is_asked_for_again() {
     let repository = server.repository();
     let tag = Target::Tag("x".parse().unwrap());
     assert_eq!(repository.manifest(&tag).unwrap().bytes(), manifest);
-    let tags: Result<Vec<String>> = repository.tags().collect();
+    let tags: Result<Vec<String>> = repository.tag_names().collect();
     assert_eq!(tags.unwrap(), ["x"]);
 }
 
@@ -343,13 +343,13 @@ fn a_list_ends_with_its_first_error() {
         let link = &[("Link", "<https://u:p@h/x>; rel=next")];
         Answer::Say(200, link, br#"{"tags":["x"]}"#.to_vec())
     });
-    let tags: Vec<Result<String>> = server.repository().tags().collect();
+    let tags: Vec<Result<String>> = server.repository().tag_names().collect();
     assert!(
         matches!(tags.as_slice(), [Ok(_), Err(Error::Malformed { .. })]),
         "{tags:?}"
     );
     let server = Server::start(|_| Answer::Say(200, &[], br#"{"tags":["x","/","y"]}"#.to_vec()));
-    assert_eq!(server.repository().tags().count(), 2);
+    assert_eq!(server.repository().tag_names().count(), 2);
 }
 
 #[test]
@@ -394,7 +394,10 @@ fn with_tokens(mut token: impl FnMut() -> Answer + Send + 'static) -> Server {
 }
 
 fn tags(registry: &Registry, repo: &str) -> Result<Vec<String>> {
-    registry.repository(repo.parse().unwrap()).tags().collect()
+    registry
+        .repository(repo.parse().unwrap())
+        .tag_names()
+        .collect()
 }
 
 #[test]

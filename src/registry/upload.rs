@@ -27,7 +27,7 @@ use crate::registry::location::{checked_location, end_of_range};
 use crate::registry::plan::Plan;
 use crate::registry::repository::{CONTENT_DIGEST, Repository};
 use crate::registry::sessions::Note;
-use crate::store::{Put, Store};
+use crate::store::{Put, ReadStore};
 use crate::stream::Watch;
 
 /// What pushing needs; asked for as one, so that one token serves it all.

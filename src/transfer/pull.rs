@@ -13,7 +13,7 @@ use crate::image::{self, Child, Image, Index, MAX_DEPTH, MAX_LAYERS, Node, confi
 use crate::manifest::{Kind, Manifest};
 use crate::parallel;
 use crate::reference::{Origin, Target};
-use crate::store::Store;
+use crate::store::ReadStore;
 use crate::stream::{Run, read_bounded};
 
 /// What of an index is wanted.
@@ -44,7 +44,7 @@ pub struct Remote(Arc<Inner>);
 
 #[derive(Clone)]
 struct Inner {
-    store: Arc<dyn Store>,
+    store: Arc<dyn ReadStore>,
     origin: Option<Origin>,
     cache: Option<Cache>,
     elsewhere: Option<Arc<dyn Elsewhere>>,
@@ -62,7 +62,7 @@ enum Configs {
 
 impl Remote {
     /// Pulls from `store` alone.
-    pub fn new(store: Arc<dyn Store>) -> Remote {
+    pub fn new(store: Arc<dyn ReadStore>) -> Remote {
         let origin = store.origin();
         Remote(Arc::new(Inner {
             store,
@@ -97,7 +97,7 @@ impl Remote {
     }
 
     /// The store.
-    pub fn store(&self) -> &dyn Store {
+    pub fn store(&self) -> &dyn ReadStore {
         &*self.0.store
     }
 

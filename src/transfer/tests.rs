@@ -1,8 +1,8 @@
 //! Pulling from and putting into a store in memory.
 
-use std::collections::BTreeMap;
 use std::io::Read;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 
 use serde_json::json;
 
@@ -11,186 +11,13 @@ use crate::blob::Blob;
 use crate::cache::Cache;
 use crate::descriptor::{Descriptor, Platform, media_type};
 use crate::digest::Digest;
-use crate::error::{Diagnostic, Error, RequestLine, Result};
+use crate::error::{Error, Result};
 use crate::image::tests::{Made, image, image_for, index};
 use crate::image::{self, Child, Image, Index, Node, check};
 use crate::manifest::Manifest;
-use crate::reference::{Origin, RepoName, Tag, Target};
-use crate::store::{Content, Names, Put, Store};
+use crate::reference::Target;
+use crate::store::testing::Spy;
 use crate::stream::{Run, Stop, Watch};
-
-/// A repository in memory that writes down what it is asked.
-#[derive(Default)]
-struct Memory {
-    blobs: Mutex<BTreeMap<Digest, Vec<u8>>>,
-    manifests: Mutex<BTreeMap<String, Manifest>>,
-    asked: Mutex<Vec<String>>,
-    /// Whether tags can't be set again.
-    frozen: bool,
-    /// A blob that is said to be there until a manifest needs it.
-    ghost: Mutex<Option<Digest>>,
-}
-
-impl Memory {
-    fn note(&self, what: &str, which: impl std::fmt::Display) {
-        self.asked.lock().unwrap().push(format!("{what} {which}"));
-    }
-
-    fn take(&self) -> Vec<String> {
-        std::mem::take(&mut self.asked.lock().unwrap())
-    }
-
-    fn add(&self, bytes: &[u8]) -> Descriptor {
-        let blob = Blob::bytes("", bytes.to_vec());
-        self.blobs
-            .lock()
-            .unwrap()
-            .insert(*blob.digest(), bytes.to_vec());
-        blob.descriptor().clone()
-    }
-}
-
-fn unsupported<T>() -> Result<T> {
-    Err(Error::Unsupported {
-        what: "not here".into(),
-    })
-}
-
-fn blob_unknown() -> Error {
-    Error::Status {
-        request: RequestLine {
-            method: "PUT".into(),
-            url: "https://m.example/v2/a/manifests/v1".into(),
-        },
-        status: 404,
-        errors: vec![Diagnostic {
-            code: "MANIFEST_BLOB_UNKNOWN".into(),
-            message: String::new(),
-        }],
-        retry_after: None,
-    }
-}
-
-impl Store for Memory {
-    fn name(&self) -> String {
-        "memory".into()
-    }
-    fn origin(&self) -> Option<Origin> {
-        Some(Origin {
-            host: "m.example".parse().unwrap(),
-            repo: "a".parse().unwrap(),
-        })
-    }
-    fn blob_size(&self, digest: &Digest) -> Result<Option<u64>> {
-        Ok(self
-            .blobs
-            .lock()
-            .unwrap()
-            .get(digest)
-            .map(|b| b.len() as u64))
-    }
-    fn open_blob(&self, digest: &Digest, from: u64) -> Result<Content<'_>> {
-        self.note("open", digest);
-        let bytes = self.blobs.lock().unwrap().get(digest).cloned();
-        let bytes = bytes.ok_or_else(|| Error::NotFound {
-            what: digest.to_string(),
-        })?;
-        let size = Some(bytes.len() as u64);
-        let mut reader = std::io::Cursor::new(bytes);
-        reader.set_position(from);
-        Ok(Content {
-            size,
-            reader: Box::new(reader),
-        })
-    }
-    fn put_blob(&self, blob: &Blob, _: Watch<'_>) -> Result<Put> {
-        self.note("put", blob.digest());
-        if *self.ghost.lock().unwrap() == Some(*blob.digest()) {
-            return Ok(Put::Existed);
-        }
-        if self.blobs.lock().unwrap().contains_key(blob.digest()) {
-            return Ok(Put::Existed);
-        }
-        let bytes = blob.read(1 << 30)?;
-        self.blobs.lock().unwrap().insert(*blob.digest(), bytes);
-        Ok(Put::Uploaded)
-    }
-    fn send_blob(&self, blob: &Blob, watch: Watch<'_>) -> Result<Put> {
-        self.note("send", blob.digest());
-        *self.ghost.lock().unwrap() = None;
-        self.put_blob(blob, watch)
-    }
-    fn mount_blob(&self, _: &Digest, _: &RepoName, _: Watch<'_>) -> Result<Put> {
-        unsupported()
-    }
-    fn delete_blob(&self, _: &Digest) -> Result<()> {
-        unsupported()
-    }
-    fn manifest(&self, target: &Target) -> Result<Manifest> {
-        self.note("manifest", target);
-        let found = self
-            .manifests
-            .lock()
-            .unwrap()
-            .get(&target.to_string())
-            .cloned();
-        found.ok_or_else(|| Error::NotFound {
-            what: target.to_string(),
-        })
-    }
-    fn head(&self, target: &Target) -> Result<Option<Descriptor>> {
-        self.note("head", target);
-        Ok(self
-            .manifests
-            .lock()
-            .unwrap()
-            .get(&target.to_string())
-            .map(Manifest::descriptor))
-    }
-    fn put_manifest(&self, manifest: &Manifest, target: &Target) -> Result<()> {
-        self.note("put-manifest", target);
-        let mut manifests = self.manifests.lock().unwrap();
-        if self.frozen && manifests.contains_key(&target.to_string()) {
-            return unsupported();
-        }
-        if self.ghost.lock().unwrap().is_some() {
-            return Err(blob_unknown());
-        }
-        // A registry refuses manifests before what they name.
-        match manifest.index() {
-            Ok(index) => {
-                for child in index.manifests {
-                    assert!(
-                        manifests.contains_key(&child.digest.to_string()),
-                        "child missing"
-                    );
-                }
-            }
-            Err(_) => {
-                let view = manifest.image()?;
-                for blob in view.layers.iter().chain([&view.config]) {
-                    let foreign = blob.media_type.contains("foreign");
-                    assert!(foreign || self.blobs.lock().unwrap().contains_key(&blob.digest));
-                }
-            }
-        }
-        manifests.insert(manifest.digest().to_string(), manifest.clone());
-        manifests.insert(target.to_string(), manifest.clone());
-        Ok(())
-    }
-    fn delete_manifest(&self, _: &Digest) -> Result<()> {
-        unsupported()
-    }
-    fn untag(&self, _: &Tag) -> Result<()> {
-        unsupported()
-    }
-    fn referrers(&self, _: &Digest) -> Result<Vec<Descriptor>> {
-        unreachable!()
-    }
-    fn tags(&self) -> Names<'_> {
-        Box::new(std::iter::empty())
-    }
-}
 
 fn with_run<T>(work: impl FnOnce(Run<'_>) -> T) -> T {
     let stop = Stop::new();
@@ -201,7 +28,7 @@ fn tag() -> Target {
     Target::Tag("v1".parse().unwrap())
 }
 
-fn put_to(node: &Node, store: &Memory) -> Result<Summary> {
+fn put_to(node: &Node, store: &Spy) -> Result<Summary> {
     let to = To {
         store,
         target: &tag(),
@@ -210,7 +37,7 @@ fn put_to(node: &Node, store: &Memory) -> Result<Summary> {
     with_run(|run| put(node, &to, run))
 }
 
-fn pull(store: &Arc<Memory>, wanted: Wanted<'_>) -> Result<Node> {
+fn pull(store: &Arc<Spy>, wanted: Wanted<'_>) -> Result<Node> {
     with_run(|run| Remote::new(store.clone()).pull(&tag(), wanted, run))
 }
 
@@ -235,13 +62,13 @@ fn count(asked: &[String], what: &str) -> usize {
 
 #[test]
 fn an_index_travels_whole_and_each_blob_once() {
-    let (from, to) = (Arc::new(Memory::default()), Arc::new(Memory::default()));
+    let (from, to) = (Arc::new(Spy::in_registry()), Arc::new(Spy::in_registry()));
     let node = multi();
     let summary = put_to(&node, &from).unwrap();
     assert_eq!((summary.uploaded, summary.existed), (node.blobs().len(), 0));
-    let asked = from.take();
+    let asked = from.asked_of();
     assert_eq!(
-        (count(&asked, "put"), count(&asked, "put-manifest")),
+        (count(&asked, "put_blob"), count(&asked, "put_manifest")),
         (node.blobs().len(), 5)
     );
     assert!(asked.last().unwrap().ends_with(" v1"));
@@ -249,7 +76,7 @@ fn an_index_travels_whole_and_each_blob_once() {
     put_to(&pulled, &to).unwrap();
     let again = pull(&to, Wanted::All).unwrap();
     assert_eq!(again.manifest(), node.manifest());
-    assert_eq!(*from.blobs.lock().unwrap(), *to.blobs.lock().unwrap());
+    assert_eq!(from.memory.blobs(), to.memory.blobs());
     for (_, image) in again.images() {
         with_run(|run| check(image, run)).unwrap();
     }
@@ -257,39 +84,35 @@ fn an_index_travels_whole_and_each_blob_once() {
 
 #[test]
 fn what_is_there_costs_two_requests() {
-    let store = Memory::default();
+    let store = Spy::in_registry();
     let node = multi();
     put_to(&node, &store).unwrap();
-    store.take();
+    store.asked_of();
     assert_eq!(put_to(&node, &store).unwrap().known_manifests, 1);
-    assert_eq!(store.take().len(), 2);
+    assert_eq!(store.asked_of().len(), 2);
     // A new index over known images sends no blob.
     let Node::Index(index) = &node else { panic!() };
     let bytes = [index.manifest().bytes(), b"\n"].concat();
     let other = Manifest::new(None, bytes).unwrap();
     let other = Node::Index(Index::new(other, index.children().to_vec()).unwrap());
     assert_eq!(put_to(&other, &store).unwrap().known_manifests, 4);
-    assert_eq!(count(&store.take(), "put"), 0);
+    assert_eq!(count(&store.asked_of(), "put_blob"), 0);
 }
 
 #[test]
 fn a_blob_that_was_not_there_after_all_is_sent() {
     let image = image(&[Made::Gzip(b"a"), Made::Gzip(b"b")]);
-    let store = Memory {
-        ghost: Mutex::new(Some(*image.layers()[0].digest())),
-        ..Memory::default()
-    };
+    let store = Spy::in_registry();
+    store.pretend(image.layers()[0].digest());
     let summary = put_to(&Node::Image(image), &store).unwrap();
     assert_eq!((summary.uploaded, summary.existed), (2, 1));
-    assert_eq!(count(&store.take(), "send"), 1);
+    assert_eq!(count(&store.asked_of(), "send_blob"), 1);
 }
 
 #[test]
 fn a_tag_that_cannot_change_is_no_failure_unless_it_would() {
-    let store = Memory {
-        frozen: true,
-        ..Memory::default()
-    };
+    let store = Spy::in_registry();
+    store.immutable.store(true, Relaxed);
     let (a, b) = (
         Node::Image(image(&[Made::Gzip(b"a")])),
         Node::Image(image(&[Made::Gzip(b"b")])),
@@ -311,9 +134,9 @@ fn a_tag_that_cannot_change_is_no_failure_unless_it_would() {
 
 #[test]
 fn one_platform_costs_two_manifests_and_a_config() {
-    let store = Arc::new(Memory::default());
+    let store = Arc::new(Spy::in_registry());
     put_to(&multi(), &store).unwrap();
-    store.take();
+    store.asked_of();
     let found = |wanted: Wanted<'_>| -> Result<String> {
         let node = pull(&store, wanted)?;
         let Node::Image(image) = node else { panic!() };
@@ -323,7 +146,7 @@ fn one_platform_costs_two_manifests_and_a_config() {
         found(Wanted::Platform(&platform("linux/arm/v7"))).unwrap(),
         "linux/arm/v6"
     );
-    assert_eq!(store.take().len(), 3);
+    assert_eq!(store.asked_of().len(), 3);
     assert_eq!(
         found(Wanted::Host(&platform("linux/amd64"))).unwrap(),
         "linux/amd64"
@@ -341,7 +164,7 @@ fn one_platform_costs_two_manifests_and_a_config() {
 
 #[test]
 fn an_only_image_is_taken_unless_another_is_asked_for() {
-    let store = Arc::new(Memory::default());
+    let store = Arc::new(Spy::in_registry());
     let only = image_for("linux/s390x", &[]);
     put_to(&Node::Index(index(std::slice::from_ref(&only))), &store).unwrap();
     let wanted = platform("linux/amd64");
@@ -378,7 +201,7 @@ fn around(inner: Node) -> Node {
 
 #[test]
 fn indexes_in_indexes_to_a_depth() {
-    let store = Arc::new(Memory::default());
+    let store = Arc::new(Spy::in_registry());
     let nested = around(multi());
     put_to(&nested, &store).unwrap();
     let whole = pull(&store, Wanted::All).unwrap();
@@ -396,13 +219,13 @@ fn indexes_in_indexes_to_a_depth() {
 
 #[test]
 fn lying_sizes_are_found() {
-    let store = Arc::new(Memory::default());
+    let store = Arc::new(Spy::in_registry());
     let good = image(&[Made::Gzip(b"layer")]);
     put_to(&Node::Image(good.clone()), &store).unwrap();
     let mut value: serde_json::Value = serde_json::from_slice(good.manifest().bytes()).unwrap();
     value["layers"][0]["size"] = 7.into();
     let lying = Manifest::new(None, value.to_string().into_bytes()).unwrap();
-    store.manifests.lock().unwrap().insert("v1".into(), lying);
+    store.insert(&lying, Some("v1"));
     let Node::Image(image) = pull(&store, Wanted::All).unwrap() else {
         panic!()
     };
@@ -445,7 +268,7 @@ impl Elsewhere for Second {
 fn foreign_layers_stay_unless_told_otherwise() {
     let (image, far) = foreign();
     let node = Node::Image(image.clone());
-    let store = Arc::new(Memory::default());
+    let store = Arc::new(Spy::in_registry());
     let summary = put_to(&node, &store).unwrap();
     assert_eq!((summary.uploaded, summary.left_out.len()), (1, 1));
     let Node::Image(pulled) = pull(&store, Wanted::All).unwrap() else {
@@ -461,7 +284,7 @@ fn foreign_layers_stay_unless_told_otherwise() {
         panic!()
     };
     assert_eq!(pulled.layers()[0].read(100).unwrap(), far);
-    let store = Memory::default();
+    let store = Spy::in_registry();
     let to = To {
         store: &store,
         target: &tag(),
@@ -472,7 +295,7 @@ fn foreign_layers_stay_unless_told_otherwise() {
 
 #[test]
 fn a_second_pull_with_a_cache_fetches_no_layer() {
-    let store = Arc::new(Memory::default());
+    let store = Arc::new(Spy::in_registry());
     put_to(
         &Node::Image(image(&[Made::Gzip(b"a"), Made::Gzip(b"b")])),
         &store,
@@ -481,18 +304,18 @@ fn a_second_pull_with_a_cache_fetches_no_layer() {
     let dir = tempfile::tempdir().unwrap();
     let remote = Remote::new(store.clone()).with_cache(Cache::new(dir.path()));
     for opened in [3, 1] {
-        store.take();
+        store.asked_of();
         let node = with_run(|run| remote.pull(&tag(), Wanted::All, run)).unwrap();
         for (_, image) in node.images() {
             with_run(|run| check(image, run)).unwrap();
         }
-        assert_eq!(count(&store.take(), "open"), opened);
+        assert_eq!(count(&store.asked_of(), "open_blob"), opened);
     }
 }
 
 #[test]
 fn an_alias_of_blobs_is_pulled_and_put() {
-    let store = Arc::new(Memory::default());
+    let store = Arc::new(Spy::in_registry());
     let blob = Blob::bytes("application/octet-stream", b"abc".to_vec());
     let alias = Manifest::alias(&[blob.descriptor().clone()]).unwrap();
     let node = Node::Image(Image::new(alias, blob.clone(), vec![blob]).unwrap());
@@ -504,21 +327,17 @@ fn an_alias_of_blobs_is_pulled_and_put() {
 
 #[test]
 fn schema_1_becomes_an_image_to_load() {
-    let store = Arc::new(Memory::default());
+    let store = Arc::new(Spy::in_registry());
     let mut gz = Vec::new();
     image::gzip::compress(&b"files"[..], &mut gz, 1, &Stop::new()).unwrap();
-    let layer = store.add(&gz);
+    let layer = store.blob(&gz);
     let document = json!({"schemaVersion": 1, "fsLayers": [{"blobSum": layer.digest}],
         "history": [{"v1Compatibility": json!({"os": "linux", "architecture": "amd64"}).to_string()}]});
     let manifest = Manifest::new(
         Some(media_type::SCHEMA1_SIGNED),
         document.to_string().into_bytes(),
     );
-    store
-        .manifests
-        .lock()
-        .unwrap()
-        .insert("v1".into(), manifest.unwrap());
+    store.insert(&manifest.unwrap(), Some("v1"));
     let Node::Image(image) = pull(&store, Wanted::All).unwrap() else {
         panic!()
     };

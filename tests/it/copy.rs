@@ -8,7 +8,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use dxf_registry::image::Node;
 use dxf_registry::image::layer::Family;
-use dxf_registry::{Blob, Digest, Manifest, Store};
+use dxf_registry::{Blob, Digest, Manifest, ReadStore, Store};
 use serde_json::{Value, json};
 
 use crate::archive::{GZIP, image, multi, with_run};
@@ -301,7 +301,7 @@ fn referrers_go_along_and_are_listed() {
             assert_eq!(listed(&pair[0]), [pair[1].digest()]);
         }
         assert_eq!(listed(&child), [of_child.digest()]);
-        let tags: Vec<String> = store.tags().map(Result::unwrap).collect();
+        let tags: Vec<String> = store.tag_names().map(Result::unwrap).collect();
         assert!(tags.contains(&cosign), "{repo}: {tags:?}");
     }
     // All tags: lists of referrers are no tags to copy.

@@ -6,7 +6,7 @@ use std::path::Path;
 use dxf_registry::alias::{self, Format};
 use dxf_registry::layout::Layouts;
 use dxf_registry::stream::Run;
-use dxf_registry::{Blob, Store};
+use dxf_registry::{Blob, ReadStore, Store};
 
 use crate::archive::multi;
 use crate::support::bench::{Bench, Mode};

@@ -20,8 +20,8 @@ use dxf_registry::registry::{Settings, UploadMode};
 use dxf_registry::stream::{Run, Watch, read_bounded};
 use dxf_registry::transfer::{Foreign, Remote, To, Wanted, put};
 use dxf_registry::{
-    Blob, Descriptor, Digest, Error, Host, Manifest, Platform, Reference, Registry, RepoName,
-    Store, Tag, Target, hub, json, text,
+    Blob, Descriptor, Digest, Error, Host, Manifest, Platform, ReadStore, Reference, Registry,
+    RepoName, Store, Tag, Target, hub, json, text,
 };
 use proptest::prelude::*;
 use serde_json::{Map, Value};

@@ -7,7 +7,7 @@ use dxf_registry::image::Image;
 use dxf_registry::image::layer::Family;
 use dxf_registry::layout::Layout;
 use dxf_registry::stream::{Stop, Watch};
-use dxf_registry::{Manifest, Store};
+use dxf_registry::{Manifest, ReadStore, Store};
 use serde_json::{Value, json};
 
 use crate::archive::{GZIP, image};

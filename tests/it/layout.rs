@@ -6,7 +6,7 @@ use std::process::Command;
 use dxf_registry::descriptor::media_type;
 use dxf_registry::layout::{Layout, Layouts};
 use dxf_registry::stream::{Stop, Watch, read_bounded};
-use dxf_registry::{Blob, Descriptor, Digest, Manifest, Store, Target};
+use dxf_registry::{Blob, Descriptor, Digest, Manifest, ReadStore, Store, Target};
 
 /// Runs skopeo and gives its stdout; a missing skopeo is a failure, not a
 /// reason to skip.
@@ -165,7 +165,7 @@ fn killed_writers_leave_a_whole_layout() {
             continue;
         }
         for tag in repo.tags().map(Result::unwrap) {
-            let manifest = repo.manifest(&target(&tag)).unwrap();
+            let manifest = repo.manifest(&Target::Tag(tag)).unwrap();
             assert_eq!(everything(&repo, &manifest).len(), 2);
         }
         // The lock died with its holder.

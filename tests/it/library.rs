@@ -1,10 +1,13 @@
 //! The library as a stranger meets it: a crate of their own that depends on it
 //! and on nothing of the command line, which asks nobody but its arguments.
 
-use std::io::{Read, Write};
+use std::collections::{BTreeMap, HashMap};
+use std::io::{Cursor, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
 
 use dxf_registry::archive::Item;
 use dxf_registry::cache::Cache;
@@ -12,10 +15,13 @@ use dxf_registry::credentials::{Credentials, Files};
 use dxf_registry::foreign::Foreign;
 use dxf_registry::image::{Image, Node};
 use dxf_registry::layout::{Layout, Layouts};
+use dxf_registry::progress::Progress;
 use dxf_registry::registry::{Scheme, Settings};
+use dxf_registry::store::{Content, Memory, Put, Tags, receive};
 use dxf_registry::stream::{Run, Stop, Watch};
-use dxf_registry::transfer::Remote;
-use dxf_registry::{Blob, Digest, Error, Manifest, Registry, Repository, Secret, Store};
+use dxf_registry::transfer::{self, Copier, How, Referrers, Remote};
+use dxf_registry::{Blob, Digest, Error, Manifest, ReadStore, Registry, Repository, Result};
+use dxf_registry::{Secret, Store, Tag, Target, alias};
 
 use crate::layers::{code, collect};
 use crate::support::bench::{Bench, Mode};
@@ -24,7 +30,7 @@ use crate::support::scratch;
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
 /// A program that stores and fetches a blob; README promises that it is short.
-const PROGRAM: &str = r#"use dxf_registry::{Blob, Registry, Store, credentials::Credentials};
+const PROGRAM: &str = r#"use dxf_registry::{Blob, ReadStore, Registry, Store, credentials::Credentials};
 use dxf_registry::{registry::Scheme, registry::Settings, stream::Watch};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -255,9 +261,115 @@ fn handles_are_cheap_to_share() {
     cloned::<Credentials>();
     cloned::<Secret>();
     shared::<Box<dyn Store>>();
+    shared::<Memory>();
     shared::<Files>();
     shared::<Foreign>();
     shared::<Item>();
     shared::<Error>();
     assert!(size_of::<Registry>() <= size_of::<usize>());
+}
+
+/// A store of a stranger's: six methods over two maps.
+#[derive(Default)]
+struct Shelf {
+    blobs: Mutex<HashMap<Digest, Vec<u8>>>,
+    manifests: Mutex<BTreeMap<String, Manifest>>,
+}
+
+fn missing<T>(found: Option<T>, what: &impl ToString) -> Result<T> {
+    found.ok_or_else(|| Error::NotFound {
+        what: what.to_string(),
+    })
+}
+
+impl ReadStore for Shelf {
+    fn name(&self) -> String {
+        "shelf".into()
+    }
+
+    fn open_blob(&self, digest: &Digest, from: u64) -> Result<Content<'_>> {
+        let bytes = missing(self.blobs.lock().unwrap().get(digest).cloned(), digest)?;
+        let size = Some(bytes.len() as u64);
+        let mut reader = Cursor::new(bytes);
+        reader.set_position(from);
+        Ok(Content {
+            size,
+            reader: Box::new(reader),
+        })
+    }
+
+    fn manifest(&self, target: &Target) -> Result<Manifest> {
+        let manifests = self.manifests.lock().unwrap();
+        missing(manifests.get(&target.to_string()).cloned(), target)
+    }
+
+    fn tags(&self) -> Tags<'_> {
+        let names: Vec<String> = self.manifests.lock().unwrap().keys().cloned().collect();
+        let tags = names.into_iter().filter(|name| !name.contains(':'));
+        Box::new(tags.map(|name| name.parse()))
+    }
+}
+
+impl Store for Shelf {
+    fn put_blob(&self, blob: &Blob, watch: Watch<'_>) -> Result<Put> {
+        let mut bytes = Vec::new();
+        receive(blob, watch, |reader| {
+            reader.read_to_end(&mut bytes).map(drop)
+        })?;
+        self.blobs.lock().unwrap().insert(*blob.digest(), bytes);
+        Ok(Put::Uploaded)
+    }
+
+    fn put_manifest(&self, manifest: &Manifest, target: &Target) -> Result<()> {
+        let mut manifests = self.manifests.lock().unwrap();
+        manifests.insert(manifest.digest().to_string(), manifest.clone());
+        manifests.insert(target.to_string(), manifest.clone());
+        Ok(())
+    }
+}
+
+/// Counts the bytes of blobs, and those that were finished.
+#[derive(Default)]
+struct Counted(AtomicU64, AtomicU64);
+
+impl Progress for Counted {
+    fn advance(&self, _: &Digest, bytes: u64) {
+        self.0.fetch_add(bytes, Relaxed);
+    }
+    fn finish(&self, _: &Digest) {
+        self.1.fetch_add(1, Relaxed);
+    }
+}
+
+#[test]
+fn six_methods_make_a_store() {
+    let scratch = scratch();
+    let (shelf, stop) = (Arc::new(Shelf::default()), Stop::new());
+    let (pushed, copied) = (Counted::default(), Counted::default());
+    let blobs = ["one", "three"].map(|text| Blob::bytes("text/plain", text.into()));
+    let run = Run::new(2, Watch::new(&pushed, &stop));
+    let tag = "v1".parse().unwrap();
+    let put = alias::push(&shelf, &tag, &blobs, alias::Format::Docker, run).unwrap();
+    assert_eq!((pushed.0.load(Relaxed), pushed.1.load(Relaxed)), (8, 2));
+    let tags: Vec<Tag> = shelf.tags().map(Result::unwrap).collect();
+    assert_eq!(tags, ["v1"]);
+    assert_eq!(shelf.blob_size(blobs[1].digest()).unwrap(), Some(5));
+
+    let folder = Layout::at(scratch.path());
+    let how = How {
+        platform: None,
+        convert: None,
+        expected: None,
+        referrers: Referrers::Copy,
+        foreign: transfer::Foreign::Skip,
+    };
+    let target = Target::Tag(tag);
+    let run = Run::new(2, Watch::new(&copied, &stop));
+    let copier = Copier::new(&Remote::new(shelf.clone()), &folder, how);
+    let done = copier.copy(&target, &target, run).unwrap();
+    assert_eq!((done.digest, done.summary.uploaded), (put.digest(), 2));
+    assert_eq!((copied.0.load(Relaxed), copied.1.load(Relaxed)), (8, 2));
+    assert_eq!(folder.manifest(&target).unwrap().bytes(), put.bytes());
+    let refused = shelf.delete_blob(blobs[0].digest()).unwrap_err();
+    assert!(refused.is_not_allowed(), "{refused}");
 }

@@ -18,7 +18,9 @@ use dxf_registry::registry::{Scheme, Settings, UploadMode};
 use dxf_registry::store::Put;
 use dxf_registry::stream::{Run, Watch};
 use dxf_registry::transfer::{Foreign, Remote, To, Wanted, put};
-use dxf_registry::{Blob, Digest, Error, Manifest, Registry, Repository, Store, Tag, Target};
+use dxf_registry::{
+    Blob, Digest, Error, Manifest, ReadStore, Registry, Repository, Store, Tag, Target,
+};
 
 use crate::archive::{GZIP, image, multi, read, with_run, write};
 use crate::readme::assert_proved;
@@ -357,7 +359,7 @@ fn tags_are_listed_and_looked_up() {
     assert!(repo.tags().next().unwrap().unwrap_err().is_not_found());
     send(&multi(), &repo, "b");
     send(&multi(), &repo, "a");
-    let tags: Vec<String> = repo.tags().map(Result::unwrap).collect();
+    let tags: Vec<String> = repo.tag_names().map(Result::unwrap).collect();
     assert_eq!(tags, ["a", "b"]);
     let found = repo.head(&tagged("a")).unwrap().unwrap();
     assert_eq!(found.digest, multi().manifest().digest());

@@ -19,7 +19,9 @@ use dxf_registry::progress::Progress;
 use dxf_registry::registry::{InsecureAuth, Scheme, Settings};
 use dxf_registry::store::Put;
 use dxf_registry::stream::{Run, Stop, Watch};
-use dxf_registry::{Blob, Digest, Error, Manifest, Platform, Registry, Repository, Store, Target};
+use dxf_registry::{
+    Blob, Digest, Error, Manifest, Platform, ReadStore, Registry, Repository, Store, Target,
+};
 
 use crate::readme::assert_proved;
 use crate::support::bench::{Bench, Mode};
@@ -590,7 +592,7 @@ fn tags_and_repositories_are_listed() {
         names.sort();
         names
     };
-    assert_eq!(names(store.tags()), ["v1", "v2"]);
+    assert_eq!(names(store.tag_names()), ["v1", "v2"]);
     assert_eq!(names(store.tags_paged(NonZeroU32::MIN)), ["v1", "v2"]);
     assert_eq!(names(store.registry().repos()), ["team/data"]);
 }

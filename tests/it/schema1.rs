@@ -9,7 +9,7 @@ use dxf_registry::image::layer::{Compression, Family};
 use dxf_registry::image::schema1::make;
 use dxf_registry::jws::SigningKey;
 use dxf_registry::transfer::{Signed, put_signed};
-use dxf_registry::{Manifest, Repository, Store, Target};
+use dxf_registry::{Manifest, ReadStore, Repository, Store, Target};
 
 use crate::archive::{GZIP, image, layers, read, with_run};
 use crate::engine::{Docker, arg, file};

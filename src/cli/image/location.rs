@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use dxf_registry::layout::{Layout, Layouts};
-use dxf_registry::{Error, Host, Reference, Result, Store, Tag, Target, hub};
+use dxf_registry::{Error, Host, ReadStore, Reference, Result, Store, Tag, Target, hub};
 
 use crate::cli::args;
 use crate::cli::env::{Context, Place};
@@ -346,7 +346,7 @@ fn split_archive(word: &str, rest: &str) -> Result<(PathBuf, Option<String>)> {
 /// The only image of a layout.
 fn only(folder: &Path) -> Result<Target> {
     let layout = Layout::at(folder);
-    let tags: Vec<String> = layout.tags().collect::<Result<_>>()?;
+    let tags: Vec<String> = layout.tag_names().collect::<Result<_>>()?;
     let several = |what: &str| Error::Unsupported {
         what: format!(
             "oci:{}: it holds {what}; name one as oci:DIR:TAG",

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use dxf_registry::layout::{Layout, Layouts};
 use dxf_registry::stream::{Stop, Watch};
-use dxf_registry::{Blob, Manifest, Store};
+use dxf_registry::{Blob, Manifest, ReadStore, Store};
 use tempfile::TempDir;
 
 use super::bench::{Bench, Mode};
@@ -157,7 +157,7 @@ impl Place {
             Some(bench) => bench.raw().tags(repo),
             None => {
                 let layout = self.layout(repo);
-                let tags: Result<Vec<_>, _> = layout.tags().collect();
+                let tags: Result<Vec<_>, _> = layout.tag_names().collect();
                 tags.unwrap_or_default()
             }
         };

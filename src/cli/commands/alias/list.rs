@@ -10,5 +10,5 @@ use crate::cli::session::Session;
 pub fn run(s: &mut Session<'_, '_>, words: &Words) -> Result<(), Failure> {
     let (repo, _) = words.repo(0, 0)?;
     let store = s.store(repo)?;
-    s.names(store.tags())
+    s.names(store.tag_names())
 }

@@ -3,7 +3,7 @@
 use dxf_registry::alias::{self, Finding, Scrutiny, Verdict};
 use dxf_registry::artifact::Parts;
 use dxf_registry::fetch::Wanted;
-use dxf_registry::{Error, Manifest, Result, Store, Target, json};
+use dxf_registry::{Error, Manifest, ReadStore, Result, Target, json};
 use serde_json::{Value, json};
 
 use crate::cli::args::{self, VerifyAlias};
@@ -53,11 +53,8 @@ fn whole(manifest: &Manifest) -> Result<Option<Wanted>> {
 }
 
 /// The tags. What is no name for one can't be looked up, so nothing is checked.
-fn all(store: &dyn Store) -> Result<Vec<Target>> {
-    store
-        .tags()
-        .map(|name| Ok(Target::Tag(name?.parse()?)))
-        .collect()
+fn all(store: &dyn ReadStore) -> Result<Vec<Target>> {
+    store.tags().map(|tag| Ok(Target::Tag(tag?))).collect()
 }
 
 fn report(s: &mut Session<'_, '_>, found: &[Finding]) -> Result<(), Failure> {

@@ -9,7 +9,7 @@ use dxf_registry::artifact::{Base, Parts};
 use dxf_registry::digest::{Digest, Hasher};
 use dxf_registry::fetch::{self, ByteRange, Joined, Reader, Wanted};
 use dxf_registry::stream::{BUFFER, Buffer, CopyError, copy};
-use dxf_registry::{Error, Manifest, Result, Store, Target, json};
+use dxf_registry::{Error, Manifest, ReadStore, Result, Target, json};
 use serde_json::Value;
 
 use crate::cli::args::{self, PullBlob, Selector};
@@ -68,7 +68,7 @@ fn opened(path: &Path) -> Result<(&Path, File)> {
 /// Writes all of `pieces`, verified.
 fn whole(
     s: &mut Session<'_, '_>,
-    store: &dyn Store,
+    store: &dyn ReadStore,
     pieces: Vec<Piece>,
     file: Option<&Path>,
 ) -> Result<(), Failure> {
@@ -97,7 +97,7 @@ fn whole(
 /// Writes blobs one behind the other.
 fn stream(
     s: &mut Session<'_, '_>,
-    store: &dyn Store,
+    store: &dyn ReadStore,
     row: Vec<Joined>,
     output: &mut Output,
 ) -> Result<(), Failure> {
@@ -115,7 +115,7 @@ fn stream(
 /// Writes some bytes of `row`, which nobody can verify.
 fn part(
     s: &mut Session<'_, '_>,
-    store: &dyn Store,
+    store: &dyn ReadStore,
     row: &[Joined],
     range: ByteRange,
     file: Option<&Path>,
@@ -144,7 +144,7 @@ fn part(
 /// What `selectors` stand for; all of it is known before a byte is written.
 fn pieces(
     s: &mut Session<'_, '_>,
-    store: &dyn Store,
+    store: &dyn ReadStore,
     selectors: &[Selector],
 ) -> Result<Vec<Piece>> {
     if selectors.is_empty() {
@@ -220,7 +220,7 @@ fn only_blobs(pieces: &[Piece]) -> Result<()> {
 /// Writes one blob after the other, and checks the file that they are.
 fn singly(
     s: &mut Session<'_, '_>,
-    store: &dyn Store,
+    store: &dyn ReadStore,
     Joined { blobs, whole }: Joined,
     output: &mut Output,
 ) -> Result<(), Failure> {
@@ -244,7 +244,7 @@ fn verdict(expected: Digest, actual: Digest) -> Result<()> {
 /// Writes one blob, verified; python-dxf's header first where it is asked for.
 fn one(
     s: &mut Session<'_, '_>,
-    store: &dyn Store,
+    store: &dyn ReadStore,
     (wanted, whole): (Wanted, Option<&mut Hasher>),
     output: &mut Output,
 ) -> Result<(), Failure> {

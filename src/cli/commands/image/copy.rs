@@ -124,7 +124,7 @@ impl Job<'_> {
             return Ok(vec![self.from.target()?]);
         }
         let mut found = Vec::new();
-        for tag in remote.store().tags() {
+        for tag in remote.store().tag_names() {
             let tag = tag?;
             // Whoever copies referrers brings the destination's list up to date.
             if self.fits(&tag) && !is_referrers_tag(&tag) {
