@@ -21,8 +21,8 @@ pub struct Found {
 }
 
 impl Member for Found {
-    fn is_folder(&self) -> bool {
-        self.entry.kind == Kind::Directory
+    fn kind(&self) -> Kind {
+        self.entry.kind
     }
 
     fn weight(&self) -> usize {
@@ -136,6 +136,17 @@ mod tests {
         is(&[&["a", "b"], &["b", "c"]], &[("a", 0), ("b", 1), ("c", 1)]);
         // A file in the place of a folder.
         is(&[&["d/", "d/x", "dx"], &["d"]], &[("d", 1), ("dx", 0)]);
+    }
+
+    #[test]
+    fn what_is_above_a_name_is_a_folder() {
+        is(&[&["d", "e"], &["d/x"]], &[("d/x", 1), ("e", 0)]);
+        is(&[&["d"], &["d/x/y/z"]], &[("d/x/y/z", 1)]);
+        is(
+            &[&["d/x", "d-"], &["d/x/y", "d/z"]],
+            &[("d-", 0), ("d/x/y", 1), ("d/z", 1)],
+        );
+        is(&[&["d", "d/x"]], &[("d/x", 0)]);
     }
 
     #[test]

@@ -8,11 +8,18 @@ pub(super) const WHITEOUT: &[u8] = b".wh.";
 /// A file of this name hides all that lower layers have in its folder.
 pub(super) const OPAQUE: &[u8] = b".wh..wh..opq";
 
-/// A name without what engines leave out: `/` in front and behind, `.` parts.
-/// Where `..` leads is for whoever unpacks to refuse; here it is a name.
+/// A name as engines read it: without `/` in front and behind and without `.`
+/// parts; `..` takes the part before it away, and is a part itself where it
+/// leads out.
 pub(super) fn normal(name: &[u8]) -> Vec<u8> {
-    let parts = name.split(|b| *b == b'/');
-    let parts: Vec<&[u8]> = parts.filter(|p| !p.is_empty() && *p != b".").collect();
+    let mut parts: Vec<&[u8]> = Vec::new();
+    for part in name.split(|b| *b == b'/') {
+        match part {
+            b"" | b"." => {}
+            b".." if parts.last().is_some_and(|last| *last != b"..") => drop(parts.pop()),
+            part => parts.push(part),
+        }
+    }
     parts.join(&b'/')
 }
 
@@ -40,5 +47,28 @@ pub(super) fn leads_out(entry: &Entry) -> bool {
 }
 
 fn is_outside(name: &[u8]) -> bool {
-    name.contains(&0) || name.split(|byte| *byte == b'/').any(|part| part == b"..")
+    let normal = normal(name);
+    name.contains(&0) || normal == b".." || normal.starts_with(b"../")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_read_as_engines_read_them() {
+        for (name, is, out) in [
+            ("/a//b/./", "a/b", false),
+            ("usr/bin/../x", "usr/x", false),
+            ("a/../../x", "../x", true),
+            ("../../x", "../../x", true),
+            ("a/..", "", false),
+            ("..", "..", true),
+            ("..a/x", "..a/x", false),
+        ] {
+            assert_eq!(normal(name.as_bytes()), is.as_bytes());
+            assert_eq!(is_outside(name.as_bytes()), out, "{name}");
+        }
+        assert!(is_outside(b"a\0"));
+    }
 }

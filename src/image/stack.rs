@@ -3,9 +3,11 @@
 //! others to choose.
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 
 use super::name::{OPAQUE, WHITEOUT, join, split};
 use crate::error::{Error, Result};
+use crate::tar::Kind;
 
 /// More files than the largest images have, few enough to be held in memory.
 pub(super) const MAX_FILES: usize = 2_000_000;
@@ -14,8 +16,8 @@ const MAX_NAMES: usize = 512 << 20;
 
 /// What is kept of a member.
 pub(super) trait Member {
-    /// Whether others can lie in it.
-    fn is_folder(&self) -> bool;
+    /// What it is.
+    fn kind(&self) -> Kind;
     /// Bytes of memory that it takes as it is named, beside its place.
     fn weight(&self) -> usize;
 }
@@ -61,6 +63,8 @@ impl<T: Member> Stack<T> {
 
     /// Adds a member to the uppermost layer, under its normal name.
     pub fn put(&mut self, name: Vec<u8>, member: T) {
+        // Engines follow a link to a folder within a layer.
+        self.upper.make_way(&name, |kind| kind != Kind::Symlink);
         self.upper.put(name, member);
     }
 
@@ -91,6 +95,11 @@ impl<T: Member> Stack<T> {
             }
         }
         self.hidden_weight = 0;
+        // A name below a file or a link of a lower layer hides that, with or
+        // without a member for the folder: so it is where layers are mounted.
+        for name in self.upper.files.keys() {
+            self.lower.make_way(name, |_| true);
+        }
         for (name, member) in std::mem::replace(&mut self.upper, Tree::new()).files {
             self.lower.put(name, member);
         }
@@ -120,12 +129,36 @@ impl<T: Member> Tree<T> {
     /// Adds a file; one that is no folder takes the place of a folder and all
     /// that was in it, whether that folder had a member of its own or not.
     fn put(&mut self, name: Vec<u8>, member: T) {
-        if !member.is_folder() {
+        if member.kind() != Kind::Directory {
             self.remove_below(&name);
         }
         self.drop_one(&name);
         self.weight += name.len() + member.weight();
         self.files.insert(name, member);
+    }
+
+    /// Removes the file that is in the way of `name`, because it has the place
+    /// of one of the folders above, if it is such that `gives_way`.
+    fn make_way(&mut self, name: &[u8], gives_way: impl Fn(Kind) -> bool) {
+        let ends = name.iter().enumerate().rev().filter(|(_, b)| **b == b'/');
+        for (end, _) in ends {
+            match self.files.get(&name[..end]).map(Member::kind) {
+                // What is above a folder is one.
+                Some(Kind::Directory) => return,
+                Some(kind) if gives_way(kind) => return self.drop_one(&name[..end]),
+                Some(_) => return,
+                None => {}
+            }
+            let mut below = self
+                .files
+                .range::<[u8], _>((Bound::Excluded(&name[..=end]), Bound::Unbounded));
+            if below
+                .next()
+                .is_some_and(|(next, _)| next.starts_with(&name[..=end]))
+            {
+                return;
+            }
+        }
     }
 
     fn remove(&mut self, name: &[u8]) {

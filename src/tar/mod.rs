@@ -7,6 +7,7 @@
 pub(crate) mod index;
 mod pax;
 mod read;
+mod sparse;
 mod stream;
 mod write;
 

@@ -6,18 +6,25 @@
 
 use std::io::{self, Read};
 
-use ::tar::{EntryType, Header};
+use ::tar::{EntryType, GnuExtSparseHeader, GnuSparseHeader, Header};
 
 use super::BLOCK;
 use super::pax::Extended;
+use super::sparse::Map;
 use crate::error::{Error, Result};
 use crate::file::SectionReader;
 use crate::stream::BUFFER;
 
 /// The longest text a header may bring, bytes: Go's archive/tar reads no more.
 const MAX_TEXT: u64 = 1 << 20;
-/// More extension headers of one sparse file than any holes need.
-const MAX_SPARSE: usize = 100_000;
+/// The longest text that all headers of one member may bring, bytes: a name, a
+/// link and records of the greatest length. Kept in memory until the member
+/// comes, so without this the number of headers would be the bound.
+const MAX_TEXTS: u64 = 3 * MAX_TEXT;
+/// What is wrong with a sparse file, in errors.
+const MAP: &str = "the map of a sparse file breaks its format, or contradicts its sizes";
+/// The first bytes of files compressed in ways that are not read here.
+const COMPRESSED: [(&[u8], &str); 2] = [(b"\xfd7zXZ\0", "xz"), (b"BZh", "bzip2")];
 
 /// What a member is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -111,6 +118,10 @@ pub struct Entries<R> {
     at: u64,
     /// Bytes of the last member's content that were not read yet.
     pending: u64,
+    /// Where the last member has content, if it is sparse.
+    sparse: Option<Map>,
+    /// Bytes stored for the last member.
+    stored: u64,
     done: bool,
 }
 
@@ -127,6 +138,8 @@ impl<R: Read> Entries<R> {
             skip,
             at: 0,
             pending: 0,
+            sparse: None,
+            stored: 0,
             done: false,
         }
     }
@@ -170,18 +183,50 @@ impl<R: Read> Entries<R> {
         }
     }
 
-    /// The content of `entry`, which came last and is not sparse.
-    pub(crate) fn content(&mut self, entry: &Entry) -> Content<'_, R> {
-        let left = entry.size.min(self.pending);
-        Content {
-            entries: self,
-            left,
+    /// The content of `entry`, which came last: holes are zeros.
+    pub(crate) fn content(&mut self, entry: &Entry) -> Result<Content<'_, R>> {
+        let (mut part, mut parts) = ((0, entry.size), Vec::new());
+        if let Some(map) = self.sparse.take() {
+            parts = self.parts(map, entry.size)?;
+            part = (0, 0);
         }
+        Ok(Content {
+            entries: self,
+            at: 0,
+            size: entry.size,
+            part,
+            parts: parts.into_iter(),
+        })
+    }
+
+    /// The parts of a sparse file of `size` bytes that are stored.
+    fn parts(&mut self, mut map: Map, size: u64) -> Result<Vec<(u64, u64)>> {
+        let mut stored = self.stored;
+        if map.in_content {
+            let mut done = false;
+            while !done {
+                stored = stored.checked_sub(BLOCK).ok_or_else(|| self.bad(MAP))?;
+                let block = self.block()?;
+                self.pending -= BLOCK;
+                done = map.read(&block).ok_or_else(|| self.bad(MAP))?;
+            }
+        }
+        map.parts(size, stored).ok_or_else(|| self.bad(MAP))
+    }
+
+    /// The next block, which is no header.
+    fn block(&mut self) -> Result<[u8; BLOCK as usize]> {
+        let mut block = [0; BLOCK as usize];
+        self.reader
+            .read_exact(&mut block)
+            .map_err(|e| self.failed(e))?;
+        self.at += BLOCK;
+        Ok(block)
     }
 
     fn advance(&mut self) -> Result<Option<Entry>> {
         let mut extended = Extended::default();
-        let mut started = false;
+        let (mut started, mut texts) = (false, 0);
         loop {
             self.skip_pending()?;
             let Some(header) = self.header()? else {
@@ -191,7 +236,14 @@ impl<R: Read> Entries<R> {
                 return Ok(None);
             };
             started = true;
-            match header.entry_type() {
+            let kind = header.entry_type();
+            if kind.is_gnu_longname() || kind.is_gnu_longlink() || kind.is_pax_local_extensions() {
+                texts += header.entry_size().unwrap_or(0);
+                if texts > MAX_TEXTS {
+                    return Err(self.bad(format!("a member with headers of {texts} bytes")));
+                }
+            }
+            match kind {
                 EntryType::GNULongName => extended.long_name = Some(self.long(&header)?),
                 EntryType::GNULongLink => extended.long_link = Some(self.long(&header)?),
                 EntryType::XHeader => {
@@ -201,7 +253,7 @@ impl<R: Read> Entries<R> {
                     }
                 }
                 // Says something of all members, never their names or sizes.
-                EntryType::XGlobalHeader => drop(self.text(&header)?),
+                EntryType::XGlobalHeader => self.pending = self.padded(&header)?,
                 _ => return self.member(&header, extended).map(Some),
             }
         }
@@ -223,7 +275,10 @@ impl<R: Read> Entries<R> {
         while filled < bytes.len() {
             match self.reader.read(&mut bytes[filled..]) {
                 Ok(0) if filled == 0 => return Ok(None),
-                Ok(0) => return Err(self.bad("it is cut short")),
+                Ok(0) => {
+                    self.check_compression(&bytes[..filled])?;
+                    return Err(self.bad("it is cut short"));
+                }
                 Ok(n) => filled += n,
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 Err(e) => return Err(self.failed(e)),
@@ -237,9 +292,36 @@ impl<R: Read> Entries<R> {
         let sum = bytes[..148].iter().chain(&bytes[156..]);
         let sum = sum.map(|b| u32::from(*b)).sum::<u32>() + 8 * u32::from(b' ');
         if header.cksum().ok() != Some(sum) {
+            self.check_compression(bytes)?;
             return Err(self.bad("it is no tar, or damaged (a header's checksum is wrong)"));
         }
         Ok(Some(header))
+    }
+
+    /// A file that is compressed looks like a damaged tar otherwise.
+    fn check_compression(&self, head: &[u8]) -> Result<()> {
+        let known = COMPRESSED.iter().find(|(magic, _)| head.starts_with(magic));
+        let Some((_, name)) = known.filter(|_| self.at <= BLOCK) else {
+            return Ok(());
+        };
+        let what = &self.what;
+        let what = format!(
+            "{what} is compressed with {name}; decompress it first (gzip and zstd are read as they are)"
+        );
+        Err(Error::Unsupported { what })
+    }
+
+    /// The bytes that the content of a header takes, padding included.
+    fn padded(&self, header: &Header) -> Result<u64> {
+        let size = header.entry_size().map_err(|e| self.bad(e))?;
+        self.to_blocks(size)
+    }
+
+    fn to_blocks(&self, size: u64) -> Result<u64> {
+        let padded = size.checked_next_multiple_of(BLOCK);
+        padded
+            .filter(|n| self.at.checked_add(*n).is_some())
+            .ok_or_else(|| self.bad("a member is larger than any file"))
     }
 
     /// The text an extension header brings.
@@ -268,22 +350,22 @@ impl<R: Read> Entries<R> {
         Ok(text)
     }
 
-    fn member(&mut self, header: &Header, extended: Extended) -> Result<Entry> {
+    fn member(&mut self, header: &Header, mut extended: Extended) -> Result<Entry> {
         let stored = self.stored_size(header, &extended)?;
-        let kind = Kind::of(header.entry_type());
-        let old_sparse = header.entry_type() == EntryType::GNUSparse;
-        let mut size = extended.sparse_size.unwrap_or(stored);
-        if old_sparse {
-            size = self.old_sparse(header)?;
+        if header.entry_type() == EntryType::GNUSparse {
+            extended.sparse_size = Some(self.old_sparse(header, &mut extended)?);
         }
+        let size = extended.sparse_size.unwrap_or(stored);
         // Two names for one member are two members to two readers (TARmageddon).
-        if extended.long_name.is_some() && extended.path.is_some() && !extended.sparse {
+        if extended.long_name.is_some() && extended.path.is_some() && extended.sparse.is_none() {
             return Err(self.bad("a member has a GNU and a PAX name"));
         }
         let path = extended.long_name.or(extended.path);
+        let path = path.unwrap_or_else(|| header.path_bytes().into_owned());
+        let kind = Kind::of(header, &path);
         let link = extended.long_link.or(extended.link);
         let entry = Entry {
-            path: path.unwrap_or_else(|| header.path_bytes().into_owned()),
+            path,
             link: match kind {
                 Kind::Symlink | Kind::HardLink => link
                     .unwrap_or_else(|| header.link_name_bytes().unwrap_or_default().into_owned()),
@@ -301,17 +383,16 @@ impl<R: Read> Entries<R> {
                 Kind::CharDevice | Kind::BlockDevice => device(header),
                 _ => (0, 0),
             },
-            attributes: extended.attributes,
+            attributes: extended.attributes.into_iter().collect(),
             offset: self.at,
-            sparse: extended.sparse || old_sparse,
+            sparse: extended.sparse.is_some(),
         };
+        self.sparse = extended.sparse;
+        self.stored = stored;
         // Like Go and Python: links, directories and devices have no content,
         // whatever their size says.
         if matches!(kind, Kind::File | Kind::Other(_)) {
-            let padded = stored.checked_next_multiple_of(BLOCK);
-            self.pending = padded
-                .filter(|n| self.at.checked_add(*n).is_some())
-                .ok_or_else(|| self.bad("a member is larger than any file"))?;
+            self.pending = self.to_blocks(stored)?;
         }
         Ok(entry)
     }
@@ -330,26 +411,32 @@ impl<R: Read> Entries<R> {
         }
     }
 
-    /// Reads over the maps of an old GNU sparse file; its real size.
-    fn old_sparse(&mut self, header: &Header) -> Result<u64> {
+    /// Reads the map of an old GNU sparse file; its real size.
+    fn old_sparse(&mut self, header: &Header, extended: &mut Extended) -> Result<u64> {
         let gnu = header
             .as_gnu()
             .ok_or_else(|| self.bad("a sparse file without its map"))?;
-        let size = gnu.real_size().map_err(|e| self.bad(e))?;
+        let map = extended.sparse.insert(Map::default());
+        self.take_pairs(map, &gnu.sparse)?;
         let mut more = gnu.is_extended();
-        for _ in 0..MAX_SPARSE {
-            if !more {
-                return Ok(size);
-            }
-            let mut block = [0; BLOCK as usize];
-            self.reader
-                .read_exact(&mut block)
-                .map_err(|e| self.failed(e))?;
-            self.at += BLOCK;
-            // 21 pairs of 24 bytes, then whether another block follows.
-            more = block[504] != 0;
+        while more {
+            let mut next = GnuExtSparseHeader::new();
+            next.as_mut_bytes().copy_from_slice(&self.block()?);
+            self.take_pairs(map, next.sparse())?;
+            more = next.is_extended();
         }
-        Err(self.bad("a sparse file with too many holes"))
+        gnu.real_size().map_err(|e| self.bad(e))
+    }
+
+    fn take_pairs(&self, map: &mut Map, pairs: &[GnuSparseHeader]) -> Result<()> {
+        for pair in pairs.iter().filter(|pair| !pair.is_empty()) {
+            let start = pair.offset().map_err(|e| self.bad(e))?;
+            let len = pair.length().map_err(|e| self.bad(e))?;
+            if !(map.push(start) && map.push(len)) {
+                return Err(self.bad("a sparse file with too many holes"));
+            }
+        }
+        Ok(())
     }
 }
 
@@ -360,8 +447,11 @@ fn device(header: &Header) -> (u32, u32) {
 }
 
 impl Kind {
-    fn of(kind: EntryType) -> Kind {
-        match kind {
+    fn of(header: &Header, path: &[u8]) -> Kind {
+        // Before POSIX a folder was a file with a slash at its end.
+        let is_old = header.as_bytes()[156] == 0;
+        match header.entry_type() {
+            EntryType::Regular if is_old && path.ends_with(b"/") => Kind::Directory,
             EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => Kind::File,
             EntryType::Link => Kind::HardLink,
             EntryType::Symlink => Kind::Symlink,
@@ -377,24 +467,39 @@ impl Kind {
 /// The content of a member, of which nothing was read yet.
 pub(crate) struct Content<'a, R> {
     entries: &'a mut Entries<R>,
-    left: u64,
+    at: u64,
+    size: u64,
+    /// The part that is read, or comes next after a hole: first byte and the
+    /// one after the last.
+    part: (u64, u64),
+    parts: std::vec::IntoIter<(u64, u64)>,
 }
 
 impl<R: Read> Read for Content<'_, R> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        let room = buf
-            .len()
-            .min(usize::try_from(self.left).unwrap_or(usize::MAX));
+        if self.at >= self.part.1 {
+            let end = (self.size, self.size);
+            self.part = self.parts.next().unwrap_or(end);
+        }
+        let is_hole = self.at < self.part.0;
+        let end = if is_hole { self.part.0 } else { self.part.1 };
+        let left = usize::try_from(end - self.at).unwrap_or(usize::MAX);
+        let room = buf.len().min(left);
         if room == 0 {
             return Ok(0);
         }
-        let n = self.entries.reader.read(&mut buf[..room])?;
-        if n == 0 {
-            return Err(self.entries.bad("it is cut short").into());
+        let mut n = room;
+        if is_hole {
+            buf[..room].fill(0);
+        } else {
+            n = self.entries.reader.read(&mut buf[..room])?;
+            if n == 0 {
+                return Err(self.entries.bad("it is cut short").into());
+            }
+            self.entries.pending -= n as u64;
+            self.entries.at += n as u64;
         }
-        self.left -= n as u64;
-        self.entries.pending -= n as u64;
-        self.entries.at += n as u64;
+        self.at += n as u64;
         Ok(n)
     }
 }
@@ -521,6 +626,121 @@ mod tests {
         assert!(refused(huge.as_bytes()));
         for size in [1 << 50, u64::MAX - 100] {
             assert!(refused(header(EntryType::Regular, b"f", size).as_bytes()));
+        }
+    }
+
+    #[test]
+    fn headers_of_one_member_have_one_bound() {
+        let record = pax(&[("SCHILY.xattr.u", &"a".repeat(MAX_TEXT as usize - 50))]);
+        let file = member(EntryType::Regular, b"a", b"abc");
+        let three = [record.repeat(3), file.clone()].concat();
+        assert_eq!(list(&three).unwrap()[0].attributes.len(), 1);
+        assert!(refused(&[record.repeat(4), file.clone()].concat()));
+        // Those of all members are not kept, so there may be any number.
+        let global = member(EntryType::XGlobalHeader, b"g", &[b'x'; 9000]);
+        assert_eq!(list(&[global.repeat(9), file].concat()).unwrap().len(), 1);
+    }
+
+    #[test]
+    fn what_headers_have_no_field_for_is_kept() {
+        let kept = |records: &[(&str, &str)]| {
+            let bytes = [pax(records), member(EntryType::Regular, b"x", b"")].concat();
+            let entry = list(&bytes).unwrap().remove(0);
+            let keys = entry.attributes.into_iter();
+            let keys: Vec<_> = keys.map(|(k, _)| String::from_utf8(k).unwrap()).collect();
+            (keys.join(" "), entry.modified)
+        };
+        assert_eq!(kept(&[("mtime", "7"), ("atime", "1.5")]), ("".into(), 7));
+        assert_eq!(kept(&[("mtime", "7.000")]), ("".into(), 7));
+        assert_eq!(kept(&[("mtime", "7.5")]), ("mtime".into(), 7));
+        assert_eq!(kept(&[("mtime", "-7")]), ("mtime".into(), 0));
+        assert_eq!(kept(&[("mtime", "-7"), ("mtime", "7")]), ("".into(), 7));
+        let windows = [("MSWINDOWS.rawsd", "AQ=="), ("SCHILY.xattr.a", "b")];
+        assert_eq!(kept(&windows).0, "MSWINDOWS.rawsd SCHILY.xattr.a");
+    }
+
+    #[test]
+    fn an_old_file_with_a_slash_is_a_folder() {
+        for (byte, kind) in [(0, Kind::Directory), (b'0', Kind::File)] {
+            let mut old = Header::new_old();
+            old.as_old_mut().name[..2].copy_from_slice(b"d/");
+            old.set_size(0);
+            old.as_mut_bytes()[156] = byte;
+            old.set_cksum();
+            assert_eq!(list(old.as_bytes()).unwrap()[0].kind, kind);
+        }
+    }
+
+    #[test]
+    fn a_compressed_file_is_called_by_its_format() {
+        for (magic, name) in [(&b"\xfd7zXZ\0"[..], "xz"), (b"BZh9", "bzip2")] {
+            for len in [20, 2000] {
+                let mut bytes = magic.to_vec();
+                bytes.resize(len, 7);
+                let error = list(&bytes).unwrap_err().to_string();
+                assert!(error.contains(name), "{error}");
+            }
+        }
+        let file = member(EntryType::Regular, b"BZh", b"abc");
+        assert_eq!(list(&file).unwrap()[0].path, b"BZh");
+    }
+
+    /// The content of a file that GNU tar writes with `options`, and of the one
+    /// after it.
+    fn sparse_round_trip(root: &std::path::Path, options: &[&str]) {
+        let out = Command::new("tar")
+            .args(["--sparse", "-cf", "-"])
+            .args(options)
+            .args(["sparse", "plain"])
+            .current_dir(root)
+            .stderr(Stdio::inherit())
+            .output()
+            .unwrap();
+        assert!(out.status.success(), "{options:?}");
+        let mut all = Entries::new("t", &out.stdout[..]);
+        for (name, sparse) in [("sparse", true), ("plain", false)] {
+            let entry = all.next().unwrap().unwrap();
+            assert_eq!((entry.name(), entry.sparse), (name.into(), sparse));
+            let mut read = Vec::new();
+            let mut content = all.content(&entry).unwrap();
+            content.read_to_end(&mut read).unwrap();
+            assert!(
+                read == std::fs::read(root.join(name)).unwrap(),
+                "{options:?}"
+            );
+        }
+        assert!(all.next().is_none());
+    }
+
+    #[test]
+    fn holes_are_read_as_zeros_in_every_format() {
+        use std::os::unix::fs::FileExt;
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path();
+        std::fs::write(root.join("plain"), b"content").unwrap();
+        for parts in [0, 1, 3, 60] {
+            let file = std::fs::File::create(root.join("sparse")).unwrap();
+            file.set_len(4 << 20).unwrap();
+            for part in 0..parts {
+                file.write_all_at(b"part", part * (64 << 10) + 5).unwrap();
+            }
+            drop(file);
+            sparse_round_trip(root, &["--format=gnu"]);
+            for version in ["0.0", "0.1", "1.0"] {
+                let version = format!("--sparse-version={version}");
+                sparse_round_trip(root, &["--format=pax", &version]);
+            }
+        }
+    }
+
+    #[test]
+    fn a_map_that_contradicts_the_sizes_is_refused() {
+        let records = |map| [("GNU.sparse.size", "9"), ("GNU.sparse.map", map)];
+        for (map, good) in [("0,3", true), ("0,4", false), ("8,3", false), ("3", false)] {
+            let bytes = [pax(&records(map)), member(EntryType::Regular, b"x", b"abc")].concat();
+            let mut all = Entries::new("t", &bytes[..]);
+            let entry = all.next().unwrap().unwrap();
+            assert_eq!(all.content(&entry).is_ok(), good, "{map}");
         }
     }
 

@@ -144,7 +144,7 @@ impl Layer {
     /// # Errors
     /// [`Error::Malformed`] for what is no tar, a name that leads out of it, a
     /// link to nothing, and for more files than any image has;
-    /// [`Error::Unsupported`] for sparse files; [`Error::Mismatch`] and
+    /// [`Error::Unsupported`] for sparse files of more than 1 GiB together; [`Error::Mismatch`] and
     /// [`Error::Size`] for wrong bytes; those of the layers' sources,
     /// [`Error::Io`] when the folder is full, [`Error::Stopped`].
     pub fn squashed(layers: &[Blob], settings: Settings<'_>) -> Result<Layer> {

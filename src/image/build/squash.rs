@@ -16,6 +16,11 @@ use crate::image::stack::{self, Stack};
 use crate::stream::{Buffer, CopyError, copy};
 use crate::tar::{self, Entries, Entry, Kind};
 
+/// How large the sparse files of all layers may be together, bytes: a few bytes
+/// of a layer can say that a file has many TiB of zeros, which other layers
+/// would have to contain.
+const MAX_SPARSE: u64 = 1 << 30;
+
 /// A name in the tree: one of those that a file has.
 struct Member {
     /// The file, its offset that in the spool, and its path left to the tree.
@@ -25,8 +30,8 @@ struct Member {
 }
 
 impl stack::Member for Member {
-    fn is_folder(&self) -> bool {
-        self.file.kind == Kind::Directory
+    fn kind(&self) -> Kind {
+        self.file.kind
     }
 
     fn weight(&self) -> usize {
@@ -42,6 +47,8 @@ struct Squash<'a> {
     files: u64,
     spool: Spool,
     spooled: u64,
+    /// Bytes of all sparse files so far.
+    sparse: u64,
     buffer: Buffer,
 }
 
@@ -52,6 +59,7 @@ pub(super) fn squash(layers: &[Blob], settings: Settings<'_>) -> Result<Layer> {
         files: 0,
         spool: Spool::new(settings.folder)?,
         spooled: 0,
+        sparse: 0,
         buffer: Buffer::new(),
     };
     for blob in layers {
@@ -121,15 +129,15 @@ impl Squash<'_> {
         entries: &mut Entries<impl Read>,
     ) -> Result<Member> {
         if entry.sparse {
-            let what = format!(
-                "{what}: {:?} is a sparse file, as only tars have",
-                entry.name()
-            );
-            return Err(Error::Unsupported { what });
+            self.sparse = self.sparse.saturating_add(entry.size);
+            if self.sparse > MAX_SPARSE {
+                let what = format!("{what}: {:?}, a sparse file that large", entry.name());
+                return Err(Error::Unsupported { what });
+            }
         }
         let start = self.spooled;
         if entry.kind == Kind::File {
-            let mut content = entries.content(&entry);
+            let mut content = entries.content(&entry)?;
             let copied = copy(&mut content, &mut self.spool, &mut self.buffer);
             self.spooled += copied.map_err(|e| match e {
                 CopyError::Read(e) => Error::io(what, e),

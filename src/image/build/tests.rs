@@ -549,6 +549,16 @@ impl Disk {
         if seen.kind != "folder" {
             self.hide_below(name);
         }
+        // A name can't lie below a file, so the file gives way.
+        for (end, _) in name.match_indices('/') {
+            if self
+                .files
+                .get(&name[..end])
+                .is_some_and(|above| above.kind != "folder")
+            {
+                self.files.remove(&name[..end]);
+            }
+        }
         self.files.insert(name.to_string(), seen);
     }
 
@@ -686,7 +696,10 @@ fn unpacked(bytes: &[u8]) -> Disk {
         match entry.kind {
             Kind::File => {
                 let mut bytes = Vec::new();
-                all.content(&entry).read_to_end(&mut bytes).unwrap();
+                all.content(&entry)
+                    .unwrap()
+                    .read_to_end(&mut bytes)
+                    .unwrap();
                 disk.put(&name, "file", bytes);
             }
             Kind::Directory => disk.put(&name, "folder", vec![]),
@@ -758,6 +771,33 @@ proptest! {
         let one = squashed(&layers);
         prop_assert_eq!(unpacked(&plain(&one)).shown(), disk.shown());
     }
+}
+
+#[test]
+fn squashing_fills_holes_within_bounds() {
+    let sparse = |name: &str, size: u64| {
+        let map = format!("{},3", size - 3);
+        let records = [
+            ("GNU.sparse.size", size.to_string()),
+            ("GNU.sparse.map", map),
+        ];
+        let mut to = ::tar::Builder::new(Vec::new());
+        let records = records.iter().map(|(k, v)| (*k, v.as_bytes()));
+        to.append_pax_extensions(records).unwrap();
+        let mut header = ::tar::Header::new_ustar();
+        header.set_size(3);
+        to.append_data(&mut header, name, &b"end"[..]).unwrap();
+        to.into_inner().unwrap()
+    };
+    let one = squashed(&[sparse("f", 70_000), sparse("g", 3)]);
+    let all = entries(&one);
+    assert_eq!((all[0].size, all[0].sparse), (70_000, false));
+    let bytes = plain(&one);
+    let content = &bytes[all[0].offset as usize..][..70_000];
+    assert!(content.ends_with(b"end") && content[..69_997].iter().all(|b| *b == 0));
+    let whole = image(&[Made::Plain(&sparse("f", 2 << 30))]);
+    let refused = settled(Family::Oci, 1, |s| Layer::squashed(whole.layers(), s));
+    assert!(matches!(refused, Err(Error::Unsupported { .. })));
 }
 
 #[test]
