@@ -21,19 +21,6 @@ use crate::secret::Secret;
 /// How long a helper may take; some ask a person to unlock the keychain.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Variables that are none of a helper's business.
-const HIDDEN: [&str; 9] = [
-    "DOCKER_AUTH_CONFIG",
-    "DXF_PASSWORD",
-    "DXF_TOKEN",
-    "DXF_AUTHORIZATION",
-    "DXF_PROXY",
-    "DXF_FROM_PASSWORD",
-    "DXF_FROM_TOKEN",
-    "DXF_FROM_AUTHORIZATION",
-    "DXF_FROM_PROXY",
-];
-
 /// How credential helpers are run.
 #[derive(Debug, Clone)]
 pub struct Helpers {
@@ -42,6 +29,9 @@ pub struct Helpers {
     pub path: Option<OsString>,
     /// How long one may take before it is killed.
     pub timeout: Duration,
+    /// Environment variables of this process that a helper does not inherit,
+    /// such as those with secrets; none.
+    pub hidden: Vec<String>,
 }
 
 impl Default for Helpers {
@@ -49,6 +39,7 @@ impl Default for Helpers {
         Helpers {
             path: None,
             timeout: TIMEOUT,
+            hidden: Vec::new(),
         }
     }
 }
@@ -191,7 +182,7 @@ impl Helper<'_> {
     fn command(&self, program: &str, verb: &str) -> Command {
         let mut command = Command::new(program);
         command.arg(verb);
-        for name in HIDDEN {
+        for name in &self.settings.hidden {
             command.env_remove(name);
         }
         if let Some(path) = &self.settings.path {
@@ -440,17 +431,16 @@ mod tests {
     }
 
     #[test]
-    fn secrets_of_ours_are_hidden_from_helpers() {
+    fn helpers_do_not_inherit_what_is_hidden() {
         let helpers = Helpers {
             path: Some("/p".into()),
+            hidden: vec!["SECRET".to_string()],
             ..Helpers::default()
         };
         let helper = helpers.named("x");
         let command = helper.command("docker-credential-x", "get");
         let env: Vec<_> = command.get_envs().collect();
-        for name in HIDDEN {
-            assert!(env.contains(&(name.as_ref(), None)), "{name}");
-        }
+        assert!(env.contains(&("SECRET".as_ref(), None)));
         assert!(env.contains(&("PATH".as_ref(), Some("/p".as_ref()))));
     }
 }

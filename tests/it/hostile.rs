@@ -387,7 +387,7 @@ proptest! {
         fs::write(&path, content).unwrap();
         let host: Host = host.parse().unwrap_or_else(|_| "registry.example".parse().unwrap());
         // A folder without programs, so that no helper of this machine runs.
-        let helpers = Helpers { path: Some(folder.path().into()), timeout: Duration::from_secs(1) };
+        let helpers = Helpers { path: Some(folder.path().into()), timeout: Duration::from_secs(1), ..Helpers::default() };
         let files = Files::new([&path]).with_helpers(helpers.clone());
         let _ = (files.find(&host, None), files.find(&host, repo.parse().ok().as_ref()));
         let _ = (files.exposed(), files.list());

@@ -183,6 +183,34 @@ fn without_number(line: &str) -> String {
 }
 
 #[test]
+fn an_engine_inherits_no_secrets() {
+    let bench = Bench::new(Mode::Http);
+    seed(bench.dxf(), &docker_image(), "a/b:1");
+    let fake = Fake::new("env > \"${0%/*}/env\"; exit 0");
+    let secrets = [
+        "DXF_PASSWORD",
+        "DXF_FROM_PASSWORD",
+        "DXF_FROM_AUTHORIZATION",
+        "DOCKER_AUTH_CONFIG",
+    ];
+    let dxf = fake.run(&bench).env("HTTPS_PROXY", "http://theirs");
+    let dxf = secrets.iter().fold(dxf, |dxf, name| {
+        let value = if name.starts_with("DOCKER") {
+            "{}"
+        } else {
+            "hunter2"
+        };
+        dxf.env(name, value)
+    });
+    dxf.arg("a/b:1").ok();
+    let env = std::fs::read_to_string(fake.folder.path().join("env")).unwrap();
+    assert!(env.contains("HTTPS_PROXY=http://theirs"), "{env}");
+    for name in secrets {
+        assert!(!env.contains(name), "{env}");
+    }
+}
+
+#[test]
 fn what_follows_the_image_is_passed_through() {
     let bench = Bench::new(Mode::Http);
     seed(bench.dxf(), &docker_image(), "a/b:1");

@@ -108,6 +108,7 @@ impl Context {
         let login_files = login::login_files(env);
         let helpers = Helpers {
             path: env.raw(&vars::PATH).map(|(_, path)| path),
+            hidden: vars::secrets().collect(),
             ..Helpers::default()
         };
         Ok(Context {

@@ -118,6 +118,19 @@ variables! {
     NO_COLOR "NO_COLOR" Plain "unset" "anything: no colours"
 }
 
+/// The names under which secrets of this command may be in the environment,
+/// for the programs that it runs: they do not inherit them. A proxy that is not
+/// this command's alone is theirs too.
+pub fn secrets() -> impl Iterator<Item = String> {
+    ALL.iter().flat_map(|var| match var.kind {
+        Kind::Secret => vec![var.name.to_string()],
+        Kind::Proxy if var.name.starts_with("DXF_") => {
+            vec![var.name.to_string(), var.name.to_ascii_lowercase()]
+        }
+        Kind::Plain | Kind::Proxy | Kind::BothCases => Vec::new(),
+    })
+}
+
 /// What the source's variables are called by, instead of `DXF_`.
 const FROM: &str = "DXF_FROM_";
 
@@ -401,6 +414,23 @@ mod tests {
             let twin = own.name.replacen(FROM, "DXF_", 1);
             let twin = ALL.iter().find(|var| var.name == twin).expect(own.name);
             assert_eq!(own.kind, twin.kind, "{}", own.name);
+        }
+    }
+
+    #[test]
+    fn secrets_are_known_by_name() {
+        let names: Vec<String> = secrets().collect();
+        for name in [
+            "DXF_PASSWORD",
+            "DXF_FROM_TOKEN",
+            "DXF_AUTHORIZATION",
+            "dxf_proxy",
+            "DOCKER_AUTH_CONFIG",
+        ] {
+            assert!(names.iter().any(|known| known == name), "{name}");
+        }
+        for name in ["DXF_HOST", "DXF_PASSWORD_FILE", "HTTPS_PROXY", "PATH"] {
+            assert!(names.iter().all(|known| known != name), "{name}");
         }
     }
 

@@ -12,6 +12,7 @@ use dxf_registry::text::one_line;
 use dxf_registry::{Error, Platform, Result};
 
 use crate::cli::args::Engine;
+use crate::cli::env::vars;
 use crate::cli::image::item::images;
 use crate::cli::session::Session;
 
@@ -27,9 +28,18 @@ impl Engine {
         }
     }
 
+    /// The program, to be run without the secrets of this one.
+    pub fn command(self) -> Command {
+        let mut command = Command::new(self.program());
+        for name in vars::secrets() {
+            command.env_remove(name);
+        }
+        command
+    }
+
     /// Whether it can be asked to load something; else, why not.
     fn ready(self) -> Result<(), String> {
-        let mut command = Command::new(self.program());
+        let mut command = self.command();
         match self {
             // The client alone loads nothing.
             Engine::Docker => command.args(["version", "--format", "{{.Server.Version}}"]),
@@ -78,7 +88,7 @@ impl Engine {
     }
 
     fn quietly(self, args: &[&str]) -> bool {
-        let mut command = Command::new(self.program());
+        let mut command = self.command();
         command
             .args(args)
             .stdin(Stdio::null())
@@ -145,7 +155,8 @@ fn feed(
         tempfile::tempfile().map_err(failed)?,
         tempfile::tempfile().map_err(failed)?,
     );
-    let mut child = Command::new(engine.program())
+    let mut child = engine
+        .command()
         .arg("load")
         .stdin(Stdio::piped())
         .stdout(out.try_clone().map_err(failed)?)

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::hash::{BuildHasher, RandomState};
 use std::os::unix::process::ExitStatusExt;
-use std::process::{Command, ExitStatus};
+use std::process::ExitStatus;
 
 use dxf_registry::archive::Item;
 use dxf_registry::{Error, Reference, Result};
@@ -138,7 +138,7 @@ fn container(
     guest: &Guest<'_>,
     (options, words): (&[OsString], &[OsString]),
 ) -> Result<ExitStatus> {
-    let mut command = Command::new(guest.engine.program());
+    let mut command = guest.engine.command();
     command.args(["run", "--rm", "--interactive"]);
     if s.terminal.stdin && s.terminal.stdout {
         command.arg("--tty");

@@ -65,34 +65,17 @@ pub fn file(word: &OsStr) -> Result<(String, Content), Failure> {
     Ok((dest, content))
 }
 
-/// A command: a JSON list of words, or words as a shell takes them apart, with
-/// quotes and backslashes but nothing else of a shell.
+/// A command: a JSON list of words, or words as a shell splits them: quotes,
+/// backslashes and comments, but no expansion.
 pub fn command(word: &str) -> Result<Vec<String>> {
     if word.trim_start().starts_with('[') {
         let list = serde_json::from_str(word);
         return list.map_err(|_| Error::invalid("command", word, "it is no JSON list of words"));
     }
-    split(word).ok_or_else(|| Error::invalid("command", word, "a quote is not closed"))
-}
-
-fn split(text: &str) -> Option<Vec<String>> {
-    let (mut words, mut word) = (Vec::new(), None::<String>);
-    let mut letters = text.chars();
-    let mut quote = None;
-    while let Some(letter) = letters.next() {
-        match (quote, letter) {
-            (Some(open), close) if open == close => quote = None,
-            (None, '\'' | '"') => {
-                quote = Some(letter);
-                word.get_or_insert_default();
-            }
-            (None, blank) if blank.is_whitespace() => words.extend(word.take()),
-            (None | Some('"'), '\\') => word.get_or_insert_default().push(letters.next()?),
-            (_, letter) => word.get_or_insert_default().push(letter),
-        }
-    }
-    words.extend(word);
-    quote.is_none().then_some(words)
+    shlex::split(word).ok_or_else(|| {
+        let why = "a quote is not closed, or nothing follows the last backslash";
+        Error::invalid("command", word, why)
+    })
 }
 
 /// `now`, `epoch`, or a moment.
@@ -142,6 +125,9 @@ mod tests {
             ("nginx -g 'daemon off;'", vec!["nginx", "-g", "daemon off;"]),
             (r#"a "b \" '$x" c\ d ''"#, vec!["a", "b \" '$x", "c d", ""]),
             (r"'\'", vec![r"\"]),
+            // Inside double quotes a backslash escapes only $ ` " \ and a newline.
+            (r#""C:\dir" "\$x \` \\""#, vec![r"C:\dir", r"$x ` \"]),
+            ("a 'b\nc' d#e", vec!["a", "b\nc", "d#e"]),
             (r#" ["a b", "[c"]"#, vec!["a b", "[c"]),
             ("[]", vec![]),
         ] {
