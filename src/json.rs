@@ -1,11 +1,11 @@
 //! JSON in the exact bytes that Python's `json.dumps(value, sort_keys=True)`
 //! writes: `", "` and `": "` between members, keys sorted, everything outside
 //! ASCII escaped. The digest of an alias and the output that scripts parse
-//! depend on it.
+//! depend on it. Also how `null` is read.
 
 use std::io;
 
-use serde::Serialize;
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 use serde_json::ser::{CharEscape, Formatter, Serializer};
 
@@ -17,6 +17,19 @@ pub fn python(value: &Value) -> String {
     // serializer nor the writer can fail; every byte written is ASCII.
     let _ = sorted(value).serialize(&mut to);
     String::from_utf8(out).unwrap_or_default()
+}
+
+/// Reads `null` as an empty value: Go and Python write empty lists and maps so.
+/// For `#[serde(default, deserialize_with = "json::null_as_default")]`.
+///
+/// # Errors
+/// Those of reading a `T`.
+pub fn null_as_default<'de, D, T>(from: D) -> Result<T, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Default + Deserialize<'de>,
+{
+    Ok(Option::deserialize(from)?.unwrap_or_default())
 }
 
 /// Members in the order of their names, all the way down.

@@ -12,15 +12,13 @@ mod verify;
 
 use std::collections::BTreeMap;
 
-use serde_json::json;
-
 use crate::blob::Blob;
-use crate::descriptor::{Descriptor, Platform, media_type};
+use crate::descriptor::{Descriptor, media_type};
 use crate::digest::Digest;
 use crate::error::{Error, Result};
-use crate::json;
-use crate::manifest::{Kind, Manifest};
+use crate::manifest::{Builder, Kind, Manifest};
 use crate::parallel;
+use crate::platform::Platform;
 use crate::reference::{Tag, Target};
 use crate::store::{Expected, Store, put_unless_same};
 pub use crate::stream::Run;
@@ -193,18 +191,13 @@ fn artifact(blobs: &[Descriptor]) -> Result<Manifest> {
         // In the same words.
         return Manifest::alias(blobs);
     }
-    let entry =
-        |d: &Descriptor, kind: &str| json!({"mediaType": kind, "digest": d.digest, "size": d.size});
-    let layers = blobs.iter().map(|d| entry(d, media_type::OCTET_STREAM));
+    let layer = |d: &Descriptor| Descriptor::new(media_type::OCTET_STREAM, d.digest, d.size);
     let config = Blob::empty();
-    let document = json!({
-        "artifactType": ARTIFACT_TYPE,
-        "config": entry(config.descriptor(), media_type::OCI_EMPTY),
-        "layers": layers.collect::<Vec<_>>(),
-        "mediaType": media_type::OCI_MANIFEST,
-        "schemaVersion": 2,
-    });
-    Manifest::new(None, json::python(&document).into_bytes())
+    Builder::new(media_type::OCI_MANIFEST)
+        .member("artifactType", ARTIFACT_TYPE)
+        .config(config.descriptor())
+        .layers(blobs.iter().map(layer))
+        .build_sorted()
 }
 
 /// Deletes the manifest an alias points at, by its digest as python-dxf does,

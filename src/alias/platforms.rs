@@ -5,11 +5,12 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use crate::descriptor::{Descriptor, Platform, media_type};
+use crate::descriptor::{Descriptor, media_type};
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::manifest::{Kind, Manifest};
 use crate::parallel;
+use crate::platform::Platform;
 use crate::reference::Target;
 use crate::store::ReadStore;
 

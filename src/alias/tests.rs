@@ -3,6 +3,7 @@ use crate::layout::{Layout, Layouts};
 use crate::store::ReadStore;
 use crate::store::testing::Spy;
 use crate::stream::Stop;
+use serde_json::json;
 
 fn run(stop: &Stop) -> Run<'_> {
     Run {

@@ -10,7 +10,6 @@ use std::collections::HashMap;
 use std::io::Read;
 
 use serde::Deserialize;
-use serde_json::json;
 
 use crate::blob::Blob;
 use crate::descriptor::{Descriptor, media_type};
@@ -19,7 +18,7 @@ use crate::error::{Error, Result};
 use crate::file::Section;
 use crate::image::layer::{self, Compression, Family, LayerType};
 use crate::image::{Config, Image, MAX_LAYERS, config};
-use crate::manifest::Manifest;
+use crate::manifest::Builder;
 use crate::parallel;
 use crate::reference::Reference;
 use crate::stream::Run;
@@ -199,10 +198,10 @@ fn build(config: Vec<u8>, layers: Vec<Layer>) -> Result<Image> {
             Blob::new(Descriptor::new(name, digest, bytes.len()), bytes)
         })
         .collect();
-    let listed: Vec<&Descriptor> = layers.iter().map(Blob::descriptor).collect();
-    let document = json!({"schemaVersion": 2, "mediaType": manifest_type,
-        "config": config.descriptor(), "layers": listed});
-    let manifest = Manifest::new(None, document.to_string().into_bytes())?;
+    let manifest = Builder::new(manifest_type)
+        .config(config.descriptor())
+        .layers(layers.iter().map(Blob::descriptor))
+        .build()?;
     Image::new(manifest, config, layers)
 }
 

@@ -10,11 +10,13 @@ use super::docker::LIST;
 use super::oci::{FULL_NAME, INDEX, MARK, REF_NAME, blob_name};
 use super::{Item, familiar_name, full_name};
 use crate::blob::Blob;
-use crate::descriptor::{Descriptor, Platform, media_type};
+use crate::descriptor::{Descriptor, media_type};
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::image::layer::is_foreign;
-use crate::image::{Image, Node, best_fit, is_selectable};
+use crate::image::{Image, Node};
+use crate::manifest::{Builder, best_fit, is_selectable};
+use crate::platform::Platform;
 
 /// One member, and what is in it.
 pub(crate) struct Member {
@@ -49,14 +51,13 @@ pub(crate) fn hybrid(items: &[Item], platform: Option<&Platform>) -> Result<Vec<
         loadable.extend(docker_entries(item, platform));
     }
     let bytes = |value: &Value| Content::Bytes(value.to_string().into_bytes());
-    let index =
-        json!({"schemaVersion": 2, "mediaType": media_type::OCI_INDEX, "manifests": entries});
+    let index = Builder::new(media_type::OCI_INDEX).manifests(entries);
     let mut members = vec![
         (
             MARK.to_string(),
             bytes(&json!({"imageLayoutVersion": "1.0.0"})),
         ),
-        (INDEX.to_string(), bytes(&index)),
+        (INDEX.to_string(), Content::Bytes(index.into_bytes())),
     ];
     if !loadable.is_empty() {
         members.push((LIST.to_string(), bytes(&Value::Array(loadable))));

@@ -8,10 +8,11 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::blob::{Blob, Bytes};
-use crate::descriptor::{Descriptor, Platform};
+use crate::descriptor::Descriptor;
 use crate::digest::Digest;
 use crate::image::tests::{Made, image, image_for, index as index_of};
 use crate::image::{self, Image, LayerType, check};
+use crate::platform::Platform;
 use crate::stream::Stop;
 
 fn with_run<T>(work: impl FnOnce(Run<'_>) -> T) -> T {

@@ -14,12 +14,12 @@ use super::Item;
 use super::docker::LIST;
 use super::plan::{self, Content, Member};
 use crate::blob::Blob;
-use crate::descriptor::Platform;
 use crate::digest::{Digest, Hasher, Verify};
 use crate::error::{Error, Result};
 use crate::file::{self, Aside, Section, Spool};
 use crate::image::{Image, layer};
 use crate::parallel;
+use crate::platform::Platform;
 use crate::stream::{Buffer, CopyError, Run, copy};
 use crate::tar::{self, Dialect, Entry};
 

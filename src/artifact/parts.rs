@@ -22,15 +22,12 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::json;
-
 use crate::artifact::Split;
 use crate::blob::Blob;
 use crate::descriptor::{Descriptor, media_type};
 use crate::digest::Digest;
 use crate::error::{Error, Result};
-use crate::json;
-use crate::manifest::{Kind, Manifest};
+use crate::manifest::{Builder, Kind, Manifest};
 
 /// What the manifest of a file in parts says it is.
 pub const ARTIFACT_TYPE: &str = "application/vnd.dxf.parts.v1";
@@ -78,18 +75,14 @@ impl Parts {
             let why = format!("{} parts are more than {}", self.parts.len(), Parts::MOST);
             return Err(bad(why));
         }
-        let layer = |part: &Descriptor| json!({"mediaType": media_type::OCTET_STREAM, "digest": part.digest, "size": part.size});
-        let config = Parts::config();
-        let config = config.descriptor();
-        let document = json!({
-            "annotations": self.annotations(),
-            "artifactType": ARTIFACT_TYPE,
-            "config": {"mediaType": config.media_type, "digest": config.digest, "size": config.size},
-            "layers": self.parts.iter().map(layer).collect::<Vec<_>>(),
-            "mediaType": media_type::OCI_MANIFEST,
-            "schemaVersion": 2,
-        });
-        Manifest::new(None, json::python(&document).into_bytes())
+        let layer =
+            |part: &Descriptor| Descriptor::new(media_type::OCTET_STREAM, part.digest, part.size);
+        Builder::new(media_type::OCI_MANIFEST)
+            .annotations(self.annotations())
+            .member("artifactType", ARTIFACT_TYPE)
+            .config(Parts::config().descriptor())
+            .layers(self.parts.iter().map(layer))
+            .build_sorted()
     }
 
     /// The config that every such manifest names.

@@ -7,9 +7,10 @@
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use crate::descriptor::{Platform, media_type};
+use crate::descriptor::media_type;
 use crate::digest::Digest;
 use crate::error::{Error, Result};
+use crate::platform::Platform;
 
 /// The largest config that is read, bytes (as containers/image).
 pub const MAX_SIZE: u64 = 4 << 20;
@@ -73,16 +74,13 @@ impl Config {
     /// Where the image runs.
     pub fn platform(&self) -> Platform {
         let variant = self.text("variant");
-        let mut rest = Map::new();
+        let mut platform = Platform::new(self.text("os"), self.text("architecture"));
+        platform.variant = (!variant.is_empty()).then(|| variant.to_string());
         if let Some(version) = self.0.get("os.version") {
+            let rest = &mut platform.rest;
             rest.insert("os.version".to_string(), version.clone());
         }
-        Platform {
-            os: self.text("os").to_string(),
-            architecture: self.text("architecture").to_string(),
-            variant: (!variant.is_empty()).then(|| variant.to_string()),
-            rest,
-        }
+        platform
     }
 
     /// The digests of the layers without compression, lowest first.

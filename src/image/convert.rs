@@ -9,15 +9,15 @@
 //! is refused: layers in zstd, artifacts, indexes in indexes. The other way
 //! nothing is lost.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::layer::{Compression, Family, LayerType};
-use super::{ATTESTATION, ATTESTED, Child, Image, Index, Node, is_selectable};
+use super::{Child, Image, Index, Node};
 use crate::blob::Blob;
 use crate::descriptor::{Descriptor, media_type};
 use crate::digest::Digest;
 use crate::error::{Error, Result};
-use crate::manifest::Manifest;
+use crate::manifest::{ATTESTED, Builder, Manifest, is_attestation, is_selectable};
 
 /// The node in the words of `family`. What is all in them already is given
 /// back as it is, byte for byte; the same node always gives the same bytes.
@@ -59,18 +59,19 @@ fn convert_image(image: &Image, family: Family) -> Result<Image> {
     let layers: Vec<Blob> = layers
         .map(|layer| Ok(layer.with_media_type(layer_type(layer.descriptor(), family)?)))
         .collect::<Result<_>>()?;
-    let mut document = document(&image.manifest, family, manifest_type(family))?;
-    document.insert("config".into(), entry(config.descriptor(), family));
     let listed = layers.iter().map(|layer| entry(layer.descriptor(), family));
-    document.insert("layers".into(), listed.collect());
-    Image::new(manifest(document, manifest_type(family))?, config, layers)
+    let manifest = document(&image.manifest, family, manifest_type(family))?
+        .member("config", entry(config.descriptor(), family))
+        .layers(listed)
+        .build()?;
+    Image::new(manifest, config, layers)
 }
 
 fn convert_index(index: &Index, family: Family) -> Result<Index> {
     let mut children = Vec::new();
     let mut renamed: Vec<(Digest, Digest)> = Vec::new();
     for child in &index.children {
-        if family == Family::Docker && child.descriptor.annotations.contains_key(ATTESTATION) {
+        if family == Family::Docker && is_attestation(&child.descriptor) {
             continue;
         }
         if let (Family::Docker, Node::Index(_)) = (family, &child.node) {
@@ -92,12 +93,13 @@ fn convert_index(index: &Index, family: Family) -> Result<Index> {
     for child in &mut children {
         point(child, family, &renamed)?;
     }
-    let mut document = document(&index.manifest, family, index_type(family))?;
     let listed = children
         .iter()
         .map(|child| entry(&child.descriptor, family));
-    document.insert("manifests".into(), listed.collect());
-    Index::new(manifest(document, index_type(family))?, children)
+    let manifest = document(&index.manifest, family, index_type(family))?
+        .manifests(listed)
+        .build()?;
+    Index::new(manifest, children)
 }
 
 /// Lets an entry point at what its child has become.
@@ -123,24 +125,17 @@ fn point(child: &mut Child, family: Family, renamed: &[(Digest, Digest)]) -> Res
     Ok(())
 }
 
-/// The members of the new manifest that are not blobs or children, the type in
-/// its place. Docker's format knows no others.
-fn document(old: &Manifest, family: Family, kind: &str) -> Result<Map<String, Value>> {
-    let mut members = Map::new();
-    members.insert("schemaVersion".into(), json!(2));
-    members.insert("mediaType".into(), json!(kind));
-    if family == Family::Oci {
-        let rest: Map<String, Value> =
-            serde_json::from_slice(old.bytes()).map_err(|e| Error::malformed("manifest", e))?;
-        for (name, value) in rest {
-            members.entry(name).or_insert(value);
-        }
-    }
-    Ok(members)
-}
-
-fn manifest(document: Map<String, Value>, kind: &str) -> Result<Manifest> {
-    Manifest::new(Some(kind), Value::Object(document).to_string().into_bytes())
+/// The new manifest so far, its type in its place. Docker's format has no
+/// members but blobs and children.
+fn document(old: &Manifest, family: Family, kind: &str) -> Result<Builder> {
+    let builder = Builder::of(old)?
+        .member("schemaVersion", 2)
+        .media_type(kind)
+        .first(&["schemaVersion", "mediaType"]);
+    Ok(match family {
+        Family::Oci => builder,
+        Family::Docker => builder.without_others(),
+    })
 }
 
 /// A descriptor as the family writes it.

@@ -16,11 +16,10 @@ use flate2::{Compress, Compression as Level, Crc, FlushCompress, Status};
 use super::Image;
 use super::layer::{self, Compression, LayerType};
 use crate::blob::Blob;
-use crate::descriptor::Descriptor;
 use crate::digest::{Digest, Hasher};
 use crate::error::{Error, Result};
 use crate::file::{Section, Spool};
-use crate::manifest::Manifest;
+use crate::manifest::Builder;
 use crate::parallel;
 use crate::stream::{Run, Stop};
 
@@ -174,13 +173,12 @@ pub fn recompress(image: &Image, which: Which, folder: &Path, run: Run<'_>) -> R
     if layers.iter().zip(image.layers()).all(same) {
         return Ok(image.clone());
     }
-    let mut view = image.manifest().image()?;
-    view.layers = layers
-        .iter()
-        .map(|blob| blob.descriptor().clone())
-        .collect();
-    let bytes = serde_json::to_vec(&view).map_err(|e| Error::malformed("manifest", e))?;
-    let manifest = Manifest::new(Some(image.manifest().media_type()), bytes)?;
+    // In the order of every release: another would be another digest for an
+    // archive that is pushed again.
+    let manifest = Builder::of(image.manifest())?
+        .layers(layers.iter().map(Blob::descriptor))
+        .first(&["config", "layers", "artifactType", "subject", "annotations"])
+        .build()?;
     Image::new(manifest, image.config_blob().clone(), layers)
 }
 
@@ -199,13 +197,10 @@ fn gzip_blob(blob: &Blob, which: Which, folder: &Path, run: Run<'_>) -> Result<B
     let (digest, bytes) = set_aside(reader, folder, run)?;
     run.watch.progress.finish(blob.digest());
     let media_type = LayerType::new(kind.family, Compression::Gzip).media_type();
-    let descriptor = Descriptor {
-        // Every family has a gzip.
-        media_type: media_type.unwrap_or_default().to_string(),
-        digest,
-        size: bytes.len(),
-        ..blob.descriptor().clone()
-    };
+    let mut descriptor = blob.descriptor().clone();
+    // Every family has a gzip.
+    descriptor.media_type = media_type.unwrap_or_default().to_string();
+    (descriptor.digest, descriptor.size) = (digest, bytes.len());
     Ok(Blob::new(descriptor, bytes))
 }
 

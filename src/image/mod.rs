@@ -26,20 +26,18 @@ pub use edit::{Editor, Timestamp, edit_images};
 pub use layer::{Compression, Family, LayerType};
 
 use crate::blob::Blob;
-use crate::descriptor::{Descriptor, Platform};
+pub use crate::manifest::{best_fit, is_index, is_selectable};
+
+use crate::descriptor::Descriptor;
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::manifest::Manifest;
+use crate::platform::Platform;
 
 /// More layers than any file system driver stacks, few enough to be harmless.
 pub const MAX_LAYERS: usize = 4096;
 /// How deep indexes may lie in indexes.
 pub const MAX_DEPTH: usize = 2;
-
-/// The annotation BuildKit puts on the entries of its attestations.
-const ATTESTATION: &str = "vnd.docker.reference.type";
-/// The digest of the image that such an entry is about.
-const ATTESTED: &str = "vnd.docker.reference.digest";
 
 /// One image, or another artifact of the same shape.
 #[derive(Clone, Debug)]
@@ -274,33 +272,11 @@ impl Node {
     }
 }
 
-/// Whether an entry of an index can be meant by a platform: it says one, which
-/// is not `unknown`, and it is no attestation of another entry.
-pub fn is_selectable(entry: &Descriptor) -> bool {
-    let known = entry.platform.as_ref().is_some_and(|p| !p.is_unknown());
-    known && !entry.annotations.contains_key(ATTESTATION)
-}
-
-/// The entry that runs best where `wanted` does; of equals the first.
-pub fn best_fit<'a>(entries: &'a [Descriptor], wanted: &Platform) -> Option<&'a Descriptor> {
-    let fit = |entry: &&Descriptor| {
-        let there = entry.platform.as_ref().filter(|_| is_selectable(entry))?;
-        wanted.fit(there)
-    };
-    let fitting = entries.iter().filter(|entry| fit(entry).is_some());
-    fitting.min_by_key(fit)
-}
-
-/// Whether an entry of an index is an index itself.
-pub fn is_index(entry: &Descriptor) -> bool {
-    use crate::descriptor::media_type::{DOCKER_LIST, OCI_INDEX};
-    matches!(entry.media_type.as_str(), OCI_INDEX | DOCKER_LIST)
-}
-
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
     use crate::descriptor::media_type;
+    use crate::manifest::ATTESTATION;
     use serde_json::json;
     use std::io::Write;
 
@@ -425,23 +401,6 @@ pub(crate) mod tests {
         assert_eq!(runnable, [true, true, false]);
         assert_eq!(node.blobs().len(), 2 + 3 + 2);
         assert_eq!(Node::Image(a).blobs().len(), 3);
-    }
-
-    #[test]
-    fn platforms_choose_among_what_can_be_meant() {
-        let images: Vec<_> = ["linux/arm/v5", "linux/arm/v6", "linux/amd64"]
-            .map(|p| image_for(p, &[]))
-            .to_vec();
-        let entries = index(&images).manifest().index().unwrap().manifests;
-        let chosen = |wanted: &str| {
-            best_fit(&entries, &wanted.parse().unwrap())
-                .map(|d| d.platform.clone().unwrap().to_string())
-        };
-        assert_eq!(chosen("linux/arm/v7"), Some("linux/arm/v6".into()));
-        assert_eq!(chosen("linux/arm/v5"), Some("linux/arm/v5".into()));
-        assert_eq!(chosen("linux/amd64/v3"), Some("linux/amd64".into()));
-        assert_eq!(chosen("linux/s390x"), None);
-        assert_eq!(chosen("unknown/unknown"), None);
     }
 
     #[test]

@@ -8,11 +8,12 @@
 
 use std::collections::HashMap;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use crate::descriptor::{Descriptor, media_type};
 use crate::digest::Digest;
 use crate::error::{Error, Result};
+use crate::manifest::Builder;
 use crate::reference::Tag;
 
 /// The annotation that names an entry.
@@ -20,42 +21,31 @@ const REF_NAME: &str = "org.opencontainers.image.ref.name";
 
 /// What `index.json` says.
 pub(super) struct Index {
-    document: Map<String, Value>,
+    document: Builder,
     entries: Vec<Value>,
 }
 
 impl Index {
     /// An index of nothing.
     pub fn new() -> Index {
-        let mut document = Map::new();
-        document.insert("schemaVersion".into(), json!(2));
-        document.insert("mediaType".into(), json!(media_type::OCI_INDEX));
-        document.insert("manifests".into(), Value::Null);
         Index {
-            document,
+            document: Builder::new(media_type::OCI_INDEX),
             entries: Vec::new(),
         }
     }
 
     /// Reads the document `what`.
     pub fn parse(what: &str, bytes: &[u8]) -> Result<Index> {
-        let mut document: Map<String, Value> =
-            serde_json::from_slice(bytes).map_err(|e| Error::malformed(what, e))?;
-        // Go writes an empty list as `null`. The member stays where it is, so
-        // that the document keeps its order.
-        let entries = match document.get_mut("manifests").map(Value::take) {
-            Some(Value::Array(entries)) => entries,
-            Some(Value::Null) => Vec::new(),
-            _ => return Err(Error::malformed(what, "it has no list of manifests")),
-        };
+        let mut document = Builder::parse(what, bytes)?;
+        let entries = document.take_list("manifests");
+        let entries =
+            entries.ok_or_else(|| Error::malformed(what, "it has no list of manifests"))?;
         Ok(Index { document, entries })
     }
 
     /// The document as JSON.
-    pub fn into_bytes(mut self) -> Vec<u8> {
-        self.document
-            .insert("manifests".into(), Value::Array(self.entries));
-        Value::Object(self.document).to_string().into_bytes()
+    pub fn into_bytes(self) -> Vec<u8> {
+        self.document.manifests(self.entries).into_bytes()
     }
 
     /// The entry of a tag; the first one, should a tool have written several.

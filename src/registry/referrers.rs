@@ -13,13 +13,13 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use ::http::header::{ACCEPT, HeaderName};
-use serde_json::{Map, Value, json};
+use serde_json::Value;
 
 use crate::descriptor::{Descriptor, media_type};
 use crate::digest::{Digest, Hasher};
 use crate::error::{Error, Result};
 use crate::http::Request;
-use crate::manifest::Manifest;
+use crate::manifest::{Builder, Manifest};
 use crate::reference::{RepoName, Tag, Target};
 use crate::registry::Repository;
 use crate::registry::listing::{MAX_PAGE, Pages};
@@ -269,19 +269,15 @@ fn change(repository: &Repository, subject: &Digest, change: &Change<'_>) -> Res
 
 /// An index of referrers. Members nobody here knows are kept.
 struct List {
-    document: Map<String, Value>,
+    document: Builder,
     entries: Vec<Descriptor>,
 }
 
 impl List {
     /// A list of nothing.
     fn new() -> List {
-        let mut document = Map::new();
-        document.insert("schemaVersion".into(), json!(2));
-        document.insert("mediaType".into(), json!(media_type::OCI_INDEX));
-        document.insert("manifests".into(), Value::Null);
         List {
-            document,
+            document: Builder::new(media_type::OCI_INDEX),
             entries: Vec::new(),
         }
     }
@@ -292,22 +288,18 @@ impl List {
     /// [`Error::Malformed`] for an index with an entry that can't be used: a
     /// signature must not be overlooked because its neighbour is broken.
     fn parse(subject: &Digest, content_type: Option<&str>, bytes: &[u8]) -> Result<Option<List>> {
-        let Ok(mut document) = serde_json::from_slice::<Map<String, Value>>(bytes) else {
+        let Ok(mut document) = Builder::parse("list of referrers", bytes) else {
             return Ok(None);
         };
         let served = content_type.map(|text| text.split(';').next().unwrap_or(text).trim());
         let written = document.get("mediaType").and_then(Value::as_str);
         let named = written.filter(|text| !text.is_empty()).or(served);
-        let image = document.contains_key("layers") || document.contains_key("config");
+        let image = document.get("layers").is_some() || document.get("config").is_some();
         if named != Some(media_type::OCI_INDEX) || image {
             return Ok(None);
         }
-        // The member stays where it is, so that the document keeps its order.
-        let entries = match document.get_mut("manifests").map(Value::take) {
-            Some(Value::Array(entries)) => entries,
-            // Go's way to write an empty list.
-            Some(Value::Null) => Vec::new(),
-            _ => return Ok(None),
+        let Some(entries) = document.take_list("manifests") else {
+            return Ok(None);
         };
         let entries = entries.into_iter().map(serde_json::from_value);
         let entries: Vec<Descriptor> = entries
@@ -317,15 +309,12 @@ impl List {
     }
 
     /// The list as it is put under its tag.
-    fn into_manifest(mut self) -> Result<Manifest> {
-        let what = "list of referrers";
-        let entries = serde_json::to_value(self.entries).map_err(|e| Error::malformed(what, e))?;
-        self.document.insert("manifests".into(), entries);
-        // Older clients left them out.
-        self.document.insert("schemaVersion".into(), json!(2));
+    fn into_manifest(self) -> Result<Manifest> {
+        // Older clients left version and type out.
         self.document
-            .insert("mediaType".into(), json!(media_type::OCI_INDEX));
-        let bytes = Value::Object(self.document).to_string().into_bytes();
-        Manifest::new(Some(media_type::OCI_INDEX), bytes)
+            .manifests(&self.entries)
+            .member("schemaVersion", 2)
+            .media_type(media_type::OCI_INDEX)
+            .build()
     }
 }

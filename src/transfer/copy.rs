@@ -4,11 +4,11 @@
 
 use super::pull::{Remote, Wanted};
 use super::put::{Foreign, Known, Summary, To, own_digest, put_missing, put_named, put_there};
-use crate::descriptor::Platform;
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::image::{Family, Node, convert};
 use crate::manifest::{Kind, Manifest};
+use crate::platform::Platform;
 use crate::reference::Target;
 use crate::store::Store;
 use crate::stream::Run;

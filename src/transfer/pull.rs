@@ -5,13 +5,14 @@ use std::sync::Arc;
 
 use crate::blob::{Blob, Source};
 use crate::cache::Cache;
-use crate::descriptor::{Descriptor, Platform, media_type};
+use crate::descriptor::{Descriptor, media_type};
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::image::layer::{is_foreign, kept_elsewhere, urls};
 use crate::image::{self, Child, Image, Index, MAX_DEPTH, MAX_LAYERS, Node, config};
 use crate::manifest::{Kind, Manifest};
 use crate::parallel;
+use crate::platform::Platform;
 use crate::reference::{Origin, Target};
 use crate::store::ReadStore;
 use crate::stream::{Run, read_bounded};

@@ -15,7 +15,6 @@ use crate::cli::exit::Failure;
 use crate::cli::image::folder::{Folder, parent};
 use crate::cli::image::item::{self, targets};
 use crate::cli::image::location::{Archive, Location};
-use crate::cli::image::platform::host_platform;
 use crate::cli::out::file::Output;
 use crate::cli::session::Session;
 
@@ -303,6 +302,6 @@ pub fn write(
 
 fn to_file(s: &mut Session<'_, '_>, items: &[Item], path: &Path) -> Result<(), Failure> {
     let output = Output::open(Some(path), s.interrupt)?;
-    let platform = s.context.platform.clone().unwrap_or_else(host_platform);
+    let platform = s.context.platform.clone().unwrap_or_else(Platform::host);
     write(s, items, output, (Form::Hybrid, &platform), path)
 }

@@ -36,7 +36,7 @@ impl Choice {
         let (platform, by) = match (flag, &s.context.platform) {
             (Some(flag), _) if !all => (flag.parse()?, By::Flag),
             (_, Some(platform)) => (platform.clone(), By::Variable),
-            _ => (host_platform(), By::Machine),
+            _ => (Platform::host(), By::Machine),
         };
         Ok(Choice { all, platform, by })
     }
@@ -131,28 +131,5 @@ pub fn platform_missing(error: Error) -> Failure {
     match error.what() {
         Error::NoPlatform { .. } => Failure::Missing(error),
         _ => error.into(),
-    }
-}
-
-/// The platform that this machine is, in Go's words.
-pub fn host_platform() -> Platform {
-    let architecture = match std::env::consts::ARCH {
-        "x86_64" => "amd64",
-        "aarch64" => "arm64",
-        "x86" => "386",
-        "powerpc64" => "ppc64le",
-        "loongarch64" => "loong64",
-        other => other,
-    };
-    let os = match std::env::consts::OS {
-        // Images are for Linux, in a virtual machine, there.
-        "macos" => "linux",
-        other => other,
-    };
-    Platform {
-        os: os.to_string(),
-        architecture: architecture.to_string(),
-        variant: None,
-        rest: serde_json::Map::new(),
     }
 }

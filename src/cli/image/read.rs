@@ -15,7 +15,7 @@ use crate::cli::args::Look;
 use crate::cli::exit::Failure;
 use crate::cli::image::item::{named, names};
 use crate::cli::image::location::{Archive, Location, location};
-use crate::cli::image::platform::{Choice, choose, host_platform, must_fit, platform_missing};
+use crate::cli::image::platform::{Choice, choose, must_fit, platform_missing};
 use crate::cli::session::Session;
 
 /// The image at `location`, its layers unread; of an archive with several, the
@@ -130,7 +130,7 @@ pub fn one<'a>(
     more: usize,
 ) -> Result<(Image, &'a [std::ffi::OsString]), Failure> {
     let words = look.words.take(1 + more, 1 + more)?;
-    let (asked, host) = (asked(s, look)?, host_platform());
+    let (asked, host) = (asked(s, look)?, Platform::host());
     let wanted = match &asked {
         Some(platform) => Wanted::Platform(platform),
         None => Wanted::Host(&host),

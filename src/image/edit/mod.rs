@@ -22,10 +22,11 @@ use super::build::{Layer, Settings};
 use super::layer::{Family, LayerType, is_foreign};
 use super::{Config, Image};
 use crate::blob::Blob;
-use crate::descriptor::{Platform, media_type};
+use crate::descriptor::media_type;
 use crate::digest::Digest;
 use crate::error::{Error, Result};
-use crate::manifest::Manifest;
+use crate::manifest::Builder;
+use crate::platform::Platform;
 
 /// An image being changed. The first thing that goes wrong is kept, and what
 /// follows it is not done; [`Editor::finish`] tells.
@@ -50,7 +51,7 @@ pub struct Editor {
 struct Draft {
     base: Image,
     family: Family,
-    manifest: Map<String, Value>,
+    manifest: Builder,
     config: Map<String, Value>,
     layers: Vec<Kept>,
     history: History,
@@ -88,9 +89,10 @@ impl Image {
         config["config"] = json!({});
         config["rootfs"] = json!({"type": "layers", "diff_ids": []});
         let config = Blob::bytes(config_type, config.to_string().into_bytes());
-        let manifest = json!({"schemaVersion": 2, "mediaType": manifest_type,
-            "config": config.descriptor(), "layers": []});
-        let manifest = Manifest::new(None, manifest.to_string().into_bytes())?;
+        let manifest = Builder::new(manifest_type)
+            .config(config.descriptor())
+            .layers::<Value>([])
+            .build()?;
         Image::new(manifest, config, Vec::new())
     }
 
@@ -215,12 +217,8 @@ impl Draft {
         }
         let (manifest, config) = (image.manifest(), image.config()?);
         let diff_ids = diff_ids(image, &config)?;
-        let parsed = serde_json::from_slice(manifest.bytes());
-        let mut members: Map<String, Value> =
-            parsed.map_err(|e| Error::malformed("manifest", e))?;
-        let listed = members.get_mut("layers").map(Value::take);
-        let listed = listed.as_ref().and_then(Value::as_array);
-        let listed = listed.cloned().unwrap_or_default();
+        let mut members = Builder::of(manifest)?;
+        let listed = members.take_list("layers").unwrap_or_default();
         let kept = image.layers().iter().zip(listed).zip(diff_ids);
         let config = members_of(config)?;
         Ok(Draft {
@@ -340,19 +338,14 @@ impl Draft {
             let bytes = serde_json::to_vec(&self.config);
             let bytes = bytes.map_err(|e| Error::malformed("config", e))?;
             config = Blob::bytes(&config.descriptor().media_type, bytes);
-            point(self.manifest.get_mut("config"), &config);
+            self.manifest = self.manifest.repoint_config(config.descriptor());
         }
-        let listed = self.layers.iter().map(|kept| kept.listed.clone()).collect();
-        self.manifest.insert("layers".to_string(), listed);
-        let base = self.base.manifest();
-        let before: Map<String, Value> =
-            serde_json::from_slice(base.bytes()).map_err(|e| Error::malformed("manifest", e))?;
-        if self.manifest == before {
+        let listed = self.layers.iter().map(|kept| kept.listed.clone());
+        let made = self.manifest.layers(listed);
+        if made == Builder::of(self.base.manifest())? {
             return Ok(self.base);
         }
-        let bytes = serde_json::to_vec(&self.manifest);
-        let bytes = bytes.map_err(|e| Error::malformed("manifest", e))?;
-        let manifest = Manifest::new(Some(base.media_type()), bytes)?;
+        let manifest = made.build()?;
         let layers = self.layers.into_iter().map(|kept| kept.blob).collect();
         Image::new(manifest, config, layers)
     }
@@ -403,16 +396,6 @@ fn object<'a>(
     }
     let found = slot.as_object_mut();
     found.ok_or_else(|| Error::malformed("config", format!("{name} is no object")))
-}
-
-/// Makes a descriptor in a manifest mean other content of the same type. What
-/// it holds of the content itself (image-spec, descriptor.md: `data`) goes.
-fn point(listed: Option<&mut Value>, blob: &Blob) {
-    if let Some(members) = listed.and_then(Value::as_object_mut) {
-        members.insert("digest".to_string(), blob.digest().to_string().into());
-        members.insert("size".to_string(), blob.size().into());
-        members.shift_remove("data");
-    }
 }
 
 #[cfg(test)]

@@ -90,7 +90,7 @@ impl Draft {
     }
 
     fn annotate(&mut self, new: &Draft, name: Option<&str>) -> Result<()> {
-        let all = self.manifest.get_mut("annotations");
+        let all = self.manifest.members().get_mut("annotations");
         let Some(all) = all.and_then(Value::as_object_mut) else {
             return Ok(());
         };

@@ -36,7 +36,7 @@ impl Editor {
     /// tools look for them there.
     pub fn set_annotation(self, name: &str, value: &str) -> Editor {
         self.with(|draft| {
-            let all = object(&mut draft.manifest, "annotations")?;
+            let all = object(draft.manifest.members(), "annotations")?;
             all.insert(word("annotation", name)?.to_string(), value.into());
             Ok(())
         })
@@ -46,7 +46,7 @@ impl Editor {
     pub fn unset_annotation(self, name: &str) -> Editor {
         self.with(|draft| {
             forget(
-                &mut draft.manifest,
+                draft.manifest.members(),
                 "annotations",
                 word("annotation", name)?,
             );

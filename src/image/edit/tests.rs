@@ -1,4 +1,5 @@
 use super::*;
+use crate::Manifest;
 use crate::image::tests::{Made, image, image_for, index};
 use crate::image::{Node, check};
 use crate::stream::{Run, Stop, Watch};

@@ -1,13 +1,13 @@
 //! The same change to every image of an index.
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::Draft;
 use crate::descriptor::Descriptor;
 use crate::digest::Digest;
 use crate::error::{Error, Result};
-use crate::image::{ATTESTATION, ATTESTED, Child, Image, Index, Node};
-use crate::manifest::Manifest;
+use crate::image::{Child, Image, Index, Node};
+use crate::manifest::{ATTESTED, Builder, is_attestation, repoint};
 
 /// Makes a node whose images of file systems are what `change` makes of them;
 /// what else an index lists stays. Entries keep their place, platform and
@@ -51,10 +51,8 @@ fn edit_index<E: From<Error>>(
     index: &Index,
     change: &mut dyn FnMut(&Image) -> Result<Image, E>,
 ) -> Result<Index, E> {
-    let parsed = serde_json::from_slice(index.manifest().bytes());
-    let mut members: Map<String, Value> = parsed.map_err(|e| Error::malformed("index", e))?;
-    let listed = members.get("manifests").and_then(Value::as_array);
-    let listed = listed.cloned().unwrap_or_default();
+    let mut builder = Builder::of(index.manifest())?;
+    let listed = builder.take_list("manifests").unwrap_or_default();
     let (mut entries, mut gone) = (Vec::new(), Vec::new());
     for (child, mut entry) in index.children().iter().zip(listed) {
         let node = match &child.node {
@@ -77,10 +75,7 @@ fn edit_index<E: From<Error>>(
     }
     entries.retain(|(child, _)| !is_about(&child.descriptor, &gone));
     let (children, listed): (Vec<Child>, Vec<Value>) = entries.into_iter().unzip();
-    members.insert("manifests".to_string(), listed.into());
-    let bytes = serde_json::to_vec(&members).map_err(|e| Error::malformed("index", e))?;
-    let manifest = Manifest::new(Some(index.manifest().media_type()), bytes)?;
-    Ok(Index::new(manifest, children)?)
+    Ok(Index::new(builder.manifests(listed).build()?, children)?)
 }
 
 /// An entry may be listed by a digest of another algorithm than ours.
@@ -88,16 +83,8 @@ fn is_same(before: &Node, after: &Node) -> bool {
     before.manifest() == after.manifest()
 }
 
-fn repoint(entry: &mut Value, made: &Descriptor) {
-    if let Some(members) = entry.as_object_mut() {
-        members.insert("digest".to_string(), made.digest.to_string().into());
-        members.insert("size".to_string(), made.size.into());
-        members.shift_remove("data");
-    }
-}
-
 fn is_about(entry: &Descriptor, gone: &[Digest]) -> bool {
     let about = entry.annotations.get(ATTESTED);
     let about = about.and_then(|digest| digest.parse().ok());
-    entry.annotations.contains_key(ATTESTATION) && about.is_some_and(|it| gone.contains(&it))
+    is_attestation(entry) && about.is_some_and(|it| gone.contains(&it))
 }

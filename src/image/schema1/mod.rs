@@ -10,12 +10,12 @@ mod make;
 use serde_json::{Map, Value, json};
 
 use crate::blob::Blob;
-use crate::descriptor::{Descriptor, media_type};
+use crate::descriptor::media_type;
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::image::Image;
 use crate::image::layer::{self, Family, LayerType};
-use crate::manifest::{Manifest, Schema1Manifest};
+use crate::manifest::{Builder, Schema1Manifest};
 use crate::parallel;
 use crate::stream::Run;
 
@@ -48,15 +48,11 @@ pub fn convert(
     })?;
     let (layers, diff_ids): (Vec<Blob>, Vec<Digest>) = read.into_iter().unzip();
     let config = config(&steps, &diff_ids)?;
-    let listed: Vec<&Descriptor> = layers.iter().map(Blob::descriptor).collect();
-    let document = json!({
-        "schemaVersion": 2,
-        "mediaType": media_type::DOCKER_MANIFEST,
-        "config": config.descriptor(),
-        "layers": listed,
-    });
-    let bytes = document.to_string().into_bytes();
-    Image::new(Manifest::new(None, bytes)?, config, layers)
+    let manifest = Builder::new(media_type::DOCKER_MANIFEST)
+        .config(config.descriptor())
+        .layers(layers.iter().map(Blob::descriptor))
+        .build()?;
+    Image::new(manifest, config, layers)
 }
 
 fn named(blob: &Blob, compression: layer::Compression) -> Blob {
@@ -129,6 +125,7 @@ fn history(step: &Step) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Manifest;
     use crate::image::check;
     use crate::stream::{Stop, Watch};
     use std::io::Write;

@@ -8,6 +8,7 @@ use super::*;
 use crate::credentials::Credentials;
 use crate::http::{self, Observer, Scheme};
 use crate::registry::{Registry, Settings};
+use serde_json::json;
 
 /// One answer and the request it is for.
 struct Step {

@@ -14,6 +14,7 @@ use crate::cli::image::platform::known;
 use crate::cli::image::read::{node, remote};
 use crate::cli::out::table::table;
 use crate::cli::session::Session;
+use dxf_registry::Platform;
 
 /// `list-platforms <image>`
 pub fn run(s: &mut Session<'_, '_>, words: &Words) -> Result<(), Failure> {
@@ -33,12 +34,20 @@ pub fn run(s: &mut Session<'_, '_>, words: &Words) -> Result<(), Failure> {
     };
     if s.context.shape == Shape::Json {
         let one = |entry: &Descriptor| {
-            json!({"platform": name(entry), "digest": entry.digest, "size": entry.size,
-                "mediaType": entry.media_type})
+            let mut line = json!({"platform": name(entry), "digest": entry.digest,
+                "size": entry.size, "mediaType": entry.media_type});
+            if let Some(version) = entry.platform.as_ref().and_then(Platform::os_version) {
+                line["osVersion"] = version.into();
+            }
+            line
         };
         return s.line(json::python(&found.iter().map(one).collect()));
     }
-    let rows = found.iter().map(|e| vec![name(e), e.digest.to_string()]);
+    let full = |entry: &Descriptor| match &entry.platform {
+        Some(platform) => format!("{platform:#}"),
+        None => String::new(),
+    };
+    let rows = found.iter().map(|e| vec![full(e), e.digest.to_string()]);
     table(s.out, &rows.collect::<Vec<_>>(), &[])
 }
 

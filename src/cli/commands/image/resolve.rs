@@ -8,14 +8,14 @@ use dxf_registry::http::{Exchange, Observer, Url};
 use dxf_registry::image::layer::urls;
 use dxf_registry::registry::Repository;
 use dxf_registry::transfer::{Remote, Wanted};
-use dxf_registry::{Descriptor, Error, Result, json};
+use dxf_registry::{Descriptor, Error, Platform, Result, json};
 use serde_json::{Value, json};
 
 use crate::cli::args::ResolveImage;
 use crate::cli::env::Shape;
 use crate::cli::exit::Failure;
 use crate::cli::image::location::{Location, location};
-use crate::cli::image::platform::{host_platform, platform_missing};
+use crate::cli::image::platform::platform_missing;
 use crate::cli::out::table::table;
 use crate::cli::session::Session;
 
@@ -56,7 +56,7 @@ fn walk(
         Some(platform) => Some(platform.parse()?),
         None => s.context.platform.clone(),
     };
-    let host = host_platform();
+    let host = Platform::host();
     let wanted = match &platform {
         Some(platform) => Wanted::Platform(platform),
         None => Wanted::Host(&host),

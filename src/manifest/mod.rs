@@ -6,15 +6,21 @@
 //! shape; missing `mediaType` and missing `platform` are legal (image-spec).
 //! Knows nothing of fetching.
 
+mod build;
+mod select;
+mod view;
+
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, json};
+use serde::Deserialize;
+
+pub use build::{Builder, repoint};
+pub use select::{ATTESTATION, ATTESTED, best_fit, is_attestation, is_index, is_selectable};
+pub use view::{ImageManifest, IndexManifest, Schema1History, Schema1Layer, Schema1Manifest};
 
 use crate::descriptor::{Descriptor, media_type};
 use crate::digest::Digest;
 use crate::error::{Error, Result};
-use crate::json;
 use crate::jws::{PublicKey, Signed, SigningKey, sign};
 
 /// The largest manifest that is read, bytes (distribution-spec: at least 4 MiB).
@@ -43,85 +49,6 @@ pub struct Manifest {
     /// What the signatures of a signed one are of.
     payload: Option<Vec<u8>>,
     kind: Kind,
-}
-
-/// What an image manifest says.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct ImageManifest {
-    /// The image's config; for an alias its first blob.
-    pub config: Descriptor,
-    /// The layers, lowest first; for an alias its blobs in order.
-    #[serde(default)]
-    pub layers: Vec<Descriptor>,
-    /// What an artifact is.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub artifact_type: Option<String>,
-    /// The manifest this one is about.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub subject: Option<Descriptor>,
-    /// Free text about the whole.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub annotations: BTreeMap<String, String>,
-    /// Everything else, `mediaType` and `schemaVersion` included.
-    #[serde(flatten)]
-    pub rest: Map<String, Value>,
-}
-
-/// What an index says.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct IndexManifest {
-    /// The entries, in order.
-    pub manifests: Vec<Descriptor>,
-    /// What kind of artifacts the index lists.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub artifact_type: Option<String>,
-    /// The manifest this one is about.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub subject: Option<Descriptor>,
-    /// Free text about the whole.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub annotations: BTreeMap<String, String>,
-    /// Everything else, `mediaType` and `schemaVersion` included.
-    #[serde(flatten)]
-    pub rest: Map<String, Value>,
-}
-
-/// What a schema 1 manifest says of its image; layers come newest first.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Schema1Manifest {
-    /// The repository it was made for.
-    #[serde(default)]
-    pub name: String,
-    /// The tag it was made for.
-    #[serde(default)]
-    pub tag: String,
-    /// The processor it runs on.
-    #[serde(default)]
-    pub architecture: String,
-    /// The layers, newest first.
-    pub fs_layers: Vec<Schema1Layer>,
-    /// The configs of the layers, newest first.
-    #[serde(default)]
-    pub history: Vec<Schema1History>,
-}
-
-/// A layer of a schema 1 manifest.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Schema1Layer {
-    /// The layer's digest.
-    pub blob_sum: Digest,
-}
-
-/// One layer's config in a schema 1 manifest.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Schema1History {
-    /// A JSON document in a string.
-    pub v1_compatibility: String,
 }
 
 /// The members that tell the kinds apart.
@@ -220,18 +147,12 @@ impl Manifest {
         let first = blobs.first().ok_or_else(|| Error::Unsupported {
             what: "an alias needs at least one blob".to_string(),
         })?;
-        let entry = |d: &Descriptor, kind: &str| json!({"digest": d.digest, "mediaType": kind, "size": d.size});
-        let layers: Vec<Value> = blobs
-            .iter()
-            .map(|d| entry(d, media_type::OCTET_STREAM))
-            .collect();
-        let document = json!({
-            "config": entry(first, media_type::DOCKER_CONFIG),
-            "layers": layers,
-            "mediaType": media_type::DOCKER_MANIFEST,
-            "schemaVersion": 2,
-        });
-        Manifest::new(None, json::python(&document).into_bytes())
+        let entry = |d: &Descriptor, kind: &str| Descriptor::new(kind, d.digest, d.size);
+        let layers = blobs.iter().map(|d| entry(d, media_type::OCTET_STREAM));
+        Builder::new(media_type::DOCKER_MANIFEST)
+            .config(&entry(first, media_type::DOCKER_CONFIG))
+            .layers(layers)
+            .build_sorted()
     }
 
     /// A schema 1 manifest with a signature of each of `keys`; `payload` is all
@@ -454,6 +375,7 @@ fn kind_of(text: &str) -> Option<Kind> {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use serde_json::{Value, json};
 
     fn abc() -> Descriptor {
         Descriptor::new("", Digest::of(b"abc"), 3)
