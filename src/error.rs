@@ -82,10 +82,13 @@ pub enum Error {
         /// The kind of thing and its name.
         what: String,
     },
-    /// A registry that answered 401 although everything known was tried.
+    /// A registry that answered 401 although everything known was tried, or a
+    /// token server that gave no token.
     Unauthorized {
         /// Method and URL of the refused request.
         request: RequestLine,
+        /// The HTTP status code, 401 of a registry.
+        status: u16,
         /// What the registry said.
         errors: Vec<Diagnostic>,
         /// Where the refused credentials came from; `None` when there were none.
@@ -390,7 +393,7 @@ impl Error {
     pub fn status(&self) -> Option<u16> {
         match self.what() {
             Error::Status { status, .. } => Some(*status),
-            Error::Unauthorized { .. } => Some(401),
+            Error::Unauthorized { status, .. } => Some(*status),
             _ => None,
         }
     }
@@ -518,9 +521,12 @@ impl fmt::Display for Error {
             // which scripts look.
             Error::NotFound { what } => write!(f, "Not Found: {what}"),
             Error::Unauthorized {
-                request, errors, ..
+                request,
+                status,
+                errors,
+                ..
             } => {
-                write!(f, "{request}: 401 Unauthorized")?;
+                write!(f, "{request}: {status} {}", reason(*status))?;
                 write_errors(f, errors)
             }
             Error::InsecureAuth { url } => {
@@ -699,6 +705,7 @@ mod tests {
             },
             Error::Unauthorized {
                 request: line(),
+                status: 401,
                 errors: said.clone(),
                 source: Some("DXF_PASSWORD".into()),
             },

@@ -12,9 +12,9 @@ use ::http::header::{CONTENT_RANGE, RANGE};
 use crate::error::{Error, Result};
 use crate::http::redirect::follow_where;
 use crate::http::retry::Budget;
+use crate::http::status;
 use crate::http::transport::BodyReader;
 use crate::http::{Request, Response, Scheme, Settings, Transport, Url};
-use crate::registry::status;
 use crate::transfer::Elsewhere;
 
 /// Whether addresses of this machine and of private networks may be asked.

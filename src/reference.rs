@@ -22,6 +22,7 @@ use std::str::FromStr;
 
 use crate::digest::Digest;
 use crate::error::{Error, Result};
+use crate::text::without_login;
 
 /// The longest repository name, with its domain (distribution/reference).
 const NAME_MAX: usize = 255;
@@ -172,7 +173,7 @@ impl FromStr for Host {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Host> {
-        let bad = |why| Error::invalid("host", text, why);
+        let bad = |why| Error::invalid("host", without_login(text), why);
         let (name, port) = split_port(text);
         if port.is_some_and(|port| {
             port.parse::<u16>().map_or(true, |p| p == 0) || port.starts_with('+')

@@ -24,6 +24,18 @@ pub fn clean(text: &str) -> String {
     out
 }
 
+/// A URL with stars for the login in it, if there is one.
+pub fn without_login(url: &str) -> String {
+    let (scheme, rest) = match url.split_once("://") {
+        Some((scheme, rest)) => (format!("{scheme}://"), rest),
+        None => (String::new(), url),
+    };
+    match rest.rsplit_once('@') {
+        Some((_, host)) => format!("{scheme}***@{host}"),
+        None => url.to_string(),
+    }
+}
+
 fn harmless(c: char) -> char {
     match c {
         '\n' | '\r' | '\t' | '\u{2028}' | '\u{2029}' => ' ',
@@ -60,6 +72,17 @@ mod tests {
             prop_assert!(!shown.chars().any(char::is_control));
             prop_assert!(!one_line(&text).chars().any(char::is_control));
             prop_assert!(shown.chars().count() <= MAX_SHOWN + 1);
+        }
+    }
+
+    #[test]
+    fn logins_in_urls_are_starred() {
+        for (url, shown) in [
+            ("http://p:3128", "http://p:3128"),
+            ("http://u:p@w@p:3128", "http://***@p:3128"),
+            ("u:pw@p", "***@p"),
+        ] {
+            assert_eq!(without_login(url), shown);
         }
     }
 }

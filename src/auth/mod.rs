@@ -18,11 +18,13 @@ use std::time::Duration;
 use ::http::header::{AUTHORIZATION, HeaderMap, HeaderValue, WWW_AUTHENTICATE};
 
 use crate::credentials::{Credentials, Found, Login};
-use crate::error::{Diagnostic, Error, RequestLine, Result};
-use crate::http::{Response, Scheme, Transport, Url};
+use crate::error::{Diagnostic, Error, RequestLine, Result, is_temporary_status};
+use crate::http::redirect::follow;
+use crate::http::{Request, Response, Scheme, Transport, Url};
 use crate::reference::{Host, RepoName};
 use crate::secret::Secret;
 
+use scope::Again;
 pub use scope::Scope;
 use token::{Realm, Token, authorization, granted};
 
@@ -95,6 +97,9 @@ pub struct Auth {
     settings: Settings,
     credentials: Credentials,
     state: Mutex<State>,
+    /// The repositories for which the base was asked by [`Auth::reveal`], and
+    /// whether that led to a login.
+    asked: Mutex<HashMap<Option<RepoName>, bool>>,
 }
 
 #[derive(Default)]
@@ -128,6 +133,7 @@ impl Auth {
             settings,
             credentials,
             state,
+            asked: Mutex::default(),
         }
     }
 
@@ -220,11 +226,23 @@ impl Auth {
 
     /// Replaces a token that would end while a long request is on its way.
     /// Failing is no error here: the request will be refused and answered.
-    pub fn prepare(&self, scope: &Scope, transport: &Transport) {
-        let Some(slot) = self.lock().slots.get(scope).cloned() else {
-            return;
-        };
-        let mut slot = lock(&slot);
+    ///
+    /// # Errors
+    /// [`Error::InsecureAuth`] when the token given would travel in the clear.
+    pub fn prepare(&self, scope: &Scope, transport: &Transport) -> Result<()> {
+        let state = self.lock();
+        if state.given.is_some() {
+            self.guard_secrets()?;
+        }
+        let slot = state.slots.get(scope).cloned();
+        drop(state);
+        if let Some(slot) = slot {
+            self.refresh(scope, &mut lock(&slot), transport);
+        }
+        Ok(())
+    }
+
+    fn refresh(&self, scope: &Scope, slot: &mut Slot, transport: &Transport) {
         if slot.token.as_ref().is_none_or(|token| !token.is_stale()) {
             return;
         }
@@ -236,6 +254,41 @@ impl Auth {
             .find(whose, transport)
             .and_then(|found| self.trade(&found, wanted, realm, transport));
         slot.token = fetched.ok();
+    }
+
+    /// Deals with a 403 or 404 to a request that went without a login. Some
+    /// registries hide from strangers what they may not see, and only their
+    /// base has a challenge (Artifactory). Where there is a login, the base is
+    /// asked, once a repository. True when the request is worth sending again.
+    ///
+    /// # Errors
+    /// As [`Auth::answer`].
+    pub fn reveal(&self, scope: &Scope, hidden: &Response, transport: &Transport) -> Result<bool> {
+        if hidden.url.origin() != self.home.origin() {
+            return Ok(false);
+        }
+        // Held until the answer is there: the same question of another thread
+        // has the same answer.
+        let mut asked = lock(&self.asked);
+        if let Some(revealed) = asked.get(&scope.repository_name()) {
+            return Ok(*revealed);
+        }
+        let (provider, repo) = (&self.credentials.provider, scope.repository_name());
+        let mut revealed = false;
+        if provider.has_login(&self.host, repo.as_ref()) {
+            let base = Request::new("GET", self.home.clone());
+            let base = follow(transport, &base, &|_, _| {})?;
+            let refusal = Refusal {
+                scope,
+                response: &base,
+                sent: None,
+                again: false,
+            };
+            revealed = base.status == 401 && self.answer(&refusal, transport)?;
+            base.drain();
+        }
+        asked.insert(repo, revealed);
+        Ok(revealed)
     }
 
     fn renew(
@@ -255,10 +308,8 @@ impl Auth {
         {
             return Ok(true);
         }
-        let wanted = match scope.clone().union(asked) {
-            none if none.is_empty() => Scope::catalog(),
-            some => some,
-        };
+        let again = if refusal.again { Again::Yes } else { Again::No };
+        let wanted = scope.asking(asked, again);
         let had = slot.terms.as_ref().map(|(_, had)| had);
         if refusal.again && had == Some(&wanted) {
             // A second token for the very same would be refused, too.
@@ -273,7 +324,7 @@ impl Auth {
         }
         self.lock().given.take_if(|token| token.is_in(sent));
         let traded = match self.trade(&found, &wanted, &realm, transport) {
-            Err(error) if error.is_unauthorized() => {
+            Err(error) if matches!(error.status(), Some(400 | 401 | 403)) => {
                 match self.find_other(whose, &found.login, transport)? {
                     Some(other) => self.trade(&other, &wanted, &realm, transport)?,
                     None => return Err(error),
@@ -309,9 +360,16 @@ impl Auth {
 
     /// Refuses to let a login travel over http unless that was allowed.
     fn guard(&self, login: &Login) -> Result<()> {
+        if *login != Login::Anonymous {
+            self.guard_secrets()?;
+        }
+        Ok(())
+    }
+
+    fn guard_secrets(&self) -> Result<()> {
         let clear = self.home.scheme() == Scheme::Http
             && self.settings.insecure_auth == InsecureAuth::Refuse;
-        if clear && *login != Login::Anonymous {
+        if clear {
             return Err(Error::InsecureAuth {
                 url: self.home.to_string(),
             });
@@ -326,22 +384,24 @@ impl Auth {
         realm: &Realm,
         transport: &Transport,
     ) -> Result<Token> {
+        // A login goes to the realm over https, but what it buys would travel
+        // in the clear, as would a token that needs no buying.
+        self.guard(&found.login)?;
         if let Login::Bearer(token) = &found.login {
             return Ok(Token::given(token.clone()).for_scope(scope));
         }
-        // The login itself goes to the realm over https, but what it buys would
-        // travel in the clear.
-        self.guard(&found.login)?;
         realm
             .fetch(&found.login, scope, transport)
             .map_err(|error| match error {
+                // What passes by itself is tried again by the caller.
                 Error::Status {
                     request,
-                    status: 400 | 401 | 403,
+                    status,
                     errors,
                     ..
-                } => Error::Unauthorized {
+                } if !is_temporary_status(status) => Error::Unauthorized {
                     request,
+                    status,
                     errors,
                     source: self.tried(found),
                 },
@@ -366,6 +426,7 @@ impl Auth {
         drop(state);
         Error::Unauthorized {
             request,
+            status: 401,
             errors,
             source,
         }
@@ -441,8 +502,9 @@ impl Auth {
             .find_map(|c| Some((c.get("realm")?, c)))
         {
             let realm = Realm::of(realm, bearer.get("service"), &self.home, &self.settings)?;
-            let scope = if scope.is_empty() {
-                Scope::catalog()
+            // Without an action python-dxf asks for what the challenge names.
+            let scope = if scope.asks_nothing() {
+                bearer.get("scope").map(Scope::parse).unwrap_or_default()
             } else {
                 scope
             };

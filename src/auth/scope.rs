@@ -8,6 +8,15 @@ use std::fmt;
 
 use crate::reference::RepoName;
 
+/// Whether the same request was refused before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Again {
+    /// This is its first refusal.
+    No,
+    /// A token did not help.
+    Yes,
+}
+
 /// Resources, and what may be done to each.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Scope(BTreeMap<String, BTreeSet<String>>);
@@ -62,6 +71,36 @@ impl Scope {
                 .extend(actions.iter().cloned());
         }
         self
+    }
+
+    /// What to ask a token server for when a request needs this and the
+    /// registry's challenge names `asked`: what the request needs, and words
+    /// that only the registry knows. A second refusal (`again`) shows that this
+    /// is too little, but what only reads never asks for more than reading.
+    pub fn asking(&self, asked: &Scope, again: Again) -> Scope {
+        if self.is_empty() && asked.is_empty() {
+            return Scope::catalog();
+        }
+        if self.is_empty() || again == Again::Yes && !self.only_pulls() {
+            return self.clone().union(asked);
+        }
+        let fits = |resource: &str, actions: &BTreeSet<String>| {
+            actions.is_empty() || again == Again::Yes && resource.starts_with("repository:")
+        };
+        let more = asked.0.iter().filter(|(name, actions)| fits(name, actions));
+        more.fold(self.clone(), |scope, (name, actions)| {
+            let pulls: Vec<&str> = actions
+                .iter()
+                .map(String::as_str)
+                .filter(|a| *a == "pull")
+                .collect();
+            scope.with(name, &pulls)
+        })
+    }
+
+    /// The same for no more than what names no action: a repository alone.
+    pub fn asks_nothing(&self) -> bool {
+        self.0.values().all(BTreeSet::is_empty)
     }
 
     /// Whether whoever may do this may also do `other`.
@@ -155,6 +194,35 @@ mod tests {
         let pull = Scope::parse("registry:catalog:* repository:a/source:pull");
         assert_eq!(pull.repository_name().unwrap().as_str(), "a/source");
         assert_eq!(Scope::catalog().repository_name(), None);
+    }
+
+    #[test]
+    fn a_challenge_does_not_widen_what_is_asked() {
+        let asked = |needed: &str, challenge: &str, again| {
+            Scope::parse(needed)
+                .asking(&Scope::parse(challenge), again)
+                .to_string()
+        };
+        let (pull, wide) = ("repository:a:pull", "repository:a:pull,push,delete aws");
+        assert_eq!(asked(pull, wide, Again::No), "aws repository:a:pull");
+        assert_eq!(asked(pull, wide, Again::Yes), "aws repository:a:pull");
+        let other = "registry:catalog:* repository:x/a:pull,push";
+        assert_eq!(asked(pull, other, Again::No), pull);
+        assert_eq!(
+            asked(pull, other, Again::Yes),
+            "repository:a:pull repository:x/a:pull"
+        );
+        let push = "repository:a:pull,push";
+        assert_eq!(asked(push, wide, Again::No), "aws repository:a:pull,push");
+        assert_eq!(
+            asked(push, wide, Again::Yes),
+            "aws repository:a:pull,push,delete"
+        );
+        assert_eq!(
+            asked("", wide, Again::No),
+            "aws repository:a:pull,push,delete"
+        );
+        assert_eq!(asked("", "", Again::No), "registry:catalog:*");
     }
 
     #[test]

@@ -12,10 +12,11 @@ use serde_json::Value;
 use crate::auth::{InsecureAuth, Scope, Settings};
 use crate::credentials::Login;
 use crate::error::{Error, Result};
-use crate::http::retry::retry_after;
+use crate::http::redirect::follow_where;
 use crate::http::url::encoded;
-use crate::http::{Body, Request, Response, Scheme, Transport, Url};
+use crate::http::{Body, Request, Response, Scheme, Transport, Url, status};
 use crate::secret::Secret;
+use crate::text::without_login;
 
 /// The largest answer of a token server, bytes.
 const MAX_ANSWER: u64 = 128 * 1024;
@@ -96,6 +97,16 @@ impl Realm {
             },
             why,
         };
+        // A path is one of the registry's own; anything else without a scheme
+        // would be taken for one, too.
+        let scheme = text.split_once("://").map_or("", |(scheme, _)| scheme);
+        let http = ["http", "https"].map(|known| scheme.eq_ignore_ascii_case(known));
+        if http == [false, false] && (!text.starts_with('/') || text.starts_with("//")) {
+            let shown = without_login(text);
+            return Err(refused(format!(
+                "its token realm {shown:?} is no http or https URL"
+            )));
+        }
         let named = home
             .join(text)
             .map_err(|e| refused(format!("its token realm is an {e}")))?;
@@ -134,8 +145,9 @@ impl Realm {
     pub fn fetch(&self, login: &Login, scope: &Scope, transport: &Transport) -> Result<Token> {
         if let Login::Refresh(refresh) = login {
             let response = self.post(refresh, scope, transport)?;
-            // Servers older than OAuth2 know the GET only.
-            if !matches!(response.status, 404 | 405) {
+            // Servers older than OAuth2 know the GET only, and one that has
+            // moved says so in a way that is for GET only.
+            if !matches!(response.status, 301..=303 | 404 | 405) {
                 return read(response, scope);
             }
             response.drain();
@@ -156,7 +168,7 @@ impl Realm {
             Some(value) => request.header(AUTHORIZATION, value.reveal()),
             None => request,
         };
-        transport.send(&request)
+        self.follow(&request, *login == Login::Anonymous, transport)
     }
 
     fn post(&self, refresh: &Secret, scope: &Scope, transport: &Transport) -> Result<Response> {
@@ -177,7 +189,25 @@ impl Realm {
         let request = Request::new("POST", self.url.clone())
             .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
             .body(Body::Bytes(form.as_bytes()));
-        transport.send(&request)
+        self.follow(&request, false, transport)
+    }
+
+    /// Follows a token server that has moved, but takes no login to another.
+    fn follow(
+        &self,
+        request: &Request<'_>,
+        anonymous: bool,
+        transport: &Transport,
+    ) -> Result<Response> {
+        follow_where(transport, request, &|_, _| {}, &|url| {
+            let elsewhere = url.origin() != self.url.origin();
+            if elsewhere && (!anonymous || url.is_local() && !self.url.is_local()) {
+                return Err(
+                    "the token server redirects there, and a login is not taken along".into(),
+                );
+            }
+            Ok(())
+        })
     }
 }
 
@@ -205,20 +235,9 @@ struct Answer {
 
 fn read(response: Response, scope: &Scope) -> Result<Token> {
     let born = Instant::now();
-    let (line, status) = (response.line().clone(), response.status);
-    let wait = response
-        .header(::http::header::RETRY_AFTER)
-        .and_then(retry_after);
-    if status != 200 {
-        // Token servers have no common error format; the status must do. A
-        // redirect is refused too: credentials go to the realm and no further.
-        response.drain();
-        return Err(Error::Status {
-            request: line,
-            status,
-            errors: Vec::new(),
-            retry_after: wait,
-        });
+    let line = response.line().clone();
+    if response.status != 200 {
+        return Err(status::refusal(response));
     }
     let what = format!("token from {}", line.url);
     let bytes = response.bytes(MAX_ANSWER)?;
@@ -312,6 +331,11 @@ mod tests {
             "https://localhost/t",
             "https://user:pw@auth.example/t",
             "ftp://auth.example/",
+            "file:/etc/passwd",
+            "file:///etc/passwd",
+            "junk",
+            "",
+            "//auth.example/t",
             "https://",
         ] {
             assert!(

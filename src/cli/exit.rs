@@ -120,7 +120,8 @@ fn sided_hint(error: &Error) -> Option<String> {
 }
 
 /// The variables in hints that the source of a copy has of its own.
-const SIDED: [&str; 7] = [
+const SIDED: [&str; 8] = [
+    "HOST",
     "USERNAME",
     "PASSWORD",
     "INSECURE",
@@ -134,8 +135,14 @@ const SIDED: [&str; 7] = [
 fn hint(error: &Error) -> Option<String> {
     let fixed = match error {
         Error::Unauthorized {
-            request, source, ..
+            status: 400 | 401 | 403,
+            request,
+            source,
+            ..
         } => return Some(login_hint(&request.url, source.as_deref())),
+        Error::Unauthorized { .. } => {
+            "the registry named this token server; DXF_AUTH_HOST replaces its host"
+        }
         Error::InsecureAuth { .. } => "try https, or DXF_ALLOW_INSECURE_AUTH=1",
         Error::Invalid { what: "digest", .. } => "an alias is written @NAME, a file ./NAME",
         Error::Invalid {
@@ -231,7 +238,7 @@ fn network_hint(kind: NetworkKind, why: &str) -> Option<&'static str> {
         }
         NetworkKind::Name => Some("is the name of the host spelled right?"),
         NetworkKind::Connect => Some("is the registry running, and its port right?"),
-        NetworkKind::NoTls => Some("if it speaks http, set DXF_INSECURE=1"),
+        NetworkKind::NoTls => Some("if it speaks http, name it in DXF_HOST and set DXF_INSECURE=1"),
         // An authority that was made anew keeps its name, but not its key.
         NetworkKind::Tls if why.contains("authority") || why.contains("BadSignature") => {
             Some("name its authority's PEM file in DXF_TLSVERIFY, or set DXF_SKIPTLSVERIFY=1")
@@ -287,6 +294,7 @@ mod tests {
     fn unauthorized(source: Option<&str>) -> Error {
         Error::Unauthorized {
             request: request("GET", "https://r.example:5000/v2/a/tags/list"),
+            status: 401,
             errors: vec![],
             source: source.map(str::to_string),
         }
@@ -440,6 +448,7 @@ mod tests {
     fn ecr_is_named_what_makes_its_passwords() {
         let url = "https://1.dkr.ecr.eu-west-1.amazonaws.com/v2/a/tags/list";
         let refused = |source: Option<&str>| Error::Unauthorized {
+            status: 401,
             request: request("GET", url),
             errors: vec![],
             source: source.map(str::to_string),

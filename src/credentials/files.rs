@@ -156,6 +156,11 @@ impl Provider for Files {
         }
         Ok(Found::new(Login::Anonymous, "none").after(troubles))
     }
+
+    fn has_login(&self, host: &Host, repo: Option<&RepoName>) -> bool {
+        self.find(host, repo)
+            .is_ok_and(|found| found.login != Login::Anonymous)
+    }
 }
 
 /// What `config` holds; one that can't be read is a trouble, and the next

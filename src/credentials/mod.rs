@@ -104,11 +104,23 @@ pub trait Provider: Send + Sync {
     /// # Errors
     /// When a file can't be understood or a helper fails.
     fn find(&self, host: &Host, repo: Option<&RepoName>) -> Result<Found>;
+
+    /// Whether there is a login that may be looked up before the registry asks
+    /// for one, as where it hides what strangers may not see. What asks a
+    /// person has none.
+    fn has_login(&self, host: &Host, repo: Option<&RepoName>) -> bool {
+        let _ = (host, repo);
+        false
+    }
 }
 
 impl Provider for Found {
     fn find(&self, _: &Host, _: Option<&RepoName>) -> Result<Found> {
         Ok(self.clone())
+    }
+
+    fn has_login(&self, _: &Host, _: Option<&RepoName>) -> bool {
+        self.login != Login::Anonymous
     }
 }
 

@@ -8,6 +8,7 @@ pub(crate) mod link;
 pub(crate) mod proxy;
 pub(crate) mod redirect;
 pub(crate) mod retry;
+pub(crate) mod status;
 pub(crate) mod tls;
 pub(crate) mod transport;
 mod trouble;

@@ -9,6 +9,7 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::error::{Error, Result};
+use crate::text::without_login;
 
 /// How a server is spoken to.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
@@ -84,7 +85,7 @@ impl Url {
     /// [`Error::Invalid`] for any scheme but http and https, for user
     /// information, and for what is no URL.
     pub fn parse(text: &str) -> Result<Url> {
-        let bad = |why: &str| Error::invalid("URL", without_query(text), why);
+        let bad = |why: &str| Error::invalid("URL", without_login(without_query(text)), why);
         let (scheme, rest) = text
             .split_once("://")
             .ok_or_else(|| bad("it is not absolute"))?;

@@ -7,9 +7,9 @@ use crate::auth::Scope;
 use crate::credentials::Credentials;
 use crate::error::{Error, NetworkKind, Result};
 use crate::http::redirect::follow;
-use crate::http::{Request, Scheme};
+use crate::http::{Request, Scheme, status};
 use crate::reference::Host;
-use crate::registry::{Registry, Settings, status};
+use crate::registry::{Registry, Settings};
 
 /// What a registry calls what it speaks. Optional by the OCI's specification,
 /// sent by all that are old.

@@ -14,10 +14,10 @@ use ::http::header::{CONTENT_RANGE, RANGE};
 use crate::digest::Digest;
 use crate::error::{Error, NetworkKind, RequestLine, Result};
 use crate::http::retry::Budget;
+use crate::http::status::refusal;
 use crate::http::transport::BodyReader;
 use crate::http::{Request, Response};
 use crate::registry::Repository;
-use crate::registry::status::refusal;
 use crate::stream::Buffer;
 
 /// How often a server may send a blob from its start when asked for its rest.

@@ -10,7 +10,6 @@ mod plan;
 mod referrers;
 mod repository;
 mod sessions;
-pub(crate) mod status;
 #[cfg(test)]
 mod tests;
 mod upload;
@@ -27,7 +26,7 @@ use crate::credentials::Credentials;
 use crate::error::{Error, Result};
 use crate::http::redirect::follow;
 use crate::http::retry::Budget;
-use crate::http::{self, Request, Response, Transport, Url};
+use crate::http::{self, Request, Response, Transport, Url, status};
 use crate::hub;
 use crate::reference::{Host, RepoName};
 use crate::secret::Secret;
@@ -320,7 +319,7 @@ impl Registry {
         let Inner {
             auth, transport, ..
         } = &*self.0;
-        auth.prepare(scope, transport);
+        auth.prepare(scope, transport)?;
         let mut answered = 0;
         loop {
             let sent = RefCell::new(None);
@@ -331,10 +330,16 @@ impl Registry {
                     .and_then(|value| value.to_str().ok());
                 *sent.borrow_mut() = value.map(str::to_string);
             })?;
+            let sent = sent.into_inner();
+            let hides = matches!(response.status, 403 | 404) && sent.is_none();
+            if hides && answered == 0 && auth.reveal(scope, &response, transport)? {
+                answered += 1;
+                response.drain();
+                continue;
+            }
             if ok.contains(&response.status) {
                 return Ok(response);
             }
-            let sent = sent.into_inner();
             if response.status == 401 && answered < ANSWERS {
                 let refusal = Refusal {
                     scope,

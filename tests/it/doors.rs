@@ -314,6 +314,7 @@ fn no_server_of_any_test_is_sent_what_it_never_asked_for() {
     // Every server judges so when it is dropped; this one must be found guilty.
     let open = Server::script([on(GET, "/v2/a/tags/list").reply(200).body(r#"{"tags":[]}"#)]);
     let dxf = Dxf::new().plain(&open.host()).env("DXF_TOKEN", "given");
+    let dxf = dxf.env("DXF_ALLOW_INSECURE_AUTH", "1");
     dxf.secret("given").args(["list-aliases", "a"]).ok();
     let dropped = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| drop(open)));
     assert!(dropped.is_err());

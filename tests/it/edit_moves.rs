@@ -14,7 +14,9 @@ use crate::support::bench::{Bench, Mode};
 use crate::support::data;
 use crate::support::dxf::Dxf;
 use crate::support::registry::{PASSWORD, Registry, USER};
+use crate::support::rules::{ANY, on};
 use crate::support::scratch;
+use crate::support::server::Server;
 use crate::transfer::{push, repository};
 
 const MIB: usize = 1 << 20;
@@ -126,6 +128,7 @@ fn to_another_registry_each_layer_goes_once_and_past_the_disk() {
     let cache = file(&dir, "cache");
     let out = to
         .dxf()
+        .env("DXF_FROM_INSECURE", "1")
         .env("DXF_CACHE", &cache)
         .env("DXF_TMPDIR", dir.path());
     out.args(["edit-image", "--env=A=b", &source, &target]).ok();
@@ -156,20 +159,23 @@ fn each_side_has_its_own_login() {
 
 #[test]
 fn the_login_for_the_source_is_for_no_base_elsewhere() {
-    let (one, bases, to) = (Registry::http(), Registry::http(), Bench::new(Mode::Http));
+    let (one, to) = (Registry::http(), Bench::new(Mode::Http));
     let scratch = |registry: &Registry, text: &str, name: &str| {
         let words = ["--platform=linux/amd64", text, "scratch", name];
         edit(Dxf::new().plain(registry.host()), &words).ok();
     };
     scratch(&one, "--add-file=/os=1", "team/app:1");
-    scratch(&bases, "--add-file=/os=1", "os:1");
-    scratch(&bases, "--add-file=/os=2", "os:2");
     let (from, _) = guarded(&one, "source-word");
-    let (elsewhere, _) = guarded(&bases, "base-word");
+    // Another host is spoken to over https, whatever is said of these two.
+    let refuse = on(ANY, "/v2/*")
+        .reply(401)
+        .header("WWW-Authenticate", "Basic realm=\"x\"");
+    let elsewhere = Server::builder([refuse]).tls().start();
     let dxf = to
         .dxf()
         .env("DXF_FROM_INSECURE", "1")
         .env("DXF_FROM_ALLOW_INSECURE_AUTH", "1")
+        .env("DXF_FROM_SKIPTLSVERIFY", "1")
         .env("DXF_FROM_USERNAME", USER)
         .env("DXF_FROM_PASSWORD", "source-word")
         .secret("source-word");

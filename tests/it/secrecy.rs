@@ -138,6 +138,23 @@ fn queries_are_not_shown() {
 }
 
 #[test]
+fn a_login_in_an_argument_or_a_location_is_not_echoed() {
+    for args in [
+        ["login", "https://me:hush@h"],
+        ["login", "me:hush@h"],
+        ["logout", "https://me:hush@h"],
+        ["pull-image", "me:hush@h/a/b"],
+    ] {
+        Dxf::new().secret("hush").args(args).fails(2);
+    }
+    for place in ["ftp://me:hush@h/p", "https://me:hush@h/p"] {
+        let server = Server::script([on(GET, "/v2/*").reply(307).header("Location", place)]);
+        let dxf = Dxf::new().plain(&server.host()).secret("hush");
+        dxf.args(["list-aliases", "a"]).fails(1);
+    }
+}
+
+#[test]
 fn variables_are_shown_with_stars() {
     let dxf = Dxf::new().login("me", "pass-word").secret("hush");
     let dxf = dxf

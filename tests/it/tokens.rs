@@ -196,7 +196,8 @@ fn refused(reg: &Guarded) -> usize {
 #[test]
 fn scopes_of_one_repository_are_one_scope() {
     // The challenge asks for pull alone, as it does for a HEAD; the push needs
-    // both, and GitLab lets a second entry override the first.
+    // both, and GitLab lets a second entry override the first. What the request
+    // does not need is not asked for.
     let tokens = TokenServer::builder().start();
     let challenge = format!(
         "Bearer realm=\"{}\",service=\"x\",scope=\"repository:a/b:pull repository:a/b:delete\"",
@@ -209,7 +210,7 @@ fn scopes_of_one_repository_are_one_scope() {
     let reg = Guarded::new(tokens, [odd]);
     let dxf = reg.dxf().stdin("abc");
     dxf.args(["push-blob", "a/b", "-"]).ok();
-    assert_eq!(reg.asked(), [["repository:a/b:pull,push,delete"]]);
+    assert_eq!(reg.asked(), [["repository:a/b:pull,push"]]);
 }
 
 #[test]
@@ -554,4 +555,176 @@ printf '{{"ServerURL":"x","Username":"{USER}","Secret":"%s"}}' "$password""#
         assert_eq!(dxf.args(["blob-size", "a", &name]).ok().text(), "3\n");
         assert_eq!(helpers.calls(), ["ecr get", "ecr get"], "{mode:?}");
     }
+}
+
+/// What token servers say of a refusal, in their several forms; their 404 is
+/// no word about the repository.
+#[test]
+fn a_token_server_s_own_reason_and_status_are_told() {
+    for (status, body, words, code) in [
+        (
+            401,
+            r#"{"details":"wrong password"}"#,
+            "401 Unauthorized (wrong password)",
+            13,
+        ),
+        (
+            403,
+            r#"{"errors":[{"code":"DENIED","message":"no plan"}]}"#,
+            "403 Forbidden (DENIED: no plan)",
+            13,
+        ),
+        (
+            400,
+            r#"{"error":"invalid_grant","error_description":"too old"}"#,
+            "400 Bad Request (invalid_grant: too old)",
+            13,
+        ),
+        (
+            404,
+            "<html><title>no such page</title></html>",
+            "404 Not Found (no such page); the registry named",
+            13,
+        ),
+        (
+            500,
+            r#"{"errors":[{"code":"X","message":"no disk"}]}"#,
+            "500 Internal Server Error (X: no disk)",
+            69,
+        ),
+        (429, "slow down", "429 Too Many Requests (slow down)", 75),
+    ] {
+        let tokens = Server::script_tls([on(GET, "/token").reply(status).body(body)]);
+        let registry = asking(&realm_of(&tokens), "");
+        let dxf = Dxf::new()
+            .secure(&registry.host())
+            .login(USER, PASSWORD)
+            .env("DXF_RETRIES", "0");
+        dxf.args(["list-aliases", "a"]).fails(code).says(words);
+    }
+}
+
+#[test]
+fn a_token_server_that_has_moved_is_followed_and_no_login_leaves_it() {
+    let good = r#"{"token":"good"}"#;
+    for status in [301, 302, 303, 307, 308] {
+        let moved = on(GET, "/token")
+            .query("at", "new")
+            .has_header("authorization", "Basic");
+        let tokens = Server::script_tls([
+            moved.reply(200).body(good),
+            on(GET, "/token")
+                .reply(status)
+                .header("Location", "/token?at=new"),
+        ]);
+        let registry = asking(&realm_of(&tokens), "");
+        let dxf = Dxf::new().secure(&registry.host()).login(USER, PASSWORD);
+        assert_eq!(dxf.args(["list-aliases", "a"]).ok().text(), "v1\n");
+    }
+    let other = saying(good);
+    let tokens = Server::script_tls([on(GET, "/token")
+        .reply(307)
+        .header("Location", &realm_of(&other))]);
+    let registry = asking(&realm_of(&tokens), "");
+    let dxf = Dxf::new().secure(&registry.host());
+    let known = dxf
+        .clone()
+        .login(USER, PASSWORD)
+        .args(["list-aliases", "a"]);
+    known.fails(1).says("a login is not taken along");
+    assert!(other.seen().is_empty(), "{:?}", other.seen());
+    assert_eq!(dxf.args(["list-aliases", "a"]).ok().text(), "v1\n");
+}
+
+#[test]
+fn a_realm_that_is_no_http_url_is_refused_and_nothing_is_asked() {
+    for realm in ["file:/etc/passwd", "ftp://x/token", "junk", "", "//x/token"] {
+        let registry = asking(realm, "");
+        let dxf = Dxf::new().secure(&registry.host()).login(USER, PASSWORD);
+        dxf.args(["list-aliases", "a"])
+            .fails(1)
+            .says("is no http or https URL");
+        assert_eq!(registry.seen().len(), 1);
+    }
+}
+
+#[test]
+fn a_challenge_does_not_widen_what_is_asked() {
+    let tokens = saying(r#"{"token":"good"}"#);
+    let wide = ",scope=\"repository:a:pull,push,delete registry:catalog:*\"";
+    let registry = asking(&realm_of(&tokens), wide);
+    let dxf = Dxf::new().secure(&registry.host());
+    dxf.clone().args(["list-aliases", "a"]).ok();
+    assert_eq!(tokens.seen()[0].query, "scope=repository:a:pull");
+    // `auth` without an action asks for what the challenge names, or nothing.
+    dxf.args(["auth", "a"]).ok();
+    let wide = "scope=registry:catalog:*&scope=repository:a:pull,push,delete";
+    assert_eq!(tokens.seen()[1].query, wide);
+    let registry = asking(&realm_of(&tokens), "");
+    Dxf::new().secure(&registry.host()).args(["auth", "a"]).ok();
+    assert_eq!(tokens.seen()[2].query, "");
+}
+
+/// Artifactory and its kin: who is not known sees nothing, and only the base
+/// has a challenge.
+#[test]
+fn a_registry_that_hides_from_strangers_is_asked_with_the_login() {
+    for (status, code) in [(404, 2), (403, 1)] {
+        let registry = Server::script_tls([
+            on(ANY, "/v2/a/*")
+                .has_header("authorization", "Basic")
+                .reply(200)
+                .body(r#"{"tags":["v1"]}"#),
+            on(GET, "/v2/")
+                .reply(401)
+                .header("WWW-Authenticate", "Basic realm=\"r\""),
+            on(ANY, "/v2/a/*").reply(status),
+        ]);
+        let dxf = Dxf::new().secure(&registry.host());
+        let known = dxf.clone().login(USER, PASSWORD);
+        assert_eq!(known.args(["list-aliases", "a"]).ok().text(), "v1\n");
+        assert_eq!(registry.seen().len(), 3);
+        // Without a login nothing more is asked.
+        dxf.args(["list-aliases", "a"]).fails(code);
+        assert_eq!(registry.seen().len(), 4);
+    }
+    // One that hides nothing is asked once.
+    let open = Server::script_tls([on(GET, "/v2/").reply(200), on(ANY, "/v2/a/*").reply(404)]);
+    let dxf = Dxf::new().secure(&open.host()).login(USER, PASSWORD);
+    dxf.args(["blob-size", "a", &digest(b"a"), &digest(b"b")])
+        .fails(2);
+    assert_eq!(
+        open.seen().iter().filter(|one| one.path == "/v2/").count(),
+        1
+    );
+}
+
+#[test]
+fn no_token_travels_in_the_clear_unless_that_is_allowed() {
+    let registry = Server::script([on(GET, "/v2/a/tags/list")
+        .reply(200)
+        .body(r#"{"tags":["v1"]}"#)]);
+    let dxf = Dxf::new()
+        .plain(&registry.host())
+        .env("DXF_TOKEN", "hush")
+        .secret("hush");
+    dxf.args(["list-aliases", "a"])
+        .fails(1)
+        .says("DXF_ALLOW_INSECURE_AUTH=1");
+    assert!(registry.seen().is_empty());
+
+    let challenge = "Bearer realm=\"https://127.0.0.1:1/token\"";
+    let registry = Server::script([on(GET, "/v2/*")
+        .reply(401)
+        .header("WWW-Authenticate", challenge)]);
+    let dxf = Dxf::new().plain(&registry.host()).secret("hush");
+    let entry = r#"{"registrytoken":"hush"}"#;
+    config(
+        &dxf,
+        &format!(r#"{{"auths":{{"{}":{entry}}}}}"#, registry.host()),
+    );
+    dxf.args(["list-aliases", "a"])
+        .fails(1)
+        .says("DXF_ALLOW_INSECURE_AUTH=1");
+    assert_eq!(registry.seen().len(), 1);
 }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use dxf_registry::alias::Format;
 use dxf_registry::artifact::Split;
 use dxf_registry::credentials::{Credentials, Files, Helpers, Login};
-use dxf_registry::registry::Settings;
+use dxf_registry::registry::{Scheme, Settings};
 use dxf_registry::{Error, Host, Platform, Registry, Result, Secret};
 
 use self::vars::Env;
@@ -173,15 +173,22 @@ impl Context {
         Ok(Some(source))
     }
 
-    /// The registry at `host`, which is asked how it is spoken to where the
-    /// environment says so.
+    /// The registry at `host`. How it is spoken to is, like the login, said of
+    /// `DXF_HOST` alone; every other host is spoken to over https.
+    ///
+    /// # Errors
+    /// As [`Registry::detect`].
     pub fn connect(
         &self,
         host: &Host,
-        settings: Settings,
+        mut settings: Settings,
         credentials: Credentials,
     ) -> Result<Registry> {
-        if self.detects {
+        let here = self.is_here(host);
+        if !here {
+            settings.scheme = Scheme::Https;
+        }
+        if self.detects && here {
             Registry::detect(host.clone(), settings, credentials)
         } else {
             Registry::connect(host.clone(), settings, credentials)
@@ -196,13 +203,18 @@ impl Context {
         }
     }
 
-    /// Who to be at `host`: what the environment says is for `DXF_HOST` alone.
-    pub fn credentials(&self, host: &Host) -> Credentials {
-        let here = match &self.bound {
+    /// Whether what the environment says of one registry is said of `host`.
+    fn is_here(&self, host: &Host) -> bool {
+        match &self.bound {
             Bound::Place => self.place == Some(Place::Registry(host.clone())),
             Bound::Source => true,
             Bound::To(source) => source.as_ref() == Some(host),
-        };
+        }
+    }
+
+    /// Who to be at `host`: what the environment says is for `DXF_HOST` alone.
+    pub fn credentials(&self, host: &Host) -> Credentials {
+        let here = self.is_here(host);
         match &self.login {
             Some((login, source)) if here || self.anonymous => Credentials {
                 token: self.token.clone().filter(|_| here),
@@ -367,9 +379,24 @@ mod tests {
 
     #[test]
     fn other_hosts_get_nothing_of_the_environment() {
-        let context = made(&[("DXF_HOST", "a.example"), ("DXF_TOKEN", "t")]).unwrap();
+        let variables = [
+            ("DXF_HOST", "a.example"),
+            ("DXF_TOKEN", "t"),
+            ("DXF_INSECURE", "1"),
+        ];
+        let context = made(&variables).unwrap();
         let other: Host = "b.example".parse().unwrap();
         assert!(context.credentials(&other).token.is_none());
+        let scheme = |host: &str| {
+            let settings = context.settings.clone();
+            let host = host.parse().unwrap();
+            context
+                .connect(&host, settings, Credentials::anonymous())
+                .unwrap()
+                .scheme()
+        };
+        assert_eq!(scheme("a.example"), Scheme::Http);
+        assert_eq!(scheme("b.example"), Scheme::Https);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use super::vars::{self, Env, Kind, Var};
 use super::wire;
+use dxf_registry::text::without_login;
 
 /// What `show-env` says of a variable.
 pub struct Line {
@@ -23,7 +24,7 @@ pub fn line(var: &'static Var, env: Env<'_>) -> Line {
             let value = value.to_string_lossy().into_owned();
             let value = match var.kind {
                 Kind::Secret => "***".to_string(),
-                Kind::Proxy => vars::without_login(&value),
+                Kind::Proxy => without_login(&value),
                 Kind::Plain | Kind::BothCases => value,
             };
             let source = match overruled(var, env) {

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use dxf_registry::text::without_login;
 use dxf_registry::{Error, Result, Secret};
 
 use crate::cli::out::size;
@@ -312,18 +313,6 @@ impl<'a> Env<'a> {
     }
 }
 
-/// A URL with stars for the login in it, if there is one.
-pub fn without_login(url: &str) -> String {
-    let (scheme, rest) = match url.split_once("://") {
-        Some((scheme, rest)) => (format!("{scheme}://"), rest),
-        None => (String::new(), url),
-    };
-    match rest.rsplit_once('@') {
-        Some((_, host)) => format!("{scheme}***@{host}"),
-        None => url.to_string(),
-    }
-}
-
 /// The rule that a word broke, without the word.
 fn reason(error: Error) -> String {
     match error {
@@ -472,17 +461,6 @@ mod tests {
             "{said}"
         );
     }
-    #[test]
-    fn logins_in_urls_are_starred() {
-        for (url, shown) in [
-            ("http://p:3128", "http://p:3128"),
-            ("http://u:p@w@p:3128", "http://***@p:3128"),
-            ("u:pw@p", "***@p"),
-        ] {
-            assert_eq!(without_login(url), shown);
-        }
-    }
-
     #[test]
     fn headers_are_visible_ascii() {
         for (value, fits) in [("Basic abc==", true), ("a\nb", false), ("a\u{e9}", false)] {

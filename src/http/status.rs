@@ -39,9 +39,15 @@ pub fn diagnostics(response: Response) -> Vec<Diagnostic> {
     parse(&text).unwrap_or_else(|| words(&text, html))
 }
 
+/// The registry's form; and those of token servers: OAuth2's (RFC 6749, 5.2)
+/// and old docker-registry's `details`.
 #[derive(Deserialize)]
 struct Answer {
-    errors: Vec<Entry>,
+    errors: Option<Vec<Entry>>,
+    #[serde(default)]
+    error: Value,
+    #[serde(default, alias = "details", alias = "message")]
+    error_description: Value,
 }
 
 #[derive(Deserialize)]
@@ -56,14 +62,16 @@ struct Entry {
 
 fn parse(text: &str) -> Option<Vec<Diagnostic>> {
     let answer: Answer = serde_json::from_str(text).ok()?;
-    Some(
-        answer
-            .errors
-            .iter()
-            .take(MAX_ENTRIES)
-            .map(diagnostic)
-            .collect(),
-    )
+    let Some(errors) = answer.errors else {
+        let only = diagnostic(&Entry {
+            code: answer.error,
+            message: answer.error_description,
+            detail: Value::Null,
+        });
+        let says = !only.code.is_empty() || !only.message.is_empty();
+        return says.then(|| vec![only]);
+    };
+    Some(errors.iter().take(MAX_ENTRIES).map(diagnostic).collect())
 }
 
 fn diagnostic(entry: &Entry) -> Diagnostic {
@@ -141,6 +149,13 @@ mod tests {
                 "MANIFEST_BLOB_UNKNOWN: blob unknown: sha256:ab",
             ),
             (r#"{"errors":[]}"#, false, ""),
+            (
+                r#"{"error":"invalid_grant","error_description":"it has expired"}"#,
+                false,
+                "invalid_grant: it has expired",
+            ),
+            (r#"{"details":"wrong password"}"#, false, "wrong password"),
+            (r#"{"no":"words"}"#, false, r#"{"no":"words"}"#),
             (
                 "<html><head><title>413 Too Large</title></head>",
                 true,
