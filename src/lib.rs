@@ -484,6 +484,7 @@ pub mod error;
 pub mod fetch;
 pub mod file;
 pub mod foreign;
+pub mod graph;
 pub mod http;
 pub mod hub;
 pub mod image;

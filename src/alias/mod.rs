@@ -8,7 +8,6 @@
 mod platforms;
 #[cfg(test)]
 mod tests;
-mod verify;
 
 use std::collections::BTreeMap;
 
@@ -25,7 +24,6 @@ pub use crate::stream::Run;
 use crate::stream::Watch;
 
 pub use platforms::{ByPlatform, expand, resolve};
-pub use verify::{Finding, Scrutiny, Verdict, verify};
 
 /// What a manifest of [`Format::Oci`] says it is.
 pub const ARTIFACT_TYPE: &str = "application/vnd.dxf.alias.v1";

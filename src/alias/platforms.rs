@@ -20,7 +20,7 @@ use super::Run;
 const DEPTH: usize = 2;
 /// How many manifests one alias may cost to fetch. The largest official image
 /// has some twenty platforms, each with an attestation.
-pub(super) const CHILDREN: usize = 1024;
+const CHILDREN: usize = 1024;
 /// The annotation by which BuildKit marks its attestations.
 const REFERENCE_TYPE: &str = "vnd.docker.reference.type";
 
@@ -225,7 +225,7 @@ impl Walk<'_> {
     }
 }
 
-pub(super) fn within(depth: usize) -> Result<()> {
+fn within(depth: usize) -> Result<()> {
     if depth > DEPTH {
         let why = format!("indexes stand in it more than {DEPTH} deep");
         return Err(Error::malformed("index", why));

@@ -442,24 +442,3 @@ fn what_is_there_already_is_not_taken_for_ones_own() {
     mem.refuse("put_manifest", 412);
     set(Expected::Manifest(first.digest())).unwrap();
 }
-
-#[test]
-fn layers_of_others_need_not_be_there() {
-    let (mem, stop) = (Spy::default(), Stop::new());
-    let here = mem.blob(b"1").digest;
-    let kind = media_type::OCTET_STREAM;
-    let entry = |digest: Digest| json!({"mediaType": kind, "digest": digest, "size": 1});
-    let mut foreign = entry(Digest::of(b"2"));
-    foreign["urls"] = json!(["https://x.example/2"]);
-    let document = json!({"schemaVersion": 2, "mediaType": media_type::OCI_MANIFEST,
-        "config": entry(here), "layers": [foreign, entry(Digest::of(b"3"))]});
-    let manifest = Manifest::new(None, document.to_string().into_bytes()).unwrap();
-    mem.insert(&manifest, Some("x"));
-    let found = verify(&mem, vec![tag("x")], Scrutiny::Sizes, run(&stop)).unwrap();
-    let verdicts: Vec<_> = found.iter().map(|f| f.verdict).collect();
-    let expected = [Verdict::Right, Verdict::Elsewhere, Verdict::Missing];
-    assert_eq!(verdicts, expected);
-    mem.refuse("blob_size", 503);
-    let failed = verify(&mem, vec![tag("x")], Scrutiny::Sizes, run(&stop));
-    assert_eq!(failed.unwrap_err().status(), Some(503));
-}

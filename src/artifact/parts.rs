@@ -60,6 +60,15 @@ pub struct Parts {
 }
 
 impl Parts {
+    /// The file that a manifest keeps in parts, as one blob, if it keeps one.
+    ///
+    /// # Errors
+    /// As [`Parts::of`].
+    pub fn file_of(manifest: &Manifest) -> Result<Option<Descriptor>> {
+        let parts = Parts::of(manifest)?;
+        Ok(parts.map(|parts| Descriptor::new(media_type::OCTET_STREAM, parts.digest, parts.size)))
+    }
+
     /// The most parts a file may have: their manifest is within the 4 MiB that
     /// every registry takes (distribution-spec, "Pushing Manifests").
     pub const MOST: u64 = 26_000;

@@ -1,7 +1,6 @@
 //! Whether an image is what it says: every digest, every size, every layer's
 //! type and diff id. Reads everything once and keeps nothing.
 
-use std::collections::HashSet;
 use std::io::{self, Read};
 
 use super::config;
@@ -24,74 +23,17 @@ use crate::tar::Entries;
 /// [`Error::Mismatch`], [`Error::Size`] or [`Error::Malformed`] for the first
 /// thing that is wrong; those of the blobs' sources.
 pub fn check(image: &Image, run: Run<'_>) -> Result<()> {
-    let work = work(image, diff_ids(image)?);
-    parallel::for_each(run.jobs, work, run.watch.stop, |(blob, diff_id), stop| {
-        check_layer(blob, diff_id, &bytes_alone, run.stopped_by(stop))
+    let layers = layers(image, diff_ids(image)?);
+    parallel::for_each(run.jobs, layers, run.watch.stop, |(blob, diff_id), stop| {
+        layer(blob, diff_id, &bytes_alone, run.stopped_by(stop))
     })
 }
 
-/// What was found out about a blob.
-#[derive(Debug)]
-#[non_exhaustive]
-pub struct Finding {
-    /// The blob, as its manifest describes it.
-    pub blob: Blob,
-    /// What is wrong with it.
-    pub wrong: Option<Error>,
-}
-
-/// As [`check`] of several images, but tells of every blob, once, and also
-/// looks at the names in the layers: one that leads out of the file system is
-/// wrong.
-///
-/// A blob is wrong when its bytes are, when it is missing, and when its makers
-/// keep it elsewhere and it is not to be had there ([`Error::Elsewhere`]).
-///
-/// # Errors
-/// What keeps a blob from being read at all, such as the network.
-pub fn examine(images: &[&Image], run: Run<'_>) -> Result<Vec<Finding>> {
-    let (mut findings, mut all) = (Vec::new(), Vec::new());
-    for image in images {
-        let checked = diff_ids(image);
-        let (ids, wrong) = match checked {
-            Ok(ids) => (ids, None),
-            // Digests and sizes can be told without a config.
-            Err(error) => (None, Some(blame(error)?)),
-        };
-        findings.push(Finding {
-            blob: image.config_blob().clone(),
-            wrong,
-        });
-        all.extend(work(image, ids));
-    }
-    let mut seen = HashSet::new();
-    all.retain(|(blob, id)| seen.insert((*blob.digest(), *id)));
-    let layers = parallel::map(run.jobs, all, run.watch.stop, |(blob, diff_id), stop| {
-        let checked = check_layer(blob, diff_id, &names, run.stopped_by(stop));
-        Ok(Finding {
-            blob: blob.clone(),
-            wrong: checked.err().map(blame).transpose()?,
-        })
-    })?;
-    findings.extend(layers);
-    Ok(findings)
-}
-
-/// `error` again where it is the blob's fault.
-fn blame(error: Error) -> Result<Error> {
-    let elsewhere = matches!(error, Error::Elsewhere { .. } | Error::Unsupported { .. });
-    if error.is_corrupt() || error.is_not_found() || elsewhere {
-        Ok(error)
-    } else {
-        Err(error)
-    }
-}
-
 /// A layer, and the digest its plain bytes should have.
-type Job<'a> = (&'a Blob, Option<Digest>);
+pub(crate) type Job<'a> = (&'a Blob, Option<Digest>);
 
-/// Every layer once.
-fn work(image: &Image, diff_ids: Option<Vec<Digest>>) -> Vec<Job<'_>> {
+/// Every layer once, with its diff id.
+pub(crate) fn layers(image: &Image, diff_ids: Option<Vec<Digest>>) -> Vec<Job<'_>> {
     let mut work: Vec<Job<'_>> = Vec::new();
     for (i, blob) in image.layers().iter().enumerate() {
         let job = (blob, diff_ids.as_ref().map(|ids| ids[i]));
@@ -104,7 +46,7 @@ fn work(image: &Image, diff_ids: Option<Vec<Digest>>) -> Vec<Job<'_>> {
 }
 
 /// What is looked at in a layer's plain bytes while they are hashed.
-type Look = dyn Fn(&str, &mut dyn Read) -> Result<()> + Sync;
+pub(crate) type Look = dyn Fn(&str, &mut dyn Read) -> Result<()> + Sync;
 
 fn bytes_alone(_: &str, _: &mut dyn Read) -> Result<()> {
     Ok(())
@@ -113,7 +55,7 @@ fn bytes_alone(_: &str, _: &mut dyn Read) -> Result<()> {
 /// Names that lead out are what an unpacker may fall for. An absolute one is
 /// not among them: engines take it from the image's root, and some builders
 /// write nothing else.
-pub(super) fn names(what: &str, plain: &mut dyn Read) -> Result<()> {
+pub(crate) fn names(what: &str, plain: &mut dyn Read) -> Result<()> {
     for entry in Entries::new(what, plain) {
         let entry = entry?;
         if leads_out(&entry) {
@@ -125,7 +67,7 @@ pub(super) fn names(what: &str, plain: &mut dyn Read) -> Result<()> {
 }
 
 /// The diff ids of the layers, one a layer; `None` for what has no file system.
-fn diff_ids(image: &Image) -> Result<Option<Vec<Digest>>> {
+pub(crate) fn diff_ids(image: &Image) -> Result<Option<Vec<Digest>>> {
     let blob = image.config_blob();
     if !image.is_runnable() {
         // An alias of blobs has its first one as config, of any size.
@@ -142,7 +84,9 @@ fn diff_ids(image: &Image) -> Result<Option<Vec<Digest>>> {
     Ok(Some(ids))
 }
 
-fn check_layer(blob: &Blob, diff_id: Option<Digest>, look: &Look, run: Run<'_>) -> Result<()> {
+/// Reads one layer: its digest and size, and with a `diff_id` its type, that and
+/// what `look` looks for.
+pub(crate) fn layer(blob: &Blob, diff_id: Option<Digest>, look: &Look, run: Run<'_>) -> Result<()> {
     let (watch, what) = (run.watch, &blob.digest().to_string());
     watch.progress.start(blob.digest(), Some(blob.size()));
     let verified = Verify::new(blob.open(0)?, *blob.digest(), Some(blob.size()));

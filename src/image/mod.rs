@@ -19,7 +19,7 @@ mod stack;
 
 use std::collections::HashSet;
 
-pub use check::{Finding, check, examine};
+pub use check::check;
 pub use config::Config;
 pub use convert::convert;
 pub use edit::{Editor, Timestamp, edit_images};

@@ -22,6 +22,7 @@ const LAYERS: &[&str] = &[
     "http credentials",
     "auth",
     "registry layout image",
+    "graph",
     "archive alias artifact",
     "transfer",
     "foreign",
@@ -47,6 +48,8 @@ const ALLOWED: &[(&str, &str, &str)] = &[(
 /// Who must not name something although it lies below them, and why.
 const NEVER: &[(&str, &str, &str)] = &[
     ("archive", "registry", ANY_STORE),
+    ("graph", "registry", ANY_STORE),
+    ("graph", "layout", ANY_STORE),
     ("alias", "registry", ANY_STORE),
     ("alias", "layout", ANY_STORE),
     ("alias", "image", "an alias names blobs of any kind"),

@@ -1,9 +1,8 @@
 //! `verify-alias`: every blob an alias names is looked at, or read.
 
-use dxf_registry::alias::{self, Finding, Scrutiny, Verdict};
 use dxf_registry::artifact::Parts;
-use dxf_registry::fetch::Wanted;
-use dxf_registry::{Error, Manifest, ReadStore, Result, Target, json};
+use dxf_registry::graph::verify::{self, Finding, Scrutiny, Verdict};
+use dxf_registry::{Error, ReadStore, Result, Target, json};
 use serde_json::{Value, json};
 
 use crate::cli::args::{self, VerifyAlias};
@@ -27,11 +26,13 @@ pub fn run(s: &mut Session<'_, '_>, args: &VerifyAlias) -> Result<(), Failure> {
     }
     let scrutiny = match args.fast {
         true => Scrutiny::Sizes,
-        false => Scrutiny::Digests { whole },
+        false => Scrutiny::Digests {
+            file_of: Parts::file_of,
+        },
     };
-    let found = alias::verify(&*store, targets, scrutiny, s.run())?;
+    let found = verify::names(&*store, targets, scrutiny, s.run())?;
     report(s, &found)?;
-    let bad = found.iter().filter(|f| !f.verdict.is_good()).count();
+    let bad = found.iter().filter(|f| !f.verdict().is_good()).count();
     if bad == 0 {
         return Ok(());
     }
@@ -41,15 +42,6 @@ pub fn run(s: &mut Session<'_, '_>, args: &VerifyAlias) -> Result<(), Failure> {
         found.len()
     );
     Err(Error::malformed(what, why).into())
-}
-
-/// The file that is kept in parts, where a manifest describes one.
-fn whole(manifest: &Manifest) -> Result<Option<Wanted>> {
-    let parts = Parts::of(manifest)?;
-    Ok(parts.map(|parts| Wanted {
-        digest: parts.digest,
-        size: Some(parts.size),
-    }))
 }
 
 /// The tags. What is no name for one can't be looked up, so nothing is checked.
@@ -68,27 +60,36 @@ fn report(s: &mut Session<'_, '_>, found: &[Finding]) -> Result<(), Failure> {
 }
 
 /// The verdict, and what there is instead of what should be.
-fn words(verdict: &Verdict) -> (&'static str, Value) {
-    match verdict {
+fn words(found: &Finding) -> (&'static str, Value) {
+    match found.verdict() {
         Verdict::Right => ("ok", Value::Null),
         Verdict::Elsewhere => ("elsewhere", Value::Null),
         Verdict::Missing => ("missing", Value::Null),
         Verdict::WrongSize(actual) => ("wrong size", json!(actual)),
         Verdict::WrongDigest(actual) => ("wrong digest", json!(actual)),
+        _ => ("wrong", Value::Null),
     }
 }
 
+fn name(found: &Finding) -> String {
+    found
+        .name
+        .as_ref()
+        .map(Target::to_string)
+        .unwrap_or_default()
+}
+
 fn value(found: &Finding) -> Value {
-    let (verdict, actual) = words(&found.verdict);
-    json!({"alias": found.alias.to_string(), "digest": found.blob.digest, "size": found.blob.size,
+    let (verdict, actual) = words(found);
+    json!({"alias": name(found), "digest": found.blob.digest, "size": found.blob.size,
         "mediaType": found.blob.media_type, "verdict": verdict, "actual": actual})
 }
 
 fn cells(found: &Finding) -> Vec<String> {
-    let (verdict, actual) = words(&found.verdict);
+    let (verdict, actual) = words(found);
     vec![
         verdict.to_string(),
-        found.alias.to_string(),
+        name(found),
         found.blob.digest.to_string(),
         size::show(found.blob.size),
         match actual {

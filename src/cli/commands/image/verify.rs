@@ -1,9 +1,10 @@
 //! `verify-image`: everything an image refers to is read and checked. The layer
 //! cache is left out of it: it is the store that is put to the test.
 
-use dxf_registry::image::{Finding, Image, Node, examine};
+use dxf_registry::graph::verify::{self, Finding, Role, Verdict};
+use dxf_registry::image::{Image, Node};
 use dxf_registry::transfer::Wanted;
-use dxf_registry::{Descriptor, Error, Platform, json, text};
+use dxf_registry::{Error, Platform, json, text};
 use serde_json::{Value, json};
 
 use crate::cli::args::Look;
@@ -25,29 +26,14 @@ pub fn run(s: &mut Session<'_, '_>, args: &Look) -> Result<(), Failure> {
         }
         Some(_) => Node::Image(one(s, args)?),
     };
-    let images: Vec<&Image> = node.images().into_iter().map(|(_, image)| image).collect();
-    let found = examine(&images, s.run())?;
-    let mut rows = Vec::new();
-    // Manifests were held against their digests when they were fetched.
-    manifests(&node, &mut |manifest| {
-        rows.push(Row::right("manifest", manifest))
-    });
-    let is_config = |f: &Finding| {
-        images
-            .iter()
-            .any(|i| i.config_blob().digest() == f.blob.digest())
-    };
-    rows.extend(found.iter().map(|found| {
-        let kind = if is_config(found) { "config" } else { "layer" };
-        Row::new(kind, found)
-    }));
-    report(s, &rows)?;
-    let wrong = rows.iter().filter(|row| row.verdict == "wrong").count();
+    let found = verify::node(&node, s.run())?;
+    report(s, &found)?;
+    let wrong = found.iter().filter(|f| !f.verdict().is_good()).count();
     if wrong == 0 {
         return Ok(());
     }
     let what = format!("image {}", node.manifest().digest());
-    let why = format!("{wrong} of {} things it refers to are wrong", rows.len());
+    let why = format!("{wrong} of {} things it refers to are wrong", found.len());
     Err(Error::malformed(what, why).into())
 }
 
@@ -77,71 +63,52 @@ fn one(s: &Session<'_, '_>, args: &Look) -> Result<Image, Failure> {
     read::one(s, args, 0).map(|(image, _)| image)
 }
 
-fn manifests(node: &Node, each: &mut dyn FnMut(Descriptor)) {
-    each(node.manifest().descriptor());
-    if let Node::Index(index) = node {
-        index
-            .children()
-            .iter()
-            .for_each(|c| manifests(&c.node, each));
+fn kind(found: &Finding) -> &'static str {
+    match found.role {
+        Role::Manifest => "manifest",
+        Role::Config => "config",
+        _ => "layer",
     }
 }
 
-/// A line of the report.
-struct Row {
-    kind: &'static str,
-    blob: Descriptor,
-    verdict: &'static str,
-    why: String,
-}
-
-impl Row {
-    fn right(kind: &'static str, blob: Descriptor) -> Row {
-        Row {
-            kind,
-            blob,
-            verdict: "ok",
-            why: String::new(),
-        }
-    }
-
-    fn new(kind: &'static str, found: &Finding) -> Row {
-        let right = Row::right(kind, found.blob.descriptor().clone());
-        let Some(error) = &found.wrong else {
-            return right;
-        };
-        Row {
-            verdict: match error {
-                // Not this store's to have, so not this store's fault.
-                Error::Elsewhere { .. } => "elsewhere",
-                _ => "wrong",
-            },
-            why: error.to_string(),
-            ..right
-        }
-    }
-
-    fn value(&self) -> Value {
-        json!({"kind": self.kind, "digest": self.blob.digest, "size": self.blob.size,
-            "mediaType": self.blob.media_type, "verdict": self.verdict, "why": self.why})
-    }
-
-    fn cells(&self) -> Vec<String> {
-        vec![
-            self.verdict.to_string(),
-            self.kind.to_string(),
-            self.blob.digest.to_string(),
-            size::show(self.blob.size),
-            text::clean(&self.why),
-        ]
+fn verdict(found: &Finding) -> &'static str {
+    match found.verdict() {
+        Verdict::Right => "ok",
+        // Not this store's to have, so not this store's fault.
+        Verdict::Elsewhere => "elsewhere",
+        _ => "wrong",
     }
 }
 
-fn report(s: &mut Session<'_, '_>, rows: &[Row]) -> Result<(), Failure> {
+fn why(found: &Finding) -> String {
+    found
+        .wrong
+        .as_ref()
+        .map(ToString::to_string)
+        .unwrap_or_default()
+}
+
+fn value(found: &Finding) -> Value {
+    let blob = &found.blob;
+    json!({"kind": kind(found), "digest": blob.digest, "size": blob.size,
+        "mediaType": blob.media_type, "verdict": verdict(found), "why": why(found)})
+}
+
+fn cells(found: &Finding) -> Vec<String> {
+    vec![
+        verdict(found).to_string(),
+        kind(found).to_string(),
+        found.blob.digest.to_string(),
+        size::show(found.blob.size),
+        text::clean(&why(found)),
+    ]
+}
+
+fn report(s: &mut Session<'_, '_>, found: &[Finding]) -> Result<(), Failure> {
     match s.context.shape {
-        Shape::Json => s.line(json::python(&rows.iter().map(Row::value).collect())),
+        Shape::Json => s.line(json::python(&found.iter().map(value).collect())),
         Shape::Text => {
-            let cells: Vec<_> = rows.iter().map(Row::cells).collect();
+            let cells: Vec<_> = found.iter().map(cells).collect();
             table(s.out, &cells, &[3])
         }
     }

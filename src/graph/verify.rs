@@ -1,0 +1,427 @@
+//! Whether everything that names lead to is there, and is what its digest says.
+//!
+//! [`names`] starts from tags and looks at every blob once, however many of them
+//! share it; [`node`] reads an image or index that is at hand, and looks into its
+//! layers too. Both report a [`Finding`] for each thing, and nothing is kept of
+//! the bytes.
+
+use std::collections::{HashMap, HashSet};
+use std::io::{self, Write};
+use std::sync::Arc;
+
+use super::walk::{FileOf, Links, Step, Walk, is_its_fault};
+use crate::descriptor::Descriptor;
+use crate::digest::{Digest, Hasher};
+use crate::error::{Error, Result};
+use crate::fetch::{self, Wanted};
+use crate::image::{Node, check};
+use crate::parallel;
+use crate::reference::Target;
+use crate::store::ReadStore;
+use crate::stream::{Run, Watch};
+
+/// How closely [`names`] looks at a blob.
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub enum Scrutiny {
+    /// Whether the store contains it, and its size: one request.
+    Sizes,
+    /// All its bytes.
+    Digests {
+        /// The file that the blobs of a manifest are when concatenated, if they
+        /// are one. It is checked too, so its blobs are read in order.
+        file_of: FileOf,
+    },
+}
+
+/// What a manifest names a thing as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Role {
+    /// A manifest.
+    Manifest,
+    /// The config of an image.
+    Config,
+    /// A layer, or any other blob.
+    Blob,
+    /// A file in parts.
+    File,
+}
+
+/// What was found out about one thing.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Finding {
+    /// The name that leads to it; `None` for what is below a node at hand.
+    pub name: Option<Target>,
+    /// What it is named as.
+    pub role: Role,
+    /// Its digest, size and type, as it is named.
+    pub blob: Descriptor,
+    /// What is wrong with it, if anything.
+    pub wrong: Option<Arc<Error>>,
+}
+
+impl Finding {
+    /// The result in short.
+    pub fn verdict(&self) -> Verdict {
+        match self.wrong.as_deref().map(Error::what) {
+            None => Verdict::Right,
+            Some(Error::Elsewhere { .. }) => Verdict::Elsewhere,
+            Some(Error::Mismatch { actual, .. }) => Verdict::WrongDigest(**actual),
+            Some(Error::Size { actual, .. }) => Verdict::WrongSize(*actual),
+            Some(error) if error.is_not_found() => Verdict::Missing,
+            Some(_) => Verdict::Wrong,
+        }
+    }
+}
+
+/// Whether a thing is what it is named as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Verdict {
+    /// It is.
+    Right,
+    /// The store does not contain it, and need not: its makers keep it elsewhere.
+    Elsewhere,
+    /// The store does not contain it.
+    Missing,
+    /// It has this many bytes.
+    WrongSize(u64),
+    /// Its bytes have this digest.
+    WrongDigest(Digest),
+    /// Its bytes are those, but not what they should be: a layer whose type or
+    /// diff id is wrong, or that leads out of the file system.
+    Wrong,
+}
+
+impl Verdict {
+    /// Whether nothing is wrong.
+    pub fn is_good(&self) -> bool {
+        matches!(self, Verdict::Right | Verdict::Elsewhere)
+    }
+}
+
+/// Looks at every blob, config and child manifest that `targets` lead to: a
+/// finding for each, once a name, in the order of the names and of their
+/// manifests. An index counts with all its platforms; a file in parts counts
+/// after its parts, when each of them is right.
+///
+/// # Errors
+/// What keeps the manifest of a name from being read ([`Error::is_not_found`]
+/// when it is missing), or a blob from being looked at, such as the network.
+pub fn names(
+    store: &dyn ReadStore,
+    targets: Vec<Target>,
+    scrutiny: Scrutiny,
+    run: Run<'_>,
+) -> Result<Vec<Finding>> {
+    let stop = run.watch.stop;
+    let jobs = (run.jobs / targets.len().max(1)).max(1);
+    let mut walk = Walk::new(store, run);
+    if let Scrutiny::Digests { file_of } = scrutiny {
+        walk = walk.with_files(file_of);
+    }
+    let named = parallel::map(run.jobs, targets, stop, |name, _| {
+        let found = walk.root(&name).and_then(|root| walk.below(&root, jobs));
+        let found = found.map_err(|e| corrupt(&name, e))?;
+        Ok((name, found.into_iter().map(Named::new).collect()))
+    })?;
+    let mut known = files(store, &named, run)?;
+    let unknown = |one: &&Named| {
+        one.parts.is_none() && one.role != Role::Manifest && !known.contains_key(&one.key())
+    };
+    let blobs = unique(named.iter().flat_map(|(_, found)| found).filter(unknown));
+    let looked = parallel::map(run.jobs, blobs, stop, |one, stop| {
+        let watch = Watch::new(run.watch.progress, stop);
+        Ok((one.key(), fault(look(store, &one.blob, scrutiny, watch))?))
+    })?;
+    known.extend(looked);
+    Ok(findings(named, &known))
+}
+
+/// Reads the configs and layers of an image, or of each image of an index, and
+/// looks at the names in the layers: one that leads out of the file system is
+/// wrong. A finding for each manifest, config and layer. The manifests were
+/// verified when the node was made.
+///
+/// # Errors
+/// What keeps a blob from being read at all, such as the network.
+pub fn node(node: &Node, run: Run<'_>) -> Result<Vec<Finding>> {
+    let right = |role, blob| Finding {
+        name: None,
+        role,
+        blob,
+        wrong: None,
+    };
+    let mut findings = Vec::new();
+    manifests(node, &mut |manifest| {
+        findings.push(right(Role::Manifest, manifest));
+    });
+    let mut layers = Vec::new();
+    for (_, image) in node.images() {
+        let (ids, wrong) = match check::diff_ids(image) {
+            Ok(ids) => (ids, None),
+            // Digests and sizes can be checked without a config.
+            Err(error) => (None, blame(error)?),
+        };
+        findings.push(Finding {
+            wrong,
+            ..right(Role::Config, image.config_blob().descriptor().clone())
+        });
+        layers.extend(check::layers(image, ids));
+    }
+    let mut seen = HashSet::new();
+    layers.retain(|(blob, id)| seen.insert((*blob.digest(), *id)));
+    let layers = parallel::map(run.jobs, layers, run.watch.stop, |(blob, id), stop| {
+        let checked = check::layer(blob, id, &check::names, run.stopped_by(stop));
+        Ok(Finding {
+            wrong: checked.err().map_or(Ok(None), blame)?,
+            ..right(Role::Blob, blob.descriptor().clone())
+        })
+    })?;
+    findings.extend(layers);
+    Ok(findings)
+}
+
+fn manifests(node: &Node, each: &mut dyn FnMut(Descriptor)) {
+    each(node.manifest().descriptor());
+    if let Node::Index(index) = node {
+        let mut children = index.children().iter();
+        children
+            .by_ref()
+            .for_each(|child| manifests(&child.node, each));
+    }
+}
+
+/// `error` as what is wrong with a blob, where it is about that.
+fn blame(error: Error) -> Result<Option<Arc<Error>>> {
+    let about_it = matches!(
+        error.what(),
+        Error::Elsewhere { .. } | Error::Unsupported { .. }
+    );
+    if error.is_corrupt() || error.is_not_found() || about_it {
+        return Ok(Some(Arc::new(error)));
+    }
+    Err(error)
+}
+
+/// What is wrong with a blob that was looked at, if anything.
+fn fault(looked: Result<()>) -> Result<Option<Arc<Error>>> {
+    match looked {
+        Ok(()) => Ok(None),
+        Err(error) if is_its_fault(&error) => Ok(Some(Arc::new(error))),
+        Err(error) => Err(error),
+    }
+}
+
+/// Something that a name leads to.
+struct Named {
+    role: Role,
+    blob: Descriptor,
+    /// What is wrong with it, of a manifest, which the walk fetched.
+    wrong: Option<Arc<Error>>,
+    /// Of a file in parts its parts, in order.
+    parts: Option<Vec<Descriptor>>,
+}
+
+/// What is looked at once: a blob may be named with different sizes, of which one
+/// is right, and a file be made of different parts.
+type Key = (Digest, u64, Vec<Digest>);
+
+fn key(blob: &Descriptor, parts: &[Descriptor]) -> Key {
+    let parts = parts.iter().map(|part| part.digest).collect();
+    (blob.digest, blob.size, parts)
+}
+
+impl Named {
+    fn new(step: Step) -> Named {
+        let (role, blob, links, parts) = match step {
+            Step::Manifest(blob, links) => (Role::Manifest, blob, Some(links), None),
+            Step::Config(blob) => (Role::Config, blob, None, None),
+            Step::Blob(blob) => (Role::Blob, blob, None, None),
+            Step::File(blob, parts) => (Role::File, blob, None, Some(parts)),
+        };
+        Named {
+            role,
+            blob,
+            wrong: links
+                .and_then(|links: Result<Arc<Links>>| links.err())
+                .map(Arc::new),
+            parts,
+        }
+    }
+
+    fn key(&self) -> Key {
+        key(&self.blob, self.parts.as_deref().unwrap_or_default())
+    }
+
+    /// The finding about it; `known` is what came of looking at its bytes.
+    fn finding(self, name: &Target, known: Option<Arc<Error>>) -> Finding {
+        let mut wrong = self.wrong.or(known);
+        let missing = wrong.as_ref().is_some_and(|error| error.is_not_found());
+        // Its makers keep it (image-spec, layer.md, "Non-Distributable Layers").
+        if missing && self.blob.rest.contains_key("urls") {
+            let what = self.blob.digest.to_string();
+            wrong = Some(Arc::new(Error::Elsewhere { what }));
+        }
+        Finding {
+            name: Some(name.clone()),
+            role: self.role,
+            // Without annotations, of which nobody asked anything.
+            blob: Descriptor::new(self.blob.media_type, self.blob.digest, self.blob.size),
+            wrong,
+        }
+    }
+}
+
+type Known = HashMap<Key, Option<Arc<Error>>>;
+
+fn unique<'a>(found: impl Iterator<Item = &'a Named>) -> Vec<&'a Named> {
+    let mut seen = HashSet::new();
+    found.filter(|one| seen.insert(one.key())).collect()
+}
+
+fn findings(named: Vec<(Target, Vec<Named>)>, known: &Known) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for (name, found) in named {
+        for one in found {
+            match known.get(&one.key()) {
+                // A file that was not joined, because a part of it is wrong.
+                None if one.parts.is_some() => {}
+                looked => findings.push(one.finding(&name, looked.cloned().flatten())),
+            }
+        }
+    }
+    findings
+}
+
+/// Reads the files in parts, several at once; what that says of them and of
+/// their parts.
+fn files(store: &dyn ReadStore, named: &[(Target, Vec<Named>)], run: Run<'_>) -> Result<Known> {
+    let all = named.iter().flat_map(|(_, found)| found);
+    let files = unique(all.filter(|one| one.parts.is_some()));
+    let joined = parallel::map(run.jobs, files, run.watch.stop, |file, stop| {
+        join(store, file, Watch::new(run.watch.progress, stop))
+    })?;
+    Ok(joined.into_iter().flatten().collect())
+}
+
+/// Reads one file, as far as the first part that is wrong.
+fn join(
+    store: &dyn ReadStore,
+    file: &Named,
+    watch: Watch<'_>,
+) -> Result<Vec<(Key, Option<Arc<Error>>)>> {
+    let mut whole = Hashing(Hasher::like(&file.blob.digest));
+    let mut known = Vec::new();
+    for part in file.parts.as_deref().unwrap_or_default() {
+        let wrong = fault(read(store, part, &mut whole, watch))?;
+        let is_wrong = wrong.is_some();
+        known.push((key(part, &[]), wrong));
+        if is_wrong {
+            return Ok(known);
+        }
+    }
+    let wrong = match whole.0.finish() {
+        actual if actual == file.blob.digest => None,
+        actual => Some(Arc::new(Error::mismatch(file.blob.digest, actual))),
+    };
+    known.push((file.key(), wrong));
+    Ok(known)
+}
+
+/// Hashes what is written to it, and keeps nothing.
+struct Hashing(Hasher);
+
+impl Write for Hashing {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        self.0.update(buf);
+        Ok(buf.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn look(
+    store: &dyn ReadStore,
+    blob: &Descriptor,
+    scrutiny: Scrutiny,
+    watch: Watch<'_>,
+) -> Result<()> {
+    if let Scrutiny::Digests { .. } = scrutiny {
+        return read(store, blob, &mut io::sink(), watch);
+    }
+    let what = blob.digest.to_string();
+    match store.blob_size(&blob.digest)? {
+        None => Err(Error::NotFound { what }),
+        Some(actual) => same_size(blob, actual),
+    }
+}
+
+fn same_size(blob: &Descriptor, actual: u64) -> Result<()> {
+    if actual == blob.size {
+        return Ok(());
+    }
+    Err(Error::Size {
+        what: blob.digest.to_string(),
+        expected: blob.size,
+        actual,
+    })
+}
+
+fn read(
+    store: &dyn ReadStore,
+    blob: &Descriptor,
+    to: &mut (dyn Write + Send),
+    watch: Watch<'_>,
+) -> Result<()> {
+    let content = store.open_blob(&blob.digest, 0)?;
+    content.size.map_or(Ok(()), |size| same_size(blob, size))?;
+    let wanted = Wanted {
+        digest: blob.digest,
+        size: Some(blob.size),
+    };
+    fetch::write(content, wanted, ("nowhere", to), watch).map(drop)
+}
+
+/// `error` with the name, where the bytes of its manifest are wrong.
+fn corrupt(name: &Target, error: Error) -> Error {
+    match error {
+        error if error.is_corrupt() => Error::malformed(format!("alias {name}"), error),
+        error => error,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::descriptor::media_type;
+    use crate::manifest::Manifest;
+    use crate::store::testing::Spy;
+    use serde_json::json;
+
+    #[test]
+    fn layers_of_others_need_not_be_there() {
+        let spy = Spy::default();
+        let here = spy.blob(b"1").digest;
+        let kind = media_type::OCTET_STREAM;
+        let entry = |digest: Digest| json!({"mediaType": kind, "digest": digest, "size": 1});
+        let mut foreign = entry(Digest::of(b"2"));
+        foreign["urls"] = json!(["https://x.example/2"]);
+        let document = json!({"schemaVersion": 2, "mediaType": media_type::OCI_MANIFEST,
+            "config": entry(here), "layers": [foreign, entry(Digest::of(b"3"))]});
+        let manifest = Manifest::new(None, document.to_string().into_bytes()).unwrap();
+        spy.insert(&manifest, Some("x"));
+        let x = || vec![Target::Tag("x".parse().unwrap())];
+        let found = names(&spy, x(), Scrutiny::Sizes, Run::default()).unwrap();
+        let verdicts: Vec<_> = found.iter().map(Finding::verdict).collect();
+        let expected = [Verdict::Right, Verdict::Elsewhere, Verdict::Missing];
+        assert_eq!(verdicts, expected);
+        spy.refuse("blob_size", 503);
+        let failed = names(&spy, x(), Scrutiny::Sizes, Run::default());
+        assert_eq!(failed.unwrap_err().status(), Some(503));
+    }
+}

@@ -1,0 +1,438 @@
+//! The one walk through what manifests name: from tags and digests down through
+//! indexes to configs, layers and files in parts (image-spec, image-index.md and
+//! manifest.md).
+//!
+//! Each manifest is fetched once for a [`Walk`], however many names lead to it,
+//! and only what it names is kept. Every walk has the same bounds, so that no
+//! repository makes one endless.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::descriptor::{Descriptor, media_type};
+use crate::digest::Digest;
+use crate::error::{Error, Result};
+use crate::image::MAX_DEPTH;
+use crate::manifest::{Kind, Manifest};
+use crate::parallel;
+use crate::reference::{Tag, Target};
+use crate::store::ReadStore;
+use crate::stream::Run;
+
+/// How many manifests are below one name at most. The largest official image
+/// has some twenty platforms, each with an attestation.
+pub const MAX_CHILDREN: usize = 1024;
+
+/// What a manifest names, without its bytes.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Links {
+    /// The manifest itself.
+    pub manifest: Descriptor,
+    /// The manifests of an index.
+    pub children: Vec<Descriptor>,
+    /// The config of an image.
+    pub config: Option<Descriptor>,
+    /// The layers of an image; the entries of an index that are not manifests
+    /// (BuildKit's cache).
+    pub blobs: Vec<Descriptor>,
+    /// The file that the blobs are when concatenated, where [`Walk::with_files`]
+    /// knows one.
+    pub file: Option<Descriptor>,
+}
+
+/// The file that the blobs of a manifest are when concatenated, if they are one.
+pub type FileOf = fn(&Manifest) -> Result<Option<Descriptor>>;
+
+/// One thing that a walk reached.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Step {
+    /// A manifest that an index names. `Err` says why it could not be had: the
+    /// store does not contain it, or its bytes are not what the index says.
+    Manifest(Descriptor, Result<Arc<Links>>),
+    /// A config.
+    Config(Descriptor),
+    /// A layer, or a blob that an index names.
+    Blob(Descriptor),
+    /// A file in parts; the parts are among the steps too.
+    File(Descriptor, Vec<Descriptor>),
+}
+
+/// A walk through one repository.
+pub struct Walk<'a> {
+    store: &'a dyn ReadStore,
+    run: Run<'a>,
+    file_of: FileOf,
+    known: Mutex<HashMap<Digest, Arc<Slot>>>,
+}
+
+/// A manifest that is fetched by whoever locks it first.
+type Slot = Mutex<Option<Arc<Links>>>;
+
+impl<'a> Walk<'a> {
+    /// A walk through `store`.
+    pub fn new(store: &'a dyn ReadStore, run: Run<'a>) -> Walk<'a> {
+        Walk {
+            store,
+            run,
+            file_of: |_| Ok(None),
+            known: Mutex::default(),
+        }
+    }
+
+    /// The same, asking `file_of` for the file that a manifest's blobs are.
+    pub fn with_files(self, file_of: FileOf) -> Walk<'a> {
+        Walk { file_of, ..self }
+    }
+
+    /// What the manifest of a tag or digest names.
+    ///
+    /// # Errors
+    /// Those of the store, [`Error::is_not_found`] among them;
+    /// [`Error::Unsupported`] for a schema 1 manifest; [`Error::Malformed`].
+    pub fn root(&self, target: &Target) -> Result<Arc<Links>> {
+        if let Target::Digest(digest) = target {
+            return self.links(digest, || self.store.manifest(target));
+        }
+        let manifest = self.store.manifest(target)?;
+        self.links(&manifest.digest(), || Ok(manifest))
+    }
+
+    /// Everything below a manifest, each once, in the order of the manifests:
+    /// the entries of an index, each with all that is below it; then config,
+    /// layers, and the file they are. `jobs` manifests are fetched at once.
+    ///
+    /// # Errors
+    /// What keeps a manifest from being read, such as the network;
+    /// [`Error::Malformed`] for one that breaks its format or the bounds.
+    pub fn below(&self, root: &Links, jobs: usize) -> Result<Vec<Step>> {
+        let mut below = Below {
+            walk: self,
+            jobs,
+            fetched: 0,
+            seen: HashSet::new(),
+            steps: Vec::new(),
+        };
+        below.links(root, 1)?;
+        Ok(below.steps)
+    }
+
+    /// What all of `targets` reach, the manifests themselves included. Several
+    /// are fetched at once.
+    ///
+    /// # Errors
+    /// As [`Walk::root`] and [`Walk::below`], and for whatever manifest is
+    /// missing or wrong: what cannot be read may name anything.
+    pub fn reach(&self, targets: Vec<Target>) -> Result<HashSet<Digest>> {
+        let (run, stop) = (self.run, self.run.watch.stop);
+        let sets = parallel::map(run.jobs, targets, stop, |target, _| {
+            let root = self.root(&target)?;
+            let mut reached = vec![root.manifest.digest];
+            for step in self.below(&root, 1)? {
+                reached.push(match step {
+                    Step::Manifest(entry, links) => links.map(|_| entry.digest)?,
+                    Step::Config(blob) | Step::Blob(blob) => blob.digest,
+                    Step::File(..) => continue,
+                });
+            }
+            Ok(reached)
+        })?;
+        Ok(sets.into_iter().flatten().collect())
+    }
+
+    /// What the tags of the repository reach, but for those that `except` says
+    /// are to be left out: what must stay when those are deleted.
+    ///
+    /// # Errors
+    /// As [`Walk::reach`]; [`Error::Invalid`] for a name that is not a tag,
+    /// because nothing can be asked of it.
+    pub fn reach_of_tags(&self, except: &dyn Fn(&Tag) -> bool) -> Result<HashSet<Digest>> {
+        let mut targets = Vec::new();
+        for tag in self.store.tags() {
+            self.run.watch.stop.check()?;
+            let tag = tag?;
+            if !except(&tag) {
+                targets.push(Target::Tag(tag));
+            }
+        }
+        self.reach(targets)
+    }
+
+    fn links(
+        &self,
+        digest: &Digest,
+        fetch: impl FnOnce() -> Result<Manifest>,
+    ) -> Result<Arc<Links>> {
+        let slot = locked(&self.known).entry(*digest).or_default().clone();
+        // Locked while it is fetched: nobody else fetches it then.
+        let mut slot = locked(&slot);
+        if let Some(links) = &*slot {
+            return Ok(links.clone());
+        }
+        let links = Arc::new(Links::of(&fetch()?, digest, self.file_of)?);
+        *slot = Some(links.clone());
+        Ok(links)
+    }
+
+    /// The manifest that an index names, which must be as large as it says.
+    fn child(&self, entry: &Descriptor) -> Result<Arc<Links>> {
+        let by_digest = Target::Digest(entry.digest);
+        let links = self.links(&entry.digest, || self.store.manifest(&by_digest))?;
+        if links.manifest.size != entry.size {
+            return Err(Error::Size {
+                what: entry.digest.to_string(),
+                expected: entry.size,
+                actual: links.manifest.size,
+            });
+        }
+        Ok(links)
+    }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Nothing is left half done in either.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Links {
+    /// What `manifest` names, which the store knows as `digest`.
+    fn of(manifest: &Manifest, digest: &Digest, file_of: FileOf) -> Result<Links> {
+        let mut links = Links {
+            manifest: manifest.descriptor(),
+            children: Vec::new(),
+            config: None,
+            blobs: Vec::new(),
+            file: None,
+        };
+        links.manifest.digest = *digest;
+        match manifest.kind() {
+            Kind::Index => {
+                let entries = manifest.index()?.manifests.into_iter();
+                (links.children, links.blobs) = entries.partition(is_manifest);
+            }
+            Kind::Image => {
+                let image = manifest.image()?;
+                links.config = Some(image.config);
+                links.blobs = image.layers;
+                links.file = file_of(manifest)?;
+            }
+            Kind::Schema1 => {
+                let what = "a schema 1 manifest (Docker's format before 2016) is no alias; push \
+                            the image again with a newer tool";
+                return Err(Error::Unsupported { what: what.into() });
+            }
+        }
+        Ok(links)
+    }
+}
+
+/// Whether an entry of an index is a manifest. BuildKit lists the blobs of its
+/// cache in an index; an entry that does not say what it is is taken for a
+/// manifest, as every index in the specification lists.
+fn is_manifest(entry: &Descriptor) -> bool {
+    [
+        "",
+        media_type::OCI_INDEX,
+        media_type::DOCKER_LIST,
+        media_type::OCI_MANIFEST,
+        media_type::DOCKER_MANIFEST,
+        media_type::SCHEMA1,
+        media_type::SCHEMA1_SIGNED,
+    ]
+    .contains(&entry.media_type.as_str())
+}
+
+/// What is below one root, within bounds.
+struct Below<'w, 'a> {
+    walk: &'w Walk<'a>,
+    jobs: usize,
+    fetched: usize,
+    /// With sizes: of two that are claimed one is wrong.
+    seen: HashSet<(Digest, u64)>,
+    steps: Vec<Step>,
+}
+
+impl Below<'_, '_> {
+    fn links(&mut self, links: &Links, depth: usize) -> Result<()> {
+        self.children(&links.children, depth)?;
+        if let Some(config) = &links.config {
+            self.add(config, Step::Config);
+        }
+        for blob in &links.blobs {
+            self.add(blob, Step::Blob);
+        }
+        if let Some(file) = &links.file {
+            self.add(file, |file| Step::File(file, links.blobs.clone()));
+        }
+        Ok(())
+    }
+
+    fn children(&mut self, entries: &[Descriptor], depth: usize) -> Result<()> {
+        if entries.is_empty() {
+            return Ok(());
+        }
+        if depth > MAX_DEPTH {
+            let why = format!("indexes stand in it more than {MAX_DEPTH} deep");
+            return Err(Error::malformed("index", why));
+        }
+        let mut new: Vec<&Descriptor> = entries.iter().collect();
+        new.retain(|entry| self.seen.insert((entry.digest, entry.size)));
+        self.fetched += new.len();
+        if self.fetched > MAX_CHILDREN {
+            let why = format!("it names more than {MAX_CHILDREN} manifests");
+            return Err(Error::malformed("index", why));
+        }
+        let (walk, stop) = (self.walk, self.walk.run.watch.stop);
+        let fetched = parallel::map(self.jobs, new, stop, |entry, _| match walk.child(entry) {
+            Err(error) if !is_its_fault(&error) => Err(error),
+            links => Ok((entry, links)),
+        })?;
+        for (entry, links) in fetched {
+            let below = links.as_ref().ok().cloned();
+            self.steps.push(Step::Manifest(entry.clone(), links));
+            if let Some(below) = below {
+                self.links(&below, depth + 1)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds what was not reached before.
+    fn add(&mut self, blob: &Descriptor, step: impl FnOnce(Descriptor) -> Step) {
+        if self.seen.insert((blob.digest, blob.size)) {
+            self.steps.push(step(blob.clone()));
+        }
+    }
+}
+
+/// Whether `error` is about what was asked for, not about the way to it.
+pub(super) fn is_its_fault(error: &Error) -> bool {
+    let wrong = matches!(error.what(), Error::Mismatch { .. } | Error::Size { .. });
+    wrong || error.is_not_found()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::blob::Blob;
+    use crate::store::{Memory, Store};
+    use crate::stream::Watch;
+    use serde_json::json;
+
+    fn blob(store: &Memory, text: &str) -> Descriptor {
+        let blob = Blob::bytes(media_type::OCTET_STREAM, text.as_bytes().to_vec());
+        store.put_blob(&blob, Watch::default()).unwrap();
+        blob.descriptor().clone()
+    }
+
+    fn alias(store: &Memory, tag: &str, parts: &[&str]) -> Manifest {
+        let blobs: Vec<_> = parts.iter().map(|part| blob(store, part)).collect();
+        let manifest = Manifest::alias(&blobs).unwrap();
+        store.put_manifest(&manifest, &target(tag)).unwrap();
+        manifest
+    }
+
+    fn index(store: &Memory, tag: &str, entries: &[Descriptor]) -> Manifest {
+        let document =
+            json!({"schemaVersion": 2, "mediaType": media_type::OCI_INDEX, "manifests": entries});
+        let manifest = Manifest::new(None, document.to_string().into_bytes()).unwrap();
+        store.insert(&manifest, &target(tag));
+        manifest
+    }
+
+    fn target(tag: &str) -> Target {
+        Target::Tag(tag.parse().unwrap())
+    }
+
+    fn kinds(steps: &[Step]) -> String {
+        let letter = |step: &Step| match step {
+            Step::Manifest(_, Ok(_)) => 'm',
+            Step::Manifest(_, Err(_)) => '?',
+            Step::Config(_) => 'c',
+            Step::Blob(_) => 'b',
+            Step::File(..) => 'f',
+        };
+        steps.iter().map(letter).collect()
+    }
+
+    #[test]
+    fn everything_below_a_name_once_and_in_order() {
+        let store = Memory::default();
+        let (a, b) = (
+            alias(&store, "a", &["1", "2"]),
+            alias(&store, "b", &["2", "3"]),
+        );
+        let both = index(
+            &store,
+            "both",
+            &[a.descriptor(), b.descriptor(), a.descriptor()],
+        );
+        let walk = Walk::new(&store, Run::default());
+        let root = walk.root(&target("both")).unwrap();
+        assert_eq!(root.manifest.digest, both.digest());
+        let steps = walk.below(&root, 2).unwrap();
+        // An alias names its first blob as config too, so it is reached as that;
+        // b's first blob was reached before.
+        assert_eq!(kinds(&steps), "mcbmb");
+    }
+
+    #[test]
+    fn a_missing_child_is_a_step_and_a_lost_store_is_none() {
+        let store = Memory::default();
+        let a = alias(&store, "a", &["1"]);
+        let missing = Descriptor::new(media_type::OCI_MANIFEST, Digest::of(b"x"), 1);
+        let mut short = a.descriptor();
+        short.size -= 1;
+        index(&store, "i", &[a.descriptor(), missing, short]);
+        let walk = Walk::new(&store, Run::default());
+        let steps = walk.below(&walk.root(&target("i")).unwrap(), 1).unwrap();
+        assert_eq!(kinds(&steps), "mc??");
+        // Whoever is about to delete must not go by half of the truth.
+        assert!(walk.reach(vec![target("i")]).is_err());
+    }
+
+    #[test]
+    fn entries_that_are_blobs_are_not_fetched_as_manifests() {
+        let store = Memory::default();
+        let cached = blob(&store, "layer");
+        let config = Descriptor {
+            media_type: "application/vnd.buildkit.cacheconfig.v0".into(),
+            ..blob(&store, "{}")
+        };
+        index(&store, "cache", &[cached, config]);
+        let walk = Walk::new(&store, Run::default());
+        let steps = walk
+            .below(&walk.root(&target("cache")).unwrap(), 1)
+            .unwrap();
+        assert_eq!(kinds(&steps), "bb");
+    }
+
+    #[test]
+    fn what_other_tags_reach_is_known() {
+        let store = Memory::default();
+        alias(&store, "old", &["1", "2"]);
+        let new = alias(&store, "new", &["2", "3"]);
+        let walk = Walk::new(&store, Run::default());
+        let kept = walk.reach_of_tags(&|tag| tag.as_str() == "old").unwrap();
+        let of = |text: &str| Digest::of(text.as_bytes());
+        assert_eq!(kept, HashSet::from([of("2"), of("3"), new.digest()]));
+    }
+
+    #[test]
+    fn nothing_is_followed_without_end() {
+        let store = Memory::default();
+        let a = alias(&store, "a", &["1"]);
+        let one = index(&store, "1", &[a.descriptor()]);
+        let two = index(&store, "2", &[one.descriptor()]);
+        index(&store, "3", &[two.descriptor()]);
+        let walk = Walk::new(&store, Run::default());
+        let below = |tag: &str| walk.below(&walk.root(&target(tag)).unwrap(), 1);
+        assert_eq!(kinds(&below("2").unwrap()), "mmc");
+        assert!(matches!(below("3"), Err(Error::Malformed { .. })));
+        let many = (0..=MAX_CHILDREN as u64)
+            .map(|i| Descriptor::new(media_type::OCI_MANIFEST, Digest::of(&i.to_le_bytes()), 1));
+        index(&store, "many", &many.collect::<Vec<_>>());
+        assert!(matches!(below("many"), Err(Error::Malformed { .. })));
+    }
+}
