@@ -7,7 +7,8 @@
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use crate::descriptor::media_type;
+use super::layer::{Family, LayerType};
+use crate::descriptor::{Descriptor, media_type};
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::platform::Platform;
@@ -20,6 +21,31 @@ pub fn is_config(media_type: &str) -> bool {
     matches!(
         media_type,
         media_type::DOCKER_CONFIG | media_type::OCI_CONFIG
+    )
+}
+
+/// Whether an image with these descriptors is a file system: config and layers
+/// have the types of one. Docker 1.10 and 1.11 gave configs other types; with
+/// Docker's layers they are taken, as engines do.
+pub fn describes<'a>(
+    config: &Descriptor,
+    layers: impl IntoIterator<Item = &'a Descriptor>,
+) -> bool {
+    let kinds = layers
+        .into_iter()
+        .map(|layer| LayerType::parse(&layer.media_type));
+    let Some(kinds) = kinds.collect::<Option<Vec<_>>>() else {
+        return false;
+    };
+    let is_docker = kinds.iter().all(|kind| kind.family == Family::Docker);
+    is_config(&config.media_type) || is_docker && !kinds.is_empty() && is_old(&config.media_type)
+}
+
+/// The types of configs that Docker pushed by mistake (moby#22378).
+fn is_old(media_type: &str) -> bool {
+    matches!(
+        media_type,
+        "" | media_type::OCTET_STREAM | "application/json" | "text/html"
     )
 }
 
@@ -46,7 +72,10 @@ impl Config {
     /// # Errors
     /// [`Error::Malformed`] when it is no JSON object.
     pub fn parse(bytes: &[u8]) -> Result<Config> {
-        let value = serde_json::from_slice(bytes).map_err(|e| Error::malformed("config", e))?;
+        // Some builders wrote file names of other encodings into it; the bytes
+        // stay what they are, this is a view.
+        let text = String::from_utf8_lossy(bytes);
+        let value = serde_json::from_str(&text).map_err(|e| Error::malformed("config", e))?;
         Config::from_value(value)
     }
 

@@ -167,6 +167,9 @@ fn is_others(blob: &Blob, family: Family) -> bool {
 fn config_type(image: &Image, family: Family) -> Result<&str> {
     let written = image.config.descriptor().media_type.as_str();
     match (family, written) {
+        // Also one that Docker gave a wrong type.
+        (Family::Docker, _) if image.is_runnable() => Ok(media_type::DOCKER_CONFIG),
+        (Family::Oci, _) if image.is_runnable() => Ok(media_type::OCI_CONFIG),
         (Family::Docker, media_type::OCI_CONFIG | media_type::DOCKER_CONFIG) => {
             Ok(media_type::DOCKER_CONFIG)
         }

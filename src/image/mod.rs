@@ -10,12 +10,14 @@ pub mod check;
 pub mod config;
 mod convert;
 pub mod edit;
+mod file;
 pub mod files;
 pub mod gzip;
 pub mod layer;
 mod name;
 pub mod schema1;
 mod stack;
+mod view;
 
 use std::collections::HashSet;
 
@@ -23,6 +25,7 @@ pub use check::check;
 pub use config::Config;
 pub use convert::convert;
 pub use edit::{Editor, Timestamp, edit_images};
+pub use file::{ImageFile, file};
 pub use layer::{Compression, Family, LayerType};
 
 use crate::blob::Blob;
@@ -178,8 +181,8 @@ impl Image {
     /// Whether this is a file system that an engine can run, as far as types
     /// tell: an attestation, a chart or an alias of plain blobs is not.
     pub fn is_runnable(&self) -> bool {
-        let known = |blob: &Blob| LayerType::parse(&blob.descriptor().media_type).is_some();
-        config::is_config(&self.config.descriptor().media_type) && self.layers.iter().all(known)
+        let layers = self.layers.iter().map(Blob::descriptor);
+        config::describes(self.config.descriptor(), layers)
     }
 }
 
@@ -401,6 +404,36 @@ pub(crate) mod tests {
         assert_eq!(runnable, [true, true, false]);
         assert_eq!(node.blobs().len(), 2 + 3 + 2);
         assert_eq!(Node::Image(a).blobs().len(), 3);
+    }
+
+    #[test]
+    fn configs_of_old_dockers_are_configs() {
+        let layer = Blob::bytes(
+            "application/vnd.docker.image.rootfs.diff.tar",
+            b"a".to_vec(),
+        );
+        let made = |config: &str, layers: &[Blob]| {
+            let config = Blob::bytes(config, br#"{"os":"linux"}"#.to_vec());
+            let manifest = crate::manifest::Builder::new(media_type::DOCKER_MANIFEST)
+                .config(config.descriptor())
+                .layers(layers.iter().map(Blob::descriptor));
+            Image::new(manifest.build().unwrap(), config, layers.to_vec()).unwrap()
+        };
+        for old in [
+            "application/octet-stream",
+            "application/json",
+            "text/html",
+            "",
+        ] {
+            assert!(
+                made(old, std::slice::from_ref(&layer)).is_runnable(),
+                "{old}"
+            );
+            let oci = layer.with_media_type("application/vnd.oci.image.layer.v1.tar");
+            assert!(!made(old, &[oci]).is_runnable(), "{old}");
+            assert!(!made(old, &[]).is_runnable(), "{old}");
+        }
+        assert!(!made("text/plain", &[layer]).is_runnable());
     }
 
     #[test]

@@ -12,7 +12,7 @@ use crate::tar::Kind;
 /// More files than the largest images have, few enough to be held in memory.
 pub(super) const MAX_FILES: usize = 2_000_000;
 /// How many bytes their names may take together, for the same reason.
-const MAX_NAMES: usize = 512 << 20;
+pub(super) const MAX_NAMES: usize = 512 << 20;
 
 /// What is kept of a member.
 pub(super) trait Member {

@@ -1,5 +1,7 @@
 //! Images under the names they have in an archive or a repository.
 
+use std::collections::HashMap;
+
 use dxf_registry::archive::Item;
 use dxf_registry::image::{Image, Node};
 use dxf_registry::{Error, Reference, Result, Tag, Target};
@@ -61,6 +63,30 @@ pub fn targets(item: &Item) -> Vec<Target> {
     targets.into_iter().map(Target::Tag).collect()
 }
 
+/// Refuses items of which two would have one tag in a repository: the second
+/// would take it from the first.
+pub fn must_differ(items: &[Item]) -> Result<()> {
+    let mut seen: HashMap<String, &Item> = HashMap::new();
+    for item in items {
+        for target in targets(item) {
+            let target = target.to_string();
+            if let Some(&other) = seen.get(&target)
+                && other.node.manifest() != item.node.manifest()
+            {
+                return Err(Error::Unsupported {
+                    what: format!(
+                        "{} and {} would both be {target} in one repository; push them one by one",
+                        names(std::slice::from_ref(other)),
+                        names(std::slice::from_ref(item)),
+                    ),
+                });
+            }
+            seen.insert(target, item);
+        }
+    }
+    Ok(())
+}
+
 /// The images of `items`, for what can be said of images alone.
 pub fn images(items: &[Item]) -> impl Iterator<Item = &Image> {
     let images = items.iter().flat_map(|item| item.node.images());
@@ -86,5 +112,25 @@ mod tests {
         assert_eq!(name("app").unwrap().to_string(), "app:latest");
         assert_eq!(name("r.example/a:1").unwrap().to_string(), "r.example/a:1");
         assert!(name(&format!("a@sha256:{}", "0".repeat(64))).is_err());
+    }
+
+    #[test]
+    fn two_images_do_not_take_one_tag() {
+        use dxf_registry::image::Family;
+        let item = |word: &str, platform: &str| {
+            let image = Image::scratch(&platform.parse().unwrap(), Family::Oci).unwrap();
+            Item::new(vec![name(word).unwrap()], Node::Image(image))
+        };
+        let (one, other) = (
+            item("alpine:1", "linux/amd64"),
+            item("busybox:1", "linux/arm64"),
+        );
+        let said = must_differ(&[one.clone(), other]).unwrap_err().to_string();
+        assert!(
+            said.contains("alpine:1") && said.contains("busybox:1"),
+            "{said}"
+        );
+        must_differ(&[one.clone(), item("busybox:2", "linux/arm64")]).unwrap();
+        must_differ(&[one, item("a:1", "linux/amd64")]).unwrap();
     }
 }

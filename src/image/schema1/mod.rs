@@ -7,6 +7,8 @@
 
 mod make;
 
+use std::collections::HashMap;
+
 use serde_json::{Map, Value, json};
 
 use crate::blob::Blob;
@@ -36,7 +38,11 @@ pub fn convert(
     run: Run<'_>,
 ) -> Result<Image> {
     let (steps, kept) = steps(manifest)?;
-    let read = parallel::map(run.jobs, kept, run.watch.stop, |digest, stop| {
+    super::bounded(kept.len())?;
+    let mut unique = kept.clone();
+    unique.sort();
+    unique.dedup();
+    let read = parallel::map(run.jobs, unique, run.watch.stop, |digest, stop| {
         let watch = run.stopped_by(stop).watch;
         let found = blob(&digest)?;
         watch.progress.start(&digest, Some(found.size()));
@@ -44,9 +50,12 @@ pub fn convert(
         let compression = plain.compression;
         let diff_id = layer::hash(&digest.to_string(), plain)?;
         watch.progress.finish(&digest);
-        Ok((named(&found, compression), diff_id))
+        Ok((digest, (named(&found, compression), diff_id)))
     })?;
-    let (layers, diff_ids): (Vec<Blob>, Vec<Digest>) = read.into_iter().unzip();
+    // A layer that is listed twice was read once.
+    let read: HashMap<Digest, (Blob, Digest)> = read.into_iter().collect();
+    let all = kept.iter().filter_map(|digest| read.get(digest).cloned());
+    let (layers, diff_ids): (Vec<Blob>, Vec<Digest>) = all.unzip();
     let config = config(&steps, &diff_ids)?;
     let manifest = Builder::new(media_type::DOCKER_MANIFEST)
         .config(config.descriptor())
@@ -145,6 +154,26 @@ mod tests {
             .unwrap()
             .schema1()
             .unwrap()
+    }
+
+    #[test]
+    fn a_layer_listed_often_is_read_once() {
+        let stop = Stop::new();
+        let run = Run::new(2, Watch::new(&(), &stop));
+        let layer = gzip(b"same");
+        let step = json!({"id": "x"});
+        let reads = std::sync::atomic::AtomicUsize::new(0);
+        let blob = |_: &Digest| {
+            reads.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            Ok(layer.clone())
+        };
+        let many = manifest(&vec![&layer; 50], &vec![step.clone(); 50]);
+        assert_eq!(convert(&many, blob, run).unwrap().layers().len(), 50);
+        assert_eq!(reads.load(std::sync::atomic::Ordering::Relaxed), 1);
+        let most = crate::image::MAX_LAYERS + 1;
+        let many = manifest(&vec![&layer; most], &vec![step; most]);
+        assert!(convert(&many, blob, run).is_err());
+        assert_eq!(reads.load(std::sync::atomic::Ordering::Relaxed), 1);
     }
 
     #[test]

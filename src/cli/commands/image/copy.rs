@@ -10,7 +10,7 @@ use crate::cli::args::{self, Convert, CopyImage};
 use crate::cli::env::Shape;
 use crate::cli::exit::Failure;
 use crate::cli::image::destination::{Destination, left_out};
-use crate::cli::image::item::{named, names};
+use crate::cli::image::item::{must_differ, named, names};
 use crate::cli::image::location::Location;
 use crate::cli::image::platform::{choose, must_fit, platform_missing};
 use crate::cli::image::read::{archived, compressed, uncached};
@@ -180,6 +180,9 @@ impl Job<'_> {
             items.retain(|item| !item.names.is_empty() || !item.labels.is_empty());
             if items.is_empty() {
                 return Err(self.no_tags(&self.from.to_string()).at(&from).into());
+            }
+            if !self.to.is_archive() {
+                must_differ(&items).map_err(|e| e.at(&from))?;
             }
         } else if items.len() > 1 {
             let all = names(&items);

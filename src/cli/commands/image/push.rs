@@ -14,7 +14,7 @@ use dxf_registry::{Digest, Error, Reference, Result, Tag, Target};
 use crate::cli::args::{self, PushImage};
 use crate::cli::exit::Failure;
 use crate::cli::image::destination::Destination;
-use crate::cli::image::item::names;
+use crate::cli::image::item::{must_differ, names};
 use crate::cli::image::location::Location;
 use crate::cli::image::read::{archived, compressed};
 use crate::cli::session::Session;
@@ -30,6 +30,9 @@ pub fn run(s: &mut Session<'_, '_>, args: &PushImage) -> Result<(), Failure> {
     let location = Location::parse(s, args::text(&words[1])?)?;
     let to = destination(s, &location, args)?;
     let items = chosen(without_parts(given(s, &words[0])?), args)?;
+    if !to.is_archive() {
+        must_differ(&items)?;
+    }
     let foreign = args.nondistributable.foreign();
     let at_once = if to.is_archive() { items.len() } else { 1 };
     for items in items.chunks(at_once.max(1)) {

@@ -1,0 +1,195 @@
+//! One file of an image, read without the layers below the one that has it.
+
+use std::io::{self, Read, Write};
+
+use super::Image;
+use super::layer;
+use super::name::normal;
+use super::view::{Last, Seen, View};
+use crate::blob::Blob;
+use crate::error::{Error, Result};
+use crate::stream::Watch;
+use crate::tar::{Entries, Entry, Kind};
+
+/// A file as a container sees it.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct ImageFile {
+    /// What its layer says of it, under the name it has there. A hard link is
+    /// the file it names.
+    pub entry: Entry,
+    /// The layer that has it, counted from the lowest, from 0.
+    pub layer: usize,
+    blob: Blob,
+}
+
+/// Finds the file that `path` means in a container of `image`: the top layer
+/// that has it counts, whiteouts are applied, and symbolic links are followed
+/// inside the image, 40 at most. Layers are read from the top, and none below
+/// the one that has the file.
+///
+/// # Errors
+/// [`Error::NotFound`] where there is none; [`Error::Unsupported`] for a folder
+/// that has no member of its own, and too many links; [`Error::Malformed`] for a
+/// layer that is no tar; [`Error::Mismatch`] and [`Error::Size`] for wrong
+/// bytes; those of the layers' sources.
+pub fn file(image: &Image, path: &str, watch: Watch<'_>) -> Result<ImageFile> {
+    let mut view = View::new(image.layers(), watch);
+    let mut name = view.resolve(path.as_bytes(), Last::Followed)?;
+    // A hard link names a file, never another link that leads on.
+    for _ in 0..2 {
+        let (layer, entry) = match view.get(&name)? {
+            Some(Seen::Entry(layer, entry)) => (layer, entry.clone()),
+            Some(Seen::Folder) => {
+                let what = format!("{path}: it is a folder without a member in any layer");
+                return Err(Error::Unsupported { what });
+            }
+            None => break,
+        };
+        if entry.kind != Kind::HardLink {
+            let blob = image.layers()[layer].clone();
+            return Ok(ImageFile { entry, layer, blob });
+        }
+        name = normal(&entry.link);
+    }
+    let what = format!("{path} in the image");
+    Err(Error::NotFound { what })
+}
+
+impl ImageFile {
+    /// Writes the content of a regular file to `to`, which is called `what` in
+    /// errors. The layer is read to its end, so that wrong bytes end with an
+    /// error.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] for what is no regular file, [`Error::Io`] of `to`,
+    /// and those of [`file()`].
+    pub fn copy_to(&self, what: &str, to: &mut dyn Write, watch: Watch<'_>) -> Result<()> {
+        if self.entry.kind != Kind::File {
+            let what = format!("{} is no regular file", self.entry.name());
+            return Err(Error::Unsupported { what });
+        }
+        let layer = self.blob.digest().to_string();
+        let mut plain = layer::open(&self.blob, watch)?;
+        let mut entries = Entries::new(&layer, &mut plain);
+        while let Some(entry) = entries.next() {
+            let entry = entry?;
+            if entry.offset == self.entry.offset {
+                copy(entries.content(&entry)?, what, to)?;
+                break;
+            }
+        }
+        layer::hash(&layer, plain).map(drop)
+    }
+}
+
+/// Copies, telling an error of the reader from one of the writer.
+fn copy(mut from: impl Read, what: &str, to: &mut dyn Write) -> Result<()> {
+    let mut buffer = vec![0; 64 << 10];
+    loop {
+        let n = match from.read(&mut buffer) {
+            Ok(0) => return Ok(()),
+            Ok(n) => n,
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
+            Err(e) => return Err(Error::io("layer", e)),
+        };
+        to.write_all(&buffer[..n]).map_err(|e| Error::io(what, e))?;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::image::tests::{Made, image};
+    use crate::stream::Stop;
+    use ::tar::EntryType;
+
+    /// A layer of members: `name` holds its own name, `name/` is a folder,
+    /// `name -> target` a link and `name = target` a hard link.
+    fn layer(members: &[&str]) -> Vec<u8> {
+        let mut to = ::tar::Builder::new(Vec::new());
+        for member in members {
+            let mut header = ::tar::Header::new_gnu();
+            header.set_mode(0o644);
+            header.set_size(0);
+            if let Some((name, target)) = member.split_once(" -> ") {
+                header.set_entry_type(EntryType::Symlink);
+                to.append_link(&mut header, name, target).unwrap();
+            } else if let Some((name, target)) = member.split_once(" = ") {
+                header.set_entry_type(EntryType::Link);
+                to.append_link(&mut header, name, target).unwrap();
+            } else if member.ends_with('/') {
+                header.set_entry_type(EntryType::Directory);
+                to.append_data(&mut header, member, &b""[..]).unwrap();
+            } else {
+                header.set_size(member.len() as u64);
+                to.append_data(&mut header, member, member.as_bytes())
+                    .unwrap();
+            }
+        }
+        to.into_inner().unwrap()
+    }
+
+    fn found(layers: &[&[&str]], path: &str) -> Result<(String, usize)> {
+        let plain: Vec<Vec<u8>> = layers.iter().map(|names| layer(names)).collect();
+        let made: Vec<Made<'_>> = plain.iter().map(|bytes| Made::Gzip(bytes)).collect();
+        let stop = Stop::new();
+        let watch = Watch::new(&(), &stop);
+        let found = file(&image(&made), path, watch)?;
+        let mut content = Vec::new();
+        found.copy_to("memory", &mut content, watch)?;
+        Ok((String::from_utf8(content).unwrap(), found.layer))
+    }
+
+    #[test]
+    fn the_top_layer_counts_and_whiteouts_hide() {
+        let layers: &[&[&str]] = &[&["a", "d/x", "d/y"], &["a"], &["d/.wh.x", "e"]];
+        assert_eq!(found(layers, "/a").unwrap(), ("a".into(), 1));
+        assert_eq!(found(layers, "d/y").unwrap(), ("d/y".into(), 0));
+        for missing in ["d/x", "/nope", "a/b"] {
+            assert!(
+                found(layers, missing).is_err_and(|e| e.is_not_found()),
+                "{missing}"
+            );
+        }
+        let opaque: &[&[&str]] = &[&["d/x", "f/x"], &["d/.wh..wh..opq", "d/y", "f"]];
+        for missing in ["d/x", "f/x"] {
+            assert!(
+                found(opaque, missing).is_err_and(|e| e.is_not_found()),
+                "{missing}"
+            );
+        }
+        assert!(found(layers, "d").is_err());
+    }
+
+    #[test]
+    fn links_stay_inside_and_end() {
+        let layers: &[&[&str]] = &[
+            &["usr/lib/so", "lib -> usr/lib", "h = usr/lib/so"],
+            &[
+                "out -> ../../../usr/lib/so",
+                "abs -> /lib/so",
+                "l -> l",
+                "to -> lib/../lib",
+            ],
+        ];
+        for path in ["/lib/so", "out", "abs", "to/so", "h", "lib/../lib/so"] {
+            assert_eq!(
+                found(layers, path).unwrap(),
+                ("usr/lib/so".into(), 0),
+                "{path}"
+            );
+        }
+        assert!(matches!(found(layers, "l"), Err(Error::Unsupported { .. })));
+    }
+
+    #[test]
+    fn lower_layers_are_not_read() {
+        let top = layer(&["a"]);
+        let good = image(&[Made::Plain(b"no tar at all"), Made::Gzip(&top)]);
+        let stop = Stop::new();
+        let watch = Watch::new(&(), &stop);
+        assert_eq!(file(&good, "a", watch).unwrap().layer, 1);
+        assert!(file(&good, "b", watch).is_err());
+    }
+}
