@@ -7,6 +7,7 @@
 mod docker;
 mod oci;
 mod plan;
+mod store;
 mod write;
 
 use std::collections::HashSet;
@@ -14,6 +15,8 @@ use std::fs::File;
 use std::io::{Read, Seek};
 use std::path::Path;
 
+use self::oci::REF_NAME;
+pub use self::store::Archive;
 pub use self::write::{Form, Out, Settings, write};
 use crate::error::{Error, Result};
 use crate::file::{Section, Spool};
@@ -96,6 +99,40 @@ fn familiar_name(name: &Reference) -> Option<String> {
         .strip_prefix("library/")
         .filter(|rest| !rest.contains('/'));
     Some(shorter.unwrap_or(short).to_string())
+}
+
+/// Opens an archive in a file as a store to read from. What is copied and what
+/// is not is as with [`read`].
+///
+/// ```no_run
+/// use dxf_registry::{ReadStore, archive, stream::Run};
+///
+/// let archive = archive::open("app.tar".as_ref(), "/var/tmp".as_ref(), Run::default())?;
+/// for tag in archive.tags() {
+///     println!("{}", tag?);
+/// }
+/// # Ok::<(), dxf_registry::Error>(())
+/// ```
+///
+/// # Errors
+/// As [`read`].
+pub fn open(path: &Path, folder: &Path, run: Run<'_>) -> Result<Archive> {
+    let items = read(path, folder, run)?;
+    Archive::new(&path.display().to_string(), items)
+}
+
+/// Opens an archive that arrives on a pipe, kept in a nameless file in `folder`
+/// until the [`Archive`] is dropped; `what` names it in errors.
+///
+/// # Errors
+/// As [`read_stream`].
+pub fn open_stream(
+    what: &str,
+    from: impl Read + Send,
+    folder: &Path,
+    run: Run<'_>,
+) -> Result<Archive> {
+    Archive::new(what, read_stream(what, from, folder, run)?)
 }
 
 /// The images of an archive in a file, plain or compressed. A compressed one

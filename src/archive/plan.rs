@@ -100,7 +100,7 @@ fn add(digest: &Digest, content: Content, to: &mut BTreeMap<String, Content>) ->
 }
 
 /// What the layout's index says of an item: once for each name.
-fn index_entries(item: &Item) -> Vec<Descriptor> {
+pub(crate) fn index_entries(item: &Item) -> Vec<Descriptor> {
     let mut plain = item.node.manifest().descriptor();
     if let Node::Image(image) = &item.node
         && image.is_runnable()

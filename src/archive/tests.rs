@@ -12,7 +12,10 @@ use crate::descriptor::Descriptor;
 use crate::digest::Digest;
 use crate::image::tests::{Made, image, image_for, index as index_of};
 use crate::image::{self, Image, LayerType, check};
+use crate::manifest::Manifest;
 use crate::platform::Platform;
+use crate::reference::Target;
+use crate::store::ReadStore;
 use crate::stream::Stop;
 
 fn with_run<T>(work: impl FnOnce(Run<'_>) -> T) -> T {
@@ -116,6 +119,76 @@ fn hybrid_keeps_every_digest_and_is_the_same_twice() {
         (&Value::Null, &json!(["me/multi:x"]))
     );
     assert_eq!(list.as_array().unwrap().len(), 3);
+}
+
+/// `image` once more, as a referrer of `subject`.
+fn referrer(image: &Image, subject: &Descriptor) -> Image {
+    let mut document: Value = serde_json::from_slice(image.manifest().bytes()).unwrap();
+    document["subject"] = json!(subject);
+    let manifest = Manifest::new(None, document.to_string().into_bytes()).unwrap();
+    Image::new(
+        manifest,
+        image.config_blob().clone(),
+        image.layers().to_vec(),
+    )
+    .unwrap()
+}
+
+#[test]
+fn an_archive_is_a_store_to_read_from() {
+    let multi = index_of(&[
+        image_for("linux/arm64", &[Made::Gzip(b"arm")]),
+        image_for("linux/amd64", &[Made::Gzip(b"intel")]),
+    ]);
+    let one = sample();
+    let subject = one.manifest().descriptor();
+    let signature = referrer(&image(&[Made::Gzip(b"signature")]), &subject);
+    let child = multi.children()[1].descriptor.digest;
+    let items = [
+        Item::new(
+            names(&["app:1", "r.example:5000/app:2"]),
+            Node::Image(one.clone()),
+        ),
+        Item::new(names(&["me/multi:x"]), Node::Index(multi)),
+        Item::new(Vec::new(), Node::Image(signature.clone())),
+    ];
+    let open = |form, items| {
+        let bytes = written(items, form);
+        with_run(|run| open_stream("it.tar", &bytes[..], &std::env::temp_dir(), run)).unwrap()
+    };
+    let archive = open(Form::Hybrid, &items);
+    let tags: Result<Vec<String>> = archive.tags().map(|tag| Ok(tag?.to_string())).collect();
+    assert_eq!(tags.unwrap(), ["1", "2", "x"]);
+    let tag = |word: &str| Target::Tag(word.parse().unwrap());
+    for word in ["1", "2"] {
+        assert_eq!(archive.manifest(&tag(word)).unwrap(), *one.manifest());
+        assert_eq!(
+            archive.head(&tag(word)).unwrap().unwrap().digest,
+            subject.digest
+        );
+    }
+    let below = archive.manifest(&Target::Digest(child)).unwrap();
+    assert_eq!(below.digest(), child);
+    let found = archive.referrers(&subject.digest).unwrap();
+    assert_eq!(found.len(), 1);
+    assert_eq!(found[0].digest, signature.manifest().digest());
+    assert!(archive.head(&tag("y")).unwrap().is_none());
+    assert!(archive.manifest(&tag("y")).is_err_and(|e| e.is_not_found()));
+
+    // One of Docker's has no manifest but the one that is made.
+    let archive = open(Form::Docker, &items[..1]);
+    let made = archive.manifest(&tag("1")).unwrap().image().unwrap();
+    for blob in made.layers.iter().chain([&made.config]) {
+        assert_eq!(archive.blob_size(&blob.digest).unwrap(), Some(blob.size));
+        let mut bytes = Vec::new();
+        let mut whole = archive.pull_blob(&blob.digest, None).unwrap().reader;
+        whole.read_to_end(&mut bytes).unwrap();
+        let mut rest = Vec::new();
+        let mut reader = archive.open_blob(&blob.digest, 1).unwrap().reader;
+        reader.read_to_end(&mut rest).unwrap();
+        assert_eq!(rest, bytes[1..]);
+    }
+    assert_eq!(archive.items()[0].provenance, Provenance::Made);
 }
 
 #[test]

@@ -20,7 +20,7 @@ use crate::reference::Tag;
 const REF_NAME: &str = "org.opencontainers.image.ref.name";
 
 /// What `index.json` says.
-pub(super) struct Index {
+pub(crate) struct Index {
     document: Builder,
     entries: Vec<Value>,
 }

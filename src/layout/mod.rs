@@ -11,7 +11,8 @@
 
 mod blobs;
 mod files;
-mod index;
+pub(crate) mod index;
+pub(crate) mod read;
 mod store;
 #[cfg(test)]
 mod tests;
@@ -22,16 +23,17 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use crate::descriptor::Descriptor;
-use crate::digest::{Digest, Hasher, Verify};
+use crate::digest::{Digest, Hasher};
 use crate::error::{Error, Result};
 use crate::file::{self, SharedSync};
-use crate::manifest::{self, Kind, Manifest};
+use crate::manifest::{Kind, Manifest};
 use crate::reference::{RepoName, Target};
 use crate::store::{Expected, Names, ReadStore, needs};
 use crate::stream::{Stop, read_bounded};
 
 use blobs::Blobs;
 use index::Index;
+use read::{Bytes, Files};
 
 /// The file that makes a folder a layout.
 const MARKER: &str = "oci-layout";
@@ -252,31 +254,6 @@ impl Layout {
         Ok(held)
     }
 
-    fn index(&self) -> Result<Index> {
-        let marker = self.dir()?.join(MARKER);
-        let Some((file, _)) = files::open(&marker)? else {
-            return Err(self.absent());
-        };
-        let what = marker.display().to_string();
-        let text = read_bounded(&what, file, MARKER_MAX)?;
-        let text: Value = serde_json::from_slice(&text).map_err(|e| Error::malformed(&what, e))?;
-        match text["imageLayoutVersion"].as_str() {
-            Some(version) if version.starts_with("1.") => {}
-            Some(version) => {
-                return Err(Error::Unsupported {
-                    what: format!("{what}: layout version {version:?} is not known"),
-                });
-            }
-            None => return Err(Error::malformed(what, "it names no layout version")),
-        }
-        let path = self.dir()?.join(INDEX);
-        let what = path.display().to_string();
-        match files::open(&path)? {
-            Some((file, _)) => Index::parse(&what, &read_bounded(&what, file, INDEX_MAX)?),
-            None => Ok(Index::new()),
-        }
-    }
-
     /// Keeps other writers away from a layout that is there.
     fn hold(&self) -> Result<File> {
         // Nothing is made for a change that finds nothing to change.
@@ -296,38 +273,6 @@ impl Layout {
             });
         }
         files::replace(&self.dir()?.join(INDEX), &bytes, &self.scratch()?)
-    }
-
-    /// The manifest in a blob; `listed` is its entry in the index. A child of
-    /// an index has none, so a blob without one counts when it is a manifest.
-    fn read(&self, digest: &Digest, listed: Option<&Descriptor>) -> Result<Option<Manifest>> {
-        let Some((file, len)) = self.blobs()?.open(digest)? else {
-            return Ok(None);
-        };
-        if listed.is_none() && len > manifest::MAX_SIZE {
-            return Ok(None);
-        }
-        let size = listed.map_or(len, |entry| entry.size);
-        let reader = Verify::new(file, *digest, Some(size));
-        let bytes = read_bounded(&digest.to_string(), reader, manifest::MAX_SIZE)?;
-        let read = Manifest::new(listed.map(|entry| entry.media_type.as_str()), bytes);
-        match (read, listed) {
-            (read, Some(_)) => read.map(Some),
-            // A config is JSON with a member `config`, but not with this one's.
-            (Ok(read), None) if needs(&read).is_ok() => Ok(Some(read)),
-            (_, None) => Ok(None),
-        }
-    }
-
-    fn find(&self, target: &Target) -> Result<Option<Manifest>> {
-        let index = self.index()?;
-        match target {
-            Target::Tag(tag) => match index.tagged(tag)? {
-                Some(entry) => self.read(&entry.digest, Some(&entry)),
-                None => Ok(None),
-            },
-            Target::Digest(digest) => self.read(digest, index.listed(digest)?.as_ref()),
-        }
     }
 
     /// Fails unless everything `manifest` names is there, as a registry does
@@ -394,5 +339,41 @@ impl Layout {
             Target::Digest(_) => index.add(&entry),
         }
         self.save(index)
+    }
+}
+
+impl Files for Layout {
+    fn index(&self) -> Result<Index> {
+        let marker = self.dir()?.join(MARKER);
+        let Some((file, _)) = files::open(&marker)? else {
+            return Err(self.absent());
+        };
+        let what = marker.display().to_string();
+        let text = read_bounded(&what, file, MARKER_MAX)?;
+        let text: Value = serde_json::from_slice(&text).map_err(|e| Error::malformed(&what, e))?;
+        match text["imageLayoutVersion"].as_str() {
+            Some(version) if version.starts_with("1.") => {}
+            Some(version) => {
+                return Err(Error::Unsupported {
+                    what: format!("{what}: layout version {version:?} is not known"),
+                });
+            }
+            None => return Err(Error::malformed(what, "it names no layout version")),
+        }
+        let path = self.dir()?.join(INDEX);
+        let what = path.display().to_string();
+        match files::open(&path)? {
+            Some((file, _)) => Index::parse(&what, &read_bounded(&what, file, INDEX_MAX)?),
+            None => Ok(Index::new()),
+        }
+    }
+
+    fn size(&self, digest: &Digest) -> Result<Option<u64>> {
+        self.blobs()?.size(digest)
+    }
+
+    fn bytes(&self, digest: &Digest) -> Result<Option<Bytes<'_>>> {
+        let found = self.blobs()?.open(digest)?;
+        Ok(found.map(|(file, len)| (Box::new(file) as _, len)))
     }
 }

@@ -1,19 +1,17 @@
 //! What a layout does as a store.
 
-use std::collections::HashSet;
 use std::io::{Seek, SeekFrom};
 
 use crate::blob::Blob;
 use crate::descriptor::Descriptor;
 use crate::digest::{Digest, Verify};
-use crate::error::{Error, Result, if_found};
+use crate::error::{Error, Result};
 use crate::manifest::Manifest;
 use crate::reference::{RepoName, Tag, Target};
-use crate::store::{
-    Content, Expected, Names, Put, ReadStore, Store, Tags, parsed, receive, refers_to,
-};
+use crate::store::{Content, Expected, Names, Put, ReadStore, Store, Tags, parsed, receive};
 use crate::stream::Watch;
 
+use super::read::Files;
 use super::{Layout, files};
 
 impl ReadStore for Layout {
@@ -42,27 +40,7 @@ impl ReadStore for Layout {
     }
 
     fn head(&self, target: &Target) -> Result<Option<Descriptor>> {
-        if let Target::Tag(tag) = target {
-            let Some(index) = if_found(self.index())? else {
-                return Ok(None);
-            };
-            let Some(entry) = index.tagged(tag)? else {
-                return Ok(None);
-            };
-            if !entry.media_type.is_empty() {
-                let there = self.blobs()?.size(&entry.digest)?.is_some();
-                let clean = Descriptor::new(entry.media_type, entry.digest, entry.size);
-                return Ok(there.then_some(clean));
-            }
-        }
-        let Some(manifest) = if_found(self.find(target))?.flatten() else {
-            return Ok(None);
-        };
-        let mut descriptor = manifest.descriptor();
-        if let Target::Digest(digest) = target {
-            descriptor.digest = *digest;
-        }
-        Ok(Some(descriptor))
+        self.look(target)
     }
 
     fn tag_names(&self) -> Names<'_> {
@@ -77,25 +55,7 @@ impl ReadStore for Layout {
     }
 
     fn referrers(&self, subject: &Digest) -> Result<Vec<Descriptor>> {
-        let (mut found, mut seen) = (Vec::new(), HashSet::new());
-        // Bounded by the size of the index, and each manifest by its own.
-        for entry in self.index()?.descriptors()? {
-            if !seen.insert(entry.digest) {
-                continue;
-            }
-            let manifest = match self.read(&entry.digest, Some(&entry)) {
-                Ok(Some(manifest)) => manifest,
-                // Kept elsewhere, or of a format nobody here knows.
-                Ok(None) | Err(Error::Malformed { .. }) => continue,
-                Err(e) => return Err(e),
-            };
-            if refers_to(&manifest, subject) {
-                let mut referrer = manifest.referrer()?;
-                referrer.digest = entry.digest;
-                found.push(referrer);
-            }
-        }
-        Ok(found)
+        self.referring(subject)
     }
 }
 

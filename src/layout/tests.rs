@@ -466,7 +466,7 @@ fn children_are_found_without_an_entry_and_blobs_are_no_manifests() {
         child
     );
     let config = f.push(&repo, br#"{"os":"linux","config":{"Env":[]},"rootfs":{}}"#);
-    let large = f.push(&repo, &vec![b' '; manifest::MAX_SIZE as usize + 1]);
+    let large = f.push(&repo, &vec![b' '; crate::manifest::MAX_SIZE as usize + 1]);
     for digest in [b.digest(), config.digest(), large.digest()] {
         let target = Target::Digest(*digest);
         assert!(repo.manifest(&target).unwrap_err().is_not_found());

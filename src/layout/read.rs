@@ -1,0 +1,110 @@
+//! An OCI image layout, read from wherever its files are: a folder, or a tar.
+
+use std::collections::HashSet;
+use std::io::Read;
+
+use super::index::Index;
+use crate::descriptor::Descriptor;
+use crate::digest::{Digest, Verify};
+use crate::error::{Error, Result, if_found};
+use crate::manifest::{self, Manifest};
+use crate::reference::Target;
+use crate::store::{needs, refers_to};
+use crate::stream::read_bounded;
+
+/// A blob's bytes, not verified, and how many there are.
+pub(crate) type Bytes<'a> = (Box<dyn Read + Send + 'a>, u64);
+
+/// The files of a layout; the rest follows from them.
+pub(crate) trait Files {
+    /// What `index.json` says.
+    fn index(&self) -> Result<Index>;
+
+    /// How long a blob is, bytes; `None` when there is none.
+    fn size(&self, digest: &Digest) -> Result<Option<u64>>;
+
+    /// A blob; `None` when there is none.
+    fn bytes(&self, digest: &Digest) -> Result<Option<Bytes<'_>>>;
+
+    /// The manifest in a blob; `listed` is its entry in the index. A child of
+    /// an index has none, so a blob without one counts when it is a manifest.
+    fn read(&self, digest: &Digest, listed: Option<&Descriptor>) -> Result<Option<Manifest>> {
+        let Some((file, len)) = self.bytes(digest)? else {
+            return Ok(None);
+        };
+        if listed.is_none() && len > manifest::MAX_SIZE {
+            return Ok(None);
+        }
+        let size = listed.map_or(len, |entry| entry.size);
+        let reader = Verify::new(file, *digest, Some(size));
+        let bytes = read_bounded(&digest.to_string(), reader, manifest::MAX_SIZE)?;
+        let media_type = listed.map(|entry| entry.media_type.as_str());
+        let read = Manifest::new(media_type, bytes);
+        match (read, listed) {
+            (read, Some(_)) => read.map(Some),
+            // A config is JSON with a member `config`, but not with this one's.
+            (Ok(read), None) if needs(&read).is_ok() => Ok(Some(read)),
+            (_, None) => Ok(None),
+        }
+    }
+
+    /// The manifest of a tag or digest.
+    fn find(&self, target: &Target) -> Result<Option<Manifest>> {
+        let index = self.index()?;
+        match target {
+            Target::Tag(tag) => match index.tagged(tag)? {
+                Some(entry) => self.read(&entry.digest, Some(&entry)),
+                None => Ok(None),
+            },
+            Target::Digest(digest) => self.read(digest, index.listed(digest)?.as_ref()),
+        }
+    }
+
+    /// What a tag or digest points to, from the index alone where that tells.
+    fn look(&self, target: &Target) -> Result<Option<Descriptor>> {
+        if let Target::Tag(tag) = target {
+            let Some(index) = if_found(self.index())? else {
+                return Ok(None);
+            };
+            let Some(entry) = index.tagged(tag)? else {
+                return Ok(None);
+            };
+            if !entry.media_type.is_empty() {
+                let there = self.size(&entry.digest)?.is_some();
+                let clean = Descriptor::new(entry.media_type, entry.digest, entry.size);
+                return Ok(there.then_some(clean));
+            }
+        }
+        let Some(manifest) = if_found(self.find(target))?.flatten() else {
+            return Ok(None);
+        };
+        let mut descriptor = manifest.descriptor();
+        if let Target::Digest(digest) = target {
+            descriptor.digest = *digest;
+        }
+        Ok(Some(descriptor))
+    }
+
+    /// The listed manifests whose subject is `subject`.
+    fn referring(&self, subject: &Digest) -> Result<Vec<Descriptor>> {
+        let (mut found, mut seen) = (Vec::new(), HashSet::new());
+        // Bounded by the size of the index, and each manifest by its own.
+        for entry in self.index()?.descriptors()? {
+            if !seen.insert(entry.digest) {
+                continue;
+            }
+            let manifest = match self.read(&entry.digest, Some(&entry)) {
+                Ok(Some(manifest)) => manifest,
+                // Kept elsewhere, or of an unknown format.
+                Ok(None) | Err(Error::Malformed { .. }) => continue,
+                Err(e) => return Err(e),
+            };
+            if refers_to(&manifest, subject) {
+                let mut referrer = manifest.referrer()?;
+                referrer.digest = entry.digest;
+                found.push(referrer);
+            }
+        }
+        Ok(found)
+    }
+}
