@@ -17,7 +17,6 @@ use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::manifest::{Builder, Kind, Manifest};
 use crate::parallel;
-use crate::platform::Platform;
 use crate::reference::{Tag, Target};
 use crate::store::{Expected, Store, put_unless_same};
 pub use crate::stream::Run;
@@ -198,35 +197,48 @@ fn artifact(blobs: &[Descriptor]) -> Result<Manifest> {
         .build_sorted()
 }
 
+/// What [`delete`] deleted.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Deleted {
+    /// What the alias pointed to: its blobs, or for an index the one manifest of
+    /// each platform; none of them is deleted.
+    pub pointed: ByPlatform<Vec<Digest>>,
+    /// The other aliases of the same manifest, which are gone too; or why they
+    /// could not be listed.
+    pub siblings: Result<Vec<Tag>>,
+}
+
 /// Deletes the manifest an alias points at, by its digest as python-dxf does,
-/// so that every other alias of that manifest goes too. Gives what it pointed
-/// at: its blobs, or for an index the one manifest of each platform, which are
-/// not deleted. `platform` narrows what is given, never what is deleted.
+/// so that every other alias of that manifest goes too.
 ///
 /// # Errors
 /// As [`resolve`], before anything is deleted; the store's own.
-pub fn delete(
-    store: &dyn Store,
-    target: &Target,
-    platform: Option<&Platform>,
-) -> Result<ByPlatform<Vec<Digest>>> {
+pub fn delete(store: &dyn Store, target: &Target, run: Run<'_>) -> Result<Deleted> {
     let manifest = store.manifest(target)?;
-    let pointed = pointed(&manifest, platform)?;
-    store.delete_manifest(&digest(&manifest, target))?;
-    Ok(pointed)
+    let pointed = pointed(&manifest)?;
+    let digest = digest(&manifest, target);
+    let siblings = siblings(store, target, &digest, run);
+    store.delete_manifest(&digest)?;
+    Ok(Deleted { pointed, siblings })
 }
 
-/// The digest a store knows a manifest by.
-fn digest(manifest: &Manifest, target: &Target) -> Digest {
+/// The digest that a store knows the `manifest` of `target` by.
+pub fn digest(manifest: &Manifest, target: &Target) -> Digest {
     match target {
         Target::Digest(digest) => *digest,
         Target::Tag(_) => manifest.digest(),
     }
 }
 
-fn pointed(manifest: &Manifest, platform: Option<&Platform>) -> Result<ByPlatform<Vec<Digest>>> {
+/// What an alias of `manifest` points to: its blobs, or for an index the one
+/// manifest of each platform.
+///
+/// # Errors
+/// As [`blobs`].
+pub fn pointed(manifest: &Manifest) -> Result<ByPlatform<Vec<Digest>>> {
     if manifest.kind() == Kind::Index {
-        let children = platforms::children(manifest, platform)?;
+        let children = platforms::children(manifest)?;
         return children.try_map(|child| Ok(vec![child.digest]));
     }
     let layers = blobs(manifest)?;
@@ -243,7 +255,7 @@ fn pointed(manifest: &Manifest, platform: Option<&Platform>) -> Result<ByPlatfor
 pub fn delete_only(store: &dyn Store, tag: &Tag, run: Run<'_>) -> Result<ByPlatform<Vec<Digest>>> {
     let target = Target::Tag(tag.clone());
     let manifest = store.manifest(&target)?;
-    let pointed = pointed(&manifest, None)?;
+    let pointed = pointed(&manifest)?;
     let Err(refused) = store.untag(tag) else {
         return Ok(pointed);
     };
@@ -251,7 +263,7 @@ pub fn delete_only(store: &dyn Store, tag: &Tag, run: Run<'_>) -> Result<ByPlatf
         return Err(refused);
     }
     let digest = manifest.digest();
-    let others = siblings(store, tag, &digest, run)?;
+    let others = siblings(store, &target, &digest, run)?;
     if others.is_empty() {
         store.delete_manifest(&digest)?;
         return Ok(pointed);
@@ -278,13 +290,13 @@ fn cannot_untag(store: &dyn Store, target: &Target, refused: &Error) -> bool {
 }
 
 /// The other tags that point at `digest`: one HEAD a tag.
-fn siblings(store: &dyn Store, tag: &Tag, digest: &Digest, run: Run<'_>) -> Result<Vec<Tag>> {
+fn siblings(store: &dyn Store, target: &Target, digest: &Digest, run: Run<'_>) -> Result<Vec<Tag>> {
     let mut others = Vec::new();
     for other in store.tags() {
         run.watch.stop.check()?;
         // A name that is no tag can't be looked up, so nothing is deleted.
         let other = other?;
-        if other != *tag {
+        if *target != Target::Tag(other.clone()) {
             others.push(other);
         }
     }
@@ -292,11 +304,14 @@ fn siblings(store: &dyn Store, tag: &Tag, digest: &Digest, run: Run<'_>) -> Resu
         let there = store.head(&Target::Tag(other.clone()))?;
         Ok(there.filter(|there| there.digest == *digest).map(|_| other))
     })?;
-    Ok(found.into_iter().flatten().collect())
+    let mut found: Vec<Tag> = found.into_iter().flatten().collect();
+    // Lists of a registry come in any order.
+    found.sort();
+    Ok(found)
 }
 
-/// The names for a message of one line.
-fn named(tags: &[Tag]) -> String {
+/// The first twenty of `tags`, for a message of one line.
+pub fn named(tags: &[Tag]) -> String {
     const SHOWN: usize = 20;
     let shown: Vec<&str> = tags.iter().take(SHOWN).map(Tag::as_str).collect();
     match tags.len().saturating_sub(SHOWN) {

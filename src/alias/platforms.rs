@@ -109,22 +109,12 @@ pub fn expand(
 }
 
 /// The entries of an index by platform, none of them fetched.
-pub(super) fn children(
-    index: &Manifest,
-    platform: Option<&Platform>,
-) -> Result<ByPlatform<Descriptor>> {
-    let entries = index.index()?.manifests;
-    let Some(wanted) = platform else {
-        let mut each = BTreeMap::new();
-        for entry in entries {
-            insert(&mut each, &entry.clone(), entry);
-        }
-        return Ok(ByPlatform::Each(each));
-    };
-    match best(&entries, wanted) {
-        Some(entry) => Ok(ByPlatform::One(entry.clone())),
-        None => Err(none_fits(wanted, images(&entries).map(key).collect())),
+pub(super) fn children(index: &Manifest) -> Result<ByPlatform<Descriptor>> {
+    let mut each = BTreeMap::new();
+    for entry in index.index()?.manifests {
+        insert(&mut each, &entry.clone(), entry);
     }
+    Ok(ByPlatform::Each(each))
 }
 
 /// Reads an index from its store, within bounds.

@@ -1,5 +1,6 @@
 use super::*;
 use crate::layout::{Layout, Layouts};
+use crate::platform::Platform;
 use crate::store::ReadStore;
 use crate::store::testing::Spy;
 use crate::stream::Stop;
@@ -322,30 +323,27 @@ fn an_immutable_tag_that_is_right_already_is_no_failure() {
 
 #[test]
 fn deleting_goes_by_digest_and_says_what_was() {
-    let mem = Spy::default();
+    let (mem, stop) = (Spy::default(), Stop::new());
     let m = image("1");
     for name in ["x", "y"] {
         mem.insert(&m, Some(name));
     }
-    let was = delete(&mem, &tag("x"), None).unwrap();
-    assert_eq!(was, ByPlatform::One(vec![Digest::of(b"1")]));
-    assert_eq!(mem.asked(), ["manifest", "delete_manifest"]);
-    assert!(delete(&mem, &tag("y"), None).unwrap_err().is_not_found());
+    let was = delete(&mem, &tag("x"), run(&stop)).unwrap();
+    assert_eq!(was.pointed, ByPlatform::One(vec![Digest::of(b"1")]));
+    assert_eq!(was.siblings.unwrap(), [t("y")]);
+    assert_eq!(mem.asked(), ["manifest", "tags", "head", "delete_manifest"]);
+    let gone = delete(&mem, &tag("y"), run(&stop));
+    assert!(gone.unwrap_err().is_not_found());
     let (mem, top, all) = several();
-    let missing = delete(&mem, &tag("x"), Some(&p("plan9/mips")));
-    assert!(matches!(missing, Err(Error::NoPlatform { .. })));
-    let ByPlatform::Each(was) = delete(&mem, &top.digest().into(), None).unwrap() else {
+    let was = delete(&mem, &top.digest().into(), run(&stop)).unwrap();
+    let ByPlatform::Each(was) = was.pointed else {
         panic!("one")
     };
     assert_eq!(
         (was.len(), &was["linux/amd64"]),
         (6, &vec![all[0].digest()])
     );
-    assert_eq!(mem.asked(), ["manifest", "manifest", "delete_manifest"]);
     assert!(mem.memory.manifest(&all[0].digest().into()).is_ok());
-    mem.insert(&top, Some("x"));
-    let one = delete(&mem, &tag("x"), Some(&p("linux/arm64"))).unwrap();
-    assert_eq!(one, ByPlatform::One(vec![all[1].digest()]));
 }
 
 #[test]
@@ -372,7 +370,7 @@ fn one_alias_alone_is_untagged_where_that_works() {
             .is_not_found()
     );
     assert_eq!(repo.tags().map(Result::unwrap).collect::<Vec<_>>(), ["y"]);
-    delete(&repo, &tag("y"), None).unwrap();
+    delete(&repo, &tag("y"), run(&stop)).unwrap();
     assert_eq!(repo.manifests().unwrap(), []);
 }
 

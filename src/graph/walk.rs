@@ -118,36 +118,48 @@ impl<'a> Walk<'a> {
         Ok(below.steps)
     }
 
-    /// What all of `targets` reach, the manifests themselves included. Several
-    /// are fetched at once.
+    /// What all of `targets` reach, the manifests themselves included, each with
+    /// the first of them that reaches it. Several are fetched at once.
     ///
     /// # Errors
-    /// As [`Walk::root`] and [`Walk::below`], and for whatever manifest is
-    /// missing or wrong: what cannot be read may name anything.
-    pub fn reach(&self, targets: Vec<Target>) -> Result<HashSet<Digest>> {
+    /// As [`Walk::root`] and [`Walk::below`], and for a manifest whose bytes are
+    /// wrong: it may have named anything. One that is missing names nothing.
+    pub fn reach(&self, targets: Vec<Target>) -> Result<HashMap<Digest, Target>> {
         let (run, stop) = (self.run, self.run.watch.stop);
-        let sets = parallel::map(run.jobs, targets, stop, |target, _| {
-            let root = self.root(&target)?;
-            let mut reached = vec![root.manifest.digest];
-            for step in self.below(&root, 1)? {
-                reached.push(match step {
-                    Step::Manifest(entry, links) => links.map(|_| entry.digest)?,
-                    Step::Config(blob) | Step::Blob(blob) => blob.digest,
-                    Step::File(..) => continue,
-                });
-            }
-            Ok(reached)
+        let reached = parallel::map(run.jobs, targets, stop, |target, _| {
+            let digests = self.digests(&target)?;
+            Ok((target, digests))
         })?;
-        Ok(sets.into_iter().flatten().collect())
+        let mut by_digest = HashMap::new();
+        for (target, digests) in reached {
+            for digest in digests {
+                by_digest.entry(digest).or_insert_with(|| target.clone());
+            }
+        }
+        Ok(by_digest)
     }
 
-    /// What the tags of the repository reach, but for those that `except` says
-    /// are to be left out: what must stay when those are deleted.
+    /// The digests of all that one name reaches.
+    fn digests(&self, target: &Target) -> Result<Vec<Digest>> {
+        let root = self.root(target)?;
+        let mut reached = vec![root.manifest.digest];
+        for step in self.below(&root, 1)? {
+            reached.push(match step {
+                Step::Manifest(_, Err(error)) if !error.is_not_found() => return Err(error),
+                Step::Manifest(blob, _) | Step::Config(blob) | Step::Blob(blob) => blob.digest,
+                Step::File(..) => continue,
+            });
+        }
+        Ok(reached)
+    }
+
+    /// What the tags of the repository reach, but for those that `except` leaves
+    /// out: what must stay when those are deleted.
     ///
     /// # Errors
     /// As [`Walk::reach`]; [`Error::Invalid`] for a name that is not a tag,
     /// because nothing can be asked of it.
-    pub fn reach_of_tags(&self, except: &dyn Fn(&Tag) -> bool) -> Result<HashSet<Digest>> {
+    pub fn reach_of_tags(&self, except: &dyn Fn(&Tag) -> bool) -> Result<HashMap<Digest, Target>> {
         let mut targets = Vec::new();
         for tag in self.store.tags() {
             self.run.watch.stop.check()?;
@@ -388,7 +400,7 @@ mod tests {
         let walk = Walk::new(&store, Run::default());
         let steps = walk.below(&walk.root(&target("i")).unwrap(), 1).unwrap();
         assert_eq!(kinds(&steps), "mc??");
-        // Whoever is about to delete must not go by half of the truth.
+        // What is missing names nothing; what is wrong may have named anything.
         assert!(walk.reach(vec![target("i")]).is_err());
     }
 
@@ -416,7 +428,8 @@ mod tests {
         let walk = Walk::new(&store, Run::default());
         let kept = walk.reach_of_tags(&|tag| tag.as_str() == "old").unwrap();
         let of = |text: &str| Digest::of(text.as_bytes());
-        assert_eq!(kept, HashSet::from([of("2"), of("3"), new.digest()]));
+        let expected = [of("2"), of("3"), new.digest()];
+        assert_eq!(kept, expected.map(|digest| (digest, target("new"))).into());
     }
 
     #[test]

@@ -173,12 +173,14 @@ each_place!(del_alias_takes_its_siblings_along, |at| {
     at.says(["set-alias", "a", "v2", &first, &second]);
     at.says(["set-alias", "a", "other", &second]);
     at.forget();
-    assert_eq!(
-        at.says(["del-alias", "a", "v1"]),
-        format!("{first}\n{second}\n")
-    );
+    let gone = at.run(["del-alias", "a", "v1"]).ok();
+    assert_eq!(gone.text(), format!("{first}\n{second}\n"));
+    gone.says("deleted too: v2");
     at.asked([
         "GET /v2/a/manifests/v1".into(),
+        "GET /v2/a/tags/list".into(),
+        "HEAD /v2/a/manifests/v2".into(),
+        "HEAD /v2/a/manifests/other".into(),
         format!("DELETE /v2/a/manifests/{}", digest(manifest.as_bytes())),
     ]);
     assert_eq!(at.tags("a"), ["other"]);
@@ -260,3 +262,18 @@ fn a_folder_is_made_by_the_first_write_only() {
         .env("DXF_HOST", "oci:/nowhere/at/all");
     misspelt.fails(2).says("/nowhere/at/all").says("Not Found");
 }
+
+each_place!(del_alias_names_the_aliases_that_go_too, |at| {
+    let name = at.put("a", b"1");
+    let other = at.put("a", b"2");
+    for alias in ["mon", "tue", "wed"] {
+        at.says(["set-alias", "a", alias, &name]);
+    }
+    at.says(["set-alias", "a", "other", &other]);
+    let done = at.run(["del-alias", "a", "mon"]).ok();
+    assert_eq!(done.text(), format!("{name}\n"));
+    done.says("deleted too: tue, wed").says("--only");
+    assert_eq!(at.tags("a"), ["other"]);
+    let alone = at.run(["del-alias", "a", "other"]).ok();
+    assert_eq!(alone.stderr, "");
+});

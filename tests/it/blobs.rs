@@ -300,6 +300,7 @@ each_place!(del_blob_of_an_alias_deletes_it_and_its_blobs, |at| {
     at.forget();
     assert_eq!(at.says(["del-blob", "a", "@both"]), "");
     at.asked([
+        "GET /v2/a/tags/list".into(),
         "GET /v2/a/manifests/both".into(),
         format!("DELETE /v2/a/manifests/{manifest}"),
         format!("DELETE /v2/a/blobs/{first}"),
@@ -317,6 +318,7 @@ each_place!(
         at.forget();
         assert_eq!(at.says(["del-blob", "--keep-alias", "a", "@kept"]), "");
         at.asked([
+            "GET /v2/a/tags/list".into(),
             "GET /v2/a/manifests/kept".into(),
             format!("DELETE /v2/a/blobs/{name}"),
         ]);
@@ -331,3 +333,54 @@ each_place!(
         assert_eq!(at.tags("a"), ["kept"]);
     }
 );
+
+each_place!(del_blob_keeps_what_another_alias_names, |at| {
+    let (first, shared) = (at.put("a", b"1"), at.put("a", b"2"));
+    let third = at.put("a", b"3");
+    at.says(["set-alias", "a", "mon", &first, &shared]);
+    at.says(["set-alias", "a", "tue", &shared, &third]);
+    let done = at.run(["del-blob", "a", "@mon"]).ok();
+    assert_eq!(done.text(), "");
+    let done = done.says("1 blob was kept").says(&shared).says("alias tue");
+    done.says("--force");
+    assert!(!at.has_blob("a", &first) && at.has_blob("a", &shared));
+    assert_eq!(at.tags("a"), ["tue"]);
+    assert_eq!(at.says(["pull-blob", "a", "@tue"]), "23");
+    // The alias that stays needs its blobs too.
+    at.put("a", b"1");
+    at.says(["set-alias", "a", "mon", &first, &shared]);
+    at.run(["del-blob", "--keep-alias", "a", "@mon"])
+        .ok()
+        .says(&shared);
+    assert!(!at.has_blob("a", &first) && at.has_blob("a", &shared));
+    // What is named by its digest is meant.
+    at.says(["del-blob", "a", &shared]);
+    at.put("a", b"1");
+    at.put("a", b"2");
+    let forced = at.run(["del-blob", "--force", "a", "@mon"]).ok();
+    assert_eq!(forced.stderr, "");
+    assert!(!at.has_blob("a", &shared));
+});
+
+each_place!(del_blob_leaves_another_alias_of_the_same_manifest, |at| {
+    let name = at.put("a", b"1");
+    at.says(["set-alias", "a", "mon", &name]);
+    at.says(["set-alias", "a", "tue", &name]);
+    let done = at.run(["del-blob", "a", "@mon"]).run();
+    // A registry that can't remove one name alone removes nothing.
+    if done.code == Some(0) {
+        done.says("1 blob was kept");
+        assert_eq!(at.tags("a"), ["tue"]);
+    } else {
+        assert_eq!(done.code, Some(1));
+        done.says("tue");
+        assert_eq!(at.tags("a").len(), 2);
+    }
+    assert_eq!(at.says(["pull-blob", "a", "@tue"]), "1");
+    // Both go where both are named, or with --force.
+    let both = at.run(["del-blob", "a", "@tue"]).run();
+    if both.code != Some(0) {
+        at.run(["del-blob", "--force", "a", "@tue"]).ok();
+    }
+    assert!(at.tags("a").is_empty() && !at.has_blob("a", &name));
+});

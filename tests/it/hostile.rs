@@ -355,7 +355,7 @@ proptest! {
             if let Ok(node) = remote.pull(&target, Wanted::All, Run::default()) {
                 use_up(&node, folder.path());
             }
-            let _ = alias::delete(&store, &target, platform.as_ref());
+            let _ = alias::delete(&store, &target, Run::default());
         }
     }
 

@@ -26,7 +26,7 @@ each_registry!(requests_say_what_registries_need, |reg| {
         &["list-aliases", "a"],
         &["list-repos"],
         &["auth", "a", "pull"],
-        &["del-blob", "a", "@v"],
+        &["del-blob", "--force", "a", "@v"],
     ] {
         reg.dxf().args(words).ok();
     }

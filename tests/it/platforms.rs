@@ -244,6 +244,7 @@ each_place!(del_alias_of_an_index_keeps_its_manifests, |at| {
     assert_eq!(said, expected);
     at.asked([
         "GET /v2/a/manifests/multi".to_string(),
+        "GET /v2/a/tags/list".to_string(),
         format!("DELETE /v2/a/manifests/{}", digest(text.as_bytes())),
     ]);
     assert!(at.tags("a").is_empty());

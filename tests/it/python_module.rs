@@ -531,10 +531,10 @@ fn an_alias_is_deleted_and_says_what_it_was() {
     everywhere(|store| {
         let blob = bytes("abc");
         set(store, "v1", std::slice::from_ref(&blob));
-        let was = alias::delete(store, &"v1".parse().unwrap(), None).unwrap();
-        assert_eq!(was, ByPlatform::One(vec![*blob.digest()]));
+        let was = alias::delete(store, &"v1".parse().unwrap(), Run::default()).unwrap();
+        assert_eq!(was.pointed, ByPlatform::One(vec![*blob.digest()]));
         assert_eq!(store.head(&"v1".parse().unwrap()).unwrap(), None);
-        let again = alias::delete(store, &"v1".parse().unwrap(), None);
+        let again = alias::delete(store, &"v1".parse().unwrap(), Run::default());
         assert!(again.unwrap_err().is_not_found());
         assert_eq!(store.blob_size(blob.digest()).unwrap(), Some(3));
     });

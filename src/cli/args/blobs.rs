@@ -48,6 +48,9 @@ pub struct DelBlob {
     /// Delete the blobs of @alias, but not @alias
     #[arg(long)]
     pub keep_alias: bool,
+    /// Delete blobs that other aliases name too
+    #[arg(long)]
+    pub force: bool,
 }
 
 /// What `del-alias` takes.

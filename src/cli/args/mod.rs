@@ -68,9 +68,10 @@ pub enum Command {
     MountBlob(Words),
     /// Delete blobs; with @alias, the alias and all its blobs
     ///
+    /// Blobs that another alias names are kept, unless --force is given.
     /// Without arguments a manifest is read from standard input, and its blobs
     /// are deleted.
-    #[command(override_usage = "dxf del-blob [--keep-alias] <repo> [<digest>|@alias …]")]
+    #[command(override_usage = "dxf del-blob [--keep-alias] [--force] <repo> [<digest>|@alias …]")]
     DelBlob(DelBlob),
     /// Name a list of blobs; print the manifest
     ///

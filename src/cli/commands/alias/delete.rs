@@ -1,6 +1,6 @@
 //! `del-alias`: deletes aliases, and prints what they named.
 
-use dxf_registry::{Digest, Result, Target, alias};
+use dxf_registry::{Digest, Result, Tag, Target, alias};
 use serde_json::Value;
 
 use crate::cli::args::{self, DelAlias};
@@ -20,7 +20,11 @@ pub fn run(s: &mut Session<'_, '_>, args: &DelAlias) -> Result<(), Failure> {
                 return Err(args::usage("--only takes names, no digests"));
             }
             // Whatever DXF_PLATFORM says: an alias goes as a whole.
-            target => alias::delete(&*store, target, None)?,
+            target => {
+                let gone = alias::delete(&*store, target, s.run())?;
+                say_siblings(s, target, &gone.siblings);
+                gone.pointed
+            }
         });
     }
     for pointed in deleted {
@@ -29,6 +33,20 @@ pub fn run(s: &mut Session<'_, '_>, args: &DelAlias) -> Result<(), Failure> {
         })?;
     }
     Ok(())
+}
+
+/// Names the aliases that are gone too, unless they are to be deleted anyway.
+fn say_siblings(s: &Session<'_, '_>, target: &Target, siblings: &Result<Vec<Tag>>) {
+    match siblings {
+        Ok(none) if none.is_empty() => {}
+        Ok(gone) => s.console.warn(&format!(
+            "{target} had the same manifest as these aliases, which are deleted too: {}; --only deletes one alone",
+            alias::named(gone)
+        )),
+        Err(error) => s.console.warn(&format!(
+            "could not check whether other aliases had the manifest of {target}: {error}"
+        )),
+    }
 }
 
 /// A platform of a deleted index: the digest of its manifest.
