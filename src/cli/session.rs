@@ -10,11 +10,11 @@ use dxf_registry::registry::{Registry, Settings};
 use dxf_registry::stream::{Watch, read_bounded};
 use dxf_registry::text::one_line;
 use dxf_registry::{
-    Digest, Error, Host, Manifest, ReadStore, RepoName, Result, Store, Target, json, manifest,
+    Digest, Error, Host, Manifest, ReadStore, RepoName, Result, Root, Store, Target, json, manifest,
 };
 use serde_json::Value;
 
-use crate::cli::env::{Context, Place, Shape, vars};
+use crate::cli::env::{Context, Shape, vars};
 use crate::cli::exit::Failure;
 use crate::cli::interrupt::Interrupt;
 use crate::cli::out::console::{Console, Out, Terminals, stdout};
@@ -85,9 +85,12 @@ impl<'s, 'o> Session<'s, 'o> {
     }
 
     /// Where `DXF_HOST` points.
-    pub fn place(&self) -> Result<&'s Place, Failure> {
-        let place = self.context.place.as_ref();
-        place.ok_or(Failure::Unset(vars::HOST.name))
+    ///
+    /// # Errors
+    /// [`Failure::Unset`] where it is not set.
+    pub fn root(&self) -> Result<&'s Root, Failure> {
+        let root = self.context.root.as_ref();
+        root.ok_or(Failure::Unset(vars::HOST.name))
     }
 
     /// How to talk to registries, heard by the log and obeying signals.
@@ -124,9 +127,9 @@ impl<'s, 'o> Session<'s, 'o> {
 
     /// A repository of the store that `DXF_HOST` names.
     pub fn store(&self, repo: RepoName) -> Result<Box<dyn Store>, Failure> {
-        Ok(match self.place()? {
-            Place::Registry(host) => Box::new(self.registry(host)?.repository(repo)),
-            Place::Folder(folder) => Box::new(Layouts::new(folder).repository(&repo)),
+        Ok(match self.root()? {
+            Root::Registry(host) => Box::new(self.registry(host)?.repository(repo)),
+            Root::Folder(folder) => Box::new(Layouts::new(folder).repository(&repo)),
         })
     }
 

@@ -526,3 +526,59 @@ fn auth_at_a_folder() {
     let done = place.run(&["login"]);
     assert_eq!((done.code, done.out.as_str()), (2, ""));
 }
+
+#[test]
+fn a_path_means_its_file_in_every_command() {
+    let place = Place::new();
+    let tar = place.path("app.tar");
+    place.ok(&[
+        "edit-image",
+        "--env",
+        "A=1",
+        "--add-file",
+        "/f=x",
+        "scratch",
+        &tar,
+    ]);
+    place.ok(&["push-image", &tar, "team/app:v1"]);
+    let copied = place.path("copied.tar");
+    let said = place.ok(&["copy-image", "team/app:v1", &copied]);
+    assert!(said.starts_with("docker-archive:/"), "{said}");
+    for words in [
+        &["list-layers"][..],
+        &["list-platforms"],
+        &["list-files"],
+        &["get-config"],
+        &["get-history"],
+        &["verify-image"],
+    ] {
+        let of = |image: &str| place.ok(&[words, &[image]].concat());
+        assert_eq!(of(&tar), of("team/app:v1"), "{words:?}");
+        assert_eq!(of(&copied), of("team/app:v1"), "{words:?}");
+    }
+    place.ok(&["get-layer", "--uncompressed", &tar, "0"]);
+    place.ok(&["pull-image", &tar, &place.path("pulled.tar")]);
+    place.ok(&["copy-image", &tar, "team/other"]);
+    place.ok(&["edit-image", "--user", "u", &tar, "team/third"]);
+    assert_eq!(
+        place.ok(&["list-repos"]),
+        "team/app\nteam/other\nteam/third\n"
+    );
+    let layout = place.path("layout");
+    place.ok(&["pull-image", "--format", "oci", "team/app:v1", &layout]);
+    let of_layout = place.ok(&["list-layers", &format!("{layout}:v1")]);
+    assert_eq!(of_layout, place.ok(&["list-layers", &layout]));
+    for (words, said) in [
+        (&["tag-image", tar.as_str(), "v2"][..], "is an archive"),
+        (&["tag-image", "team/app:v1", ".x"], "invalid tag"),
+        (&["set-alias", "team/app", ".x", "./f"], "invalid alias"),
+        (
+            &["push-image", "team/app:v1", tar.as_str()],
+            "did you mean dxf push-image",
+        ),
+        (&["copy-image", "oci:none", "team/x"], "no file oci-layout"),
+    ] {
+        let done = place.run(words);
+        assert!(done.err.contains(said), "{words:?}: {done:?}");
+    }
+}

@@ -26,6 +26,7 @@ const LAYERS: &[&str] = &[
     "archive alias artifact",
     "transfer",
     "foreign",
+    "place",
     "cli/exit cli/interrupt",
     "cli/out",
     "cli/env",

@@ -4,14 +4,13 @@
 //! that a wrong variable is told before anything happens.
 
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 use std::sync::Arc;
 
 use dxf_registry::alias::Format;
 use dxf_registry::artifact::Split;
 use dxf_registry::credentials::{Credentials, Files, Helpers, Login};
 use dxf_registry::registry::{Scheme, Settings};
-use dxf_registry::{Error, Host, Platform, Registry, Result, Secret};
+use dxf_registry::{Error, Host, Platform, Registry, Result, Root, Secret};
 
 use self::vars::Env;
 use crate::cli::out::bars::Show;
@@ -22,15 +21,6 @@ pub mod login;
 pub mod show;
 pub mod vars;
 pub mod wire;
-
-/// The store that `DXF_HOST` names.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Place {
-    /// A registry.
-    Registry(Host),
-    /// A folder of image layouts.
-    Folder(PathBuf),
-}
 
 /// How lists are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,7 +35,7 @@ pub enum Shape {
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Bound {
     /// The registry that is named beside it.
-    Place,
+    Root,
     /// The one registry that is talked to: the source of a copy, however it is
     /// named.
     Source,
@@ -57,7 +47,7 @@ enum Bound {
 /// Everything the environment says.
 pub struct Context {
     /// The store, where one is named.
-    pub place: Option<Place>,
+    pub root: Option<Root>,
     /// How to talk to registries.
     pub settings: Settings,
     /// Whether each is asked first how it is spoken to.
@@ -112,14 +102,14 @@ impl Context {
             ..Helpers::default()
         };
         Ok(Context {
-            place: env.with(&vars::HOST, place)?,
+            root: env.word(&vars::HOST)?,
             settings: wire::settings(env)?,
             detects: env
                 .raw(&vars::INSECURE)
                 .is_some_and(|(_, value)| value == "auto"),
             token: env.header(&vars::TOKEN)?.filter(|_| !anonymous),
             login: login::login(env, anonymous)?,
-            bound: Bound::Place,
+            bound: Bound::Root,
             files: login::files(env, &login_files)?.with_helpers(helpers.clone()),
             login_files,
             anonymous,
@@ -166,9 +156,9 @@ impl Context {
             return Ok(None);
         };
         let mut source = Context::new(env, terminal)?;
-        if source.place.is_none() {
+        if source.root.is_none() {
             source.bound = Bound::Source;
-            source.place = self.place.clone();
+            source.root = self.root.clone();
         }
         Ok(Some(source))
     }
@@ -206,7 +196,7 @@ impl Context {
     /// Whether what the environment says of one registry is said of `host`.
     fn is_here(&self, host: &Host) -> bool {
         match &self.bound {
-            Bound::Place => self.place == Some(Place::Registry(host.clone())),
+            Bound::Root => self.root == Some(Root::Registry(host.clone())),
             Bound::Source => true,
             Bound::To(source) => source.as_ref() == Some(host),
         }
@@ -233,18 +223,6 @@ impl Context {
             Some((Login::Password { username, password }, _)) => Some((username, password)),
             _ => None,
         }
-    }
-}
-
-/// The store that a value of `DXF_HOST` names.
-fn place(text: &str) -> Result<Place, String> {
-    match text.strip_prefix("oci:") {
-        Some("") => Err("a folder belongs behind oci:".to_string()),
-        Some(folder) => Ok(Place::Folder(folder.into())),
-        None => Host::from_str(text).map(Place::Registry).map_err(|_| {
-            "it takes host or host:port, without https:// and without a path, or oci:FOLDER"
-                .to_string()
-        }),
     }
 }
 
@@ -325,15 +303,15 @@ mod tests {
 
     #[test]
     fn hosts_and_folders() {
-        let place = |text| made(&[("DXF_HOST", text)]).map(|c| c.place);
+        let place = |text| made(&[("DXF_HOST", text)]).map(|c| c.root);
         assert_eq!(place("").unwrap(), None);
         assert_eq!(
             place("oci:some/dir").unwrap(),
-            Some(Place::Folder("some/dir".into()))
+            Some(Root::Folder("some/dir".into()))
         );
         assert!(matches!(
             place("localhost:5000").unwrap(),
-            Some(Place::Registry(_))
+            Some(Root::Registry(_))
         ));
         for bad in ["https://r.example", "oci:", "r.example/path", "file:///x"] {
             let said = place(bad).unwrap_err().to_string();

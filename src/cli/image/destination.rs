@@ -7,14 +7,15 @@ use std::sync::Arc;
 
 use dxf_registry::archive::{self, Form, Item, Out, Settings};
 use dxf_registry::image::Node;
+use dxf_registry::place::ArchiveKind;
 use dxf_registry::transfer::{Forecast, Foreign, To, forecast, put};
-use dxf_registry::{Digest, Error, Platform, Reference, Result, Store, Target};
+use dxf_registry::{Digest, Error, Place, Platform, Result, Root, Store, Target};
 
 use crate::cli::args::Nondistributable;
 use crate::cli::exit::Failure;
 use crate::cli::image::folder::{Folder, parent};
 use crate::cli::image::item::{self, targets};
-use crate::cli::image::location::{Archive, Location};
+use crate::cli::image::open;
 use crate::cli::out::file::Output;
 use crate::cli::session::Session;
 
@@ -36,52 +37,53 @@ pub struct Destination {
     pub target: Option<Target>,
     /// The digest that is written beside a tag.
     pub expected: Option<Digest>,
-    place: Place,
+    to: Opened,
 }
 
-enum Place {
+/// A place that can be put to.
+enum Opened {
     Store(Arc<dyn Store>),
     Archive {
         path: PathBuf,
-        kind: Archive,
+        kind: ArchiveKind,
         name: Option<String>,
     },
 }
 
 impl Destination {
-    /// What `location` means for something that is put there. Nothing is
+    /// What `place` means for something that is put there. Nothing is
     /// written yet, and nobody asked.
     ///
     /// # Errors
     /// For a place that can't be written to, as far as a look at it tells.
-    pub fn new(s: &Session<'_, '_>, location: &Location) -> Result<Destination, Failure> {
-        let (name, (target, expected)) = match location {
-            Location::Registry { host, reference } => {
-                (format!("{host}/{}", reference.repo), asked(reference))
-            }
-            Location::Repository { reference, .. } => {
-                (reference.repo.to_string(), asked(reference))
-            }
-            Location::Layout { folder, target } => {
+    pub fn new(s: &Session<'_, '_>, place: &Place) -> Result<Destination, Failure> {
+        let name = match place {
+            Place::Repository { root, reference } => match root {
+                Root::Registry(host) => format!("{host}/{}", reference.repo),
+                Root::Folder(_) => reference.repo.to_string(),
+            },
+            Place::Layout { folder, .. } => {
                 Folder::open(folder)?;
-                (format!("oci:{}", folder.display()), (target.clone(), None))
+                format!("oci:{}", folder.display())
             }
-            Location::Archive { path, kind, .. } => {
+            Place::Archive { path, kind, .. } => {
                 check_file(path)?;
-                (format!("{}:{}", kind.word(), path.display()), (None, None))
+                format!("{}:{}", kind.scheme(), path.display())
             }
+            _ => place.to_string(),
         };
-        let place = match location {
-            Location::Archive { path, kind, name } => Place::Archive {
+        let to = match place {
+            Place::Archive { path, kind, name } => Opened::Archive {
                 path: path.clone(),
                 kind: *kind,
                 name: name.clone(),
             },
-            _ => Place::Store(location.repository(s)?),
+            _ => Opened::Store(open::store(s, s.context, place)?),
         };
+        let (target, expected) = asked(place);
         Ok(Destination {
             name,
-            place,
+            to,
             target,
             expected,
         })
@@ -89,9 +91,9 @@ impl Destination {
 
     /// The repository, unless this is an archive.
     pub fn store(&self) -> Option<&Arc<dyn Store>> {
-        match &self.place {
-            Place::Store(store) => Some(store),
-            Place::Archive { .. } => None,
+        match &self.to {
+            Opened::Store(store) => Some(store),
+            Opened::Archive { .. } => None,
         }
     }
 
@@ -99,12 +101,8 @@ impl Destination {
     ///
     /// # Errors
     /// None, as `latest` is a tag.
-    pub fn or_latest(mut self, location: &Location) -> Result<Destination> {
-        let repository = matches!(
-            location,
-            Location::Registry { .. } | Location::Repository { .. }
-        );
-        if repository && self.target.is_none() {
+    pub fn or_latest(mut self, place: &Place) -> Result<Destination> {
+        if matches!(place, Place::Repository { .. }) && self.target.is_none() {
             self.target = Some(Target::Tag("latest".parse()?));
         }
         Ok(self)
@@ -112,9 +110,9 @@ impl Destination {
 
     /// Whether it is standard output, on which nothing else may stand then.
     pub fn is_stdout(&self) -> bool {
-        match &self.place {
-            Place::Store(_) => false,
-            Place::Archive { path, .. } => is_stdout(path),
+        match &self.to {
+            Opened::Store(_) => false,
+            Opened::Archive { path, .. } => is_stdout(path),
         }
     }
 
@@ -141,12 +139,12 @@ impl Destination {
             let what = format!("{}: one name for {several} images", self.name);
             return Err(Error::Unsupported { what }.into());
         }
-        match &self.place {
-            Place::Archive { path, kind, name } => {
+        match &self.to {
+            Opened::Archive { path, kind, name } => {
                 let items = renamed(items, *kind, name.as_deref())?;
                 to_file(s, &items, path)?;
             }
-            Place::Store(store) => {
+            Opened::Store(store) => {
                 for item in items {
                     self.put_one(s, &**store, item, foreign)?;
                 }
@@ -167,7 +165,7 @@ impl Destination {
     ) -> Result<Option<Forecast>> {
         let own = node.manifest().digest();
         self.check(&own)?;
-        let Place::Store(store) = &self.place else {
+        let Opened::Store(store) = &self.to else {
             return Ok(None);
         };
         let own = Target::Digest(own);
@@ -180,9 +178,9 @@ impl Destination {
     }
 
     fn has_one_name(&self) -> bool {
-        match &self.place {
-            Place::Store(_) => self.target.is_some(),
-            Place::Archive { name, .. } => name.is_some(),
+        match &self.to {
+            Opened::Store(_) => self.target.is_some(),
+            Opened::Archive { name, .. } => name.is_some(),
         }
     }
 
@@ -228,9 +226,9 @@ pub fn left_out(layer: &Digest) -> String {
     )
 }
 
-/// The name a reference gives, and the digest it demands beside a tag.
-fn asked(reference: &Reference) -> (Option<Target>, Option<Digest>) {
-    match (&reference.tag, reference.digest) {
+/// The name that is written, and the digest that is demanded beside a tag.
+fn asked(place: &Place) -> (Option<Target>, Option<Digest>) {
+    match place.tag_and_digest() {
         (Some(tag), digest) => (Some(Target::Tag(tag.clone())), digest),
         (None, Some(digest)) => (Some(Target::Digest(digest)), None),
         (None, None) => (None, None),
@@ -256,12 +254,12 @@ fn check_file(path: &Path) -> Result<()> {
 }
 
 /// The items under the name that is written, where one is.
-fn renamed(items: &[Item], kind: Archive, name: Option<&str>) -> Result<Vec<Item>> {
+fn renamed(items: &[Item], kind: ArchiveKind, name: Option<&str>) -> Result<Vec<Item>> {
     let mut items = items.to_vec();
     let Some(name) = name else {
         return Ok(items);
     };
-    let is_label = kind == Archive::Oci && name.parse::<dxf_registry::Tag>().is_ok();
+    let is_label = kind == ArchiveKind::Oci && name.parse::<dxf_registry::Tag>().is_ok();
     for item in &mut items {
         (item.names, item.labels) = match is_label {
             true => (Vec::new(), vec![name.to_string()]),

@@ -4,23 +4,24 @@ use std::collections::HashMap;
 
 use dxf_registry::archive::Item;
 use dxf_registry::image::{Image, Node};
-use dxf_registry::{Error, Reference, Result, Tag, Target};
-
-use crate::cli::image::location::Location;
+use dxf_registry::{Error, Place, Reference, Result, Root, Tag, Target};
 
 /// A node under the name it was asked by. A digest is no name, and none is
 /// made up for it.
-pub fn named(location: &Location, node: Node) -> Item {
-    let (host, reference) = match location {
-        Location::Registry { host, reference } => (Some(host.clone()), reference),
-        Location::Repository { reference, .. } => (None, reference),
-        Location::Layout { .. } | Location::Archive { .. } => {
+pub fn named(place: &Place, node: Node) -> Item {
+    let (root, reference) = match place {
+        Place::Repository { root, reference } => (root, reference),
+        _ => {
             let mut item = Item::new(Vec::new(), node);
-            if let Ok(Target::Tag(tag)) = location.target() {
+            if let Ok(Target::Tag(tag)) = place.target() {
                 item.labels.push(tag.to_string());
             }
             return item;
         }
+    };
+    let host = match root {
+        Root::Registry(host) => Some(host.clone()),
+        Root::Folder(_) => None,
     };
     let tag = match (reference.tag.clone(), reference.target()) {
         (Some(tag), _) | (None, Target::Tag(tag)) => tag,

@@ -6,6 +6,6 @@ pub mod engine;
 pub mod folder;
 pub mod item;
 pub mod layer;
-pub mod location;
+pub mod open;
 pub mod platform;
 pub mod read;

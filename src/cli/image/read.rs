@@ -8,49 +8,50 @@ use dxf_registry::foreign::{Foreign, Reach};
 use dxf_registry::http::{Scheme, Url};
 use dxf_registry::image::gzip::{self, Which};
 use dxf_registry::image::{Image, Node};
+use dxf_registry::place::ArchiveKind;
 use dxf_registry::transfer::{Remote, Wanted};
-use dxf_registry::{Error, Platform, Reference, Result, Store};
+use dxf_registry::{Error, Place, Platform, Reference, Result, Store};
 
 use crate::cli::args::Look;
 use crate::cli::exit::Failure;
 use crate::cli::image::item::{named, names};
-use crate::cli::image::location::{Archive, Location, location};
+use crate::cli::image::open;
 use crate::cli::image::platform::{Choice, choose, must_fit, platform_missing};
 use crate::cli::session::Session;
 
-/// The image at `location`, its layers unread; of an archive with several, the
+/// The image at `place`, its layers unread; of an archive with several, the
 /// only one, or an error that names them.
 ///
 /// # Errors
 /// Those of the store or the archive, [`Error::NoPlatform`].
-pub fn node(s: &Session<'_, '_>, location: &Location, wanted: Wanted<'_>) -> Result<Node, Failure> {
-    if let Some(store) = location.store(s)? {
-        let remote = match location {
-            Location::Registry { .. } => remote(s, store),
-            // A folder is at hand already.
-            _ => uncached(s, store),
-        };
-        let node = remote.pull(&location.target()?, wanted, s.run());
-        return node.map_err(platform_missing);
-    }
-    choose(sole(s, location)?.node, wanted)
+pub fn node(s: &Session<'_, '_>, place: &Place, wanted: Wanted<'_>) -> Result<Node, Failure> {
+    let Some(store) = open::repository(s, place)? else {
+        return choose(sole(s, place)?.node, wanted);
+    };
+    let remote = match place.host() {
+        Some(_) => remote(s, store),
+        // A folder is at hand already.
+        None => uncached(s, store),
+    };
+    let node = remote.pull(&place.target()?, wanted, s.run());
+    node.map_err(platform_missing)
 }
 
 /// The one image of an archive.
 ///
 /// # Errors
 /// Those of the archive; [`Error::Unsupported`] that names several.
-pub fn sole(s: &Session<'_, '_>, location: &Location) -> Result<Item> {
-    let mut items = archived(s, location)?;
+pub fn sole(s: &Session<'_, '_>, place: &Place) -> Result<Item> {
+    let mut items = archived(s, place)?;
     match (items.pop(), items.is_empty()) {
         (Some(item), true) => Ok(item),
         (None, _) => Err(Error::NotFound {
-            what: format!("an image in {location}"),
+            what: format!("an image in {place}"),
         }),
         (Some(last), false) => {
             items.push(last);
             Err(Error::Unsupported {
-                what: format!("{location}: it holds several images: {}", names(&items)),
+                what: format!("{place}: it holds several images: {}", names(&items)),
             })
         }
     }
@@ -60,10 +61,10 @@ pub fn sole(s: &Session<'_, '_>, location: &Location) -> Result<Item> {
 ///
 /// # Errors
 /// Those of the archive; [`Error::NotFound`] that says what names there are.
-pub fn archived(s: &Session<'_, '_>, location: &Location) -> Result<Vec<Item>> {
-    let Location::Archive { path, name, kind } = location else {
+pub fn archived(s: &Session<'_, '_>, place: &Place) -> Result<Vec<Item>> {
+    let Place::Archive { path, name, kind } = place else {
         return Err(Error::Unsupported {
-            what: format!("{location} is no archive"),
+            what: format!("{place} is no archive"),
         });
     };
     let mut items = archive::read(path, &s.context.tmpdir, s.run())?;
@@ -71,7 +72,7 @@ pub fn archived(s: &Session<'_, '_>, location: &Location) -> Result<Vec<Item>> {
         let all = names(&items);
         let full = match (kind, name.parse::<Reference>()) {
             // A name without a tag means Docker's own.
-            (Archive::Docker, Ok(name)) if name.tag.is_none() => format!("{name}:latest"),
+            (ArchiveKind::Docker, Ok(name)) if name.tag.is_none() => format!("{name}:latest"),
             _ => name.clone(),
         };
         items.retain(|item| item.is_called(&full));
@@ -83,23 +84,23 @@ pub fn archived(s: &Session<'_, '_>, location: &Location) -> Result<Vec<Item>> {
     Ok(items)
 }
 
-/// What is at `location`, under the names it is to have.
+/// What is at `place`, under the names it is to have.
 pub fn items(
     s: &Session<'_, '_>,
-    location: &Location,
+    place: &Place,
     choice: &Choice,
     name: Option<Reference>,
 ) -> Result<Vec<Item>, Failure> {
-    let mut items = match location {
-        Location::Archive { .. } => {
-            let items = archived(s, location)?;
+    let mut items = match place {
+        Place::Archive { .. } => {
+            let items = archived(s, place)?;
             let chosen = items.into_iter().map(|mut item| {
                 item.node = choose(item.node, choice.wanted())?;
                 Ok(item)
             });
             chosen.collect::<Result<Vec<Item>, Failure>>()?
         }
-        _ => vec![named(location, node(s, location, choice.wanted())?)],
+        _ => vec![named(place, node(s, place, choice.wanted())?)],
     };
     for item in &items {
         choice.check(&item.node)?;
@@ -135,7 +136,7 @@ pub fn one<'a>(
         Some(platform) => Wanted::Platform(platform),
         None => Wanted::Host(&host),
     };
-    let node = node(s, &location(s, &words[0])?, wanted)?;
+    let node = node(s, &open::to_read(s, &words[0])?, wanted)?;
     match node {
         Node::Image(image) => {
             if let (Some(_), Some(platform)) = (&look.platform, &asked) {

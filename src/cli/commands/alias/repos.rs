@@ -1,21 +1,20 @@
 //! `list-repos`: the names of the registry's repositories.
 
-use dxf_registry::Result;
 use dxf_registry::layout::Layouts;
+use dxf_registry::{Result, Root};
 
 use crate::cli::args::Words;
-use crate::cli::env::Place;
 use crate::cli::exit::Failure;
 use crate::cli::session::Session;
 
 /// `list-repos`
 pub fn run(s: &mut Session<'_, '_>, words: &Words) -> Result<(), Failure> {
     words.none()?;
-    match s.place()? {
-        Place::Registry(host) => {
+    match s.root()? {
+        Root::Registry(host) => {
             let registry = s.registry(host)?;
             s.names(registry.repos())
         }
-        Place::Folder(folder) => s.names(Layouts::new(folder).repos()),
+        Root::Folder(folder) => s.names(Layouts::new(folder).repos()),
     }
 }

@@ -3,7 +3,7 @@
 use dxf_registry::archive::Item;
 use dxf_registry::image::{self, Family, Node};
 use dxf_registry::transfer::{Copier, Foreign, How, Referrers, Remote, Wanted, is_referrers_tag};
-use dxf_registry::{Digest, Error, Platform, Result, Tag, Target};
+use dxf_registry::{Digest, Error, Place, Platform, Result, Tag, Target};
 use serde_json::json;
 
 use crate::cli::args::{self, Convert, CopyImage};
@@ -11,7 +11,7 @@ use crate::cli::env::Shape;
 use crate::cli::exit::Failure;
 use crate::cli::image::destination::{Destination, left_out};
 use crate::cli::image::item::{must_differ, named, names};
-use crate::cli::image::location::Location;
+use crate::cli::image::open;
 use crate::cli::image::platform::{choose, must_fit, platform_missing};
 use crate::cli::image::read::{archived, compressed, uncached};
 use crate::cli::out::json::List;
@@ -20,15 +20,15 @@ use crate::cli::session::Session;
 /// `copy-image [options] <image> <image>`
 pub fn run(s: &mut Session<'_, '_>, args: &CopyImage) -> Result<(), Failure> {
     let words = args.words.take(2, 2)?;
-    let from = Location::parse_by(s.source(), args::text(&words[0])?)?;
-    let to = Location::parse(s, args::text(&words[1])?)?;
+    let from = open::source(s, &words[0])?;
+    let to = open::to_write(s, &words[1])?;
     let whole = args.all_tags || args.tags.is_some();
     if whole && (from.is_named() || to.is_named()) {
         let why = "every tag goes to its own name; leave the tags out";
         return Err(args::usage(why));
     }
-    let is_archive = matches!(from, Location::Archive { .. });
-    let to_archive = matches!(to, Location::Archive { .. });
+    let is_archive = from.is_archive();
+    let to_archive = to.is_archive();
     if args.referrers && (is_archive || to_archive) {
         let why = "--referrers copies between registries and folders; archives hold none";
         return Err(args::usage(why));
@@ -56,14 +56,14 @@ pub fn run(s: &mut Session<'_, '_>, args: &CopyImage) -> Result<(), Failure> {
 }
 
 /// What a side of a copy is called in an error.
-fn side(side: &str, location: &Location) -> String {
-    format!("{side} {location}")
+fn side(side: &str, place: &Place) -> String {
+    format!("{side} {place}")
 }
 
 struct Job<'a> {
     args: &'a CopyImage,
     platform: Option<Platform>,
-    from: Location,
+    from: Place,
     to: Destination,
     to_name: String,
 }
@@ -114,7 +114,7 @@ impl Job<'_> {
 
     /// The source, where it is a repository.
     fn remote(&self, s: &Session<'_, '_>) -> Result<Remote> {
-        let store = self.from.repository_by(s, s.source());
+        let store = open::store(s, s.source(), &self.from);
         Ok(uncached(s, store.map_err(|e| e.at(&self.source_name()))?))
     }
 

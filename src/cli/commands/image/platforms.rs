@@ -3,29 +3,28 @@
 use dxf_registry::image::{self, MAX_DEPTH};
 use dxf_registry::manifest::Kind;
 use dxf_registry::transfer::{Remote, Wanted};
-use dxf_registry::{Descriptor, Error, Manifest, Result, Target, json};
+use dxf_registry::{Descriptor, Error, Manifest, Platform, Result, Target, json};
 use serde_json::json;
 
 use crate::cli::args::Words;
 use crate::cli::env::Shape;
 use crate::cli::exit::Failure;
-use crate::cli::image::location::location;
+use crate::cli::image::open;
 use crate::cli::image::platform::known;
 use crate::cli::image::read::{node, remote};
 use crate::cli::out::table::table;
 use crate::cli::session::Session;
-use dxf_registry::Platform;
 
 /// `list-platforms <image>`
 pub fn run(s: &mut Session<'_, '_>, words: &Words) -> Result<(), Failure> {
     let words = words.take(1, 1)?;
-    let location = location(s, &words[0])?;
+    let place = open::to_read(s, &words[0])?;
     let mut found = Vec::new();
-    if let Some(store) = location.store(s)? {
-        let manifest = store.manifest(&location.target()?)?;
+    if let Some(store) = open::repository(s, &place)? {
+        let manifest = store.manifest(&place.target()?)?;
         walk(s, &remote(s, store), manifest, 0, &mut found)?;
     } else {
-        let node = node(s, &location, Wanted::All)?;
+        let node = node(s, &place, Wanted::All)?;
         found.extend(known(&node)?.into_iter().map(|(entry, _)| entry));
     }
     let name = |entry: &Descriptor| {

@@ -2,14 +2,14 @@
 
 use std::path::PathBuf;
 
-use dxf_registry::{Result, archive, hub};
+use dxf_registry::{Place, Result, Root, archive, hub};
 
 use crate::cli::args::{self, Form, PullImage};
 use crate::cli::exit::Failure;
 use crate::cli::image::destination::write;
 use crate::cli::image::folder::Folder;
 use crate::cli::image::item::name;
-use crate::cli::image::location::Location;
+use crate::cli::image::open;
 use crate::cli::image::platform::Choice;
 use crate::cli::image::read::items;
 use crate::cli::out::file::Output;
@@ -18,19 +18,19 @@ use crate::cli::session::Session;
 /// `pull-image [options] <image> [FILE|DIR|-]`
 pub fn run(s: &mut Session<'_, '_>, args: &PullImage) -> Result<(), Failure> {
     let words = args.words.take(1, 2)?;
-    let location = Location::parse(s, args::text(&words[0])?)?;
+    let place = open::to_read(s, &words[0])?;
     let choice = Choice::new(s, args.platform.as_deref())?;
     let name = args.tag.as_deref().map(name).transpose()?;
     let path = match (words.get(1), &args.output) {
         (Some(_), Some(_)) => return Err(args::usage("too many arguments")),
         (Some(word), None) => PathBuf::from(word),
         (None, Some(path)) => path.clone(),
-        (None, None) => default_path(&location, args.format)
+        (None, None) => default_path(&place, args.format)
             .ok_or_else(|| args::usage("too few arguments (a file to write to)"))?,
     };
     if args.format == Form::Oci {
         let folder = Folder::open(&path)?;
-        let items = items(s, &location, &choice, name)?;
+        let items = items(s, &place, &choice, name)?;
         return folder.fill(s, &items);
     }
     if args.format == Form::Docker && choice.all {
@@ -38,7 +38,7 @@ pub fn run(s: &mut Session<'_, '_>, args: &PullImage) -> Result<(), Failure> {
         return Err(args::usage(why));
     }
     let output = Output::open(Some(&path), s.interrupt)?;
-    let items = items(s, &location, &choice, name)?;
+    let items = items(s, &place, &choice, name)?;
     let form = match args.format {
         Form::Docker => archive::Form::Docker,
         Form::Hybrid | Form::Oci => archive::Form::Hybrid,
@@ -48,14 +48,14 @@ pub fn run(s: &mut Session<'_, '_>, args: &PullImage) -> Result<(), Failure> {
 
 /// The repository's whole name with `_` for `/`, as crpy and docker-drag have
 /// it: `library_hello-world.tar`.
-fn default_path(location: &Location, form: Form) -> Option<PathBuf> {
-    let name = match location {
-        Location::Registry { host, reference } => {
-            hub::full_name(host.as_str(), reference.repo.as_str())
-        }
-        Location::Repository { reference, .. } => reference.repo.to_string(),
-        Location::Layout { folder, .. } => folder.file_name()?.to_str()?.to_string(),
-        Location::Archive { .. } => return None,
+fn default_path(place: &Place, form: Form) -> Option<PathBuf> {
+    let name = match place {
+        Place::Repository { root, reference } => match root {
+            Root::Registry(host) => hub::full_name(host.as_str(), reference.repo.as_str()),
+            Root::Folder(_) => reference.repo.to_string(),
+        },
+        Place::Layout { folder, .. } => folder.file_name()?.to_str()?.to_string(),
+        _ => return None,
     };
     let name = name.replace('/', "_");
     Some(match form {
@@ -73,8 +73,9 @@ mod tests {
     fn path(word: &str, form: Form) -> String {
         let reference: Reference = word.parse().unwrap();
         let host = reference.host.clone().unwrap();
-        let location = Location::Registry { host, reference };
-        default_path(&location, form).unwrap().display().to_string()
+        let root = Root::Registry(host);
+        let place = Place::Repository { root, reference };
+        default_path(&place, form).unwrap().display().to_string()
     }
 
     #[test]
@@ -85,9 +86,10 @@ mod tests {
         );
         assert_eq!(path("r.example/team/app:1", Form::Docker), "team_app.tar");
         assert_eq!(path("r.example/team/app:1", Form::Oci), "team_app");
-        let layout = Location::Layout {
+        let layout = Place::Layout {
             folder: "a/b".into(),
-            target: None,
+            tag: None,
+            digest: None,
         };
         assert_eq!(
             default_path(&layout, Form::Hybrid).unwrap(),

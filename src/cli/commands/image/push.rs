@@ -9,13 +9,13 @@ use dxf_registry::archive::{self, Item};
 use dxf_registry::image::Node;
 use dxf_registry::layout::Layout;
 use dxf_registry::transfer::{Remote, Wanted};
-use dxf_registry::{Digest, Error, Reference, Result, Tag, Target};
+use dxf_registry::{Digest, Error, Place, Reference, Result, Tag, Target};
 
 use crate::cli::args::{self, PushImage};
 use crate::cli::exit::Failure;
 use crate::cli::image::destination::Destination;
 use crate::cli::image::item::{must_differ, names};
-use crate::cli::image::location::Location;
+use crate::cli::image::open;
 use crate::cli::image::read::{archived, compressed};
 use crate::cli::session::Session;
 
@@ -27,9 +27,15 @@ const FULL_NAME: &str = "io.containerd.image.name";
 /// `push-image [options] <FILE|DIR|-> <image>`
 pub fn run(s: &mut Session<'_, '_>, args: &PushImage) -> Result<(), Failure> {
     let words = args.words.take(2, 2)?;
-    let location = Location::parse(s, args::text(&words[1])?)?;
-    let to = destination(s, &location, args)?;
-    let items = chosen(without_parts(given(s, &words[0])?), args)?;
+    let (file, image) = (&words[0], &words[1]);
+    if file != "-" && Place::on_disk(file)?.is_missing() && Path::new(image).exists() {
+        let (file, image) = (file.display(), image.display());
+        let why = format!("{file} does not exist; did you mean dxf push-image {image} {file}?");
+        return Err(args::usage(why));
+    }
+    let place = open::to_write(s, image)?;
+    let to = destination(s, &place, args)?;
+    let items = chosen(without_parts(given(s, file)?), args)?;
     if !to.is_archive() {
         must_differ(&items)?;
     }
@@ -49,13 +55,13 @@ pub fn run(s: &mut Session<'_, '_>, args: &PushImage) -> Result<(), Failure> {
 /// written.
 fn destination(
     s: &Session<'_, '_>,
-    location: &Location,
+    place: &Place,
     args: &PushImage,
 ) -> Result<Destination, Failure> {
-    let to = Destination::new(s, location)?;
+    let to = Destination::new(s, place)?;
     match args.all {
-        false => Ok(to.or_latest(location)?),
-        true if location.is_named() => {
+        false => Ok(to.or_latest(place)?),
+        true if place.is_named() => {
             let why = "--all pushes each image under its own tags; leave out the tag";
             Err(args::usage(why))
         }
@@ -65,27 +71,23 @@ fn destination(
 
 /// The images that `word` names: an archive, a layout's folder, or `-`.
 fn given(s: &mut Session<'_, '_>, word: &OsStr) -> Result<Vec<Item>, Failure> {
-    let (run, folder) = (s.run(), &s.context.tmpdir);
     if word == "-" {
+        let (run, folder) = (s.run(), &s.context.tmpdir);
         let stdin = &mut *s.stdin;
         let read = || archive::read_stream("standard input", stdin, folder, run);
         return Ok(s.interrupt.waiting(read)?);
     }
-    let path = Path::new(word);
-    if path.is_dir() {
-        return layout_items(s, path, None);
+    match Place::on_disk(word)? {
+        Place::Layout {
+            folder,
+            tag,
+            digest,
+        } => {
+            let digest = digest.map(Target::Digest);
+            layout_items(s, &folder, digest.or(tag.map(Target::Tag)).as_ref())
+        }
+        place => Ok(archived(s, &place)?),
     }
-    if !path.exists()
-        && let Some(word) = word.to_str()
-        && Location::is_local(word)
-    {
-        return match Location::parse(s, word)? {
-            Location::Layout { folder, target } => layout_items(s, &folder, target.as_ref()),
-            location @ Location::Archive { .. } => Ok(archived(s, &location)?),
-            _ => Err(args::usage("that is no archive")),
-        };
-    }
-    Ok(archive::read(path, folder, run)?)
 }
 
 /// The items but for nameless ones that others consist of: a layout may list

@@ -8,13 +8,13 @@ use dxf_registry::http::{Exchange, Observer, Url};
 use dxf_registry::image::layer::urls;
 use dxf_registry::registry::Repository;
 use dxf_registry::transfer::{Remote, Wanted};
-use dxf_registry::{Descriptor, Error, Platform, Result, json};
+use dxf_registry::{Descriptor, Error, Place, Platform, Result, Root, json};
 use serde_json::{Value, json};
 
 use crate::cli::args::ResolveImage;
 use crate::cli::env::Shape;
 use crate::cli::exit::Failure;
-use crate::cli::image::location::{Location, location};
+use crate::cli::image::open;
 use crate::cli::image::platform::platform_missing;
 use crate::cli::out::table::table;
 use crate::cli::session::Session;
@@ -22,8 +22,12 @@ use crate::cli::session::Session;
 /// `resolve-image [-4|-6] <image>`
 pub fn run(s: &mut Session<'_, '_>, args: &ResolveImage) -> Result<(), Failure> {
     let words = args.look.words.take(1, 1)?;
-    let location = location(s, &words[0])?;
-    let Location::Registry { host, reference } = &location else {
+    let place = open::to_read(s, &words[0])?;
+    let Place::Repository {
+        root: Root::Registry(host),
+        reference,
+    } = &place
+    else {
         return Err(Error::Unsupported {
             what: format!(
                 "{}: it is on this machine, in no registry",
@@ -39,7 +43,7 @@ pub fn run(s: &mut Session<'_, '_>, args: &ResolveImage) -> Result<(), Failure> 
         .context
         .connect(host, settings, s.context.credentials(host))?;
     let repository = registry.repository(reference.repo.clone());
-    let done = walk(s, args, &repository, (&location, &heard));
+    let done = walk(s, args, &repository, (&place, &heard));
     // Whatever broke, what was reached until then is worth knowing.
     report(s, args, &heard.take())?;
     done
@@ -50,7 +54,7 @@ fn walk(
     s: &Session<'_, '_>,
     args: &ResolveImage,
     repository: &Repository,
-    (location, heard): (&Location, &Recorder),
+    (place, heard): (&Place, &Recorder),
 ) -> Result<(), Failure> {
     let platform = match &args.look.platform {
         Some(platform) => Some(platform.parse()?),
@@ -63,7 +67,7 @@ fn walk(
     };
     heard.begin("manifest");
     let remote = Remote::new(Arc::new(repository.clone()));
-    let target = location.target()?;
+    let target = place.target()?;
     let node = remote.pull(&target, wanted, s.run());
     let node = node.map_err(platform_missing)?;
     for (_, image) in node.images() {

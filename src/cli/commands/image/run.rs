@@ -12,7 +12,7 @@ use crate::cli::args::{self, Engine, RunImage};
 use crate::cli::exit::Failure;
 use crate::cli::image::engine::engine;
 use crate::cli::image::item::names;
-use crate::cli::image::location::Location;
+use crate::cli::image::open;
 use crate::cli::image::platform::one_platform;
 use crate::cli::image::read::items;
 use crate::cli::out::console::Console;
@@ -23,10 +23,10 @@ pub fn run(s: &mut Session<'_, '_>, args: &RunImage) -> Result<(), Failure> {
     let Some((word, words)) = args.words.split_first() else {
         return Err(args::usage("too few arguments"));
     };
-    let location = Location::parse(s, args::text(word)?)?;
+    let place = open::to_read(s, word)?;
     let choice = one_platform(s, args.platform.as_deref())?;
     let engine = engine(args.engine)?;
-    let item = only(items(s, &location, &choice, None)?)?;
+    let item = only(items(s, &place, &choice, None)?)?;
     let load = |items: &[Item]| engine.load(s, items, &choice.platform).map(drop);
     let guest = Guest::new(engine, item, (args.keep, s.console), load)?;
     s.console.clear();

@@ -4,13 +4,13 @@
 use dxf_registry::graph::verify::{self, Finding, Role, Verdict};
 use dxf_registry::image::{Image, Node};
 use dxf_registry::transfer::Wanted;
-use dxf_registry::{Error, Platform, json, text};
+use dxf_registry::{Error, Place, Platform, json, text};
 use serde_json::{Value, json};
 
 use crate::cli::args::Look;
 use crate::cli::env::Shape;
 use crate::cli::exit::Failure;
-use crate::cli::image::location::{Location, location};
+use crate::cli::image::open;
 use crate::cli::image::platform::{must_fit, platform_missing};
 use crate::cli::image::read::{self, node, uncached};
 use crate::cli::out::size;
@@ -22,7 +22,7 @@ pub fn run(s: &mut Session<'_, '_>, args: &Look) -> Result<(), Failure> {
     let node = match args.platform.as_deref() {
         None | Some("all") => {
             let words = args.words.take(1, 1)?;
-            fetch(s, &location(s, &words[0])?)?
+            fetch(s, &open::to_read(s, &words[0])?)?
         }
         Some(_) => Node::Image(one(s, args)?),
     };
@@ -38,22 +38,22 @@ pub fn run(s: &mut Session<'_, '_>, args: &Look) -> Result<(), Failure> {
 }
 
 /// The whole image, past the cache.
-fn fetch(s: &Session<'_, '_>, location: &Location) -> Result<Node, Failure> {
-    let Some(store) = location.store(s)? else {
-        return node(s, location, Wanted::All);
+fn fetch(s: &Session<'_, '_>, place: &Place) -> Result<Node, Failure> {
+    let Some(store) = open::repository(s, place)? else {
+        return node(s, place, Wanted::All);
     };
-    let target = location.target()?;
+    let target = place.target()?;
     Ok(uncached(s, store).pull(&target, Wanted::All, s.run())?)
 }
 
 /// The image for one platform, past the cache.
 fn one(s: &Session<'_, '_>, args: &Look) -> Result<Image, Failure> {
     let words = args.words.take(1, 1)?;
-    let location = location(s, &words[0])?;
+    let place = open::to_read(s, &words[0])?;
     let platform: Option<Platform> = args.platform.as_deref().map(str::parse).transpose()?;
-    if let (Some(store), Some(platform)) = (location.store(s)?, &platform) {
+    if let (Some(store), Some(platform)) = (open::repository(s, &place)?, &platform) {
         let wanted = Wanted::Platform(platform);
-        let pulled = uncached(s, store).pull(&location.target()?, wanted, s.run());
+        let pulled = uncached(s, store).pull(&place.target()?, wanted, s.run());
         if let Node::Image(image) = pulled.map_err(platform_missing)? {
             must_fit(&image, platform)?;
             return Ok(image);

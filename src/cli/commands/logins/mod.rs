@@ -1,11 +1,11 @@
 //! The commands about who one is towards a registry.
 
 use dxf_registry::credentials::ConfigFile;
-use dxf_registry::{Error, Host, Result};
+use dxf_registry::{Error, Host, Result, Root};
 
 use crate::cli::args::{self, Words};
 use crate::cli::env::login::SESSIONS;
-use crate::cli::env::{Place, vars};
+use crate::cli::env::vars;
 use crate::cli::exit::Failure;
 use crate::cli::session::Session;
 
@@ -16,10 +16,10 @@ pub mod token;
 
 /// The registry that `login` and `logout` are about.
 fn host(s: &Session<'_, '_>, words: &Words) -> Result<Host, Failure> {
-    match (words.take(0, 1)?.first(), &s.context.place) {
+    match (words.take(0, 1)?.first(), &s.context.root) {
         (Some(word), _) => Ok(args::text(word)?.parse()?),
-        (None, Some(Place::Registry(host))) => Ok(host.clone()),
-        (None, Some(Place::Folder(_))) => {
+        (None, Some(Root::Registry(host))) => Ok(host.clone()),
+        (None, Some(Root::Folder(_))) => {
             Err(args::usage("too few arguments (a folder needs no login)"))
         }
         (None, None) => Err(Failure::Unset(vars::HOST.name)),

@@ -1,11 +1,11 @@
 //! `auth`: a token for some actions, or why there is none.
 
 use dxf_registry::registry::Granted;
-use dxf_registry::{Result, json};
+use dxf_registry::{Result, Root, json};
 use serde_json::Value;
 
 use crate::cli::args::{self, Auth};
-use crate::cli::env::{Place, Shape};
+use crate::cli::env::Shape;
 use crate::cli::exit::Failure;
 use crate::cli::session::Session;
 
@@ -17,10 +17,10 @@ pub fn run(s: &mut Session<'_, '_>, args: &Auth) -> Result<(), Failure> {
         .map(|w| Ok(args::text(w)?.to_string()))
         .collect();
     let actions = actions?;
-    let host = match s.place()? {
-        Place::Registry(host) => host,
-        Place::Folder(_) if args.explain => return s.line("a folder needs no credentials"),
-        Place::Folder(_) => return Ok(()),
+    let host = match s.root()? {
+        Root::Registry(host) => host,
+        Root::Folder(_) if args.explain => return s.line("a folder needs no credentials"),
+        Root::Folder(_) => return Ok(()),
     };
     let granted = s.registry(host)?.authenticate(Some(&repo), &actions)?;
     match &granted.token {

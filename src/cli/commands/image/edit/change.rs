@@ -7,14 +7,14 @@ use std::path::{Path, PathBuf};
 use dxf_registry::image::build::{Layer, Parents, Parts, Pattern, Rules, Settings};
 use dxf_registry::image::{Editor, Image, Node};
 use dxf_registry::transfer::Wanted;
-use dxf_registry::{Blob, Error, Result};
+use dxf_registry::{Blob, Error, Place, Result};
 
 use super::read;
 use super::words::{self, Content};
 use crate::cli::args::{self, EditImage, Step, Verb};
 use crate::cli::exit::Failure;
 use crate::cli::image::layer::{find, number};
-use crate::cli::image::location::{Location, location_by};
+use crate::cli::image::open;
 use crate::cli::session::Session;
 
 /// The permissions of a file that is made of text.
@@ -51,7 +51,7 @@ pub enum Change {
     /// One layer of all.
     Squash,
     /// Another base, by where the old and the new one are.
-    Rebase(Box<[Location; 2]>),
+    Rebase(Box<[Place; 2]>),
     /// What an editor does by itself.
     Set(Box<dyn Fn(Editor) -> Editor>),
 }
@@ -100,7 +100,7 @@ fn change(s: &Session<'_, '_>, step: &Step) -> Result<Change, Failure> {
         Verb::RemoveLayer => Change::RemoveLayer(word),
         Verb::Squash => Change::Squash,
         Verb::Rebase => {
-            let place = |word| location_by(s.source(), word);
+            let place = |word| open::source(s, word);
             let new = step.words.last().map(|word| word.as_os_str());
             Change::Rebase(Box::new([
                 place(step.word())?,
@@ -231,15 +231,15 @@ fn remove(editor: Editor, word: &str) -> Result<Editor> {
     Ok(editor.remove_digest(&digest))
 }
 
-/// The image at `location` for the platform that `image` is for.
-fn base(s: &Session<'_, '_>, location: &Location, image: &Image) -> Result<Image, Failure> {
+/// The image at `place` for the platform that `image` is for.
+fn base(s: &Session<'_, '_>, place: &Place, image: &Image) -> Result<Image, Failure> {
     let platform = image.config()?.platform();
     let wanted = Wanted::Platform(&platform);
-    let node = read(s, location, wanted)?;
+    let node = read(s, place, wanted)?;
     match node {
         Node::Image(image) => Ok(image),
         Node::Index(_) => Err(Error::Unsupported {
-            what: format!("{location}: several images where one is wanted"),
+            what: format!("{place}: several images where one is wanted"),
         }
         .into()),
     }

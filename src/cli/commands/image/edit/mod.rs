@@ -9,13 +9,13 @@ use std::ffi::OsStr;
 use dxf_registry::archive::Item;
 use dxf_registry::image::{Family, Image, Node, build, edit_images};
 use dxf_registry::transfer::Wanted;
-use dxf_registry::{Host, Result};
+use dxf_registry::{Host, Place, Result};
 
 use self::change::Change;
 use crate::cli::args::{self, EditImage};
 use crate::cli::exit::Failure;
 use crate::cli::image::destination::Destination;
-use crate::cli::image::location::{Location, location_by};
+use crate::cli::image::open;
 use crate::cli::image::platform::{Choice, choose, platform_missing};
 use crate::cli::image::read::{compressed, sole, uncached};
 use crate::cli::session::Session;
@@ -27,8 +27,8 @@ const SCRATCH: &str = "scratch";
 pub fn run(s: &mut Session<'_, '_>, args: &EditImage) -> Result<(), Failure> {
     let words = args.words.take(2, 2)?;
     let asked = change::parse(s, args)?;
-    let location = Location::parse(s, args::text(&words[1])?)?;
-    let to = Destination::new(s, &location)?.or_latest(&location)?;
+    let place = open::to_write(s, &words[1])?;
+    let to = Destination::new(s, &place)?.or_latest(&place)?;
     let from = From::parse(s, &words[0])?;
     if let Some(context) = &mut s.source {
         context.found(from.host());
@@ -67,7 +67,7 @@ pub fn run(s: &mut Session<'_, '_>, args: &EditImage) -> Result<(), Failure> {
 /// What is to be changed.
 enum From {
     Scratch,
-    Place(Location),
+    Place(Place),
 }
 
 impl From {
@@ -75,13 +75,13 @@ impl From {
         if word == SCRATCH {
             return Ok(From::Scratch);
         }
-        location_by(s.source(), word).map(From::Place)
+        open::source(s, word).map(From::Place)
     }
 
     fn host(&self) -> Option<&Host> {
         match self {
-            From::Place(Location::Registry { host, .. }) => Some(host),
-            _ => None,
+            From::Place(place) => place.host(),
+            From::Scratch => None,
         }
     }
 
@@ -89,27 +89,27 @@ impl From {
     /// have to be passed on.
     fn read(&self, s: &Session<'_, '_>, args: &EditImage) -> Result<Node, Failure> {
         let choice = Choice::new(s, args.platform.as_deref())?;
-        let From::Place(location) = self else {
+        let From::Place(place) = self else {
             if args.platform.as_deref() == Some("all") {
                 let why = "an image made from nothing is for one platform";
                 return Err(args::usage(why));
             }
             return Ok(Node::Image(Image::scratch(&choice.platform, Family::Oci)?));
         };
-        let node = read(s, location, choice.wanted())?;
+        let node = read(s, place, choice.wanted())?;
         choice.check(&node)?;
         Ok(node)
     }
 }
 
-/// What is at `location`, past the cache.
-fn read(s: &Session<'_, '_>, location: &Location, wanted: Wanted<'_>) -> Result<Node, Failure> {
-    if let Location::Archive { .. } = location {
-        let mut item = sole(s, location)?;
+/// What is at `place`, past the cache.
+fn read(s: &Session<'_, '_>, place: &Place, wanted: Wanted<'_>) -> Result<Node, Failure> {
+    if place.is_archive() {
+        let mut item = sole(s, place)?;
         item.node = choose(item.node, wanted)?;
         return Ok(compressed(s, item)?.node);
     }
-    let store = location.repository_by(s, s.source())?;
-    let found = uncached(s, store).pull(&location.target()?, wanted, s.run());
+    let store = open::store(s, s.source(), place)?;
+    let found = uncached(s, store).pull(&place.target()?, wanted, s.run());
     found.map_err(platform_missing)
 }
