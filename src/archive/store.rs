@@ -1,6 +1,7 @@
 //! An archive of images as a store to read from.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde_json::json;
 
@@ -26,7 +27,7 @@ pub struct Archive {
     name: String,
     items: Vec<Item>,
     /// The index of a layout with these images.
-    index: Vec<u8>,
+    index: Arc<Index>,
     blobs: BTreeMap<Digest, Blob>,
 }
 
@@ -38,7 +39,8 @@ impl Archive {
             collect(&item.node, digest, &mut blobs);
             entries.extend(entries_of(item));
         }
-        let index = json!({"manifests": entries}).to_string().into_bytes();
+        let index = json!({"manifests": entries}).to_string();
+        let index = Arc::new(Index::parse(name, index.as_bytes())?);
         Ok(Archive {
             name: name.to_string(),
             items,
@@ -100,8 +102,8 @@ fn entries_of(item: &Item) -> Vec<Descriptor> {
 }
 
 impl Files for Archive {
-    fn index(&self) -> Result<Index> {
-        Index::parse(&self.name, &self.index)
+    fn index(&self) -> Result<Arc<Index>> {
+        Ok(self.index.clone())
     }
 
     fn size(&self, digest: &Digest) -> Result<Option<u64>> {
@@ -143,10 +145,7 @@ impl ReadStore for Archive {
     }
 
     fn tag_names(&self) -> Names<'_> {
-        match self.index() {
-            Ok(index) => Box::new(index.tags().into_iter().map(Ok)),
-            Err(e) => Box::new(std::iter::once(Err(e))),
-        }
+        Box::new(self.index.tags().into_iter().map(Ok))
     }
 
     fn tags(&self) -> Tags<'_> {

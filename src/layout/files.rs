@@ -86,12 +86,15 @@ pub(super) fn make_folder(path: &Path) -> Result<()> {
     }
 }
 
-/// Writes a small file aside and puts it in its place, to stay there.
-pub(super) fn replace(path: &Path, bytes: &[u8], scratch: &Path) -> Result<()> {
+/// Writes a small file aside and puts it in its place, to stay there; returns
+/// it.
+pub(super) fn replace(path: &Path, bytes: &[u8], scratch: &Path) -> Result<File> {
     let mut aside = Aside::within(scratch, path, MODE).map_err(failed(scratch))?;
     let written = aside.file_mut().write_all(bytes);
     written.map_err(failed(aside.path()))?;
-    aside.commit().map_err(failed(path))
+    let file = aside.file().try_clone().map_err(failed(path))?;
+    aside.commit().map_err(failed(path))?;
+    Ok(file)
 }
 
 #[cfg(test)]

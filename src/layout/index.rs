@@ -6,75 +6,166 @@
 //! entry is only looked at, never rebuilt. Knows nothing of files; nothing in
 //! the document is ever used as a path.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
+use std::fmt;
+use std::sync::{Mutex, PoisonError};
 
+use serde::Deserialize;
+use serde::de::{self, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use crate::descriptor::{Descriptor, media_type};
 use crate::digest::Digest;
 use crate::error::{Error, Result};
-use crate::manifest::Builder;
 use crate::reference::Tag;
 
 /// The annotation that names an entry.
 const REF_NAME: &str = "org.opencontainers.image.ref.name";
+/// The entries of an index at most: more than its largest size has room for
+/// when each names a digest and a tag.
+const MAX_ENTRIES: usize = 1 << 17;
+/// The members of the document at most; the specification knows six.
+const MAX_MEMBERS: usize = 1024;
+/// The member with the entries.
+const MANIFESTS: &str = "manifests";
 
 /// What `index.json` says.
+///
+/// An entry is its text, so that tens of thousands of them take little more
+/// memory than the document; tags and digests are found without reading them.
+#[derive(Debug)]
 pub(crate) struct Index {
-    document: Builder,
-    entries: Vec<Value>,
+    /// The members of the document in order, as JSON; that of `manifests` is
+    /// not used.
+    members: Vec<(String, Box<str>)>,
+    /// The entries in order; an empty one was removed.
+    entries: Vec<Box<str>>,
+    by_tag: BTreeSet<(Tag, usize)>,
+    by_digest: BTreeSet<(Digest, Named, usize)>,
+    subjects: Mutex<Option<Subjects>>,
+}
+
+/// Whether an entry has a name, a tag or any other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Named {
+    No,
+    Yes,
+}
+
+/// The listed manifests that are about another one, found out once an index.
+#[derive(Debug, Default)]
+pub(crate) struct Subjects {
+    /// By what they are about, in the order of the index.
+    pub known: HashMap<Digest, Vec<Digest>>,
+    /// Those that could not be read, and may become readable.
+    pub unread: Vec<Digest>,
+}
+
+impl Clone for Index {
+    fn clone(&self) -> Index {
+        Index {
+            members: self.members.clone(),
+            entries: self.entries.clone(),
+            by_tag: self.by_tag.clone(),
+            by_digest: self.by_digest.clone(),
+            // Of the copy, which is about to change, nothing is known.
+            subjects: Mutex::default(),
+        }
+    }
 }
 
 impl Index {
     /// An index of nothing.
     pub fn new() -> Index {
+        let member = |name: &str, value: Value| (name.to_string(), value.to_string().into());
+        Index::of(vec![
+            member("schemaVersion", json!(2)),
+            member("mediaType", json!(media_type::OCI_INDEX)),
+            member(MANIFESTS, json!([])),
+        ])
+    }
+
+    fn of(members: Vec<(String, Box<str>)>) -> Index {
         Index {
-            document: Builder::new(media_type::OCI_INDEX),
+            members,
             entries: Vec::new(),
+            by_tag: BTreeSet::new(),
+            by_digest: BTreeSet::new(),
+            subjects: Mutex::default(),
         }
     }
 
     /// Reads the document `what`.
     pub fn parse(what: &str, bytes: &[u8]) -> Result<Index> {
-        let mut document = Builder::parse(what, bytes)?;
-        let entries = document.take_list("manifests");
-        let entries =
-            entries.ok_or_else(|| Error::malformed(what, "it has no list of manifests"))?;
-        Ok(Index { document, entries })
+        let wrong = |why: &dyn fmt::Display| {
+            let hint = "the manifests are still in blobs/: move this file away, and tag them again \
+                        by their digests";
+            Error::malformed(what, format!("{why}; {hint}"))
+        };
+        let document: Document = serde_json::from_slice(bytes).map_err(|e| wrong(&e))?;
+        let listed = document.0.iter().find(|(name, _)| name == MANIFESTS);
+        let (_, listed) = listed.ok_or_else(|| wrong(&"it has no list of manifests"))?;
+        let listed: Entries = serde_json::from_str(listed.get()).map_err(|e| wrong(&e))?;
+        let members = document.0.iter().map(|(name, value)| {
+            let is_list = name == MANIFESTS;
+            let text = if is_list { "[]" } else { value.get() };
+            (name.clone(), text.into())
+        });
+        let mut index = Index::of(members.collect());
+        index.entries.reserve_exact(listed.0.len());
+        for entry in listed.0 {
+            index.push(entry.get().into());
+        }
+        Ok(index)
     }
 
     /// The document as JSON.
-    pub fn into_bytes(self) -> Vec<u8> {
-        self.document.manifests(self.entries).into_bytes()
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let room: usize = self.entries.iter().map(|entry| entry.len() + 1).sum();
+        let mut out = String::with_capacity(room + 256);
+        for (at, (name, value)) in self.members.iter().enumerate() {
+            out.push(if at == 0 { '{' } else { ',' });
+            out.push_str(&json!(name).to_string());
+            out.push(':');
+            if name != MANIFESTS {
+                out.push_str(value);
+                continue;
+            }
+            out.push('[');
+            let mut lead = "";
+            for entry in self.entries.iter().filter(|entry| !entry.is_empty()) {
+                out.push_str(lead);
+                out.push_str(entry);
+                lead = ",";
+            }
+            out.push(']');
+        }
+        out.push('}');
+        out.into_bytes()
     }
 
     /// The entry of a tag; the first one, should a tool have written several.
     pub fn tagged(&self, tag: &Tag) -> Result<Option<Descriptor>> {
-        let entry = self.entries.iter().find(|e| name(e) == Some(tag.as_str()));
-        entry.map(descriptor).transpose()
+        self.descriptor_at(self.at_tag(tag).next())
     }
 
     /// An entry for a digest.
     pub fn listed(&self, digest: &Digest) -> Result<Option<Descriptor>> {
-        let wanted = digest.to_string();
-        let entry = self.entries.iter().find(|e| sum(e) == Some(&wanted));
-        entry.map(descriptor).transpose()
+        let [unnamed, named] = [Named::No, Named::Yes].map(|n| self.at_digest(digest, n).next());
+        self.descriptor_at(unnamed.into_iter().chain(named).min())
     }
 
     /// Every entry, in the order of the document.
-    pub fn descriptors(&self) -> Result<Vec<Descriptor>> {
-        self.entries.iter().map(descriptor).collect()
+    pub fn descriptors(&self) -> impl Iterator<Item = Result<Descriptor>> + '_ {
+        let entries = self.entries.iter().filter(|entry| !entry.is_empty());
+        entries.map(|entry| descriptor(value(entry)))
     }
 
     /// The tags, sorted, each once. Names that are no tags (some tools write
     /// whole references) are left out: nothing here could ask for them.
     pub fn tags(&self) -> Vec<String> {
-        let names = self.entries.iter().filter_map(name);
-        let mut tags: Vec<String> = names
-            .filter(|name| name.parse::<Tag>().is_ok())
-            .map(str::to_string)
-            .collect();
-        tags.sort();
+        let mut tags: Vec<String> = self.by_tag.iter().map(|(tag, _)| tag.to_string()).collect();
         tags.dedup();
         tags
     }
@@ -82,24 +173,20 @@ impl Index {
     /// Lists `manifest`, without a tag if it is not there yet.
     pub fn add(&mut self, manifest: &Descriptor) {
         if !matches!(self.listed(&manifest.digest), Ok(Some(_))) {
-            self.entries.push(entry(manifest));
+            self.push(entry(manifest).to_string().into());
         }
     }
 
     /// Gives `tag` to `manifest`, taking it from whatever had it.
     pub fn tag(&mut self, manifest: &Descriptor, tag: &Tag) {
         self.untag(tag);
-        let wanted = manifest.digest.to_string();
-        let free =
-            |e: &Value| sum(e) == Some(&wanted) && name(e).is_none() && descriptor(e).is_ok();
-        let at = match self.entries.iter().position(free) {
-            Some(at) => at,
-            None => {
-                self.entries.push(json!({}));
-                self.entries.len() - 1
-            }
+        let free = self.at_digest(&manifest.digest, Named::No);
+        let free = free.map(|at| (at, value(&self.entries[at])));
+        let free = free.filter(|(_, old)| descriptor(old.clone()).is_ok());
+        let (at, mut target) = match { free }.next() {
+            Some((at, old)) => (Some(at), old),
+            None => (None, json!({})),
         };
-        let target = &mut self.entries[at];
         // What the bytes say is true, whatever stood here before.
         if let (Some(old), Value::Object(new)) = (target.as_object_mut(), entry(manifest)) {
             old.extend(new);
@@ -108,41 +195,174 @@ impl Index {
             target["annotations"] = json!({});
         }
         target["annotations"][REF_NAME] = json!(tag.as_str());
+        match at {
+            Some(at) => self.set(at, target.to_string().into()),
+            None => self.push(target.to_string().into()),
+        }
     }
 
     /// Takes `tag` away and says whether there was one. Its manifest stays
     /// listed, as a registry keeps a manifest that lost its last tag.
     pub fn untag(&mut self, tag: &Tag) -> bool {
-        let mut copies: HashMap<String, usize> = HashMap::new();
-        for digest in self.entries.iter().filter_map(sum) {
-            *copies.entry(digest.to_string()).or_default() += 1;
+        let found: Vec<usize> = self.at_tag(tag).collect();
+        for at in &found {
+            let mut entry = value(&self.entries[*at]);
+            let digest = sum(&entry);
+            let copies = digest.map_or(0, |digest| {
+                let [unnamed, named] = [Named::No, Named::Yes].map(|n| self.at_digest(&digest, n));
+                unnamed.chain(named).take(2).count()
+            });
+            if copies > 1 {
+                self.set(*at, "".into());
+            } else {
+                strip(&mut entry);
+                self.set(*at, entry.to_string().into());
+            }
         }
-        let before = self.entries.len();
-        let mut found = false;
-        self.entries.retain_mut(|e| {
-            if name(e) != Some(tag.as_str()) {
-                return true;
-            }
-            found = true;
-            match sum(e).and_then(|digest| copies.get_mut(digest)) {
-                Some(copies) if *copies > 1 => {
-                    *copies -= 1;
-                    false
-                }
-                _ => {
-                    strip(e);
-                    true
-                }
-            }
-        });
-        found || before != self.entries.len()
+        !found.is_empty()
     }
 
     /// Takes every entry of a digest away and says whether there was one.
     pub fn remove(&mut self, digest: &Digest) -> bool {
-        let (before, wanted) = (self.entries.len(), digest.to_string());
-        self.entries.retain(|e| sum(e) != Some(&wanted));
-        before != self.entries.len()
+        let unnamed = self.at_digest(digest, Named::No);
+        let found: Vec<usize> = unnamed.chain(self.at_digest(digest, Named::Yes)).collect();
+        for at in &found {
+            self.set(*at, "".into());
+        }
+        !found.is_empty()
+    }
+
+    /// What `find` found out about all entries, once.
+    pub fn subjects<T>(
+        &self,
+        find: impl FnOnce(&Index) -> Result<Subjects>,
+        with: impl FnOnce(&Subjects) -> T,
+    ) -> Result<T> {
+        // It is whole or missing, whatever panicked.
+        let mut subjects = self.subjects.lock().unwrap_or_else(PoisonError::into_inner);
+        if subjects.is_none() {
+            *subjects = Some(find(self)?);
+        }
+        Ok(with(subjects.get_or_insert_default()))
+    }
+
+    fn at_tag(&self, tag: &Tag) -> impl Iterator<Item = usize> + '_ {
+        let range = (tag.clone(), 0)..=(tag.clone(), usize::MAX);
+        self.by_tag.range(range).map(|(_, at)| *at)
+    }
+
+    fn at_digest(&self, digest: &Digest, named: Named) -> impl Iterator<Item = usize> + '_ {
+        let range = (*digest, named, 0)..=(*digest, named, usize::MAX);
+        self.by_digest.range(range).map(|(_, _, at)| *at)
+    }
+
+    fn descriptor_at(&self, at: Option<usize>) -> Result<Option<Descriptor>> {
+        at.map(|at| descriptor(value(&self.entries[at])))
+            .transpose()
+    }
+
+    fn push(&mut self, entry: Box<str>) {
+        self.entries.push("".into());
+        self.set(self.entries.len() - 1, entry);
+    }
+
+    /// Replaces an entry, or removes it for an empty one.
+    fn set(&mut self, at: usize, entry: Box<str>) {
+        let old = std::mem::replace(&mut self.entries[at], entry);
+        let (tag, digest) = keys(&old, at);
+        tag.map(|key| self.by_tag.remove(&key));
+        digest.map(|key| self.by_digest.remove(&key));
+        let (tag, digest) = keys(&self.entries[at], at);
+        self.by_tag.extend(tag);
+        self.by_digest.extend(digest);
+    }
+}
+
+type Keys = (Option<(Tag, usize)>, Option<(Digest, Named, usize)>);
+
+/// What an entry is found by.
+fn keys(entry: &str, at: usize) -> Keys {
+    if entry.is_empty() {
+        return (None, None);
+    }
+    let entry = value(entry);
+    let (name, digest) = (name(&entry), sum(&entry));
+    let named = if name.is_some() {
+        Named::Yes
+    } else {
+        Named::No
+    };
+    let tag = name.and_then(|name| name.parse().ok());
+    (tag.map(|tag| (tag, at)), digest.map(|d| (d, named, at)))
+}
+
+/// An entry; `null` for one that is nested too deep to be of any use.
+fn value(entry: &str) -> Value {
+    serde_json::from_str(entry).unwrap_or_default()
+}
+
+/// The members of a JSON object in order; the last of those of one name counts.
+struct Document<'a>(Vec<(String, &'a RawValue)>);
+
+impl<'de> Deserialize<'de> for Document<'de> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Members;
+        impl<'de> Visitor<'de> for Members {
+            type Value = Document<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut members: Vec<(String, &RawValue)> = Vec::new();
+                while let Some((name, value)) = map.next_entry::<String, &RawValue>()? {
+                    if let Some(other) = members.iter_mut().find(|(other, _)| *other == name) {
+                        other.1 = value;
+                    } else if members.len() < MAX_MEMBERS {
+                        members.push((name, value));
+                    } else {
+                        let why = format!("it has more than {MAX_MEMBERS} members");
+                        return Err(de::Error::custom(why));
+                    }
+                }
+                Ok(Document(members))
+            }
+        }
+        from.deserialize_map(Members)
+    }
+}
+
+/// The entries of a list; `null` is an empty one.
+struct Entries<'a>(Vec<&'a RawValue>);
+
+impl<'de> Deserialize<'de> for Entries<'de> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct List;
+        impl<'de> Visitor<'de> for List {
+            type Value = Entries<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a list of manifests")
+            }
+
+            fn visit_unit<E: de::Error>(self) -> Result<Self::Value, E> {
+                Ok(Entries(Vec::new()))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
+                let mut entries = Vec::new();
+                while let Some(entry) = list.next_element()? {
+                    if entries.len() == MAX_ENTRIES {
+                        let why = format!("it lists more than {MAX_ENTRIES} manifests");
+                        return Err(de::Error::custom(why));
+                    }
+                    entries.push(entry);
+                }
+                Ok(Entries(entries))
+            }
+        }
+        from.deserialize_any(List)
     }
 }
 
@@ -150,8 +370,8 @@ fn name(entry: &Value) -> Option<&str> {
     entry.get("annotations")?.get(REF_NAME)?.as_str()
 }
 
-fn sum(entry: &Value) -> Option<&str> {
-    entry.get("digest")?.as_str()
+fn sum(entry: &Value) -> Option<Digest> {
+    entry.get("digest")?.as_str()?.parse().ok()
 }
 
 fn strip(entry: &mut Value) {
@@ -169,8 +389,7 @@ fn entry(manifest: &Descriptor) -> Value {
     json!({"mediaType": manifest.media_type, "digest": manifest.digest, "size": manifest.size})
 }
 
-fn descriptor(entry: &Value) -> Result<Descriptor> {
-    let mut entry = entry.clone();
+fn descriptor(mut entry: Value) -> Result<Descriptor> {
     if let Some(members) = entry.as_object_mut() {
         // Go writes what is not there as `null`.
         members.retain(|_, value| !value.is_null());
@@ -196,7 +415,7 @@ mod tests {
     }
 
     fn text(index: Index) -> String {
-        String::from_utf8(index.into_bytes()).unwrap()
+        String::from_utf8(index.to_bytes()).unwrap()
     }
 
     #[test]
@@ -207,11 +426,11 @@ mod tests {
         index.tag(&m(b"2"), &t("a"));
         // 1 is still tagged b, so no second entry for it is left behind.
         assert_eq!(
-            (index.tags(), index.entries.len()),
+            (index.tags(), index.descriptors().count()),
             (vec!["a".into(), "b".into()], 2)
         );
         index.tag(&m(b"2"), &t("b"));
-        assert_eq!(index.entries.len(), 3);
+        assert_eq!(index.descriptors().count(), 3);
         assert!(
             index
                 .listed(&m(b"1").digest)
@@ -222,10 +441,14 @@ mod tests {
         );
         index.add(&m(b"1"));
         index.tag(&m(b"1"), &t("c"));
-        assert_eq!(index.entries.len(), 3, "the untagged entry was used");
+        assert_eq!(
+            index.descriptors().count(),
+            3,
+            "the untagged entry was used"
+        );
         assert!(index.untag(&t("c")) && !index.untag(&t("c")));
         assert!(index.remove(&m(b"2").digest) && !index.remove(&m(b"2").digest));
-        assert_eq!((index.tags(), index.entries.len()), (vec![], 1));
+        assert_eq!((index.tags(), index.descriptors().count()), (vec![], 1));
     }
 
     #[test]
@@ -273,6 +496,45 @@ mod tests {
         }
     }
 
+    #[test]
+    fn one_name_costs_as_much_among_many() {
+        let mut index = Index::new();
+        let names: Vec<Tag> = (0..5000).map(|i| t(&format!("t{i}"))).collect();
+        let one = m(b"1");
+        for (i, name) in names.iter().enumerate() {
+            let other = m(&i.to_le_bytes());
+            index.tag(if i % 2 == 0 { &one } else { &other }, name);
+        }
+        let again = Index::parse("i", &index.to_bytes()).unwrap();
+        for name in &names {
+            assert!(again.tagged(name).unwrap().is_some());
+            assert!(index.untag(name));
+        }
+        // 1 is listed once, as each of the others is.
+        assert_eq!((index.tags().len(), index.descriptors().count()), (0, 2501));
+        assert!(index.remove(&one.digest) && index.listed(&one.digest).unwrap().is_none());
+    }
+
+    #[test]
+    fn documents_are_bounded() {
+        let many = |entry: &str, n: usize| vec![entry; n].join(",");
+        let listed = format!(r#"{{"manifests":[{}]}}"#, many("{}", MAX_ENTRIES + 1));
+        let failed = Index::parse("i", listed.as_bytes())
+            .unwrap_err()
+            .to_string();
+        assert!(failed.contains("more than 131072 manifests"), "{failed}");
+        let members: Vec<String> = (0..=MAX_MEMBERS).map(|i| format!(r#""{i}":1"#)).collect();
+        let members = format!("{{{}}}", members.join(","));
+        let failed = Index::parse("i", members.as_bytes())
+            .unwrap_err()
+            .to_string();
+        assert!(failed.contains("more than 1024 members"), "{failed}");
+        // Of two members of one name the last counts, wherever it is.
+        let twice = br#"{"manifests":1,"x":1,"manifests":[{"a":1}],"x":2}"#;
+        let index = Index::parse("i", twice).unwrap();
+        assert_eq!(text(index), r#"{"manifests":[{"a":1}],"x":2}"#);
+    }
+
     fn value() -> impl Strategy<Value = Value> {
         let d = m(b"1").digest.to_string();
         let leaf = prop_oneof![
@@ -306,7 +568,7 @@ mod tests {
             let bytes = json!({"manifests": entries}).to_string().into_bytes();
             let _ = Index::parse("i", &bytes[..cut.min(bytes.len())]);
             let mut index = Index::parse("i", &bytes).unwrap();
-            let _ = (index.tags(), index.descriptors());
+            let _ = (index.tags(), index.descriptors().count());
             let _ = (index.tagged(&t("a")), index.listed(&m(b"1").digest));
             index.add(&m(b"2"));
             index.untag(&t("a"));
@@ -314,7 +576,7 @@ mod tests {
             prop_assert_eq!(index.tagged(&t("a")).unwrap().unwrap().digest, m(b"1").digest);
             index.remove(&m(b"1").digest);
             prop_assert!(index.tagged(&t("a")).unwrap().is_none());
-            prop_assert!(Index::parse("i", &index.into_bytes()).is_ok());
+            prop_assert!(Index::parse("i", &index.to_bytes()).is_ok());
         }
     }
 }

@@ -19,13 +19,14 @@ mod tests;
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde_json::Value;
 
 use crate::descriptor::Descriptor;
 use crate::digest::{Digest, Hasher};
 use crate::error::{Error, Result};
-use crate::file::{self, SharedSync};
+use crate::file::{self, SharedSync, Stamp};
 use crate::manifest::{Kind, Manifest};
 use crate::reference::{RepoName, Target};
 use crate::store::{Expected, Names, ReadStore, needs};
@@ -76,6 +77,29 @@ pub struct Layout {
     within: Option<(RepoName, Layouts)>,
     /// Of the folders of blobs.
     synced: SharedSync,
+    /// Clones share what they read.
+    last: Arc<Mutex<Option<Read>>>,
+}
+
+/// `index.json` as it was read or written last.
+#[derive(Debug)]
+struct Read {
+    index: Arc<Index>,
+    stamp: Stamp,
+    /// While the file is open no other can have its inode.
+    _file: File,
+}
+
+impl Read {
+    /// `index` is what `file` at `path` contains.
+    fn new(path: &Path, file: File, index: Index) -> Result<Read> {
+        let stamp = Stamp::of(&file.metadata().map_err(files::failed(path))?);
+        Ok(Read {
+            index: Arc::new(index),
+            stamp,
+            _file: file,
+        })
+    }
 }
 
 impl Layouts {
@@ -93,6 +117,7 @@ impl Layouts {
             dir: self.dir.join(name.as_str()),
             within: Some((name.clone(), self.clone())),
             synced: SharedSync::default(),
+            last: Arc::default(),
         }
     }
 
@@ -154,6 +179,7 @@ impl Layout {
             dir: dir.into(),
             within: None,
             synced: SharedSync::default(),
+            last: Arc::default(),
         }
     }
 
@@ -162,7 +188,7 @@ impl Layout {
     /// # Errors
     /// As [`ReadStore::manifest`].
     pub fn manifests(&self) -> Result<Vec<Descriptor>> {
-        self.index()?.descriptors()
+        self.index()?.descriptors().collect()
     }
 
     /// The folder, unless the name takes a place that a layout needs.
@@ -236,7 +262,7 @@ impl Layout {
         files::make_folder(&self.dir()?.join("blobs"))?;
         let _held = self.lock()?;
         if files::length(&index)?.is_none() {
-            files::replace(&index, &Index::new().into_bytes(), &self.scratch()?)?;
+            files::replace(&index, &Index::new().to_bytes(), &self.scratch()?)?;
         }
         // Last: from here on it is a layout, and it is whole.
         if files::length(&marker)?.is_none() {
@@ -266,13 +292,20 @@ impl Layout {
 
     /// Replaces the index; only while the layout is held.
     fn save(&self, index: Index) -> Result<()> {
-        let bytes = index.into_bytes();
+        let (path, bytes) = (self.dir()?.join(INDEX), index.to_bytes());
         if bytes.len() as u64 > INDEX_MAX {
             return Err(Error::Unsupported {
                 what: format!("{}: too many manifests for one layout", self.name()),
             });
         }
-        files::replace(&self.dir()?.join(INDEX), &bytes, &self.scratch()?)
+        let file = files::replace(&path, &bytes, &self.scratch()?)?;
+        *self.last() = Some(Read::new(&path, file, index)?);
+        Ok(())
+    }
+
+    fn last(&self) -> MutexGuard<'_, Option<Read>> {
+        // It is replaced as a whole.
+        self.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Fails unless everything `manifest` names is there, as a registry does
@@ -325,7 +358,7 @@ impl Layout {
         }
         self.create()?;
         let _held = self.hold()?;
-        let (mut index, blobs) = (self.index()?, self.blobs()?);
+        let (mut index, blobs) = (Index::clone(&*self.index()?), self.blobs()?);
         if let Target::Tag(tag) = target {
             expect(index.tagged(tag)?)?;
         }
@@ -343,7 +376,7 @@ impl Layout {
 }
 
 impl Files for Layout {
-    fn index(&self) -> Result<Index> {
+    fn index(&self) -> Result<Arc<Index>> {
         let marker = self.dir()?.join(MARKER);
         let Some((file, _)) = files::open(&marker)? else {
             return Err(self.absent());
@@ -361,11 +394,19 @@ impl Files for Layout {
             None => return Err(Error::malformed(what, "it names no layout version")),
         }
         let path = self.dir()?.join(INDEX);
-        let what = path.display().to_string();
-        match files::open(&path)? {
-            Some((file, _)) => Index::parse(&what, &read_bounded(&what, file, INDEX_MAX)?),
-            None => Ok(Index::new()),
+        let Some((file, _)) = files::open(&path)? else {
+            return Ok(Arc::new(Index::new()));
+        };
+        // Held, so that several threads read it once.
+        let mut last = self.last();
+        let stamp = Stamp::of(&file.metadata().map_err(files::failed(&path))?);
+        if let Some(last) = last.as_ref().filter(|last| last.stamp == stamp) {
+            return Ok(last.index.clone());
         }
+        let what = path.display().to_string();
+        let index = Index::parse(&what, &read_bounded(&what, &file, INDEX_MAX)?)?;
+        let read = last.insert(Read::new(&path, file, index)?);
+        Ok(read.index.clone())
     }
 
     fn size(&self, digest: &Digest) -> Result<Option<u64>> {

@@ -2,8 +2,9 @@
 
 use std::collections::HashSet;
 use std::io::Read;
+use std::sync::Arc;
 
-use super::index::Index;
+use super::index::{Index, Subjects};
 use crate::descriptor::Descriptor;
 use crate::digest::{Digest, Verify};
 use crate::error::{Error, Result, if_found};
@@ -18,7 +19,7 @@ pub(crate) type Bytes<'a> = (Box<dyn Read + Send + 'a>, u64);
 /// The files of a layout; the rest follows from them.
 pub(crate) trait Files {
     /// What `index.json` says.
-    fn index(&self) -> Result<Index>;
+    fn index(&self) -> Result<Arc<Index>>;
 
     /// How long a blob is, bytes; `None` when there is none.
     fn size(&self, digest: &Digest) -> Result<Option<u64>>;
@@ -85,26 +86,58 @@ pub(crate) trait Files {
         Ok(Some(descriptor))
     }
 
-    /// The listed manifests whose subject is `subject`.
+    /// The listed manifests whose subject is `subject`. All are read once an
+    /// index; those found again each time, and verified.
     fn referring(&self, subject: &Digest) -> Result<Vec<Descriptor>> {
-        let (mut found, mut seen) = (Vec::new(), HashSet::new());
-        // Bounded by the size of the index, and each manifest by its own.
-        for entry in self.index()?.descriptors()? {
-            if !seen.insert(entry.digest) {
-                continue;
-            }
-            let manifest = match self.read(&entry.digest, Some(&entry)) {
-                Ok(Some(manifest)) => manifest,
-                // Kept elsewhere, or of an unknown format.
-                Ok(None) | Err(Error::Malformed { .. }) => continue,
-                Err(e) => return Err(e),
-            };
-            if refers_to(&manifest, subject) {
+        let index = self.index()?;
+        let digests: Vec<Digest> = index.subjects(
+            |index| self.subjects(index),
+            |subjects| {
+                let known = subjects.known.get(subject).into_iter().flatten();
+                known.chain(&subjects.unread).copied().collect()
+            },
+        )?;
+        let mut found = Vec::new();
+        for digest in digests {
+            if let Some(manifest) = self.listed(&index, &digest)?
+                && refers_to(&manifest, subject)
+            {
                 let mut referrer = manifest.referrer()?;
-                referrer.digest = entry.digest;
+                referrer.digest = digest;
                 found.push(referrer);
             }
         }
         Ok(found)
+    }
+
+    /// What each manifest of the index is about.
+    fn subjects(&self, index: &Index) -> Result<Subjects> {
+        let (mut subjects, mut seen) = (Subjects::default(), HashSet::new());
+        // Bounded by the size of the index, and each manifest by its own.
+        for entry in index.descriptors() {
+            let digest = entry?.digest;
+            if !seen.insert(digest) {
+                continue;
+            }
+            match self.listed(index, &digest)? {
+                Some(manifest) => {
+                    if let Ok(Some(about)) = manifest.subject() {
+                        let known = subjects.known.entry(about.digest).or_default();
+                        known.push(digest);
+                    }
+                }
+                None => subjects.unread.push(digest),
+            }
+        }
+        Ok(subjects)
+    }
+
+    /// A listed manifest; `None` for one that is kept elsewhere, or whose format
+    /// is unknown.
+    fn listed(&self, index: &Index, digest: &Digest) -> Result<Option<Manifest>> {
+        match self.read(digest, index.listed(digest)?.as_ref()) {
+            Err(Error::Malformed { .. }) => Ok(None),
+            read => read,
+        }
     }
 }

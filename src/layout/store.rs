@@ -11,6 +11,7 @@ use crate::reference::{RepoName, Tag, Target};
 use crate::store::{Content, Expected, Names, Put, ReadStore, Store, Tags, parsed, receive};
 use crate::stream::Watch;
 
+use super::index::Index;
 use super::read::Files;
 use super::{Layout, files};
 
@@ -136,7 +137,7 @@ impl Store for Layout {
 
     fn delete_manifest(&self, digest: &Digest) -> Result<()> {
         let _held = self.hold()?;
-        let mut index = self.index()?;
+        let mut index = Index::clone(&*self.index()?);
         // The names first: a crash in between leaves a blob that nothing names,
         // not a name for nothing.
         if index.remove(digest) {
@@ -149,7 +150,7 @@ impl Store for Layout {
 
     fn untag(&self, tag: &Tag) -> Result<()> {
         let _held = self.hold()?;
-        let mut index = self.index()?;
+        let mut index = Index::clone(&*self.index()?);
         if !index.untag(tag) {
             return Err(self.unknown(&Target::Tag(tag.clone())));
         }

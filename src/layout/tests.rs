@@ -409,6 +409,32 @@ fn referrers_are_found_by_their_subject() {
 }
 
 #[test]
+fn an_index_is_read_once_a_change() {
+    let f = Fixture::new();
+    let (repo, other) = (f.repo("a"), f.repo("a"));
+    let b = f.push(&repo, b"1");
+    let same =
+        |one: &Layout, two: &Layout| Arc::ptr_eq(&one.index().unwrap(), &two.index().unwrap());
+    let put = |repo: &Layout, name: &str| repo.put_manifest(&alias(&[&b]), &tag(name)).unwrap();
+    put(&repo, "x");
+    let written = repo.index().unwrap();
+    assert!(Arc::ptr_eq(&written, &repo.clone().index().unwrap()));
+    assert!(same(&other, &other) && !same(&other, &repo));
+    // What another process changes is seen, and nothing of it is lost.
+    put(&other, "y");
+    assert_eq!(tags(&repo), ["x", "y"]);
+    put(&repo, "z");
+    assert_eq!(tags(&other), ["x", "y", "z"]);
+    let path = f.dir.path().join("a/index.json");
+    let text = fs::read_to_string(&path)
+        .unwrap()
+        .replace("\"z\"", "\"zz\"");
+    fs::write(&path, text).unwrap();
+    assert_eq!(tags(&repo), ["x", "y", "zz"]);
+    assert_eq!(written.tags(), ["x"], "a reader keeps what it read");
+}
+
+#[test]
 fn a_manifest_needs_what_it_names() {
     let f = Fixture::new();
     let repo = f.repo("a");
