@@ -244,9 +244,9 @@ fn network_hint(kind: NetworkKind, why: &str) -> Option<&'static str> {
             Some("name its authority's PEM file in DXF_TLSVERIFY, or set DXF_SKIPTLSVERIFY=1")
         }
         // openssl's `req -x509` makes one like that unless it is told not to.
-        NetworkKind::Tls if why.contains("a CA's own") => Some(
-            "make it one for a server (openssl: basicConstraints=CA:FALSE), or set DXF_SKIPTLSVERIFY=1",
-        ),
+        NetworkKind::Tls if why.contains("a CA's own") => {
+            Some("name that very certificate in DXF_TLSVERIFY, or set DXF_SKIPTLSVERIFY=1")
+        }
         NetworkKind::Tls if why.contains("certificate") => {
             Some("DXF_SKIPTLSVERIFY=1 accepts it all the same")
         }

@@ -4,15 +4,18 @@
 //! Public is what a caller says about it ([`Settings`]) and hears of it
 //! ([`Observer`]); the exchanges themselves are this crate's own.
 
+mod connector;
 pub(crate) mod link;
 pub(crate) mod proxy;
 pub(crate) mod redirect;
 pub(crate) mod retry;
+mod signatures;
 pub(crate) mod status;
 pub(crate) mod tls;
 pub(crate) mod transport;
 mod trouble;
 pub(crate) mod url;
+mod verifier;
 
 use std::fmt;
 use std::sync::Arc;

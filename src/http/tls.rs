@@ -5,11 +5,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use ureq::tls::{
-    Certificate, ClientCert as Identity, PemItem, PrivateKey, RootCerts, TlsConfig, parse_pem,
-};
+use rustls::ClientConfig;
+use rustls::client::danger::ServerCertVerifier;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use crate::error::{Error, Result};
+use crate::http::signatures::provider;
+use crate::http::verifier::{Careless, Trusting};
 
 /// Certificate files are far smaller; a device or a mistake ends here.
 const MAX_PEM: u64 = 16 << 20;
@@ -33,7 +36,9 @@ pub enum Roots {
     /// The operating system's certificates.
     #[default]
     System,
-    /// The certificates of a PEM file, and no others.
+    /// The certificates of a PEM file, and no others; or of a folder whose files
+    /// are named as `openssl rehash` names them. A server's own certificate is
+    /// trusted as it stands.
     File(PathBuf),
     /// Nobody: every certificate is taken.
     Unverified,
@@ -62,12 +67,12 @@ impl Tls {
     }
 
     /// The configuration towards strangers: no client certificate.
-    pub(crate) fn away(&self) -> Result<TlsConfig> {
+    pub(crate) fn away(&self) -> Result<Arc<ClientConfig>> {
         self.config(Vec::new(), None)
     }
 
     /// The configuration towards the registry `authority`.
-    pub(crate) fn home(&self, authority: &str) -> Result<TlsConfig> {
+    pub(crate) fn home(&self, authority: &str) -> Result<Arc<ClientConfig>> {
         let mut extra = Vec::new();
         let mut client = self.client.clone();
         for folder in &self.certs_d {
@@ -80,62 +85,93 @@ impl Tls {
 
     fn config(
         &self,
-        extra: Vec<Certificate<'static>>,
+        extra: Vec<CertificateDer<'static>>,
         client: Option<ClientCert>,
-    ) -> Result<TlsConfig> {
-        let mut roots = match &self.roots {
-            Roots::System => system_roots(),
-            Roots::File(path) => certificates(path)?,
-            Roots::Unverified => Vec::new(),
+    ) -> Result<Arc<ClientConfig>> {
+        let broken = |why: String| Error::Unsupported {
+            what: format!("TLS: {why}"),
         };
-        roots.extend(extra);
-        Ok(TlsConfig::builder()
-            .root_certs(RootCerts::Specific(Arc::new(roots)))
-            .disable_verification(matches!(self.roots, Roots::Unverified))
-            .client_cert(client.as_ref().map(identity).transpose()?)
-            .build())
+        let verifier: Arc<dyn ServerCertVerifier> = match &self.roots {
+            Roots::Unverified => Arc::new(Careless(provider())),
+            roots => {
+                let mut trusted = match roots {
+                    Roots::File(path) if path.is_dir() => rehashed(path)?,
+                    Roots::File(path) => certificates(path)?,
+                    _ => system_roots(),
+                };
+                trusted.extend(extra);
+                Arc::new(Trusting::new(trusted, provider()).map_err(broken)?)
+            }
+        };
+        let config = ClientConfig::builder_with_provider(provider())
+            .with_safe_default_protocol_versions()
+            .map_err(|e| broken(e.to_string()))?
+            .dangerous()
+            .with_custom_certificate_verifier(verifier);
+        Ok(Arc::new(match client {
+            None => config.with_no_client_auth(),
+            Some(client) => {
+                let chain = certificates(&client.cert)?;
+                let key = private_key(&client.key)?;
+                config.with_client_auth_cert(chain, key).map_err(|_| {
+                    let why =
+                        "it is of a kind that can't be used, or belongs to another certificate";
+                    bad("client key", &client.key, why)
+                })?
+            }
+        }))
     }
 }
 
 /// Certificates that can't be read are left out, as everybody does: one bad
 /// file in the system's folder must not end all TLS.
-fn system_roots() -> Vec<Certificate<'static>> {
-    let found = rustls_native_certs::load_native_certs();
-    found
-        .certs
-        .iter()
-        .map(|der| Certificate::from_der(der).to_owned())
-        .collect()
+fn system_roots() -> Vec<CertificateDer<'static>> {
+    rustls_native_certs::load_native_certs().certs
 }
 
-fn identity(client: &ClientCert) -> Result<Identity> {
-    let chain = certificates(&client.cert)?;
-    let key = PrivateKey::from_pem(&read("client key", &client.key)?).map_err(|_| {
-        bad(
-            "client key",
-            &client.key,
-            "it holds no private key in PEM form",
-        )
-    })?;
-    Ok(Identity::new_with_certs(&chain, key))
+fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>> {
+    PrivateKeyDer::from_pem_slice(&read("client key", path)?).map_err(|_| {
+        let why = "it holds no private key in PEM form";
+        bad("client key", path, why)
+    })
 }
 
-fn certificates(path: &Path) -> Result<Vec<Certificate<'static>>> {
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>> {
     let pem = read("certificate file", path)?;
+    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
+    let found = found.map_err(|_| bad("certificate file", path, "it is damaged"))?;
+    if found.is_empty() {
+        let why = "it holds no certificate in PEM form";
+        return Err(bad("certificate file", path, why));
+    }
+    Ok(found)
+}
+
+/// The certificates that OpenSSL finds in a folder: those in files named by a
+/// hash of eight digits and a number.
+fn rehashed(folder: &Path) -> Result<Vec<CertificateDer<'static>>> {
+    let what = || format!("certificate folder {}", folder.display());
+    let entries = fs::read_dir(folder).map_err(|e| Error::io(what(), e))?;
+    let is_hash = |path: &PathBuf| {
+        let name = path.file_name().and_then(|name| name.to_str());
+        name.and_then(|name| name.split_once('.'))
+            .is_some_and(|(hash, number)| {
+                hash.len() == 8
+                    && hash.bytes().all(|b| b.is_ascii_hexdigit())
+                    && !number.is_empty()
+                    && number.bytes().all(|b| b.is_ascii_digit())
+            })
+    };
+    let mut files: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+    files.retain(is_hash);
+    files.sort();
     let mut found = Vec::new();
-    for item in parse_pem(&pem) {
-        match item {
-            Ok(PemItem::Certificate(certificate)) => found.push(certificate),
-            Ok(_) => {}
-            Err(_) => return Err(bad("certificate file", path, "it is damaged")),
-        }
+    for file in &files {
+        found.extend(certificates(file)?);
     }
     if found.is_empty() {
-        return Err(bad(
-            "certificate file",
-            path,
-            "it holds no certificate in PEM form",
-        ));
+        let why = "it contains no certificate that openssl rehash has named";
+        return Err(bad("certificate folder", folder, why));
     }
     Ok(found)
 }
@@ -150,7 +186,7 @@ fn bad(what: &'static str, path: &Path, why: &str) -> Error {
     Error::invalid(what, path.display().to_string(), why)
 }
 
-type HostFiles = (Vec<Certificate<'static>>, Option<ClientCert>);
+type HostFiles = (Vec<CertificateDer<'static>>, Option<ClientCert>);
 
 fn read_certs_d(folder: &Path) -> Result<HostFiles> {
     let Ok(entries) = fs::read_dir(folder) else {
@@ -198,10 +234,34 @@ mod tests {
         fs::write(&path, "no certificate here").unwrap();
         assert!(matches!(tls.away(), Err(Error::Invalid { .. })));
         fs::write(&path, made().0).unwrap();
-        let RootCerts::Specific(roots) = tls.away().unwrap().root_certs().clone() else {
-            panic!()
-        };
-        assert_eq!(roots.len(), 1);
+        assert!(tls.away().is_ok());
+    }
+
+    #[test]
+    fn folders_are_read_as_openssl_reads_them() {
+        let dir = tempfile::tempdir().unwrap();
+        let roots = Roots::File(dir.path().to_path_buf());
+        let tls = Tls::default().with_roots(roots);
+        fs::write(dir.path().join("ca.pem"), made().0).unwrap();
+        assert!(matches!(tls.away(), Err(Error::Invalid { .. })));
+        fs::write(dir.path().join("0a1b2c3d.0"), made().0).unwrap();
+        fs::write(dir.path().join("0a1b2c3d.r0"), "a list of revoked ones").unwrap();
+        fs::write(dir.path().join("0a1b2c3d.10"), made().0).unwrap();
+        assert_eq!(rehashed(dir.path()).unwrap().len(), 2);
+        assert!(tls.away().is_ok());
+    }
+
+    #[test]
+    fn a_key_of_another_certificate_is_an_error() {
+        let dir = tempfile::tempdir().unwrap();
+        let (cert, key) = (dir.path().join("cert"), dir.path().join("key"));
+        fs::write(&cert, made().0).unwrap();
+        fs::write(&key, made().1).unwrap();
+        let tls = Tls::default().with_roots(Roots::Unverified);
+        let tls = tls.with_client(ClientCert { cert, key });
+        let said = tls.home("r.example").err().unwrap().to_string();
+        assert!(said.contains("another certificate"), "{said}");
+        assert!(tls.away().is_ok());
     }
 
     #[test]
@@ -219,8 +279,9 @@ mod tests {
             ..Tls::default()
         };
         let there = tls.home("r.example:5000").unwrap();
-        assert!(there.client_cert().is_some() && there.disable_verification());
-        assert!(tls.home("r.example").unwrap().client_cert().is_none());
-        assert!(tls.away().unwrap().client_cert().is_none());
+        assert!(there.client_auth_cert_resolver.has_certs());
+        for other in [tls.home("r.example"), tls.away()] {
+            assert!(!other.unwrap().client_auth_cert_resolver.has_certs());
+        }
     }
 }

@@ -6,10 +6,11 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use ::http::header::{CONTENT_LENGTH, EXPECT, HeaderMap, HeaderName, HeaderValue, WARNING};
+use rustls::ClientConfig;
 use ureq::{Agent, AsSendBody};
 
 use crate::error::{Error, RequestLine, Result};
-use crate::http::{Exchange, Scheme, Settings, Url, UrlOrigin, trouble};
+use crate::http::{Exchange, Scheme, Settings, Url, UrlOrigin, connector, trouble};
 use crate::stream::{Hook, read_bounded};
 
 /// A configuration that can still be changed.
@@ -246,10 +247,11 @@ impl Transport {
     /// As [`Transport::send`], but for [`Error::Stopped`].
     pub fn send_last(&self, request: &Request<'_>, patience: Duration) -> Result<Response> {
         let home = request.url.origin() == self.home();
-        let config = self.config(home, patience, request.url.scheme())?;
         // Names, connections and bodies included: somebody pressed a key.
-        let config = config.timeout_global(Some(patience));
-        self.send_with(&config.build().new_agent(), request, patience)
+        let config = self.config(patience).timeout_global(Some(patience));
+        let tls = self.tls(home, request.url.scheme())?;
+        let agent = connector::agent(config.build(), tls);
+        self.send_with(&agent, request, patience)
     }
 
     fn send_with(&self, agent: &Agent, request: &Request<'_>, idle: Duration) -> Result<Response> {
@@ -394,8 +396,8 @@ impl Transport {
         if let Some((agent, _)) = cell.get() {
             return Ok(agent.clone());
         }
-        let config = self.config(home, self.0.settings.idle_timeout, url.scheme())?;
-        let agent = config.build().new_agent();
+        let config = self.config(self.0.settings.idle_timeout).build();
+        let agent = connector::agent(config, self.tls(home, url.scheme())?);
         // A blocked read ends within a millisecond of the stop, not after the
         // idle timeout; the agent is of no use afterwards.
         let doomed = agent.clone();
@@ -403,10 +405,10 @@ impl Transport {
         Ok(cell.get_or_init(|| (agent, hook)).0.clone())
     }
 
-    fn config(&self, home: bool, idle: Duration, scheme: Scheme) -> Result<Configuring> {
+    fn config(&self, idle: Duration) -> Configuring {
         let settings = &self.0.settings;
         let idle_connections = settings.jobs + 1;
-        let mut config = Agent::config_builder()
+        Agent::config_builder()
             .http_status_as_error(false)
             .max_redirects(0)
             .max_redirects_will_error(false)
@@ -420,18 +422,18 @@ impl Transport {
             .input_buffer_size(INPUT_BUFFER)
             .output_buffer_size(OUTPUT_BUFFER)
             .max_idle_connections(4 * idle_connections)
-            .max_idle_connections_per_host(idle_connections);
+            .max_idle_connections_per_host(idle_connections)
+    }
+
+    fn tls(&self, home: bool, scheme: Scheme) -> Result<Option<Arc<ClientConfig>>> {
+        let tls = &self.0.settings.tls;
         // Strangers may be reached over https from an http registry (its token
         // server is), so only a home that speaks http goes without.
-        if scheme == Scheme::Https || !home {
-            let tls = &settings.tls;
-            config = config.tls_config(if home {
-                tls.home(self.0.home.authority())?
-            } else {
-                tls.away()?
-            });
-        }
-        Ok(config)
+        Ok(match (home, scheme) {
+            (true, Scheme::Http) => None,
+            (true, Scheme::Https) => Some(tls.home(self.0.home.authority())?),
+            (false, _) => Some(tls.away()?),
+        })
     }
 }
 

@@ -3,6 +3,8 @@
 
 use std::io;
 
+use rustls::CertificateError;
+
 use crate::error::{Error, NetworkKind, RequestLine};
 
 /// The error that ureq's is.
@@ -125,30 +127,61 @@ fn tls_kind(error: &rustls::Error) -> NetworkKind {
 }
 
 fn tls_words(error: &rustls::Error) -> String {
-    use rustls::{CertificateError as Cert, Error as Tls, InvalidMessage};
-    match error {
-        Tls::InvalidCertificate(Cert::UnknownIssuer) => {
-            "the certificate is signed by an unknown authority".into()
+    use rustls::{AlertDescription as Alert, Error as Tls, InvalidMessage};
+    let fixed = match error {
+        Tls::InvalidCertificate(error) => return certificate_words(error),
+        Tls::InvalidMessage(InvalidMessage::InvalidContentType) => "the server does not speak TLS",
+        Tls::AlertReceived(Alert::HandshakeFailure) => {
+            "the server knows no TLS version, cipher or key that dxf knows"
         }
+        Tls::AlertReceived(Alert::CertificateRequired) => {
+            "the server asks for a client certificate"
+        }
+        Tls::NoCertificatesPresented => "the server has no certificate",
+        other => return format!("TLS: {other}"),
+    };
+    fixed.to_string()
+}
+
+/// Without rustls' own words, which hold arrays of ASN.1.
+fn certificate_words(error: &CertificateError) -> String {
+    use CertificateError as Cert;
+    let fixed = match error {
+        Cert::UnknownIssuer => "the certificate is signed by an unknown authority",
         // A new authority under the old one's name, as after a renewal by hand.
-        Tls::InvalidCertificate(Cert::BadSignature) => {
-            "the certificate is not signed by the authority that is trusted under its name".into()
+        Cert::BadSignature => {
+            "the certificate is not signed by the authority that is trusted under its name"
         }
-        Tls::InvalidCertificate(Cert::Expired | Cert::ExpiredContext { .. }) => {
-            "the certificate has expired".into()
+        Cert::Expired | Cert::ExpiredContext { .. } => "the certificate has expired",
+        Cert::NotValidYet | Cert::NotValidYetContext { .. } => {
+            "the certificate is not valid yet; is the clock right?"
         }
-        Tls::InvalidCertificate(Cert::NotValidForName | Cert::NotValidForNameContext { .. }) => {
-            "the certificate is for another name".into()
+        Cert::NotValidForNameContext { presented, .. } if presented.is_empty() => {
+            "the certificate names no host as a subjectAltName, and a common name does not count"
         }
-        Tls::InvalidCertificate(Cert::Other(other))
-            if other.to_string().contains("CaUsedAsEndEntity") =>
-        {
-            "the certificate is a CA's own, which may not stand for a server".into()
+        Cert::NotValidForName | Cert::NotValidForNameContext { .. } => {
+            "the certificate is for another name"
         }
-        Tls::InvalidCertificate(other) => format!("bad certificate: {other}"),
-        Tls::InvalidMessage(InvalidMessage::InvalidContentType) => {
-            "the server does not speak TLS".into()
+        Cert::Revoked => "the certificate was revoked",
+        Cert::InvalidPurpose | Cert::InvalidPurposeContext { .. } => {
+            "the certificate is not for servers (extendedKeyUsage)"
         }
-        other => format!("TLS: {other}"),
-    }
+        Cert::BadEncoding => "the certificate is damaged",
+        Cert::UnsupportedSignatureAlgorithmContext { .. }
+        | Cert::UnsupportedSignatureAlgorithmForPublicKeyContext { .. } => {
+            "the certificate or one above it has a kind of key or signature that dxf can't check"
+        }
+        Cert::Other(other) if other.to_string().contains("CaUsedAsEndEntity") => {
+            "the certificate is a CA's own, and is not among those that are trusted"
+        }
+        Cert::Other(other) if other.to_string().contains("UnsupportedCertVersion") => {
+            "the certificate is of version 1, which names no host"
+        }
+        other => {
+            let name = format!("{other:?}");
+            let name = name.split(|c: char| !c.is_ascii_alphanumeric()).next();
+            return format!("bad certificate: {}", name.unwrap_or_default());
+        }
+    };
+    fixed.to_string()
 }
