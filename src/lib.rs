@@ -142,11 +142,11 @@
 //! ## Changing images
 //!
 //! [`image::Image::edit`] begins with an image and ends with another; layers that
-//! stay are neither read nor sent again. [`image::build`] makes new ones, the same
+//! stay are neither read nor sent again. [`image::make`] makes new ones, the same
 //! bytes on every machine.
 //!
 //! ```
-//! use dxf_registry::image::build::{Layer, Parts, Rules, Settings};
+//! use dxf_registry::image::make::{Contents, FileOptions, Layer, LayerOptions};
 //! use dxf_registry::image::{Family, Image, Node};
 //! use dxf_registry::layout::Layouts;
 //! use dxf_registry::stream::Run;
@@ -156,10 +156,10 @@
 //! # let folder = tempfile::tempdir()?;
 //! # let store = Layouts::new(folder.path()).repository(&"team/app".parse()?);
 //! let base = Image::scratch(&"linux/amd64".parse()?, Family::Oci)?;
-//! let mut parts = Parts::new(Rules::default());
-//! parts.add_file("/etc/motd", b"hello\n".to_vec(), 0o644)?;
-//! let settings = Settings { family: Family::Oci, folder: folder.path(), run: Run::default() };
-//! let layer = Layer::from_parts(&parts, settings)?;
+//! let mut contents = Contents::new(FileOptions::default());
+//! contents.add_file("/etc/motd", b"hello\n".to_vec(), 0o644)?;
+//! let options = LayerOptions { family: Family::Oci, folder: folder.path(), run: Run::default() };
+//! let layer = Layer::from_contents(&contents, options)?;
 //!
 //! let image = base.edit()?.append(layer).set_env("LANG", "C.UTF-8").finish()?;
 //! let to = To { store: &store, target: &"v2".parse()?, foreign: Foreign::Skip };
@@ -175,6 +175,7 @@
 //!
 //! ```
 //! use dxf_registry::layout::Layouts;
+//! use dxf_registry::store::ReadStore;
 //! use dxf_registry::transfer::{Copier, Foreign, How, Referrers, Remote};
 //! use dxf_registry::{Blob, Store, alias, stream::Run};
 //! use std::sync::Arc;
@@ -338,7 +339,7 @@
 //!
 //! ```
 //! use dxf_registry::archive::{self, Form, Item, Out};
-//! use dxf_registry::image::build::{self, Layer, Parts, Rules};
+//! use dxf_registry::image::make::{self, Contents, FileOptions, Layer};
 //! use dxf_registry::image::{Family, Image, Node};
 //! use dxf_registry::layout::Layouts;
 //! use dxf_registry::stream::{Run, Stop, Watch};
@@ -352,12 +353,12 @@
 //! # let run = Run { jobs: 4, watch: Watch::new(&(), &stop) };
 //! let platform = "linux/amd64".parse()?;
 //! let store = Arc::new(Layouts::new(folder.join("store")).repository(&"team/app".parse()?));
-//! let settings = build::Settings { family: Family::Oci, folder, run };
+//! let options = make::LayerOptions { family: Family::Oci, folder, run };
 //! # let mut base = Image::scratch(&platform, Family::Oci)?.edit()?;
 //! # for name in ["/base", "/old"] {
-//! #     let mut parts = Parts::new(Rules::default());
-//! #     parts.add_file(name, b"x".to_vec(), 0o644)?;
-//! #     base = base.append(Layer::from_parts(&parts, settings)?);
+//! #     let mut contents = Contents::new(FileOptions::default());
+//! #     contents.add_file(name, b"x".to_vec(), 0o644)?;
+//! #     base = base.append(Layer::from_contents(&contents, options)?);
 //! # }
 //! # let base = Node::Image(base.finish()?);
 //! # put(&base, &To { store: &*store, target: &"v1".parse()?, foreign: Foreign::Skip }, run)?;
@@ -370,10 +371,10 @@
 //! };
 //!
 //! // image.add_layer_path("site"), image.add_layer_contents({"/etc/motd": b"hello"})
-//! let mut files = Parts::new(Rules::default());
+//! let mut files = Contents::new(FileOptions::default());
 //! files.add_path(&folder.join("site"), "/srv/site", &[])?;
 //! files.add_file("/etc/motd", b"hello".to_vec(), 0o644)?;
-//! let layer = Layer::from_parts(&files, settings)?;
+//! let layer = Layer::from_contents(&files, options)?;
 //!
 //! // image.remove_layer(), image.layers[0].config["Env"].append("LANG=C.UTF-8")
 //! let image = image.edit()?.remove_top().append(layer).set_env("LANG", "C.UTF-8").finish()?;
@@ -396,7 +397,7 @@
 //!
 //! ```
 //! use dxf_registry::archive::{self, Form, Item, Out};
-//! use dxf_registry::image::build::{self, Layer};
+//! use dxf_registry::image::make::{self, Layer};
 //! use dxf_registry::image::{Family, Image, Node, check};
 //! use dxf_registry::layout::Layouts;
 //! use dxf_registry::stream::{Run, Stop, Watch};
@@ -410,7 +411,7 @@
 //! # let run = Run { jobs: 4, watch: Watch::new(&(), &stop) };
 //! let stores = Layouts::new(folder.join("store"));
 //! let (from, to) = (stores.repository(&"team/app".parse()?), stores.repository(&"team/new".parse()?));
-//! let settings = build::Settings { family: Family::Docker, folder, run };
+//! let options = make::LayerOptions { family: Family::Docker, folder, run };
 //! # let tar = |name: &str| -> std::io::Result<()> {
 //! #     let mut tar = tar::Builder::new(std::fs::File::create(folder.join(format!("{name}.tar")))?);
 //! #     let mut header = tar::Header::new_gnu();
@@ -420,13 +421,13 @@
 //! #     tar.finish()
 //! # };
 //! # (tar("base")?, tar("layer")?);
-//! # let base = Layer::from_tar(&folder.join("base.tar"), settings)?;
+//! # let base = Layer::from_tar(&folder.join("base.tar"), options)?;
 //! # let base = Image::scratch(&"linux/amd64".parse()?, Family::Docker)?.edit()?.append(base).finish()?;
 //! # put(&Node::Image(base), &To { store: &from, target: &"v1".parse()?, foreign: Foreign::Skip }, run)?;
 //! // ImageRef.from_image("team/app", "v1", "team/new", "v2").add_layer(LayerRef("layer.tar"))
 //! let node = Remote::new(Arc::new(from)).pull(&"v1".parse()?, Wanted::All, run)?;
 //! let Node::Image(image) = node else { return Err("an index".into()) };
-//! let layer = Layer::from_tar(&folder.join("layer.tar"), settings)?; // plain, gzip or zstd
+//! let layer = Layer::from_tar(&folder.join("layer.tar"), options)?; // plain, gzip or zstd
 //! let image = image.edit()?.append(layer).history("COPY layer.tar").finish()?;
 //! check(&image, run)?; // every digest and diff id
 //!

@@ -5,7 +5,6 @@
 //! The manifests are kept byte for byte. Nothing here knows where bytes come
 //! from; [`crate::transfer`] makes nodes of stores, [`crate::archive`] of files.
 
-pub mod build;
 pub mod check;
 pub mod config;
 mod convert;
@@ -14,6 +13,7 @@ mod file;
 pub mod files;
 pub mod gzip;
 pub mod layer;
+pub mod make;
 mod name;
 pub mod schema1;
 mod stack;

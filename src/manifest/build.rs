@@ -18,7 +18,7 @@ use crate::json;
 /// let config = Blob::empty();
 /// let image = Builder::new(media_type::OCI_MANIFEST)
 ///     .config(config.descriptor())
-///     .layers([])
+///     .layers([config.descriptor()])
 ///     .build()?;
 /// let changed = Builder::of(&image)?.member("artifactType", "text/x").build()?;
 /// assert_eq!(changed.image()?.artifact_type.as_deref(), Some("text/x"));

@@ -9,8 +9,8 @@ use dxf_registry::Manifest;
 use dxf_registry::archive::{Form, Item};
 use dxf_registry::blob::Blob;
 use dxf_registry::descriptor::media_type;
-use dxf_registry::image::build::{Layer, Parts, Settings};
 use dxf_registry::image::layer::Family;
+use dxf_registry::image::make::{Contents, Layer, LayerOptions};
 use dxf_registry::image::{Image, Node};
 use serde_json::json;
 
@@ -19,10 +19,10 @@ use crate::engine::{Tool, arg, file};
 use crate::support::scratch;
 
 /// Calls `make` with settings; the layer outlives the folder it was made in.
-fn layer(make: impl FnOnce(Settings<'_>) -> dxf_registry::Result<Layer>) -> Layer {
+fn layer(make: impl FnOnce(LayerOptions<'_>) -> dxf_registry::Result<Layer>) -> Layer {
     let dir = scratch();
     with_run(|run| {
-        make(Settings {
+        make(LayerOptions {
             family: Family::Oci,
             folder: dir.path(),
             run,
@@ -36,12 +36,12 @@ pub fn shell() -> Layer {
     let linked = Command::new("ldd").arg("/bin/sh").output().expect("ldd");
     let linked = String::from_utf8_lossy(&linked.stdout).into_owned();
     let libraries = linked.split_whitespace().filter(|w| w.starts_with('/'));
-    let mut parts = Parts::default();
+    let mut parts = Contents::default();
     for name in libraries.chain(["/bin/sh"]) {
         let real = fs::canonicalize(name).expect("a file");
         parts.add_path(&real, name, &[]).expect("a file");
     }
-    layer(|settings| Layer::from_parts(&parts, settings))
+    layer(|settings| Layer::from_contents(&parts, settings))
 }
 
 /// An image of these layers, which says hello where it has a shell.
@@ -76,9 +76,9 @@ fn stack() -> [Layer; 2] {
     fs::hard_link(at("d/kept"), at("d/hard")).unwrap();
     symlink("kept", at("d/link")).unwrap();
     fs::write(at(&format!("d/{}", "long".repeat(60))), "long").unwrap();
-    let mut lower = Parts::default();
+    let mut lower = Contents::default();
     lower.add_path(dir.path(), "/.", &[]).unwrap();
-    let mut upper = Parts::default();
+    let mut upper = Contents::default();
     upper.remove("/d/gone").unwrap();
     upper.remove("/d/sub").unwrap();
     upper.remove("/e").unwrap();
@@ -90,7 +90,7 @@ fn stack() -> [Layer; 2] {
     upper
         .add_file("/d/turned/in", b"in".to_vec(), 0o640)
         .unwrap();
-    [lower, upper].map(|parts| layer(|settings| Layer::from_parts(&parts, settings)))
+    [lower, upper].map(|parts| layer(|settings| Layer::from_contents(&parts, settings)))
 }
 
 fn squashed(image: &Image) -> Layer {

@@ -18,8 +18,8 @@ pub use self::time::Timestamp;
 pub use self::tree::edit_images;
 
 use self::history::History;
-use super::build::{Layer, Settings};
 use super::layer::{Family, LayerType, is_foreign};
+use super::make::{Layer, LayerOptions};
 use super::{Config, Image};
 use crate::blob::Blob;
 use crate::descriptor::media_type;
@@ -180,8 +180,8 @@ impl Editor {
     /// Makes one layer of all. They are read for it, and what the history says
     /// of them stays, but as steps that made no layer. Where one of them must
     /// not be passed on, none is made.
-    pub fn squash(self, settings: Settings<'_>) -> Editor {
-        self.with(|draft| draft.squash(settings))
+    pub fn squash(self, options: LayerOptions<'_>) -> Editor {
+        self.with(|draft| draft.squash(options))
     }
 
     /// The editor again, unless something went wrong.
@@ -292,7 +292,7 @@ impl Draft {
         Ok(())
     }
 
-    fn squash(&mut self, settings: Settings<'_>) -> Result<()> {
+    fn squash(&mut self, options: LayerOptions<'_>) -> Result<()> {
         if self.layers.len() < 2 {
             return Ok(());
         }
@@ -306,7 +306,7 @@ impl Draft {
             });
         }
         let blobs: Vec<Blob> = self.layers.iter().map(|kept| kept.blob.clone()).collect();
-        let layer = Layer::squashed(&blobs, settings)?;
+        let layer = Layer::squashed(&blobs, options)?;
         self.layers.clear();
         self.history.empty_all();
         self.append(layer)

@@ -442,7 +442,7 @@ fn what_must_not_be_passed_on_is_not_put_into_another_layer() {
     foreign.blob = foreign.blob.with_media_type(name);
     let editor = base.edit().unwrap().append(foreign);
     let (stop, folder) = (Stop::new(), std::env::temp_dir());
-    let squashed = editor.squash(Settings {
+    let squashed = editor.squash(LayerOptions {
         family: Family::Oci,
         folder: &folder,
         run: Run::new(1, Watch::new(&(), &stop)),

@@ -1,10 +1,11 @@
 //! The changes of `edit-image`: as they are asked for, made ready once, and
 //! made to each image.
 
+use std::cell::RefCell;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use dxf_registry::image::build::{Layer, Parents, Parts, Pattern, Rules, Settings};
+use dxf_registry::image::make::{Contents, Layer, LayerOptions, Pattern};
 use dxf_registry::image::{Editor, Image, Node};
 use dxf_registry::transfer::Wanted;
 use dxf_registry::{Blob, Error, Place, Result};
@@ -44,7 +45,10 @@ pub enum Part {
 
 /// A change that can be made.
 pub enum Change {
-    /// A layer on top.
+    /// A layer of files, folders and removals on top, and the last one that
+    /// was made: the images of an index often get the same.
+    Add(Contents, Box<RefCell<Option<(Contents, Layer)>>>),
+    /// A layer of a tar on top.
     Append(Box<Layer>),
     /// A layer away: its number, the beginning of its digest, or `top`.
     RemoveLayer(String),
@@ -155,21 +159,16 @@ fn pair(verb: Verb, word: &str) -> Result<Change, Failure> {
 }
 
 impl Asked {
-    /// Makes the layer, where it is one. In the lowest layer of an image
-    /// (`is_bare`) the folders on the way to a file are named too.
-    pub fn make(self, settings: Settings<'_>, is_bare: bool) -> Result<Change> {
+    /// Reads what it needs of this machine.
+    pub fn make(self, options: LayerOptions<'_>) -> Result<Change> {
         let (parts, exclude) = match self {
             Asked::Ready(change) => return Ok(*change),
-            Asked::Tar(path) => return Ok(append(Layer::from_tar(&path, settings)?)),
+            Asked::Tar(path) => {
+                return Ok(Change::Append(Box::new(Layer::from_tar(&path, options)?)));
+            }
             Asked::Parts(parts, exclude) => (parts, exclude),
         };
-        let mut layer = Parts::new(Rules {
-            parents: match is_bare {
-                true => Parents::Written,
-                false => Parents::Implied,
-            },
-            ..Rules::default()
-        });
+        let mut layer = Contents::default();
         for part in parts {
             match part {
                 Part::Path(src, dest) => layer.add_path(&src, &dest, &exclude)?,
@@ -178,12 +177,8 @@ impl Asked {
                 Part::Removal(path) => layer.remove(&path)?,
             };
         }
-        Ok(append(Layer::from_parts(&layer, settings)?))
+        Ok(Change::Add(layer, Box::default()))
     }
-}
-
-fn append(layer: Layer) -> Change {
-    Change::Append(Box::new(layer))
 }
 
 /// The file behind links; a folder has no content.
@@ -203,12 +198,29 @@ impl Change {
         s: &Session<'_, '_>,
         image: &Image,
         editor: Editor,
-        settings: Settings<'_>,
+        options: LayerOptions<'_>,
     ) -> Result<Editor, Failure> {
         Ok(match self {
-            Change::Append(layer) => editor.append(Layer::clone(layer)),
+            Change::Add(contents, last) => {
+                let layers: Vec<Blob> = editor.layers().cloned().collect();
+                let os = image.config()?.platform().os;
+                let contents = contents.over(&os, &layers, options.run.watch)?;
+                let made = last.take().filter(|(of, _)| *of == contents);
+                let layer = match made {
+                    Some((_, layer)) => layer,
+                    None => Layer::from_contents(&contents, options)?,
+                };
+                last.replace(Some((contents, layer.clone())));
+                editor.append(layer)
+            }
+            Change::Append(layer) => {
+                if image.config()?.platform().os == "windows" {
+                    layer.must_suit_windows(options.run.watch)?;
+                }
+                editor.append(Layer::clone(layer))
+            }
             Change::Set(change) => change(editor),
-            Change::Squash => editor.squash(settings),
+            Change::Squash => editor.squash(options),
             Change::RemoveLayer(word) => remove(editor, word)?,
             Change::Rebase(bases) => {
                 let [old, new] = &**bases;

@@ -7,11 +7,11 @@ mod words;
 use std::ffi::OsStr;
 
 use dxf_registry::archive::Item;
-use dxf_registry::image::{Family, Image, Node, build, edit_images};
+use dxf_registry::image::make::LayerOptions;
+use dxf_registry::image::{Family, Image, Node, edit_images};
 use dxf_registry::transfer::Wanted;
 use dxf_registry::{Host, Place, Result};
 
-use self::change::Change;
 use crate::cli::args::{self, EditImage};
 use crate::cli::exit::Failure;
 use crate::cli::image::destination::Destination;
@@ -34,22 +34,17 @@ pub fn run(s: &mut Session<'_, '_>, args: &EditImage) -> Result<(), Failure> {
         context.found(from.host());
     }
     let before = from.read(s, args)?;
-    let settings = build::Settings {
+    let options = LayerOptions {
         family: Family::of(before.manifest().media_type()),
         folder: &s.context.tmpdir,
         run: s.run(),
     };
-    let mut is_bare = before.images().iter().all(|(_, i)| i.layers().is_empty());
-    let made = asked.into_iter().map(|asked| {
-        let change = asked.make(settings, is_bare)?;
-        is_bare &= !matches!(change, Change::Append(_));
-        Ok(change)
-    });
-    let changes = made.collect::<Result<Vec<_>>>()?;
+    let changes = asked.into_iter().map(|asked| asked.make(options));
+    let changes = changes.collect::<Result<Vec<_>>>()?;
     let after = edit_images(&before, &mut |image| -> Result<Image, Failure> {
         let mut editor = image.edit()?;
         for change in &changes {
-            editor = change.apply(s, image, editor, settings)?.ok()?;
+            editor = change.apply(s, image, editor, options)?.ok()?;
         }
         Ok(editor.finish()?)
     })?;

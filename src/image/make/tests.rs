@@ -16,11 +16,11 @@ use crate::image::{files, layer};
 use crate::stream::{Stop, Watch};
 use crate::tar::{Dialect, Entries, Entry, Kind};
 
-/// Calls `with` with settings for tests.
-fn settled<T>(family: Family, jobs: usize, with: impl FnOnce(Settings<'_>) -> T) -> T {
+/// Calls `with` with options for tests.
+fn settled<T>(family: Family, jobs: usize, with: impl FnOnce(LayerOptions<'_>) -> T) -> T {
     let (folder, stop) = (tempfile::tempdir().unwrap(), Stop::new());
     let run = Run::new(jobs, Watch::new(&(), &stop));
-    let done = with(Settings {
+    let done = with(LayerOptions {
         family,
         folder: folder.path(),
         run,
@@ -29,9 +29,9 @@ fn settled<T>(family: Family, jobs: usize, with: impl FnOnce(Settings<'_>) -> T)
     done
 }
 
-fn made(parts: &Parts) -> Layer {
-    settled(Family::Oci, 2, |settings| {
-        Layer::from_parts(parts, settings)
+fn made(parts: &Contents) -> Layer {
+    settled(Family::Oci, 2, |options| {
+        Layer::from_contents(parts, options)
     })
     .unwrap()
 }
@@ -59,20 +59,20 @@ fn names(layer: &Layer) -> Vec<String> {
 }
 
 /// The parts of one call.
-fn added(src: &Path, dest: &str, exclude: &[Pattern]) -> Parts {
+fn added(src: &Path, dest: &str, exclude: &[Pattern]) -> Contents {
     parts(|p| {
         p.add_path(src, dest, exclude).unwrap();
     })
 }
 
-fn text(name: &str, bytes: Vec<u8>) -> Parts {
+fn text(name: &str, bytes: Vec<u8>) -> Contents {
     parts(|p| {
         p.add_file(name, bytes, 0o644).unwrap();
     })
 }
 
-fn parts(fill: impl FnOnce(&mut Parts)) -> Parts {
-    let mut parts = Parts::new(Rules::default());
+fn parts(fill: impl FnOnce(&mut Contents)) -> Contents {
+    let mut parts = Contents::new(FileOptions::default());
     fill(&mut parts);
     parts
 }
@@ -171,7 +171,7 @@ fn the_same_tree_is_the_same_layer_everywhere() {
     file.unwrap().set_modified(old).unwrap();
     let layer = |at: &Path, jobs: usize, family: Family| {
         let parts = added(at, "/app/", &[]);
-        settled(family, jobs, |s| Layer::from_parts(&parts, s)).unwrap()
+        settled(family, jobs, |s| Layer::from_contents(&parts, s)).unwrap()
     };
     let one = layer(&here, 1, Family::Oci);
     fs::rename(
@@ -210,8 +210,8 @@ fn owners_and_times_are_kept_when_asked_for() {
     let file = fs::File::options().append(true).open(&path).unwrap();
     let then = SystemTime::UNIX_EPOCH + Duration::from_millis(1_234_567_999);
     file.set_modified(then).unwrap();
-    let with = |rules: Rules| {
-        let mut parts = Parts::new(rules);
+    let with = |options: FileOptions| {
+        let mut parts = Contents::new(options);
         parts.add_path(&path, "f", &[]).unwrap();
         parts.add_file("g", vec![], 0o600).unwrap();
         entries(&made(&parts))
@@ -219,16 +219,16 @@ fn owners_and_times_are_kept_when_asked_for() {
             .map(|e| (e.owner, e.modified))
             .collect::<Vec<_>>()
     };
-    let fixed = Rules {
+    let fixed = FileOptions {
         owner: Owner::Fixed(1000, 4_000_000),
         modified: Modified::Fixed(77),
-        ..Rules::default()
+        ..FileOptions::default()
     };
     assert_eq!(with(fixed), [((1000, 4_000_000), 77); 2]);
-    let kept = Rules {
+    let kept = FileOptions {
         owner: Owner::Source,
         modified: Modified::Source,
-        ..Rules::default()
+        ..FileOptions::default()
     };
     use std::os::unix::fs::MetadataExt;
     let meta = fs::metadata(&path).unwrap();
@@ -253,11 +253,11 @@ fn destinations_mean_what_they_mean_to_cp() {
     assert_eq!(of(&file, "/a/b"), ["a/b"]);
     assert_eq!(of(&file, "a/b/"), ["a/b/f"]);
     assert_eq!(of(&file, "/"), ["f"]);
-    let written = Rules {
+    let written = FileOptions {
         parents: Parents::Written,
-        ..Rules::default()
+        ..FileOptions::default()
     };
-    let mut parts = Parts::new(written);
+    let mut parts = Contents::new(written);
     parts.add_path(&file, "a/b/", &[]).unwrap();
     let all = entries(&made(&parts));
     let told: Vec<_> = all
@@ -298,8 +298,8 @@ fn patterns_leave_files_out() {
 
 #[test]
 fn later_parts_win_and_removals_reach_below() {
-    let layer = |fill: &dyn Fn(&mut Parts)| names(&made(&parts(fill)));
-    let text = |p: &mut Parts, name: &str| {
+    let layer = |fill: &dyn Fn(&mut Contents)| names(&made(&parts(fill)));
+    let text = |p: &mut Contents, name: &str| {
         p.add_file(name, b"x".to_vec(), 0o644).unwrap();
     };
     assert_eq!(
@@ -371,7 +371,7 @@ fn later_parts_win_and_removals_reach_below() {
 fn what_cannot_be_put_into_a_layer_is_said() {
     let dir = tempfile::tempdir().unwrap();
     let said = |src: &Path, dest: &str| {
-        let failed = Parts::default().add_path(src, dest, &[]).map(drop);
+        let failed = Contents::default().add_path(src, dest, &[]).map(drop);
         failed.unwrap_err().to_string()
     };
     let missing = dir.path().join("missing");
@@ -381,12 +381,12 @@ fn what_cannot_be_put_into_a_layer_is_said() {
     assert!(said(&dir.path().join("f"), "/.").contains("it is a folder"));
     let _socket = std::os::unix::net::UnixListener::bind(dir.path().join("sock")).unwrap();
     assert!(said(dir.path(), "/a").contains("sock: a layer takes files"));
-    let mut parts = Parts::default();
+    let mut parts = Contents::default();
     let pattern = ["sock".parse().unwrap()];
     parts.add_path(dir.path(), "a", &pattern).unwrap();
     fs::write(dir.path().join(".wh.f"), "x").unwrap();
     assert!(
-        Parts::default()
+        Contents::default()
             .add_path(dir.path(), "/a", &pattern)
             .unwrap_err()
             .to_string()
@@ -407,12 +407,12 @@ fn a_file_that_changes_makes_no_layer() {
     let parts = added(&path, "f", &[]);
     for now in ["longer than before", "b", ""] {
         fs::write(&path, now).unwrap();
-        let failed = settled(Family::Oci, 1, |s| Layer::from_parts(&parts, s));
+        let failed = settled(Family::Oci, 1, |s| Layer::from_contents(&parts, s));
         let said = failed.unwrap_err().to_string();
         assert!(said.ends_with("f: changed while it was read"), "{said}");
     }
     fs::remove_file(&path).unwrap();
-    assert!(settled(Family::Oci, 1, |s| Layer::from_parts(&parts, s)).is_err());
+    assert!(settled(Family::Oci, 1, |s| Layer::from_contents(&parts, s)).is_err());
 }
 
 #[test]
@@ -874,4 +874,159 @@ fn squashing_keeps_what_names_do_not_show() {
         );
     }
     assert!(failed(b"no tar").is_corrupt());
+}
+
+/// What a layer of `contents` on top of `lower` has: names with kind, permissions
+/// and owner.
+fn on_top(lower: &[Layer], contents: &Contents) -> Vec<(String, u32, u64)> {
+    let layers: Vec<Blob> = lower.iter().map(|layer| layer.blob.clone()).collect();
+    let stop = Stop::new();
+    let watch = Watch::new(&(), &stop);
+    let fitted = contents.over("linux", &layers, watch).unwrap();
+    let all = entries(&made(&fitted)).into_iter();
+    all.map(|e| (e.name().into_owned(), e.mode, e.owner.0))
+        .collect()
+}
+
+/// A layer with `/tmp` for everybody, `/home/app` of user 1000 and `/lib`, a
+/// link to `/usr/lib`.
+fn debian() -> Layer {
+    let folder = tempfile::tempdir().unwrap();
+    symlink("usr/lib", folder.path().join("lib")).unwrap();
+    fs::create_dir(folder.path().join("tmp")).unwrap();
+    fs::set_permissions(folder.path().join("tmp"), Permissions::from_mode(0o1777)).unwrap();
+    let mut contents = Contents::default();
+    contents
+        .add_path(&folder.path().join("."), "/", &[])
+        .unwrap();
+    contents.add_file("/usr/lib/ld.so", vec![1], 0o755).unwrap();
+    made(
+        &contents
+            .over("linux", &[], Watch::new(&(), &Stop::new()))
+            .unwrap(),
+    )
+}
+
+fn home() -> Layer {
+    let mut contents = Contents::new(FileOptions {
+        owner: Owner::Fixed(1000, 1000),
+        ..FileOptions::default()
+    });
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir_all(folder.path().join("home/app")).unwrap();
+    fs::set_permissions(
+        folder.path().join("home/app"),
+        Permissions::from_mode(0o750),
+    )
+    .unwrap();
+    contents
+        .add_path(&folder.path().join("home"), "/home", &[])
+        .unwrap();
+    made(&contents)
+}
+
+#[test]
+fn folders_keep_what_lower_layers_say_of_them() {
+    let lower = [debian(), home()];
+    let parts = parts(|p| {
+        p.add_file("/tmp/x", vec![1], 0o644).unwrap();
+        p.add_file("/home/app/y", vec![1], 0o644).unwrap();
+        p.add_file("/new/z", vec![1], 0o644).unwrap();
+    });
+    let made = on_top(&lower, &parts);
+    let of = |name: &str| {
+        made.iter()
+            .find(|(n, ..)| n == name)
+            .map(|(_, m, o)| (*m, *o))
+    };
+    assert_eq!(of("tmp/").or(of("tmp")), Some((0o1777, 0)));
+    assert_eq!(of("home/app/").or(of("home/app")), Some((0o750, 1000)));
+    // What is nowhere is the engine's to make.
+    assert_eq!(of("new/").or(of("new")), None);
+    assert_eq!(of("new/z"), Some((0o644, 0)));
+}
+
+#[test]
+fn links_of_lower_layers_are_followed() {
+    let lower = [debian()];
+    let plain = |contents: &Contents| -> Vec<String> {
+        let all = on_top(&lower, contents).into_iter();
+        all.map(|(name, ..)| name.trim_end_matches('/').to_string())
+            .collect()
+    };
+    let add = parts(|p| {
+        p.add_file("/lib/new", vec![1], 0o644).unwrap();
+    });
+    assert_eq!(plain(&add), ["usr", "usr/lib", "usr/lib/new"]);
+    let remove = parts(|p| {
+        p.remove("/lib/ld.so").unwrap();
+    });
+    assert_eq!(plain(&remove), ["usr", "usr/lib", "usr/lib/.wh.ld.so"]);
+    // The link itself is removed, or replaced by a file.
+    let link = parts(|p| {
+        p.remove("/lib").unwrap();
+    });
+    assert_eq!(plain(&link), [".wh.lib"]);
+    let file = parts(|p| {
+        p.add_file("/lib", vec![1], 0o644).unwrap();
+    });
+    assert_eq!(plain(&file), ["lib"]);
+    let both = parts(|p| {
+        p.remove("/lib").unwrap();
+        p.add_file("/lib/new", vec![1], 0o644).unwrap();
+    });
+    assert_eq!(plain(&both), ["lib", "lib/.wh..wh..opq", "lib/new"]);
+}
+
+#[test]
+fn files_at_the_root_need_no_lower_layer() {
+    let broken = [Blob::bytes("x/y", b"no tar".to_vec())];
+    let stop = Stop::new();
+    let watch = Watch::new(&(), &stop);
+    let root = parts(|p| {
+        p.add_file("/a", vec![1], 0o644).unwrap();
+        p.remove("/b").unwrap();
+    });
+    assert_eq!(root.over("linux", &broken, watch).unwrap(), root);
+    let deeper = parts(|p| {
+        p.add_file("/a/b", vec![1], 0o644).unwrap();
+    });
+    assert!(deeper.over("linux", &broken, watch).is_err());
+}
+
+#[test]
+fn windows_has_its_files_in_a_folder() {
+    let stop = Stop::new();
+    let watch = Watch::new(&(), &stop);
+    let contents = parts(|p| {
+        p.add_file("/app/t", vec![1], 0o644).unwrap();
+        p.remove("/a.exe").unwrap();
+    });
+    let layer = made(&contents.over("windows", &[], watch).unwrap());
+    let names = names(&layer);
+    let names: Vec<&str> = names
+        .iter()
+        .map(|name| name.trim_end_matches('/'))
+        .collect();
+    assert_eq!(names, ["Files", "Files/.wh.a.exe", "Files/app/t", "Hives"]);
+    layer.must_suit_windows(watch).unwrap();
+    let other = made(&contents);
+    assert!(other.must_suit_windows(watch).is_err());
+}
+
+#[test]
+fn capabilities_are_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("ping");
+    fs::write(&path, "x").unwrap();
+    let value = [1, 0, 0, 2, 0, 32, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    let flags = rustix::fs::XattrFlags::empty();
+    let set = rustix::fs::lsetxattr(&path, c"security.capability", &value, flags);
+    let entry = entries(&made(&added(&path, "/bin/ping", &[])))
+        .pop()
+        .unwrap();
+    let kept = entry.attributes.iter().map(|(_, value)| value.as_slice());
+    // Only root may set one.
+    let expected: &[&[u8]] = if set.is_ok() { &[&value] } else { &[] };
+    assert_eq!(kept.collect::<Vec<_>>(), expected);
 }

@@ -5,7 +5,7 @@ use std::io::Read;
 use std::sync::Arc;
 
 use super::dest::Name;
-use super::{Layer, Settings, layer as make};
+use super::{Layer, LayerOptions, layer as make};
 use crate::blob::Blob;
 use crate::error::{Error, Result};
 use crate::file::{Section, Spool};
@@ -41,7 +41,7 @@ impl stack::Member for Member {
 
 /// Layers on their way into one.
 struct Squash<'a> {
-    settings: Settings<'a>,
+    options: LayerOptions<'a>,
     stack: Stack<Member>,
     /// Files so far, seen or not.
     files: u64,
@@ -52,12 +52,12 @@ struct Squash<'a> {
     buffer: Buffer,
 }
 
-pub(super) fn squash(layers: &[Blob], settings: Settings<'_>) -> Result<Layer> {
+pub(super) fn squash(layers: &[Blob], options: LayerOptions<'_>) -> Result<Layer> {
     let mut squash = Squash {
-        settings,
+        options,
         stack: Stack::new(),
         files: 0,
-        spool: Spool::new(settings.folder)?,
+        spool: Spool::new(options.folder)?,
         spooled: 0,
         sparse: 0,
         buffer: Buffer::new(),
@@ -72,12 +72,12 @@ pub(super) fn squash(layers: &[Blob], settings: Settings<'_>) -> Result<Layer> {
     let seen = squash.stack.finish().into_iter();
     let seen = seen.map(|(name, member)| (Name(name), member)).collect();
     let contents = squash.spool.finish();
-    make(members(seen, &contents), created_by, settings)
+    make(members(seen, &contents), created_by, options)
 }
 
 impl Squash<'_> {
     fn lay(&mut self, blob: &Blob) -> Result<()> {
-        let (watch, what) = (self.settings.run.watch, blob.digest().to_string());
+        let (watch, what) = (self.options.run.watch, blob.digest().to_string());
         watch.progress.start(blob.digest(), Some(blob.size()));
         let mut plain = layer::open(blob, watch)?;
         let mut entries = Entries::new(&what, &mut plain);
@@ -141,7 +141,7 @@ impl Squash<'_> {
             let copied = copy(&mut content, &mut self.spool, &mut self.buffer);
             self.spooled += copied.map_err(|e| match e {
                 CopyError::Read(e) => Error::io(what, e),
-                CopyError::Write(e) => Error::io(self.settings.folder.display().to_string(), e),
+                CopyError::Write(e) => Error::io(self.options.folder.display().to_string(), e),
             })?;
         }
         entry.offset = start;

@@ -19,6 +19,8 @@ pub(super) struct Found {
     pub what: What,
     /// What the system says of it.
     pub seen: Seen,
+    /// A program's capabilities, as the system keeps them.
+    pub capability: Option<Vec<u8>>,
 }
 
 /// What was found.
@@ -109,8 +111,30 @@ impl Walk<'_> {
             );
             return Err(Error::Unsupported { what });
         };
+        let capability = match what {
+            What::File(_) => capability(path).map_err(|e| failed(path, e))?,
+            _ => None,
+        };
         let seen = Seen::of(meta);
-        (self.each)(Found { below, what, seen })
+        (self.each)(Found {
+            below,
+            what,
+            seen,
+            capability,
+        })
+    }
+}
+
+/// The capabilities of a program (capabilities(7)); a layer without them makes
+/// it one that can't do its work.
+fn capability(path: &Path) -> io::Result<Option<Vec<u8>>> {
+    use rustix::io::Errno;
+    // vfs_cap_data has 24 bytes at most.
+    let mut value = [0; 64];
+    match rustix::fs::lgetxattr(path, c"security.capability", &mut value) {
+        Ok(len) => Ok(Some(value[..len].to_vec())),
+        Err(Errno::NODATA | Errno::NOTSUP | Errno::NOSYS | Errno::PERM) => Ok(None),
+        Err(e) => Err(e.into()),
     }
 }
 

@@ -33,7 +33,7 @@ pub enum Parents {
 
 /// What is not taken from the files themselves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Rules {
+pub struct FileOptions {
     /// Root's unless set.
     pub owner: Owner,
     /// 1970 unless set.
@@ -42,9 +42,9 @@ pub struct Rules {
     pub parents: Parents,
 }
 
-impl Default for Rules {
-    fn default() -> Rules {
-        Rules {
+impl Default for FileOptions {
+    fn default() -> FileOptions {
+        FileOptions {
             owner: Owner::Fixed(0, 0),
             modified: Modified::Fixed(0),
             parents: Parents::Implied,

@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use crate::image::name::{WHITEOUT, normal};
 
 /// Linux opens no longer path.
-const LONGEST: usize = 4096;
+pub(super) const LONGEST: usize = 4096;
 
 /// A file's name in a layer: no `/` in front or behind, no `.` or `..`. The
 /// empty name is the root.

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::dest::{Dest, Name, is_whiteout};
+use super::options::{FileOptions, Modified, Owner, Parents};
 use super::pattern::Pattern;
-use super::rules::{Modified, Owner, Parents, Rules};
 use super::walk::{self, Found, Seen, What};
 use crate::error::{Error, Result};
 use crate::file::Stable;
@@ -17,19 +17,22 @@ use crate::image::stack::MAX_FILES;
 use crate::tar::{self, Entry, Kind};
 use crate::text::one_line;
 
+/// The record of a file's capabilities.
+const CAPABILITY: &[u8] = b"SCHILY.xattr.security.capability";
 /// Folders that are made without having been asked for.
 const FOLDER_MODE: u32 = 0o755;
 /// How many of its parts a layer's description names.
 const NAMED: usize = 5;
 
-/// Files, folders and removals for [`super::Layer::from_parts`]. What comes
+/// Files, folders and removals for [`super::Layer::from_contents`]. What comes
 /// later wins over what came before.
 ///
-/// Names in the image begin at its root, with or without a `/` in front. Lower
-/// layers are not looked at: a symbolic link there is not followed.
-#[derive(Debug, Default)]
-pub struct Parts {
-    rules: Rules,
+/// Names in the image begin at its root, with or without a `/` in front. They
+/// are what they were given as until [`Contents::over`] looks at the layers
+/// that they go on.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Contents {
+    options: FileOptions,
     parts: BTreeMap<Name, Part>,
     removed: BTreeSet<Name>,
     said: Vec<String>,
@@ -37,15 +40,17 @@ pub struct Parts {
     walks: usize,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 struct Part {
     body: Body,
     mode: u32,
     owner: (u64, u64),
     modified: u64,
+    /// Extended attributes, as PAX records.
+    attributes: Vec<(Vec<u8>, Vec<u8>)>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 enum Body {
     Folder,
     Symlink(Vec<u8>),
@@ -59,12 +64,12 @@ enum Body {
     },
 }
 
-impl Parts {
+impl Contents {
     /// Nothing yet.
-    pub fn new(rules: Rules) -> Parts {
-        Parts {
-            rules,
-            ..Parts::default()
+    pub fn new(options: FileOptions) -> Contents {
+        Contents {
+            options,
+            ..Contents::default()
         }
     }
 
@@ -81,14 +86,19 @@ impl Parts {
     /// the contents alone are put there, and nothing is said of `dest` itself.
     ///
     /// Permissions are kept, symbolic links as well, and so are hard links
-    /// within `src`; extended attributes are not.
+    /// within `src` and capabilities; other extended attributes are not.
     ///
     /// # Errors
     /// [`Error::Invalid`] for a `dest` that leads out of the image, or below a
     /// file of this layer; [`Error::Io`] for what is not there or can't be
     /// read; [`Error::Unsupported`] for sockets, pipes and devices, and for
     /// names that begin with `.wh.`.
-    pub fn add_path(&mut self, src: &Path, dest: &str, exclude: &[Pattern]) -> Result<&mut Parts> {
+    pub fn add_path(
+        &mut self,
+        src: &Path,
+        dest: &str,
+        exclude: &[Pattern],
+    ) -> Result<&mut Contents> {
         let to = Dest::parse(dest)?;
         let own = src.file_name().filter(|_| !means_contents(src));
         let name = match own {
@@ -132,7 +142,7 @@ impl Parts {
     /// # Errors
     /// [`Error::Invalid`] for a `dest` that is no file's name, leads out of the
     /// image, or below a file of this layer.
-    pub fn add_file(&mut self, dest: &str, bytes: Vec<u8>, mode: u32) -> Result<&mut Parts> {
+    pub fn add_file(&mut self, dest: &str, bytes: Vec<u8>, mode: u32) -> Result<&mut Contents> {
         let Dest { name, into } = Dest::parse(dest)?;
         if into || name.0.is_empty() {
             return Err(Error::invalid("path in an image", dest, "it is a folder"));
@@ -149,7 +159,7 @@ impl Parts {
     /// # Errors
     /// [`Error::Invalid`] for a path that leads out of the image, or is all of
     /// it.
-    pub fn remove(&mut self, path: &str) -> Result<&mut Parts> {
+    pub fn remove(&mut self, path: &str) -> Result<&mut Contents> {
         let Dest { name, .. } = Dest::parse(path)?;
         if name.0.is_empty() {
             return Err(Error::invalid("path in an image", path, "it is all of it"));
@@ -165,6 +175,57 @@ impl Parts {
         Ok(self)
     }
 
+    /// The same with every part and removal under the name that `name` gives.
+    pub(super) fn renamed(
+        &self,
+        mut name: impl FnMut(&Name, Kind) -> Result<Name>,
+    ) -> Result<Contents> {
+        let mut made = Contents {
+            parts: BTreeMap::new(),
+            removed: BTreeSet::new(),
+            ..self.clone()
+        };
+        for removed in &self.removed {
+            made.removed.insert(name(removed, Kind::File)?);
+        }
+        for (old, part) in &self.parts {
+            made.put(name(old, part.kind())?, part.clone())?;
+        }
+        Ok(made)
+    }
+
+    /// The same, with all folders on the way to its files.
+    pub(super) fn with_parents(&self) -> Contents {
+        let mut made = self.clone();
+        made.options.parents = Parents::Written;
+        made
+    }
+
+    /// Whether a name, or a folder on the way to it, is removed first.
+    pub(super) fn is_removed(&self, name: &Name) -> bool {
+        self.removed.contains(name) || name.ancestors().any(|above| self.removed.contains(&above))
+    }
+
+    /// The folders on the way to something that were not added themselves.
+    pub(super) fn missing_folders(&self) -> BTreeSet<Name> {
+        let names = self.parts.keys().chain(&self.removed);
+        let above = names.flat_map(Name::ancestors);
+        above
+            .filter(|name| !self.parts.contains_key(name))
+            .collect()
+    }
+
+    /// Says of a folder what lower layers say, unless it was added itself.
+    pub(super) fn put_lower(&mut self, name: Name, lower: Lower) {
+        self.parts.entry(name).or_insert(Part {
+            body: Body::Folder,
+            mode: lower.mode,
+            owner: lower.owner,
+            modified: lower.modified,
+            attributes: lower.attributes,
+        });
+    }
+
     /// What was done, for an image's history.
     pub(super) fn description(&self) -> String {
         let named: Vec<&str> = self.said.iter().take(NAMED).map(String::as_str).collect();
@@ -176,12 +237,18 @@ impl Parts {
     }
 
     fn part(&self, found: Found) -> Part {
-        let Found { what, seen, .. } = found;
-        let owner = match self.rules.owner {
+        let Found {
+            what,
+            seen,
+            capability,
+            ..
+        } = found;
+        let attributes = capability.map(|value| (CAPABILITY.to_vec(), value));
+        let owner = match self.options.owner {
             Owner::Fixed(user, group) => (user, group),
             Owner::Source => (seen.owner.0.into(), seen.owner.1.into()),
         };
-        let modified = match self.rules.modified {
+        let modified = match self.options.modified {
             Modified::Fixed(time) => time,
             Modified::Source => u64::try_from(seen.stamp.modified.0).unwrap_or(0),
         };
@@ -204,16 +271,17 @@ impl Parts {
             mode,
             owner,
             modified,
+            attributes: attributes.into_iter().collect(),
         }
     }
 
     /// A part that never was a file.
     fn made(&self, body: Body, mode: u32) -> Part {
-        let owner = match self.rules.owner {
+        let owner = match self.options.owner {
             Owner::Fixed(user, group) => (user, group),
             Owner::Source => (0, 0),
         };
-        let modified = match self.rules.modified {
+        let modified = match self.options.modified {
             Modified::Fixed(time) => time,
             Modified::Source => 0,
         };
@@ -222,6 +290,7 @@ impl Parts {
             mode,
             owner,
             modified,
+            attributes: Vec::new(),
         }
     }
 
@@ -257,7 +326,7 @@ impl Parts {
         let mut all: BTreeMap<Name, Member<'_>> = parts
             .map(|(name, part)| (name.clone(), Member::Part(part)))
             .collect();
-        if self.rules.parents == Parents::Written {
+        if self.options.parents == Parents::Written {
             for name in self.parts.keys().flat_map(Name::ancestors) {
                 all.entry(name).or_insert(Member::Folder);
             }
@@ -283,6 +352,36 @@ impl Parts {
             all.insert(Name(mark), Member::Mark);
         }
         all
+    }
+}
+
+/// What lower layers say of a folder.
+pub(super) struct Lower {
+    mode: u32,
+    owner: (u64, u64),
+    modified: u64,
+    attributes: Vec<(Vec<u8>, Vec<u8>)>,
+}
+
+impl Default for Lower {
+    fn default() -> Lower {
+        Lower {
+            mode: FOLDER_MODE,
+            owner: (0, 0),
+            modified: 0,
+            attributes: Vec::new(),
+        }
+    }
+}
+
+impl Lower {
+    pub fn of(entry: &Entry) -> Lower {
+        Lower {
+            mode: entry.mode,
+            owner: entry.owner,
+            modified: entry.modified,
+            attributes: entry.attributes.clone(),
+        }
     }
 }
 
@@ -328,12 +427,19 @@ impl Part {
         Ok(member)
     }
 
+    fn kind(&self) -> Kind {
+        match self.body {
+            Body::Folder => Kind::Directory,
+            Body::Symlink(_) => Kind::Symlink,
+            Body::Bytes(_) | Body::File { .. } => Kind::File,
+        }
+    }
+
     /// The member without its content.
     fn empty<'a>(&self, name: Name) -> tar::Member<'a> {
         let (kind, link) = match &self.body {
-            Body::Folder => (Kind::Directory, Vec::new()),
             Body::Symlink(target) => (Kind::Symlink, target.clone()),
-            Body::Bytes(_) | Body::File { .. } => (Kind::File, Vec::new()),
+            _ => (self.kind(), Vec::new()),
         };
         let entry = Entry {
             path: name.0,
@@ -344,7 +450,7 @@ impl Part {
             modified: self.modified,
             kind,
             device: (0, 0),
-            attributes: Vec::new(),
+            attributes: self.attributes.clone(),
             offset: 0,
             sparse: false,
         };

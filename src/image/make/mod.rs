@@ -6,42 +6,45 @@
 //! in a nameless file in the folder that the caller gives.
 //!
 //! ```
-//! use dxf_registry::image::build::{Layer, Parts, Settings};
+//! use dxf_registry::image::make::{Layer, Contents, LayerOptions};
 //! use dxf_registry::image::layer::Family;
 //! use dxf_registry::stream::{Run, Stop, Watch};
 //! use std::path::Path;
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let mut parts = Parts::default();
+//! let mut parts = Contents::default();
 //! parts.add_path(Path::new("src"), "/app/", &["**/tests.rs".parse()?])?; // /app/src
 //! parts.add_file("/etc/motd", b"hello\n".to_vec(), 0o644)?;
 //! parts.remove("/usr/share/doc")?;
 //!
 //! let (folder, stop) = (std::env::temp_dir(), Stop::new());
 //! let run = Run::new(4, Watch::new(&(), &stop));
-//! let settings = Settings { family: Family::Oci, folder: &folder, run };
-//! let layer = Layer::from_parts(&parts, settings)?;
+//! let options = LayerOptions { family: Family::Oci, folder: &folder, run };
+//! let layer = Layer::from_contents(&parts, options)?;
 //! assert_eq!(layer.blob.descriptor().media_type, "application/vnd.oci.image.layer.v1.tar+gzip");
 //! # Ok(())
 //! # }
 //! ```
 
+mod contents;
 mod dest;
-mod parts;
+mod options;
+mod over;
 mod pattern;
-mod rules;
 mod squash;
 mod walk;
 
 use std::path::Path;
 
-pub use parts::Parts;
+pub use contents::Contents;
+pub use options::{FileOptions, Modified, Owner, Parents};
 pub use pattern::Pattern;
-pub use rules::{Modified, Owner, Parents, Rules};
 
 use super::check;
+use super::files;
 use super::gzip;
 use super::layer::{Compression, Family, LayerType, Uncompressed};
+use super::name::normal;
 use crate::blob::Blob;
 use crate::descriptor::Descriptor;
 use crate::digest::{Digest, Hashed};
@@ -65,7 +68,7 @@ pub struct Layer {
 
 /// How layers are made.
 #[derive(Clone, Copy)]
-pub struct Settings<'a> {
+pub struct LayerOptions<'a> {
     /// Whose media types they get: those of the image they are for.
     pub family: Family,
     /// Where the compressed bytes wait in files without names.
@@ -86,8 +89,8 @@ impl Layer {
     /// [`Error::Io`] and [`Error::Unsupported`] for what is no readable file,
     /// [`Error::Malformed`] for what is no tar, or one whose names lead out of
     /// it; [`Error::Stopped`].
-    pub fn from_tar(path: &Path, settings: Settings<'_>) -> Result<Layer> {
-        let watch = settings.run.watch;
+    pub fn from_tar(path: &Path, options: LayerOptions<'_>) -> Result<Layer> {
+        let watch = options.run.watch;
         let file = Blob::file(path, watch)?;
         let name = path.file_name().unwrap_or(path.as_os_str());
         let what = path.display().to_string();
@@ -104,15 +107,15 @@ impl Layer {
         let keeps = match compression {
             Compression::None => false,
             Compression::Gzip => true,
-            Compression::Zstd => settings.family == Family::Oci,
+            Compression::Zstd => options.family == Family::Oci,
         };
         let blob = if keeps {
-            file.with_media_type(media_type(settings.family, compression))
+            file.with_media_type(media_type(options.family, compression))
         } else {
             watch.progress.start(file.digest(), Some(file.size()));
             let plain = open(&file, &what, watch)?;
-            let made = gzip::set_aside(plain, settings.folder, settings.run)?;
-            gzip_blob(settings.family, made)
+            let made = gzip::set_aside(plain, options.folder, options.run)?;
+            gzip_blob(options.family, made)
         };
         watch.progress.finish(file.digest());
         Ok(Layer {
@@ -130,15 +133,36 @@ impl Layer {
     /// [`Error::Io`] for what can't be read or written, naming it;
     /// [`Error::Unsupported`] for a file that changed since it was added;
     /// [`Error::Stopped`].
-    pub fn from_parts(parts: &Parts, settings: Settings<'_>) -> Result<Layer> {
+    pub fn from_contents(parts: &Contents, options: LayerOptions<'_>) -> Result<Layer> {
         let created_by = parts.description();
-        layer(parts.tar_members(), created_by, settings)
+        layer(parts.tar_members(), created_by, options)
+    }
+
+    /// Refuses a layer with files where a Windows image has none: all of them
+    /// are below `Files/` and `Hives/`.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] naming the first other file; those of reading the
+    /// layer.
+    pub fn must_suit_windows(&self, watch: Watch<'_>) -> Result<()> {
+        files::list(&self.blob, watch, &mut |entry| {
+            let name = normal(&entry.path);
+            let first = name.split(|b| *b == b'/').next().unwrap_or_default();
+            if matches!(first, b"" | b"Files" | b"Hives") {
+                return Ok(());
+            }
+            let what = format!(
+                "{}: the files of a layer for Windows are below Files/ and Hives/",
+                one_line(&entry.name())
+            );
+            Err(Error::Unsupported { what })
+        })
     }
 
     /// One layer that shows the files that `layers` show, lowest first, as
     /// gzip: whiteouts applied, hard links kept, extended attributes as well.
     ///
-    /// Every layer is read once. The files wait in `settings.folder`, without
+    /// Every layer is read once. The files wait in `options.folder`, without
     /// compression, until it is known which of them are to be seen.
     ///
     /// # Errors
@@ -147,8 +171,8 @@ impl Layer {
     /// [`Error::Unsupported`] for sparse files of more than 1 GiB together; [`Error::Mismatch`] and
     /// [`Error::Size`] for wrong bytes; those of the layers' sources,
     /// [`Error::Io`] when the folder is full, [`Error::Stopped`].
-    pub fn squashed(layers: &[Blob], settings: Settings<'_>) -> Result<Layer> {
-        squash::squash(layers, settings)
+    pub fn squashed(layers: &[Blob], options: LayerOptions<'_>) -> Result<Layer> {
+        squash::squash(layers, options)
     }
 }
 
@@ -157,12 +181,12 @@ impl Layer {
 fn layer<'a>(
     members: impl Iterator<Item = Result<tar::Member<'a>>> + Send,
     created_by: String,
-    settings: Settings<'_>,
+    options: LayerOptions<'_>,
 ) -> Result<Layer> {
     let mut plain = Hashed::new(tar::Stream::new(members));
-    let made = gzip::set_aside(&mut plain, settings.folder, settings.run)?;
+    let made = gzip::set_aside(&mut plain, options.folder, options.run)?;
     Ok(Layer {
-        blob: gzip_blob(settings.family, made),
+        blob: gzip_blob(options.family, made),
         diff_id: plain.finish(),
         created_by,
     })
