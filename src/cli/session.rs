@@ -1,10 +1,11 @@
 //! One run of a command: its settings, its streams, and the store it works on.
 
 use std::io::{Read, Write};
+use std::path::Path;
 use std::sync::Arc;
 
 use dxf_registry::alias::{self, ByPlatform, Run};
-use dxf_registry::layout::Layouts;
+use dxf_registry::layout::{Layout, Layouts};
 use dxf_registry::progress::Progress;
 use dxf_registry::registry::{Registry, Settings};
 use dxf_registry::stream::{Watch, read_bounded};
@@ -129,8 +130,23 @@ impl<'s, 'o> Session<'s, 'o> {
     pub fn store(&self, repo: RepoName) -> Result<Box<dyn Store>, Failure> {
         Ok(match self.root()? {
             Root::Registry(host) => Box::new(self.registry(host)?.repository(repo)),
-            Root::Folder(folder) => Box::new(Layouts::new(folder).repository(&repo)),
+            Root::Folder(folder) => Box::new(self.folders(folder).repository(&repo)),
         })
+    }
+
+    /// The repositories in a folder, which say when they wait for another
+    /// writer, and wait no longer than the run.
+    pub fn folders(&self, folder: &Path) -> Layouts {
+        let console = self.console.clone();
+        let stop = self.interrupt.stop().clone();
+        Layouts::new(folder).with_notice(stop, move |text| console.warn(text))
+    }
+
+    /// The layout in a folder, which waits likewise.
+    pub fn layout(&self, folder: &Path) -> Layout {
+        let console = self.console.clone();
+        let stop = self.interrupt.stop().clone();
+        Layout::at(folder).with_notice(stop, move |text| console.warn(text))
     }
 
     /// What an alias names, for the platform asked for.

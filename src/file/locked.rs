@@ -1,27 +1,41 @@
 //! Locks between processes. The system releases them when their process ends.
 
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{File, OpenOptions, Permissions, TryLockError};
 use std::io;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
 use super::regular::{is_at, open_regular};
 use crate::error::{Error, Result};
 
-/// Takes the lock at `path`, which is created where it is missing, and waits
-/// for it. Dropping the file releases it.
+/// The permissions of a lock, before the umask.
+const WRITABLE: u32 = 0o222;
+
+/// Takes the lock at `path`, which is created where it is missing; `None` while
+/// another process has it. Dropping the file releases it.
+///
+/// Only those who may write to the file can have it: whoever may read a file
+/// can lock it, so nobody may.
 ///
 /// # Errors
 /// [`Error::Io`]; [`Error::Malformed`] for anything but a regular file.
-pub fn lock(path: &Path) -> Result<File> {
+pub fn try_lock(path: &Path) -> Result<Option<File>> {
     let failed = |e| Error::io(path.display().to_string(), e);
     let mut options = OpenOptions::new();
     options.write(true).create(true).truncate(false);
-    let file = open_regular(&mut options, path).map_err(failed)?;
+    let file = open_regular(options.mode(WRITABLE), path).map_err(failed)?;
     let file =
         file.ok_or_else(|| Error::malformed(path.display().to_string(), "it is no regular file"))?;
-    file.lock().map_err(failed)?;
-    Ok(file)
+    let mode = file.metadata().map_err(failed)?.mode();
+    if mode & !WRITABLE & 0o777 != 0 {
+        // Another user's stays as it is.
+        let _ = file.set_permissions(Permissions::from_mode(mode & WRITABLE));
+    }
+    match file.try_lock() {
+        Ok(()) => Ok(Some(file)),
+        Err(TryLockError::WouldBlock) => Ok(None),
+        Err(TryLockError::Error(e)) => Err(failed(e)),
+    }
 }
 
 /// Takes the lock of a folder, and waits for it; `None` where folders can't be
@@ -126,12 +140,17 @@ mod tests {
     fn locks_are_files_and_no_links() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("lock");
-        let held = lock(&path).unwrap();
-        assert!(is_kept(&File::open(&path).unwrap()).unwrap());
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        fs::write(&path, "").unwrap();
+        let held = try_lock(&path).unwrap().unwrap();
+        assert_eq!(mode(&path) & !WRITABLE, 0, "readers can't take it");
+        assert!(try_lock(&path).unwrap().is_none());
         drop(held);
-        assert!(!is_kept(&File::open(&path).unwrap()).unwrap());
+        let new = dir.path().join("new");
+        assert!(try_lock(&new).unwrap().is_some() && try_lock(&path).unwrap().is_some());
+        assert_eq!(mode(&new) & !WRITABLE, 0);
         symlink("lock", dir.path().join("link")).unwrap();
-        assert!(lock(&dir.path().join("link")).is_err());
+        assert!(try_lock(&dir.path().join("link")).is_err());
         assert!(lock_folder(dir.path()).is_some());
         assert!(lock_folder(&dir.path().join("missing")).is_none());
     }

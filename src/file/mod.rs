@@ -18,7 +18,7 @@ pub(crate) mod trace;
 
 pub use aside::{Aside, AsideFolder, follow, sweep};
 pub use folder::{PRIVATE, SHARED, SharedSync, make_folder, parent, sync_folder};
-pub use locked::{lock, lock_folder, own};
+pub use locked::{lock_folder, own, try_lock};
 pub use regular::open_regular;
 pub use section::{Section, SectionReader};
 pub use spool::Spool;

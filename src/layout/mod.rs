@@ -12,6 +12,7 @@
 mod blobs;
 mod files;
 pub(crate) mod index;
+mod lock;
 pub(crate) mod read;
 mod store;
 #[cfg(test)]
@@ -34,6 +35,7 @@ use crate::stream::{Stop, read_bounded};
 
 use blobs::Blobs;
 use index::Index;
+use lock::{Held, Patience};
 use read::{Bytes, Files};
 
 /// The file that makes a folder a layout.
@@ -64,6 +66,7 @@ const RESERVED: [&str; 3] = ["blobs", INDEX, MARKER];
 #[derive(Debug, Clone)]
 pub struct Layouts {
     dir: PathBuf,
+    patience: Patience,
 }
 
 /// One repository in a folder: an OCI image layout.
@@ -79,6 +82,7 @@ pub struct Layout {
     synced: SharedSync,
     /// Clones share what they read.
     last: Arc<Mutex<Option<Read>>>,
+    patience: Patience,
 }
 
 /// `index.json` as it was read or written last.
@@ -105,7 +109,17 @@ impl Read {
 impl Layouts {
     /// The repositories below `dir`, which need not exist yet.
     pub fn new(dir: impl Into<PathBuf>) -> Layouts {
-        Layouts { dir: dir.into() }
+        Layouts {
+            dir: dir.into(),
+            patience: Patience::default(),
+        }
+    }
+
+    /// The same, whose repositories stop waiting for other writers when `stop`
+    /// is set, and tell `notice` after two seconds that they wait.
+    pub fn with_notice(self, stop: Stop, notice: impl Fn(&str) + Send + Sync + 'static) -> Layouts {
+        let patience = Patience::new(stop, Arc::new(notice));
+        Layouts { patience, ..self }
     }
 
     /// One of the repositories. Its operations fail with [`Error::Invalid`]
@@ -118,6 +132,7 @@ impl Layouts {
             within: Some((name.clone(), self.clone())),
             synced: SharedSync::default(),
             last: Arc::default(),
+            patience: self.patience.another(),
         }
     }
 
@@ -180,7 +195,14 @@ impl Layout {
             within: None,
             synced: SharedSync::default(),
             last: Arc::default(),
+            patience: Patience::default(),
         }
+    }
+
+    /// The same, which waits as [`Layouts::with_notice`] does.
+    pub fn with_notice(self, stop: Stop, notice: impl Fn(&str) + Send + Sync + 'static) -> Layout {
+        let patience = Patience::new(stop, Arc::new(notice));
+        Layout { patience, ..self }
     }
 
     /// What `index.json` lists, tagged or not, in its order.
@@ -191,19 +213,28 @@ impl Layout {
         self.index()?.descriptors().collect()
     }
 
-    /// The folder, unless the name takes a place that a layout needs.
+    /// The folder, unless the name takes a place that a layout needs, or leads
+    /// out of the folder of repositories: no link below it is followed, as
+    /// [`Layouts::repos`] follows none.
     fn dir(&self) -> Result<&Path> {
-        if let Some((name, _)) = &self.within
-            && name
-                .as_str()
-                .split('/')
-                .any(|part| RESERVED.contains(&part))
-        {
-            return Err(Error::invalid(
-                "repository",
-                name.as_str(),
-                format!("in a folder no part of it may be {}", RESERVED.join(" or ")),
-            ));
+        let Some((name, root)) = &self.within else {
+            return Ok(&self.dir);
+        };
+        let mut path = root.dir.clone();
+        for part in name.as_str().split('/') {
+            if RESERVED.contains(&part) {
+                return Err(Error::invalid(
+                    "repository",
+                    name.as_str(),
+                    format!("in a folder no part of it may be {}", RESERVED.join(" or ")),
+                ));
+            }
+            path.push(part);
+            if files::look(&path)?.is_some_and(|meta| meta.is_symlink()) {
+                let why = "it is a link, which a folder of repositories must not contain; \
+                           name the folder that it leads to";
+                return Err(Error::malformed(path.display().to_string(), why));
+            }
         }
         Ok(&self.dir)
     }
@@ -271,17 +302,17 @@ impl Layout {
         Ok(())
     }
 
-    /// Keeps other writers away while the file lives.
-    fn lock(&self) -> Result<File> {
+    /// Keeps other writers away while what it returns lives.
+    fn lock(&self) -> Result<Held<'_>> {
         let scratch = self.scratch()?;
         files::make_folder(&scratch)?;
-        let held = file::lock(&scratch.join("lock"))?;
+        let held = self.patience.lock(&scratch.join("lock"))?;
         file::sweep(&scratch);
         Ok(held)
     }
 
     /// Keeps other writers away from a layout that is there.
-    fn hold(&self) -> Result<File> {
+    fn hold(&self) -> Result<Held<'_>> {
         // Nothing is made for a change that finds nothing to change.
         if self.is_there()? {
             self.lock()

@@ -592,6 +592,45 @@ fn repositories_nest_and_are_listed() {
 }
 
 #[test]
+fn a_repository_that_is_a_link_is_refused_as_it_is_not_listed() {
+    let f = Fixture::new();
+    let outside = tempfile::tempdir().unwrap();
+    let there = Layout::at(outside.path());
+    let b = f.push(&there, b"1");
+    there.put_manifest(&alias(&[&b]), &tag("x")).unwrap();
+    let link = |name: &str| {
+        std::os::unix::fs::symlink(outside.path(), f.dir.path().join(name)).unwrap();
+    };
+    link("linked");
+    fs::create_dir(f.dir.path().join("team")).unwrap();
+    link("team/x");
+    for name in ["linked", "linked/below", "team/x"] {
+        let repo = f.repo(name);
+        let errors = [
+            repo.put_blob(&blob(b"2"), f.watch()).unwrap_err(),
+            repo.blob_size(b.digest()).unwrap_err(),
+            repo.manifest(&tag("x")).unwrap_err(),
+            repo.put_manifest(&alias(&[&b]), &tag("y")).unwrap_err(),
+            repo.delete_blob(b.digest()).unwrap_err(),
+            repo.untag(&t("x")).unwrap_err(),
+            repo.mount_blob(b.digest(), &r("a"), f.watch()).unwrap_err(),
+            f.repo("a")
+                .mount_blob(b.digest(), &r(name), f.watch())
+                .unwrap_err(),
+        ];
+        for e in errors {
+            assert!(e.to_string().contains("it is a link"), "{name}: {e}");
+        }
+    }
+    assert!(f.layouts().repos().next().is_none());
+    assert_eq!(tags(&there), ["x"]);
+    // A path that a user wrote is another matter.
+    let root = f.dir.path().join("root");
+    std::os::unix::fs::symlink(outside.path(), &root).unwrap();
+    assert_eq!(tags(&Layout::at(root)), ["x"]);
+}
+
+#[test]
 fn writers_lose_nothing_to_each_other() {
     let f = Fixture::new();
     std::thread::scope(|scope| {

@@ -1,12 +1,17 @@
 //! Layouts that skopeo reads, and layouts that skopeo wrote.
 
+use std::fs::File;
 use std::path::Path;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use dxf_registry::descriptor::media_type;
 use dxf_registry::layout::{Layout, Layouts};
 use dxf_registry::stream::{Stop, Watch, read_bounded};
 use dxf_registry::{Blob, Descriptor, Digest, Manifest, ReadStore, Store, Target};
+
+use super::support::dxf::Dxf;
+use super::support::scratch;
 
 /// Runs skopeo and gives its stdout; a missing skopeo is a failure, not a
 /// reason to skip.
@@ -179,4 +184,27 @@ fn killed_writers_leave_a_whole_layout() {
         let whole = repo.pull_blob(&digest, None).unwrap();
         read_bounded("blob", whole.reader, 1 << 20).unwrap();
     }
+}
+
+#[test]
+fn a_writer_that_waits_for_another_says_so_and_can_be_stopped() {
+    let folder = scratch();
+    let host = format!("oci:{}", folder.path().display());
+    let dxf = || Dxf::new().env("DXF_HOST", &host);
+    let pushed = dxf().args(["push-blob", "a", "-", "@v"]).stdin("x").ok();
+    let set = || dxf().args(["set-alias", "a", "w", pushed.text().trim()]);
+    let lock = folder.path().join("a/.dxf/lock");
+    let held = File::options().write(true).open(lock).expect("a lock");
+    held.lock().expect("nobody else has it");
+    let running = set().spawn();
+    std::thread::sleep(Duration::from_secs(4));
+    let begun = Instant::now();
+    running.signal("INT");
+    let output = running.finish();
+    assert!(begun.elapsed() < Duration::from_secs(1), "{output}");
+    assert_eq!(output.code, Some(130), "{output}");
+    let said = output.stderr.matches("waiting for another writer").count();
+    assert_eq!(said, 1, "{output}");
+    drop(held);
+    set().ok();
 }

@@ -4,7 +4,6 @@
 use std::ffi::OsStr;
 use std::sync::Arc;
 
-use dxf_registry::layout::{Layout, Layouts};
 use dxf_registry::{Error, Place, Result, Root, Store};
 
 use crate::cli::env::Context;
@@ -56,9 +55,9 @@ pub fn store(s: &Session<'_, '_>, context: &Context, place: &Place) -> Result<Ar
                 let registry = s.registry_by(context, host)?;
                 Arc::new(registry.repository(reference.repo.clone()))
             }
-            Root::Folder(folder) => Arc::new(Layouts::new(folder).repository(&reference.repo)),
+            Root::Folder(folder) => Arc::new(s.folders(folder).repository(&reference.repo)),
         }),
-        Place::Layout { folder, .. } => Ok(Arc::new(Layout::at(folder))),
+        Place::Layout { folder, .. } => Ok(Arc::new(s.layout(folder))),
         _ => Err(Error::Unsupported {
             what: format!("{place} is an archive, and this needs a registry or a folder"),
         }),
