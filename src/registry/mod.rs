@@ -331,7 +331,11 @@ impl Registry {
                 *sent.borrow_mut() = value.map(str::to_string);
             })?;
             let sent = sent.into_inner();
-            let hides = matches!(response.status, 403 | 404) && sent.is_none();
+            // Before an upload a blob that only seems to be missing does no harm:
+            // the upload meets the same. A tag that does could be overwritten.
+            let uploads = !scope.only_pulls() && !request.url.path().contains("/manifests/");
+            let expected = uploads && ok.contains(&response.status);
+            let hides = matches!(response.status, 403 | 404) && sent.is_none() && !expected;
             if hides && answered == 0 && auth.reveal(scope, &response, transport)? {
                 answered += 1;
                 response.drain();

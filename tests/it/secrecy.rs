@@ -143,7 +143,6 @@ fn a_login_in_an_argument_or_a_location_is_not_echoed() {
         ["login", "https://me:hush@h"],
         ["login", "me:hush@h"],
         ["logout", "https://me:hush@h"],
-        ["pull-image", "me:hush@h/a/b"],
     ] {
         Dxf::new().secret("hush").args(args).fails(2);
     }
