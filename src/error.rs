@@ -212,8 +212,13 @@ pub enum NetworkKind {
     NoTls,
     /// Nothing came or went for the idle timeout.
     Timeout,
+    /// Something came every now and then, but far too slowly to be of use.
+    Slow,
     /// The connection ended before the answer did.
     Cut,
+    /// A kept-alive connection was closed before the answer to its next request
+    /// began, which says nothing about the server.
+    Stale,
     /// What arrived is not HTTP.
     Protocol,
     /// Connections end early again and again, and the server offers no way to
@@ -381,7 +386,7 @@ impl Error {
                 use NetworkKind as Kind;
                 !matches!(
                     kind,
-                    Kind::Tls | Kind::NoTls | Kind::Protocol | Kind::Broken
+                    Kind::Tls | Kind::NoTls | Kind::Slow | Kind::Protocol | Kind::Broken
                 )
             }
             Error::Status { status, .. } => is_temporary_status(*status),

@@ -10,6 +10,7 @@ use std::io::{self, Read};
 use ::http::header::{CONTENT_RANGE, RANGE};
 
 use crate::error::{Error, Result};
+use crate::http::address::AddressPolicy;
 use crate::http::redirect::follow_where;
 use crate::http::retry::Budget;
 use crate::http::status;
@@ -17,37 +18,27 @@ use crate::http::transport::BodyReader;
 use crate::http::{Request, Response, Scheme, Settings, Transport, Url};
 use crate::transfer::Elsewhere;
 
-/// Whether addresses of this machine and of private networks may be asked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reach {
-    /// Only addresses of the internet: for manifests that come from there.
-    Internet,
-    /// Private ones too: the registry is in a private network itself.
-    Everywhere,
-}
-
 /// Fetches layers from where a manifest says they are.
 pub struct Foreign {
     transport: Transport,
-    reach: Reach,
 }
 
 impl Foreign {
-    /// Fetches with `settings`, whose client certificate is not used.
-    pub fn new(settings: Settings, reach: Reach) -> Foreign {
+    /// Fetches with `settings`, whose client certificate is not used. The
+    /// registry that the manifests come from is at `home`: one in a private
+    /// network may name others in it.
+    pub fn new(settings: Settings, home: &Url) -> Foreign {
         // A certificate goes to the origin a transport is at home at.
-        let transport = Transport::new(settings, Url::nowhere());
-        Foreign { transport, reach }
+        let policy = AddressPolicy::from(home, None);
+        let transport = Transport::new(settings, Url::nowhere(), policy);
+        Foreign { transport }
     }
 
-    fn permit(&self, url: &Url) -> Result<(), String> {
-        if url.scheme() != Scheme::Https {
-            return Err("layers kept elsewhere are fetched over https only".to_string());
+    fn permit(url: &Url) -> Result<(), String> {
+        match url.scheme() {
+            Scheme::Https => Ok(()),
+            Scheme::Http => Err("layers kept elsewhere are fetched over https only".to_string()),
         }
-        if self.reach == Reach::Internet && url.is_local() {
-            return Err("a manifest may not point into a private network".to_string());
-        }
-        Ok(())
     }
 
     fn ask(&self, url: &Url, from: u64) -> Result<Response> {
@@ -56,9 +47,7 @@ impl Foreign {
             0 => request,
             from => request.header(RANGE, &format!("bytes={from}-")),
         };
-        let answer = follow_where(&self.transport, &request, &|_, _| {}, &|url| {
-            self.permit(url)
-        })?;
+        let answer = follow_where(&self.transport, &request, &|_, _| {}, &Foreign::permit)?;
         match answer.status {
             200 | 206 => Ok(answer),
             _ => Err(status::refusal(answer)),
@@ -159,8 +148,8 @@ impl Read for Bytes<'_> {
 mod tests {
     use super::*;
 
-    fn refused(url: &str, reach: Reach) -> bool {
-        let foreign = Foreign::new(Settings::default(), reach);
+    fn refused(url: &str, home: &str) -> bool {
+        let foreign = Foreign::new(Settings::default(), &Url::parse(home).unwrap());
         let open = foreign.open(url, 0).map(drop);
         matches!(open, Err(Error::Refused { .. } | Error::Invalid { .. }))
     }
@@ -178,10 +167,10 @@ mod tests {
             "file:///etc/passwd",
             "layer",
         ] {
-            assert!(refused(url, Reach::Internet), "{url}");
+            assert!(refused(url, "https://r.invalid/"), "{url}");
         }
         for url in ["http://127.0.0.1:1/layer", "http://10.0.0.1/layer"] {
-            assert!(refused(url, Reach::Everywhere), "{url}");
+            assert!(refused(url, "https://10.0.0.1/"), "{url}");
         }
     }
 }

@@ -8,25 +8,15 @@ use std::sync::Arc;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, StreamOwned};
 use ureq::Error;
-use ureq::unversioned::resolver::DefaultResolver;
 use ureq::unversioned::transport::time::{Duration, Instant};
 use ureq::unversioned::transport::{
-    Buffers, ConnectProxyConnector, ConnectionDetails, Connector, Either, LazyBuffers, NextTimeout,
-    SocksConnector, TcpConnector, Transport, TransportAdapter,
+    Buffers, ConnectionDetails, Connector, Either, LazyBuffers, NextTimeout, Transport,
+    TransportAdapter,
 };
-use ureq::{Agent, config::Config};
-
-/// An agent that makes connections with `tls`, without which it speaks http
-/// only.
-pub fn agent(config: Config, tls: Option<Arc<ClientConfig>>) -> Agent {
-    let chain = ().chain(SocksConnector::default());
-    let chain = chain.chain(ConnectProxyConnector::default());
-    let chain = chain.chain(TcpConnector::default()).chain(OverTls(tls));
-    Agent::with_parts(config, chain, DefaultResolver::default())
-}
 
 /// Wraps a connection in TLS where the URL asks for it; without a configuration
 /// that is an error.
+#[derive(Clone)]
 pub struct OverTls(pub Option<Arc<ClientConfig>>);
 
 impl fmt::Debug for OverTls {

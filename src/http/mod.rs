@@ -4,6 +4,8 @@
 //! Public is what a caller says about it ([`Settings`]) and hears of it
 //! ([`Observer`]); the exchanges themselves are this crate's own.
 
+pub(crate) mod address;
+mod connection;
 mod connector;
 pub(crate) mod link;
 pub(crate) mod proxy;

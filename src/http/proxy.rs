@@ -18,6 +18,9 @@ pub struct Proxies {
     pub https: Option<Secret>,
     /// Hosts to reach directly, separated by commas.
     pub no_proxy: String,
+    /// What `http` and `https` are called where they were set, such as a
+    /// variable's name, for errors.
+    pub names: [Option<&'static str>; 2],
 }
 
 impl Proxies {
@@ -26,15 +29,23 @@ impl Proxies {
         self.choose(url).is_ok_and(|proxy| proxy.is_some())
     }
 
+    /// Whether one of them is spoken to over TLS.
+    pub(crate) fn speak_tls(&self) -> bool {
+        let https = |proxy: &Secret| {
+            parse(proxy).is_some_and(|p| p.protocol() == ureq::ProxyProtocol::Https)
+        };
+        [&self.http, &self.https].into_iter().flatten().any(https)
+    }
+
     /// The proxy for `url`.
     ///
     /// # Errors
     /// [`Error::Invalid`] when the proxy's URL is none; the URL itself is not
     /// repeated, because it may hold a password.
     pub(crate) fn choose(&self, url: &Url) -> Result<Option<ureq::Proxy>> {
-        let proxy = match url.scheme() {
-            Scheme::Http => &self.http,
-            Scheme::Https => &self.https,
+        let (proxy, name) = match url.scheme() {
+            Scheme::Http => (&self.http, self.names[0]),
+            Scheme::Https => (&self.https, self.names[1]),
         };
         let Some(proxy) = proxy.as_ref().filter(|proxy| !proxy.is_empty()) else {
             return Ok(None);
@@ -42,13 +53,8 @@ impl Proxies {
         if self.is_direct(url) {
             return Ok(None);
         }
-        ureq::Proxy::new(proxy.reveal()).map(Some).map_err(|_| {
-            Error::invalid(
-                "proxy",
-                "(not shown)",
-                "it must look like http://[user:password@]host:port",
-            )
-        })
+        let parsed = parse(proxy).map(Some);
+        parsed.ok_or_else(|| Error::invalid(name.unwrap_or("proxy"), "(not shown)", FORM))
     }
 
     fn is_direct(&self, url: &Url) -> bool {
@@ -63,6 +69,27 @@ impl Proxies {
                 .split([',', ' '])
                 .any(|rule| matches(rule.trim(), &host, address, url))
     }
+}
+
+/// What is said of a proxy that is none.
+const FORM: &str = "it must look like http://[user:password@]host:port; \
+                    https, socks5, socks5h, socks4 and socks4a work too";
+
+/// A URL by one of the schemes of curl; HTTP where there is none.
+fn parse(proxy: &Secret) -> Option<ureq::Proxy> {
+    let text = proxy.reveal();
+    // ureq knows the schemes in lower case only.
+    let lower = text.split_once("://").map(|(scheme, rest)| {
+        let scheme = scheme.to_ascii_lowercase();
+        format!("{scheme}://{rest}")
+    });
+    let parsed = ureq::Proxy::new(lower.as_deref().unwrap_or(text)).ok();
+    // Of a port that is none, ureq makes its own.
+    parsed.filter(|proxy| {
+        let authority = proxy.uri().authority().map_or("", |a| a.as_str());
+        let port = url::split_port(authority).1;
+        !proxy.host().is_empty() && port.is_none_or(|port| port.parse::<u16>().is_ok())
+    })
 }
 
 fn matches(rule: &str, host: &str, address: Option<IpAddr>, url: &Url) -> bool {
@@ -179,5 +206,32 @@ mod tests {
             .unwrap_err()
             .to_string();
         assert!(!error.contains("hunter2"), "{error}");
+    }
+
+    #[test]
+    fn proxies_have_a_host_and_a_known_scheme() {
+        for (url, works) in [
+            ("http://p:3128", true),
+            ("HTTP://p:3128", true),
+            ("https://p", true),
+            ("p:3128", true),
+            ("p", true),
+            ("socks5://p", true),
+            ("SOCKS5H://u:w@127.0.0.1:1080", true),
+            ("socks4://p", true),
+            ("socks4a://p", true),
+            ("socks://[::1]:1080", true),
+            ("http://", false),
+            ("http://:3128", false),
+            ("socks5://:1080", false),
+            ("ftp://p", false),
+            ("socks6://p", false),
+            ("http://p:99999", false),
+            ("http://a b", false),
+            ("://p", false),
+            ("", false),
+        ] {
+            assert_eq!(parse(&url.into()).is_some(), works, "{url:?}");
+        }
     }
 }

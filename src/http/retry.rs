@@ -20,7 +20,8 @@ const NOTABLE: Duration = Duration::from_secs(2);
 #[derive(Clone, Copy, Default)]
 pub struct Budget {
     failures: u32,
-    free_used: bool,
+    /// A connection was cut already.
+    cut: bool,
 }
 
 impl Budget {
@@ -56,17 +57,7 @@ impl Budget {
         if !error.is_temporary() {
             return Ok(false);
         }
-        // A kept-alive connection that the server closed just as it was used
-        // again says nothing about the server; that try is not counted.
-        let cut = matches!(
-            error,
-            Error::Network {
-                kind: NetworkKind::Cut,
-                ..
-            }
-        );
-        if cut && !self.free_used {
-            self.free_used = true;
+        if self.is_free(error) {
             return Ok(true);
         }
         let (wait, bearable) = match error {
@@ -89,6 +80,23 @@ impl Budget {
         }
         settings.stop.wait(wait)?;
         Ok(true)
+    }
+
+    /// Whether another try is not counted, because the failure says nothing
+    /// about the server: a connection that had died unnoticed, after which the
+    /// next one is new, and one that was cut once.
+    fn is_free(&mut self, error: &Error) -> bool {
+        match error {
+            Error::Network {
+                kind: NetworkKind::Stale,
+                ..
+            } => true,
+            Error::Network {
+                kind: NetworkKind::Cut,
+                ..
+            } => !std::mem::replace(&mut self.cut, true),
+            _ => false,
+        }
     }
 
     fn backoff(&self, settings: &Settings) -> Duration {
@@ -251,22 +259,26 @@ mod tests {
     }
 
     #[test]
-    fn one_cut_connection_is_free() {
+    fn a_connection_that_died_unused_costs_nothing() {
         let settings = Settings {
             retries: 0,
             ..settings()
         };
-        let cut = || Error::Network {
+        let network = |kind| Error::Network {
             request: RequestLine {
                 method: "GET".into(),
                 url: "https://h/".into(),
             },
-            kind: NetworkKind::Cut,
+            kind,
             why: String::new(),
         };
         let mut budget = Budget::new();
-        assert!(budget.again(&settings, cut()).is_ok());
-        assert!(budget.again(&settings, cut()).is_err());
+        let mut again = |kind| budget.again(&settings, network(kind)).is_ok();
+        assert!(again(NetworkKind::Stale) && again(NetworkKind::Stale));
+        // One that was cut may have been such a one, once.
+        assert!(again(NetworkKind::Cut));
+        assert!(!again(NetworkKind::Cut));
+        assert!(!again(NetworkKind::Timeout));
     }
 
     #[test]

@@ -7,7 +7,6 @@ use serde_json::Value;
 use crate::error::{Diagnostic, Error};
 use crate::http::Response;
 use crate::http::retry::retry_after;
-use crate::stream::read_bounded;
 use crate::text::clean;
 
 /// How much of an error's body is read, bytes.
@@ -32,9 +31,7 @@ pub fn diagnostics(response: Response) -> Vec<Diagnostic> {
     let html = response
         .header(CONTENT_TYPE)
         .is_some_and(|t| t.contains("html"));
-    let Ok(body) = read_bounded("error", response.into_reader(), MAX_ERROR) else {
-        return Vec::new();
-    };
+    let body = response.excerpt(MAX_ERROR);
     let text = String::from_utf8_lossy(&body);
     parse(&text).unwrap_or_else(|| words(&text, html))
 }

@@ -1,16 +1,25 @@
 //! One request, one answer: no redirect, no authorization, no second attempt.
 
 use std::cell::Cell;
+use std::collections::HashSet;
 use std::io::{self, Read};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use ::http::header::{CONTENT_LENGTH, EXPECT, HeaderMap, HeaderName, HeaderValue, WARNING};
+use ::http::header::{
+    CONTENT_ENCODING, CONTENT_LENGTH, EXPECT, HeaderMap, HeaderName, HeaderValue,
+    PROXY_AUTHORIZATION, WARNING,
+};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use flate2::read::MultiGzDecoder;
 use rustls::ClientConfig;
-use ureq::{Agent, AsSendBody};
+use ureq::{Agent, AsSendBody, Proxy};
 
-use crate::error::{Error, RequestLine, Result};
-use crate::http::{Exchange, Scheme, Settings, Url, UrlOrigin, connector, trouble};
+use crate::error::{Error, NetworkKind, RequestLine, Result};
+use crate::http::address::{AddressPolicy, GuardedResolver};
+use crate::http::{Exchange, Scheme, Settings, Url, UrlOrigin, connection, trouble};
 use crate::stream::{Hook, read_bounded};
 
 /// A configuration that can still be changed.
@@ -30,8 +39,21 @@ const OUTPUT_BUFFER: usize = 256 * 1024;
 const INPUT_BUFFER: usize = 128 * 1024;
 /// The largest head of an answer, bytes.
 const MAX_HEAD: usize = 64 * 1024;
-/// How much of a body nobody wants is read to keep its connection.
+/// How much of a body nobody wants is read to keep its connection, and how long:
+/// a new connection takes no longer.
 const MAX_DRAIN: u64 = 64 * 1024;
+const DRAIN: Duration = Duration::from_secs(1);
+/// How many times the silence that is borne a whole head may take, which a
+/// server could drag out for hours byte by byte.
+const WHOLE_HEAD: u32 = 2;
+/// Bodies that are held whole may come as slowly as this, bytes a second, but
+/// for a beginning of as long as a head may take.
+const SLOWEST: u64 = 1024;
+/// After a kept-alive connection that had died, so many requests take new ones:
+/// where one did, the others will, and the retry must not meet them.
+const DISTRUST: u32 = 16;
+/// So many different warnings are passed on, each once.
+const MAX_WARNINGS: usize = 16;
 /// What a registry gets to commit an upload after its last byte: this, and a
 /// second for every MiB (large blobs are hashed again on the other side).
 const COMMIT: Duration = Duration::from_secs(60);
@@ -121,6 +143,7 @@ pub struct Response {
     pub url: Url,
     line: RequestLine,
     body: ureq::Body,
+    patience: Duration,
 }
 
 impl Response {
@@ -140,11 +163,18 @@ impl Response {
         &self.line
     }
 
-    /// The body, at most `limit` bytes of it.
+    /// Whether the body is compressed, although that was not asked for: proxies
+    /// and object stores do it all the same.
+    fn is_gzipped(&self) -> bool {
+        self.header(CONTENT_ENCODING)
+            .is_some_and(|coding| matches!(coding.trim(), "gzip" | "x-gzip"))
+    }
+
+    /// The body, at most `limit` bytes of it, decoded.
     ///
     /// # Errors
     /// [`Error::Malformed`] when it is longer, [`Error::Network`] when it ends
-    /// early.
+    /// early or comes far too slowly.
     pub fn bytes(self, limit: u64) -> Result<Vec<u8>> {
         let what = format!("answer to {}", self.line);
         if self.content_length().is_some_and(|length| length > limit) {
@@ -153,15 +183,51 @@ impl Response {
                 format!("it is larger than {limit} bytes"),
             ));
         }
-        read_bounded(&what, self.into_reader(), limit)
+        let patience = self.patience;
+        self.read_within(patience, &what, limit)
+    }
+
+    /// What an error's body says, as far as it comes soon: its first `limit`
+    /// bytes.
+    pub fn excerpt(self, limit: u64) -> Vec<u8> {
+        let patience = self.patience;
+        let mut bytes = Vec::new();
+        let (gzipped, body) = (self.is_gzipped(), self.into_reader());
+        let body = Hurried::new(body, patience).take(limit);
+        // What came before it broke off is better than nothing.
+        let _ = match gzipped {
+            true => MultiGzDecoder::new(body)
+                .take(limit)
+                .read_to_end(&mut bytes),
+            false => { body }.read_to_end(&mut bytes),
+        };
+        bytes
+    }
+
+    fn read_within(self, patience: Duration, what: &str, limit: u64) -> Result<Vec<u8>> {
+        let gzipped = self.is_gzipped();
+        let body = Hurried::new(self.into_reader(), patience);
+        if !gzipped {
+            return read_bounded(what, body, limit);
+        }
+        // The coded form has the same bound, which only nonsense passes.
+        let body = MultiGzDecoder::new(body.take(limit.saturating_add(1)));
+        read_bounded(what, body, limit).map_err(|error| match error.what() {
+            Error::Io { .. } => Error::malformed(what, "its gzip is broken"),
+            _ => error,
+        })
     }
 
     /// Reads what is left of a body nobody wants, so that its connection can be
-    /// used again; gives up on long ones.
+    /// used again; gives up on long and slow ones.
     pub fn drain(self) {
-        let mut rest = self.into_reader().take(MAX_DRAIN);
+        let body = Hurried {
+            patience: DRAIN,
+            slowest: u64::MAX,
+            ..Hurried::new(self.into_reader(), DRAIN)
+        };
         // The body is of no interest, and neither is what happens to it.
-        let _ = io::copy(&mut rest, &mut io::sink());
+        let _ = io::copy(&mut body.take(MAX_DRAIN), &mut io::sink());
     }
 
     /// The body, whose errors name the request.
@@ -187,6 +253,40 @@ impl Read for BodyReader {
     }
 }
 
+/// The body of an answer that somebody waits for: one that trickles ends.
+struct Hurried {
+    inner: BodyReader,
+    begun: Instant,
+    patience: Duration,
+    /// Bytes a second once the patience is over.
+    slowest: u64,
+    taken: u64,
+}
+
+impl Hurried {
+    fn new(inner: BodyReader, patience: Duration) -> Hurried {
+        Hurried {
+            inner,
+            begun: Instant::now(),
+            patience: patience.saturating_mul(WHOLE_HEAD),
+            slowest: SLOWEST,
+            taken: 0,
+        }
+    }
+}
+
+impl Read for Hurried {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let allowed = self.patience + Duration::from_secs(self.taken / self.slowest);
+        if self.begun.elapsed() > allowed {
+            return Err(trouble::slow(self.inner.line.clone()).into());
+        }
+        let n = self.inner.read(buf)?;
+        self.taken += n as u64;
+        Ok(n)
+    }
+}
+
 /// Sends requests. Cheap to clone; clones share their connections.
 #[derive(Clone)]
 pub struct Transport(Arc<Inner>);
@@ -200,12 +300,17 @@ struct Inner {
     away_agent: OnceLock<(Agent, Hook)>,
     /// So that two threads don't both load the certificates.
     making: Mutex<()>,
+    /// Where requests may go but to the home.
+    policy: AddressPolicy,
+    /// Requests that take a new connection still.
+    distrust: AtomicU32,
+    warned: Mutex<HashSet<String>>,
 }
 
 impl Transport {
     /// A transport whose client certificate, if any, is for the origin of
-    /// `home` alone.
-    pub fn new(mut settings: Settings, home: Url) -> Transport {
+    /// `home` alone, and which goes elsewhere as far as `policy` lets it.
+    pub fn new(mut settings: Settings, home: Url, policy: AddressPolicy) -> Transport {
         // Times are added to the clock below, and numbers to one another.
         settings.connect_timeout = settings.connect_timeout.min(FOREVER);
         settings.idle_timeout = settings.idle_timeout.min(FOREVER);
@@ -216,6 +321,9 @@ impl Transport {
             home_agent: OnceLock::new(),
             away_agent: OnceLock::new(),
             making: Mutex::new(()),
+            policy,
+            distrust: AtomicU32::new(0),
+            warned: Mutex::default(),
         }))
     }
 
@@ -246,15 +354,27 @@ impl Transport {
     /// # Errors
     /// As [`Transport::send`], but for [`Error::Stopped`].
     pub fn send_last(&self, request: &Request<'_>, patience: Duration) -> Result<Response> {
-        let home = request.url.origin() == self.home();
         // Names, connections and bodies included: somebody pressed a key.
         let config = self.config(patience).timeout_global(Some(patience));
-        let tls = self.tls(home, request.url.scheme())?;
-        let agent = connector::agent(config.build(), tls);
+        let agent = self.connecting(config, &request.url)?;
         self.send_with(&agent, request, patience)
     }
 
+    /// An agent for `url` and others of its kind, at home or away.
+    fn connecting(&self, config: Configuring, url: &Url) -> Result<Agent> {
+        let home = url.origin() == self.home();
+        let resolver = GuardedResolver::new(self.0.policy.clone(), home);
+        let tls = self.tls(home, url.scheme())?;
+        Ok(connection::agent(config.build(), tls, resolver))
+    }
+
     fn send_with(&self, agent: &Agent, request: &Request<'_>, idle: Duration) -> Result<Response> {
+        if request.url.origin() != self.home() {
+            self.0.policy.permit(&request.url).map_err(|why| {
+                let request = request.line();
+                Error::Refused { request, why }
+            })?;
+        }
         if !matches!(request.body, Body::Stream { len, .. } if len > EXPECT_ABOVE) {
             return self.tell(agent, request, idle);
         }
@@ -277,7 +397,12 @@ impl Transport {
     fn tell(&self, agent: &Agent, request: &Request<'_>, idle: Duration) -> Result<Response> {
         let begun = Instant::now();
         let sent = Cell::new(0);
-        let answer = self.exchange(agent, request, idle, &sent);
+        let mut answer = self.exchange(agent, request, idle, &sent);
+        if matches!(request.body, Body::Stream { .. }) && sent.get() == 0 && is_stale(&answer) {
+            // Nothing of the body left, so nothing came of it (RFC 9110, 9.2.2);
+            // to begin a whole upload anew would be a pity.
+            answer = self.exchange(agent, request, idle, &sent);
+        }
         self.report(request, answer.as_ref(), sent.get(), begun.elapsed());
         answer
     }
@@ -290,6 +415,9 @@ impl Transport {
         sent: &Cell<u64>,
     ) -> Result<Response> {
         let proxy = self.0.settings.proxies.choose(&request.url)?;
+        let forwarded = proxy
+            .as_ref()
+            .filter(|proxy| connection::is_forwarded(request.url.scheme(), proxy));
         let mut builder = ::http::Request::builder()
             .method(request.method)
             .uri(request.url.as_str());
@@ -300,12 +428,20 @@ impl Transport {
                 headers.insert(CONTENT_LENGTH, HeaderValue::from(len));
                 commits = commits.max(len);
             }
+            if let Some(login) = forwarded.and_then(login_at) {
+                headers.insert(PROXY_AUTHORIZATION, login);
+            }
         }
-        let patience = match commits {
-            0 => idle,
-            bytes => idle.max(COMMIT + Duration::from_secs(bytes >> 20)),
+        let forwarded = forwarded.is_some();
+        let way = Way {
+            patience: match commits {
+                0 => idle,
+                bytes => idle.max(COMMIT + Duration::from_secs(bytes >> 20)),
+            },
+            anew: self.is_distrustful(),
+            proxy,
         };
-        let proxied = proxy.is_some();
+        let proxied = way.proxy.is_some();
         let failed = |e: ureq::Error| match trouble::of_ureq(request.line(), e) {
             error if proxied => trouble::at_the_proxy(error),
             error => error,
@@ -316,11 +452,11 @@ impl Transport {
             ("POST" | "PUT" | "PATCH", Body::Empty) => Body::Bytes(&[]),
             (_, body) => body,
         };
-        let answer = match body {
-            Body::Empty => run(agent, builder.body(()), proxy, patience),
+        let answer = self.watched(match body {
+            Body::Empty => run(agent, builder.body(()), way),
             Body::Bytes(bytes) => {
                 sent.set(bytes.len() as u64);
-                run(agent, builder.body(bytes), proxy, patience)
+                run(agent, builder.body(bytes), way)
             }
             Body::Stream { open, len } => {
                 let mut reader = Outgoing {
@@ -329,17 +465,42 @@ impl Transport {
                     sent,
                 };
                 let body = ureq::SendBody::from_reader(&mut reader);
-                run(agent, builder.body(body), proxy, patience)
+                run(agent, builder.body(body), way)
             }
-        };
+        });
         let (head, body) = answer.map_err(failed)?.into_parts();
+        if forwarded && head.status == 407 {
+            // As a tunnel's refusal is: it is not the server's.
+            let why = "proxy server responded 407/407".to_string();
+            return Err(failed(ureq::Error::ConnectProxyFailed(why)));
+        }
         Ok(Response {
             status: head.status.as_u16(),
             headers: head.headers,
             url: request.url.clone(),
             line: request.line(),
             body,
+            patience: idle,
         })
+    }
+
+    /// Has the next requests take new connections if this one met a dead one.
+    fn watched<T>(&self, answer: Result<T, ureq::Error>) -> Result<T, ureq::Error> {
+        if let Err(ureq::Error::Other(error)) = &answer
+            && error.is::<connection::Stale>()
+        {
+            self.0.distrust.store(DISTRUST, Ordering::Relaxed);
+        }
+        answer
+    }
+
+    /// Whether the next request takes a new connection.
+    fn is_distrustful(&self) -> bool {
+        let less = |left: u32| left.checked_sub(1);
+        let distrust = &self.0.distrust;
+        distrust
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, less)
+            .is_ok()
     }
 
     fn report(
@@ -371,13 +532,21 @@ impl Transport {
             took,
             note: &note,
         });
-        for text in answer
-            .iter()
-            .flat_map(|a| a.headers.get_all(WARNING))
-            .filter_map(|v| v.to_str().ok())
-        {
-            if let Some(text) = text.strip_prefix("299 - ") {
-                observer.warning(text.trim_matches('"'));
+        if let Ok(answer) = answer {
+            self.warn(&answer.headers);
+        }
+    }
+
+    /// Passes on what a server wants people to know, once: lists repeat it on
+    /// every page.
+    fn warn(&self, headers: &HeaderMap) {
+        for value in headers.get_all(WARNING) {
+            let text = value.to_str().ok().and_then(|v| v.strip_prefix("299 - "));
+            let Some(text) = text else { continue };
+            let mut warned = self.0.warned.lock().unwrap_or_else(PoisonError::into_inner);
+            if warned.len() < MAX_WARNINGS && warned.insert(text.to_string()) {
+                drop(warned);
+                self.0.settings.observer.warning(text.trim_matches('"'));
             }
         }
     }
@@ -396,8 +565,8 @@ impl Transport {
         if let Some((agent, _)) = cell.get() {
             return Ok(agent.clone());
         }
-        let config = self.config(self.0.settings.idle_timeout).build();
-        let agent = connector::agent(config, self.tls(home, url.scheme())?);
+        let config = self.config(self.0.settings.idle_timeout);
+        let agent = self.connecting(config, url)?;
         // A blocked read ends within a millisecond of the stop, not after the
         // idle timeout; the agent is of no use afterwards.
         let doomed = agent.clone();
@@ -428,28 +597,54 @@ impl Transport {
     fn tls(&self, home: bool, scheme: Scheme) -> Result<Option<Arc<ClientConfig>>> {
         let tls = &self.0.settings.tls;
         // Strangers may be reached over https from an http registry (its token
-        // server is), so only a home that speaks http goes without.
+        // server is), and so may a proxy; only a home that speaks http goes
+        // without.
+        let proxied = self.0.settings.proxies.speak_tls();
         Ok(match (home, scheme) {
-            (true, Scheme::Http) => None,
+            (true, Scheme::Http) if !proxied => None,
             (true, Scheme::Https) => Some(tls.home(self.0.home.authority())?),
-            (false, _) => Some(tls.away()?),
+            _ => Some(tls.away()?),
         })
     }
 }
 
-/// One exchange with what may differ from one to the next.
+/// What may differ from one exchange to the next.
+struct Way {
+    proxy: Option<Proxy>,
+    /// How long the server may be silent.
+    patience: Duration,
+    /// On a new connection.
+    anew: bool,
+}
+
 fn run<B: AsSendBody>(
     agent: &Agent,
     request: ::http::Result<::http::Request<B>>,
-    proxy: Option<ureq::Proxy>,
-    patience: Duration,
+    way: Way,
 ) -> Result<::http::Response<ureq::Body>, ureq::Error> {
-    let request = agent
+    let mut config = agent
         .configure_request(request?)
-        .proxy(proxy)
-        .timeout_per_read(Some(patience))
-        .build();
-    agent.run(request)
+        .proxy(way.proxy)
+        .timeout_per_read(Some(way.patience))
+        .timeout_recv_response(Some(way.patience.saturating_mul(WHOLE_HEAD)));
+    if way.anew {
+        config = config.max_idle_age(Duration::ZERO);
+    }
+    agent.run(config.build())
+}
+
+/// What a proxy that forwards wants to see of a login in its URL.
+fn login_at(proxy: &Proxy) -> Option<HeaderValue> {
+    let (user, password) = (proxy.username(), proxy.password());
+    user.or(password)?;
+    let pair = format!(
+        "{}:{}",
+        user.unwrap_or_default(),
+        password.unwrap_or_default()
+    );
+    let mut value = HeaderValue::try_from(format!("Basic {}", BASE64.encode(pair))).ok()?;
+    value.set_sensitive(true);
+    Some(value)
 }
 
 /// Yields exactly the promised bytes, counts them, and marks errors of the
@@ -488,6 +683,14 @@ impl Read for Outgoing<'_> {
         self.sent.set(self.sent.get() + n as u64);
         Ok(n)
     }
+}
+
+fn is_stale<T>(answer: &Result<T>) -> bool {
+    let kind = |error: &Error| match error {
+        Error::Network { kind, .. } => Some(*kind),
+        _ => None,
+    };
+    answer.as_ref().err().and_then(kind) == Some(NetworkKind::Stale)
 }
 
 fn why_of(error: &Error) -> String {

@@ -6,10 +6,28 @@ use std::io;
 use rustls::CertificateError;
 
 use crate::error::{Error, NetworkKind, RequestLine};
+use crate::http::address::Unreachable;
+use crate::http::connection::Stale;
+
+/// The error of an answer that trickles.
+pub fn slow(line: RequestLine) -> Error {
+    Error::Network {
+        request: line,
+        kind: NetworkKind::Slow,
+        why: SLOW.to_string(),
+    }
+}
+
+const SLOW: &str = "timed out: the server answers too slowly";
 
 /// The error that ureq's is.
 pub fn of_ureq(line: RequestLine, error: ureq::Error) -> Error {
     let (kind, why) = match error {
+        ureq::Error::Other(e) if e.is::<Stale>() => (NetworkKind::Stale, e.to_string()),
+        ureq::Error::Other(e) if e.is::<Unreachable>() => {
+            let why = e.to_string();
+            return Error::Refused { request: line, why };
+        }
         ureq::Error::Io(e) => return of_io(line, e),
         ureq::Error::Timeout(t) => timeout_words(t),
         ureq::Error::HostNotFound => (
@@ -52,6 +70,7 @@ fn timeout_words(timeout: ureq::Timeout) -> (NetworkKind, String) {
     let why = match timeout {
         ureq::Timeout::Connect | ureq::Timeout::Resolve => "no connection in time",
         ureq::Timeout::PerWrite => "timed out: the server stopped reading",
+        ureq::Timeout::RecvResponse => return (NetworkKind::Slow, SLOW.to_string()),
         _ => "timed out: the server went silent",
     };
     (NetworkKind::Timeout, why.to_string())

@@ -6,9 +6,10 @@
 //! credential; [`Url::as_str`] has it.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use crate::error::{Error, Result};
+use crate::http::address::Network;
 use crate::text::without_login;
 
 /// How a server is spoken to.
@@ -165,9 +166,14 @@ impl Url {
 
     /// The URL that a server at `home` meant. One behind a TLS proxy often
     /// names itself by http, and loses its port on the way; that is put right,
-    /// and nothing else is touched.
+    /// and so is https for the very address that speaks http. Nothing else is
+    /// touched.
     pub fn as_meant_at(&self, home: &Url) -> Url {
-        if self.host() != home.host() || self.scheme == home.scheme {
+        let lost_tls = self.scheme == Scheme::Http && home.scheme == Scheme::Https;
+        // The other way only where the address is the very same: another port
+        // of an http registry's host may well speak TLS.
+        let same = self.authority.eq_ignore_ascii_case(&home.authority);
+        if self.host() != home.host() || !(lost_tls || same) {
             return self.clone();
         }
         let authority = match self.origin().port == self.scheme.default_port() {
@@ -227,36 +233,10 @@ impl Url {
     }
 
     /// Whether the host is written as an address of this machine or of a
-    /// private network, or as `localhost`: somewhere a registry on the internet
-    /// has no business to send its clients.
+    /// private network, or as `localhost`.
     pub fn is_local(&self) -> bool {
-        let host = self.host();
-        let host = host.strip_suffix('.').unwrap_or(&host);
-        if host == "localhost" || host.ends_with(".localhost") {
-            return true;
-        }
-        match host.parse() {
-            Ok(IpAddr::V4(address)) => local_v4(address),
-            Ok(IpAddr::V6(address)) => local_v6(address),
-            Err(_) => false,
-        }
+        Network::written(self).is_some_and(|network| network > Network::Internet)
     }
-}
-
-fn local_v4(a: Ipv4Addr) -> bool {
-    // 100.64/10 is the carrier-grade range, where clouds keep metadata hosts.
-    let shared = a.octets()[0] == 100 && a.octets()[1] & 0xc0 == 64;
-    a.is_loopback() || a.is_private() || a.is_link_local() || a.octets()[0] == 0 || shared
-}
-
-fn local_v6(a: Ipv6Addr) -> bool {
-    let unique_local = a.segments()[0] & 0xfe00 == 0xfc00;
-    let link_local = a.segments()[0] & 0xffc0 == 0xfe80;
-    a.is_loopback()
-        || a.is_unspecified()
-        || unique_local
-        || link_local
-        || a.to_ipv4_mapped().is_some_and(local_v4)
 }
 
 /// `host:port` in two; the colons inside `[…]` are the address's own.
@@ -515,6 +495,15 @@ mod tests {
         assert_eq!(meant("http://R.example/u?a"), "https://r.example:5000/u?a");
         assert_eq!(meant("https://r.example/u"), "https://r.example/u");
         assert_eq!(meant("http://other.example/u"), "http://other.example/u");
+        // The other way round only the very same address is taken for a mistake.
+        let home = Url::parse("http://r.example:5000/v2/").unwrap();
+        let meant = |text: &str| Url::parse(text).unwrap().as_meant_at(&home).as_str();
+        assert_eq!(meant("https://r.example:5000/u"), "http://r.example:5000/u");
+        assert_eq!(
+            meant("https://r.example:5001/u"),
+            "https://r.example:5001/u"
+        );
+        assert_eq!(meant("https://r.example/u"), "https://r.example/u");
     }
 
     #[test]

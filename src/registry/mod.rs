@@ -24,6 +24,7 @@ use ::http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap};
 use crate::auth::{self, Auth, Refusal, Scope};
 use crate::credentials::Credentials;
 use crate::error::{Error, Result};
+use crate::http::address::AddressPolicy;
 use crate::http::redirect::follow;
 use crate::http::retry::Budget;
 use crate::http::{self, Request, Response, Transport, Url, status};
@@ -157,12 +158,15 @@ impl Registry {
     /// [`Error::Invalid`] when no URL can be made of `host`.
     pub fn connect(host: Host, settings: Settings, credentials: Credentials) -> Result<Registry> {
         let base = Url::new(settings.scheme, hub::api_host(host.as_str()), "/v2/")?;
+        let chosen = settings.auth_host.as_ref();
+        let chosen = chosen.map(|host| base.with_authority(host.as_str()));
+        let policy = AddressPolicy::from(&base, chosen.transpose()?.as_ref());
         let auth_settings = auth::Settings {
             auth_host: settings.auth_host,
             insecure_auth: settings.insecure_auth,
         };
         let auth = Auth::new(host.clone(), base.clone(), auth_settings, credentials);
-        let transport = Transport::new(settings.http, base.clone());
+        let transport = Transport::new(settings.http, base.clone(), policy);
         Ok(Registry(Arc::new(Inner {
             host,
             base,

@@ -486,7 +486,10 @@ impl Store for Repository {
 /// Whether a request that failed so may have had its effect all the same.
 pub(super) fn may_have_arrived(error: &Error) -> bool {
     match error {
-        Error::Network { kind, .. } => matches!(kind, NetworkKind::Cut | NetworkKind::Timeout),
+        Error::Network { kind, .. } => matches!(
+            kind,
+            NetworkKind::Cut | NetworkKind::Stale | NetworkKind::Timeout | NetworkKind::Slow
+        ),
         // Said by what stands before a registry, or after it did its work.
         _ => matches!(error.status(), Some(500 | 502 | 504)),
     }

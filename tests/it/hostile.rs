@@ -409,7 +409,7 @@ proptest! {
 
     #[test]
     fn odd_settings_are_refused_or_obeyed(chunk in any::<u64>(), jobs in prop::sample::select(vec![0, 1, 2, usize::MAX]), agent in any::<String>(), proxy in word()) {
-        let proxies = Proxies { http: Some(proxy.clone().into()), https: None, no_proxy: proxy };
+        let proxies = Proxies { http: Some(proxy.clone().into()), no_proxy: proxy, ..Proxies::default() };
         let mut http = http::Settings::default()
             .with_retries(0)
             .with_connect_timeout(Duration::from_millis(100))

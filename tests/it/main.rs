@@ -12,6 +12,7 @@ mod built;
 mod coming_from;
 mod compat;
 mod concurrency;
+mod connections;
 mod copy;
 mod credentials;
 mod degrading;

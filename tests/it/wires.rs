@@ -311,7 +311,10 @@ fn http_goes_through_its_proxy_too() {
     let proxy = Proxy::to(&server.host());
     let dxf = Dxf::new().plain(FAR_NAME);
     works(dxf.env("http_proxy", format!("http://{}", proxy.host())));
-    assert!(proxy.seen()[0].starts_with("CONNECT registry.test:80 "));
+    // Proxies as they are installed refuse CONNECT to any port but 443.
+    let head = &proxy.seen()[0];
+    let line = "GET http://registry.test/v2/a/tags/list HTTP/1.1\r\n";
+    assert!(head.starts_with(line), "{head}");
     // A web server hands `Proxy:` of a request to programs under this name.
     let cgi = Dxf::new().plain(FAR_NAME).env("REQUEST_METHOD", "GET");
     let cgi = cgi.env("HTTP_PROXY", format!("http://{}", proxy.host()));

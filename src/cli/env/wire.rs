@@ -107,17 +107,22 @@ fn tls(env: Env<'_>) -> Result<Tls> {
 }
 
 fn proxies(env: Env<'_>) -> Result<Proxies> {
-    let first = |vars: [&vars::Var; 3]| -> Result<Option<Secret>> {
+    type Named = Option<(Secret, &'static str)>;
+    let first = |vars: [&vars::Var; 3]| -> Result<Named> {
         for var in vars {
             if let Some(url) = env.secret(var)? {
-                return Ok(Some(url));
+                return Ok(Some((url, env.on_this_side(var).name)));
             }
         }
         Ok(None)
     };
+    let http = first([&vars::PROXY, &vars::HTTP_PROXY, &vars::ALL_PROXY])?;
+    let https = first([&vars::PROXY, &vars::HTTPS_PROXY, &vars::ALL_PROXY])?;
+    let ((http, http_name), (https, https_name)) = (http.unzip(), https.unzip());
     Ok(Proxies {
-        http: first([&vars::PROXY, &vars::HTTP_PROXY, &vars::ALL_PROXY])?,
-        https: first([&vars::PROXY, &vars::HTTPS_PROXY, &vars::ALL_PROXY])?,
+        http,
+        https,
+        names: [http_name, https_name],
         no_proxy: env.text(&vars::NO_PROXY)?.unwrap_or_default(),
     })
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use dxf_registry::archive::{self, Item, Provenance};
 use dxf_registry::cache::Cache;
-use dxf_registry::foreign::{Foreign, Reach};
+use dxf_registry::foreign::Foreign;
 use dxf_registry::http::{Scheme, Url};
 use dxf_registry::image::gzip::{self, Which};
 use dxf_registry::image::{Image, Node};
@@ -175,10 +175,7 @@ pub fn remote(s: &Session<'_, '_>, store: Arc<dyn Store>) -> Remote {
 pub fn uncached(s: &Session<'_, '_>, store: Arc<dyn Store>) -> Remote {
     let host = store.origin().map(|origin| origin.host);
     let home = host.and_then(|host| Url::new(Scheme::Https, host.as_str(), "/").ok());
-    let reach = match home {
-        Some(home) if home.is_local() => Reach::Everywhere,
-        _ => Reach::Internet,
-    };
-    let foreign = Foreign::new(s.settings().http, reach);
+    let home = home.unwrap_or_else(Url::nowhere);
+    let foreign = Foreign::new(s.settings().http, &home);
     Remote::new(store).with_elsewhere(Arc::new(foreign))
 }

@@ -1,5 +1,5 @@
-//! A proxy that tunnels (CONNECT), whatever name it is asked for, to one
-//! address: tests reach loopback under a name that has no address.
+//! A proxy that tunnels (CONNECT) and forwards, whatever name it is asked for,
+//! to one address: tests reach loopback under a name that has no address.
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -92,13 +92,7 @@ impl Drop for Proxy {
 impl Shared {
     fn serve(&self, mut client: TcpStream) -> io::Result<()> {
         lock(&self.open).push(client.try_clone()?);
-        let mut head = Vec::new();
-        let mut byte = [0];
-        while !head.ends_with(b"\r\n\r\n") {
-            client.read_exact(&mut byte)?;
-            head.push(byte[0]);
-        }
-        let head = String::from_utf8_lossy(&head).into_owned();
+        let head = read_head(&mut client)?;
         lock(&self.seen).push(head.clone());
         let sent = head.lines().find_map(|line| {
             let (name, value) = line.split_once(':')?;
@@ -109,22 +103,62 @@ impl Shared {
             client.write_all(b"HTTP/1.1 407 Who Are You\r\nContent-Length: 0\r\n\r\n")?;
             return client.shutdown(Shutdown::Both);
         }
-        if !head.starts_with("CONNECT ") {
-            client.write_all(b"HTTP/1.1 501 Only CONNECT\r\nContent-Length: 0\r\n\r\n")?;
-            return client.shutdown(Shutdown::Both);
-        }
-        let server = TcpStream::connect(&self.target)?;
+        let mut server = TcpStream::connect(&self.target)?;
         lock(&self.open).push(server.try_clone()?);
-        client.write_all(b"HTTP/1.1 200 Connected\r\n\r\n")?;
+        if head.starts_with("CONNECT ") {
+            client.write_all(b"HTTP/1.1 200 Connected\r\n\r\n")?;
+        } else {
+            server.write_all(forwarded(&head).as_bytes())?;
+        }
         let (mut up, mut down) = (server.try_clone()?, client.try_clone()?);
+        let tunnel = head.starts_with("CONNECT ");
         let back = thread::spawn(move || {
+            if !tunnel {
+                let _ = answer(&mut up, &mut down);
+            }
             let _ = io::copy(&mut up, &mut down);
             let _ = down.shutdown(Shutdown::Write);
         });
-        let (mut client, mut server) = (client, server);
         let _ = io::copy(&mut client, &mut server);
         let _ = server.shutdown(Shutdown::Write);
         let _ = back.join();
         Ok(())
+    }
+}
+
+/// The head of a request by absolute URL, as its server expects it. One request
+/// a connection will do.
+fn forwarded(head: &str) -> String {
+    let (line, rest) = head.split_once("\r\n").unwrap_or((head, "\r\n"));
+    let mut words = line.split(' ');
+    let (method, url) = (words.next().unwrap_or(""), words.next().unwrap_or(""));
+    let path = url
+        .strip_prefix("http://")
+        .and_then(|url| Some(&url[url.find('/')?..]));
+    let path = path.unwrap_or("/not-an-absolute-url");
+    format!("{method} {path} HTTP/1.1\r\nConnection: close\r\n{rest}")
+}
+
+fn read_head(from: &mut TcpStream) -> io::Result<String> {
+    let mut head = Vec::new();
+    let mut byte = [0];
+    while !head.ends_with(b"\r\n\r\n") {
+        from.read_exact(&mut byte)?;
+        head.push(byte[0]);
+    }
+    Ok(String::from_utf8_lossy(&head).into_owned())
+}
+
+/// Passes on the heads of an answer, and that there will be no other.
+fn answer(server: &mut TcpStream, client: &mut TcpStream) -> io::Result<()> {
+    loop {
+        let head = read_head(server)?;
+        let interim = head.starts_with("HTTP/1.1 1");
+        let (line, rest) = head.split_once("\r\n").unwrap_or((&head, "\r\n"));
+        let close = if interim { "" } else { "Connection: close\r\n" };
+        client.write_all(format!("{line}\r\n{close}{rest}").as_bytes())?;
+        if !interim {
+            return Ok(());
+        }
     }
 }
