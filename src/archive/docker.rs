@@ -16,6 +16,7 @@ use crate::descriptor::{Descriptor, media_type};
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::file::Section;
+use crate::graph::Budget;
 use crate::image::layer::{self, Compression, Family, LayerType};
 use crate::image::{Config, Image, MAX_LAYERS, config};
 use crate::manifest::Builder;
@@ -93,6 +94,7 @@ pub(crate) struct Reader<'a> {
     index: &'a Index,
     run: Run<'a>,
     known: HashMap<String, Known>,
+    budget: Budget,
 }
 
 impl<'a> Reader<'a> {
@@ -101,12 +103,14 @@ impl<'a> Reader<'a> {
             index,
             run,
             known: HashMap::new(),
+            budget: Budget::default(),
         }
     }
 
     /// A listed image, with a manifest made for it.
     pub fn image(&mut self, listed: &Listed) -> Result<Image> {
         let bytes = self.index.bytes(&listed.config, config::MAX_SIZE)?;
+        self.budget.hold(bytes.len() as u64)?;
         let found = Digest::of(&bytes);
         if let Some(stated) = listed.config_digest().filter(|d| d.algorithm() == "sha256")
             && stated != found

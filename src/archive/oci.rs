@@ -8,6 +8,7 @@ use crate::blob::{Blob, Source};
 use crate::descriptor::Descriptor;
 use crate::digest::Digest;
 use crate::error::{Error, Result};
+use crate::graph::Budget;
 use crate::image::layer::{LayerType, kept_elsewhere};
 use crate::image::{self, Child, Image, MAX_DEPTH, Node};
 use crate::manifest::{self, Kind, Manifest};
@@ -39,10 +40,10 @@ pub(crate) struct Found {
 /// [`Error::NotFound`] when a blob is missing.
 pub(crate) fn read(index: &Index) -> Result<Vec<Found>> {
     let bytes = index.bytes(INDEX, manifest::MAX_SIZE)?;
-    let mut all = Vec::new();
+    let (mut all, budget) = (Vec::new(), Budget::default());
     for entry in Manifest::new(None, bytes)?.index()?.manifests {
         let (names, label) = names(&entry);
-        let nodes = match saved(index, &entry, 0)? {
+        let nodes = match saved(index, &entry, 0, &budget)? {
             Saved::Whole(node) => vec![node],
             Saved::Parts(nodes) => nodes,
         };
@@ -78,7 +79,8 @@ enum Saved {
     Parts(Vec<Node>),
 }
 
-fn saved(index: &Index, entry: &Descriptor, depth: usize) -> Result<Saved> {
+fn saved(index: &Index, entry: &Descriptor, depth: usize, budget: &Budget) -> Result<Saved> {
+    budget.hold(entry.size)?;
     let manifest = manifest(index, entry)?;
     match manifest.kind() {
         Kind::Image => {
@@ -88,14 +90,16 @@ fn saved(index: &Index, entry: &Descriptor, depth: usize) -> Result<Saved> {
             what: "an archive of schema 1 manifests".to_string(),
         }),
         Kind::Index if depth >= MAX_DEPTH => Err(index.bad("indexes lie too deep in indexes")),
-        Kind::Index => saved_index(index, manifest, depth),
+        Kind::Index => saved_index(index, manifest, depth, budget),
     }
 }
 
-fn saved_index(index: &Index, manifest: Manifest, depth: usize) -> Result<Saved> {
+fn saved_index(index: &Index, manifest: Manifest, depth: usize, budget: &Budget) -> Result<Saved> {
     let (mut children, mut parts, mut missing) = (Vec::new(), Vec::new(), None);
-    for descriptor in manifest.index()?.manifests {
-        match saved(index, &descriptor, depth + 1) {
+    let listed = manifest.index()?.manifests;
+    budget.entries(listed.len())?;
+    for descriptor in listed {
+        match saved(index, &descriptor, depth + 1, budget) {
             Ok(Saved::Whole(node)) => {
                 if image::is_selectable(&descriptor) {
                     parts.push(node.clone());

@@ -8,8 +8,9 @@ use crate::cache::Cache;
 use crate::descriptor::{Descriptor, media_type};
 use crate::digest::Digest;
 use crate::error::{Error, Result};
+use crate::graph::Budget;
 use crate::image::layer::{is_foreign, kept_elsewhere, urls};
-use crate::image::{self, Child, Image, Index, MAX_DEPTH, MAX_LAYERS, Node, config};
+use crate::image::{self, Child, Image, Index, MAX_DEPTH, Node, config};
 use crate::manifest::{Kind, Manifest};
 use crate::parallel;
 use crate::platform::Platform;
@@ -119,26 +120,28 @@ impl Remote {
     /// # Errors
     /// As [`Remote::pull`].
     pub fn node(&self, manifest: Manifest, wanted: Wanted<'_>, run: Run<'_>) -> Result<Node> {
+        let budget = &Budget::default();
+        budget.hold(manifest.bytes().len() as u64)?;
         let (platform, host) = match wanted {
-            _ if manifest.kind() != Kind::Index => return self.whole(manifest, 0, run),
-            Wanted::All => return self.whole(manifest, 0, run),
+            _ if manifest.kind() != Kind::Index => return self.whole(manifest, 0, budget, run),
+            Wanted::All => return self.whole(manifest, 0, budget, run),
             Wanted::Platform(platform) => (platform, false),
             Wanted::Host(platform) => (platform, true),
         };
-        let chosen = match self.choose(&manifest, platform, 0) {
+        let chosen = match self.choose(&manifest, platform, (0, budget)) {
             Err(Error::NoPlatform { wanted, available }) => {
                 let only = match available.as_slice() {
                     [only] if host => only.parse().ok(),
                     _ => None,
                 };
                 match only {
-                    Some(only) => self.choose(&manifest, &only, 0)?,
+                    Some(only) => self.choose(&manifest, &only, (0, budget))?,
                     None => return Err(Error::NoPlatform { wanted, available }),
                 }
             }
             chosen => chosen?,
         };
-        self.whole(chosen, MAX_DEPTH, run)
+        self.whole(chosen, MAX_DEPTH, budget, run)
     }
 
     /// A blob of the store, fetched when it is read.
@@ -156,9 +159,15 @@ impl Remote {
         }
     }
 
-    fn whole(&self, manifest: Manifest, depth: usize, run: Run<'_>) -> Result<Node> {
+    fn whole(
+        &self,
+        manifest: Manifest,
+        depth: usize,
+        budget: &Budget,
+        run: Run<'_>,
+    ) -> Result<Node> {
         match manifest.kind() {
-            Kind::Image => self.image(manifest).map(Node::Image),
+            Kind::Image => self.image(manifest, budget).map(Node::Image),
             Kind::Schema1 => {
                 // Who signed is nobody's business any more, that it was this is.
                 manifest.signers()?;
@@ -168,11 +177,11 @@ impl Remote {
             Kind::Index if depth >= MAX_DEPTH => {
                 Err(Error::malformed("index", "indexes lie too deep in it"))
             }
-            Kind::Index => self.index(manifest, depth, run).map(Node::Index),
+            Kind::Index => self.index(manifest, depth, budget, run).map(Node::Index),
         }
     }
 
-    fn image(&self, manifest: Manifest) -> Result<Image> {
+    fn image(&self, manifest: Manifest, budget: &Budget) -> Result<Image> {
         let layers = manifest.image()?.layers;
         Image::of(manifest, |descriptor| {
             // The config of an alias is its first blob, of any size.
@@ -181,6 +190,7 @@ impl Remote {
                 && descriptor.size <= config::MAX_SIZE
                 && layers.iter().all(|layer| layer.digest != descriptor.digest);
             if is_config {
+                budget.hold(descriptor.size)?;
                 self.held(descriptor)
             } else {
                 Ok(self.blob(descriptor))
@@ -205,22 +215,29 @@ impl Remote {
         Ok(self.blob(&Descriptor::new("", *digest, size)))
     }
 
-    fn index(&self, manifest: Manifest, depth: usize, run: Run<'_>) -> Result<Index> {
-        let entries = entries(&manifest)?;
+    fn index(
+        &self,
+        manifest: Manifest,
+        depth: usize,
+        budget: &Budget,
+        run: Run<'_>,
+    ) -> Result<Index> {
+        let entries = entries(&manifest, budget)?;
         let children = parallel::map(run.jobs, entries, run.watch.stop, |descriptor, stop| {
-            let child = self.fetch(&descriptor)?;
+            let child = self.fetch(&descriptor, budget)?;
             // One level of threads: what lies deeper is done one by one.
             let one = Run {
                 jobs: 1,
                 ..run.stopped_by(stop)
             };
-            let node = self.whole(child, depth + 1, one)?;
+            let node = self.whole(child, depth + 1, budget, one)?;
             Ok(Child { descriptor, node })
         })?;
         Index::new(manifest, children)
     }
 
-    fn fetch(&self, entry: &Descriptor) -> Result<Manifest> {
+    fn fetch(&self, entry: &Descriptor, budget: &Budget) -> Result<Manifest> {
+        budget.hold(entry.size)?;
         let manifest = self.0.store.manifest(&Target::Digest(entry.digest))?;
         let found = manifest.bytes().len() as u64;
         if found != entry.size {
@@ -245,15 +262,20 @@ impl Remote {
 
     /// The manifest of the image that fits, looked for in nested indexes when
     /// no entry of the outer one does.
-    fn choose(&self, index: &Manifest, wanted: &Platform, depth: usize) -> Result<Manifest> {
+    fn choose(
+        &self,
+        index: &Manifest,
+        wanted: &Platform,
+        (depth, budget): (usize, &Budget),
+    ) -> Result<Manifest> {
         if depth >= MAX_DEPTH {
             return Err(Error::malformed("index", "indexes lie too deep in it"));
         }
-        let entries = entries(index)?;
+        let entries = entries(index, budget)?;
         if let Some(best) = image::best_fit(&entries, wanted) {
-            let found = self.fetch(best)?;
+            let found = self.fetch(best, budget)?;
             return match found.kind() {
-                Kind::Index => self.choose(&found, wanted, depth + 1),
+                Kind::Index => self.choose(&found, wanted, (depth + 1, budget)),
                 _ => Ok(found),
             };
         }
@@ -264,7 +286,8 @@ impl Remote {
                     push_new(&mut available, platform.to_string());
                 }
             } else if image::is_index(entry) {
-                match self.choose(&self.fetch(entry)?, wanted, depth + 1) {
+                let below = self.fetch(entry, budget)?;
+                match self.choose(&below, wanted, (depth + 1, budget)) {
                     Err(Error::NoPlatform {
                         available: more, ..
                     }) => {
@@ -287,12 +310,9 @@ fn push_new(list: &mut Vec<String>, word: String) {
     }
 }
 
-fn entries(index: &Manifest) -> Result<Vec<Descriptor>> {
+fn entries(index: &Manifest, budget: &Budget) -> Result<Vec<Descriptor>> {
     let entries = index.index()?.manifests;
-    if entries.len() > MAX_LAYERS {
-        let why = format!("{} entries are more than {MAX_LAYERS}", entries.len());
-        return Err(Error::malformed("index", why));
-    }
+    budget.entries(entries.len())?;
     Ok(entries)
 }
 

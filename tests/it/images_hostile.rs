@@ -3,6 +3,7 @@
 
 use std::io::Write;
 use std::path::Path;
+use std::time::Duration;
 
 use dxf_registry::Digest;
 use dxf_registry::image::MAX_LAYERS;
@@ -14,6 +15,7 @@ use crate::support::bench::{Bench, Mode};
 use crate::support::dxf::Dxf;
 
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
 const LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
 
@@ -324,4 +326,80 @@ fn words_from_outside_do_not_move_the_cursor() {
         assert!(!out.text().contains(['\x1b', '\x07']), "{out}");
         assert_eq!(out.lines().len(), 1, "{out}");
     }
+}
+
+/// A layout of an index that lists another one `many` times, and that an image
+/// as often: two documents of a few hundred KiB, and a million images.
+fn multiplied(many: usize) -> Vec<(String, Vec<u8>)> {
+    let mut files = vec![(
+        "oci-layout".to_string(),
+        br#"{"imageLayoutVersion":"1.0.0"}"#.to_vec(),
+    )];
+    let mut blob = |media_type: &str, bytes: Vec<u8>| {
+        let digest = Digest::of(&bytes);
+        let entry = json!({"mediaType": media_type, "digest": digest, "size": bytes.len(),
+            "annotations": {"org.opencontainers.image.ref.name": "v1"}});
+        files.push((format!("blobs/sha256/{}", digest.hex()), bytes));
+        entry
+    };
+    let config = json!({"os": "linux", "architecture": "amd64",
+        "rootfs": {"type": "layers", "diff_ids": []}});
+    let config = blob(CONFIG, config.to_string().into_bytes());
+    let image = json!({"schemaVersion": 2, "mediaType": MANIFEST, "config": config, "layers": []});
+    let image = blob(MANIFEST, image.to_string().into_bytes());
+    let index = |entry: Value, n: usize| {
+        let document = json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": vec![entry; n]});
+        document.to_string().into_bytes()
+    };
+    let inner = blob(INDEX, index(image, many));
+    let outer = blob(INDEX, index(inner, many));
+    files.push(("index.json".to_string(), index(outer, 1)));
+    files
+}
+
+/// Runs a command that must refuse what it reads in a line that says `why`, and
+/// need little memory for that.
+fn refused_cheaply(dxf: Dxf, why: &str) {
+    let mut running = dxf.limit(Duration::from_secs(30)).spawn();
+    let peak = running.peak();
+    let output = running.finish();
+    assert_eq!(output.code, Some(65), "{output}");
+    assert!(output.stderr.contains(why), "{output}");
+    assert!(peak < 100 << 10, "{peak} KiB: {output}");
+}
+
+#[test]
+fn what_multiplies_is_refused_by_its_sum() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let files = multiplied(1500);
+    for (name, bytes) in &files {
+        let path = dir.path().join("l").join(name);
+        std::fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
+        std::fs::write(path, bytes).expect("a file");
+    }
+    std::fs::write(file(&dir, "a.tar"), tar(&packed(&files))).expect("a file");
+    let why = "more than 4096 manifests";
+    for args in [
+        &["list-platforms", "oci:l:v1"][..],
+        &["verify-image", "oci:l:v1"],
+        &["copy-image", "oci:l:v1", "oci:to:v1"],
+        &["pull-image", "--platform", "all", "oci:l:v1", "x.tar"],
+        &["list-layers", "./a.tar"],
+    ] {
+        refused_cheaply(on(&dir).args(args), why);
+    }
+    // One config of 4 MiB, which a list of a few bytes names again and again.
+    let mut config = br#"{"os":"linux","rootfs":{"diff_ids":[]},"x":""#.to_vec();
+    config.resize((4 << 20) - 2, b'a');
+    config.extend(b"\"}");
+    let list = json!(vec![json!({"Config": "c"}); 100]).to_string();
+    let members = [
+        regular("c", &config),
+        regular("manifest.json", list.as_bytes()),
+    ];
+    std::fs::write(file(&dir, "d.tar"), tar(&members)).expect("a file");
+    refused_cheaply(
+        on(&dir).args(["list-platforms", "./d.tar"]),
+        "more than 32 MiB",
+    );
 }

@@ -1,5 +1,6 @@
 //! `list-platforms`: the platforms an image is for.
 
+use dxf_registry::graph::Budget;
 use dxf_registry::image::{self, MAX_DEPTH};
 use dxf_registry::manifest::Kind;
 use dxf_registry::transfer::{Remote, Wanted};
@@ -22,7 +23,13 @@ pub fn run(s: &mut Session<'_, '_>, words: &Words) -> Result<(), Failure> {
     let mut found = Vec::new();
     if let Some(store) = open::repository(s, &place)? {
         let manifest = store.manifest(&place.target()?)?;
-        walk(s, &remote(s, store), manifest, 0, &mut found)?;
+        walk(
+            s,
+            &remote(s, store),
+            manifest,
+            (0, &Budget::default()),
+            &mut found,
+        )?;
     } else {
         let node = node(s, &place, Wanted::All)?;
         found.extend(known(&node)?.into_iter().map(|(entry, _)| entry));
@@ -56,7 +63,7 @@ fn walk(
     s: &Session<'_, '_>,
     remote: &Remote,
     manifest: Manifest,
-    depth: usize,
+    (depth, budget): (usize, &Budget),
     found: &mut Vec<Descriptor>,
 ) -> Result<()> {
     if manifest.kind() != Kind::Index {
@@ -67,12 +74,14 @@ fn walk(
     if depth >= MAX_DEPTH {
         return Err(Error::malformed("index", "indexes lie too deep in it"));
     }
-    for entry in manifest.index()?.manifests {
+    let entries = manifest.index()?.manifests;
+    budget.entries(entries.len())?;
+    for entry in entries {
         if image::is_selectable(&entry) {
             found.push(entry);
         } else if entry.platform.is_none() {
             let below = remote.store().manifest(&Target::Digest(entry.digest))?;
-            walk(s, remote, below, depth + 1, found)?;
+            walk(s, remote, below, (depth + 1, budget), found)?;
         }
     }
     Ok(())
