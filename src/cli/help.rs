@@ -41,6 +41,11 @@ pub fn explain(error: &clap::Error, word: Option<&OsStr>) -> (String, String) {
             "there is no command {}",
             get(ContextKind::InvalidSubcommand).unwrap_or_default()
         ),
+        ErrorKind::MissingRequiredArgument => "too few arguments".to_string(),
+        ErrorKind::UnknownArgument if is_word(error) => format!(
+            "too many arguments (unrecognized arguments: {})",
+            get(ContextKind::InvalidArg).unwrap_or_default()
+        ),
         _ => {
             let first = rendered.lines().next().unwrap_or_default();
             first.trim_start_matches("error: ").to_string()
@@ -59,6 +64,14 @@ pub fn explain(error: &clap::Error, word: Option<&OsStr>) -> (String, String) {
         },
     };
     (said_of(&rendered, word), said)
+}
+
+/// Whether what is too much is no option.
+fn is_word(error: &clap::Error) -> bool {
+    let arg = error
+        .get(ContextKind::InvalidArg)
+        .map(ContextValue::to_string);
+    arg.is_some_and(|arg| !arg.starts_with('-') || arg == "-")
 }
 
 /// The command whose usage clap shows with an error, if it is one. With an
@@ -92,7 +105,7 @@ mod tests {
     fn usage_is_one_line_a_command() {
         assert_eq!(
             usage_line("push-blob"),
-            "usage: dxf push-blob [--split SIZE|cdc[:AVG]] <repo> <file>|- [@alias]"
+            "usage: dxf push-blob [OPTIONS] <repo> <file> [@alias]"
         );
         assert!(usage_line("").starts_with("usage: dxf <command>"));
         let named = Cli::command();

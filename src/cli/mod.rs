@@ -19,7 +19,7 @@ mod session;
 use std::ffi::OsString;
 use std::io::{Read, Write};
 
-use clap::Parser;
+use clap::{CommandFactory, FromArgMatches};
 use dxf_registry::Error;
 
 use args::{Cli, Command};
@@ -56,15 +56,18 @@ pub fn run(
     let mut out = Out::new(streams.stdout, streams.terminal);
     let mut name = String::new();
     let words: Vec<OsString> = words.into_iter().collect();
-    let done = match Cli::try_parse_from(&words) {
-        Ok(Cli { command: None }) => {
+    let done = match parse(&words) {
+        Ok((_, Cli { command: None })) => {
             console.raw(help::help().as_str());
             Err(args::usage("too few arguments"))
         }
-        Ok(Cli {
-            command: Some(command),
-        }) => {
-            name = command.name().to_string();
+        Ok((
+            said,
+            Cli {
+                command: Some(command),
+            },
+        )) => {
+            name = said;
             let input = Input {
                 stdin: streams.stdin,
                 terminal: streams.terminal,
@@ -99,6 +102,13 @@ pub fn run(
     }
 }
 
+/// The command's name, and what the words mean.
+fn parse(words: &[OsString]) -> Result<(String, Cli), clap::Error> {
+    let found = Cli::command().try_get_matches_from(words)?;
+    let name = found.subcommand_name().unwrap_or_default().to_string();
+    Ok((name, Cli::from_arg_matches(&found)?))
+}
+
 /// Says why `command` failed; returns the exit code.
 fn tell(command: &str, failure: &Failure, console: &Console, interrupt: &Interrupt) -> u8 {
     console.clear();
@@ -122,8 +132,8 @@ fn begin(
         _ => {}
     }
     let context = Context::new(env, input.terminal)?;
-    if let Command::ShowEnv(words) = command {
-        return tool::show_env::run(out, env, &context, words);
+    if let Command::ShowEnv(_) = command {
+        return tool::show_env::run(out, env, &context);
     }
     let source = match command {
         Command::CopyImage(_) | Command::EditImage(_) => context.source(env, input.terminal)?,
@@ -153,7 +163,7 @@ fn dispatch(s: &mut Session<'_, '_>, command: &Command) -> Result<(), Failure> {
         Command::GetDigest(args) => alias::digest::run(s, args),
         Command::GetManifest(words) => alias::manifest::run(s, words),
         Command::ListAliases(words) => alias::list::run(s, words),
-        Command::ListRepos(words) => alias::repos::run(s, words),
+        Command::ListRepos(_) => alias::repos::run(s),
         Command::Auth(args) => logins::token::run(s, args),
         Command::PullImage(args) => commands::image::pull::run(s, args),
         Command::PushImage(args) => commands::image::push::run(s, args),
@@ -165,7 +175,7 @@ fn dispatch(s: &mut Session<'_, '_>, command: &Command) -> Result<(), Failure> {
         Command::Cache(args) => tool::cache::run(s, args),
         Command::Login(args) => logins::login::run(s, args),
         Command::Logout(words) => logins::logout::run(s, words),
-        Command::ListLogins(words) => logins::list::run(s, words),
+        Command::ListLogins(_) => logins::list::run(s),
         Command::ListPlatforms(words) => commands::image::platforms::run(s, words),
         Command::GetConfig(args) => commands::image::config::run(s, args),
         Command::GetHistory(args) => commands::image::history::run(s, args),

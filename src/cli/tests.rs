@@ -237,6 +237,15 @@ fn help_and_version_need_nothing() {
     assert!(place.ok(&["--help"]).contains("push-blob"));
     assert!(place.ok(&["pull-blob", "--help"]).contains("--output"));
     assert!(place.ok(&["completions", "bash"]).contains("push-blob"));
+    let zsh = place.ok(&["completions", "zsh"]);
+    for line in [
+        "File to store, or - for standard input:_files",
+        ":(size prune)",
+    ] {
+        assert!(zsh.contains(line), "{line}");
+    }
+    let help = place.ok(&["set-alias", "-h"]);
+    assert!(help.contains("<repo> <alias> <digest|file>..."), "{help}");
     assert_eq!(place.run(&["completions", "tcsh"]).code, 2);
     let man = place.path("man");
     place.ok(&["man", &man]);

@@ -184,7 +184,7 @@ fn the_cache_saves_layers_and_can_be_emptied() {
     let gone = dxf().args(["cache", "prune"]).ok();
     assert!(gone.text().starts_with("deleted 2 blobs, "), "{gone}");
     assert_eq!(dxf().args(["cache", "size"]).ok().text(), "0 blobs, 0 B\n");
-    dxf().args(["cache", "empty"]).misused("cache size");
+    dxf().args(["cache", "empty"]).misused("size, prune");
     dxf().args(["cache", "prune", "--older-than=soon"]).fails(2);
     dxf().args(["cache", "prune", "--max-size=much"]).fails(2);
 }

@@ -4,14 +4,14 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::Words;
+use super::words::{self, Named};
 
 /// What `push-blob` takes.
 #[derive(Args)]
 pub struct PushBlob {
     /// The arguments.
     #[command(flatten)]
-    pub words: Words,
+    pub words: Named<words::RepoFile>,
     /// Store the file in parts of this size, or cut where its content says so
     #[arg(long, value_name = "SIZE|cdc[:AVG]")]
     pub split: Option<String>,
@@ -22,7 +22,7 @@ pub struct PushBlob {
 pub struct PullBlob {
     /// The arguments.
     #[command(flatten)]
-    pub words: Words,
+    pub words: Named<words::RepoBlobs>,
     /// Write to FILE, which appears when it is complete
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
@@ -44,7 +44,7 @@ pub struct PullBlob {
 pub struct DelBlob {
     /// The arguments.
     #[command(flatten)]
-    pub words: Words,
+    pub words: Named<words::RepoBlobs>,
     /// Delete the blobs of @alias, but not @alias
     #[arg(long)]
     pub keep_alias: bool,
@@ -58,7 +58,7 @@ pub struct DelBlob {
 pub struct DelAlias {
     /// The arguments.
     #[command(flatten)]
-    pub words: Words,
+    pub words: Named<words::RepoAliases>,
     /// Remove this alias alone, or nothing
     #[arg(long)]
     pub only: bool,
@@ -69,7 +69,7 @@ pub struct DelAlias {
 pub struct SetAlias {
     /// The arguments.
     #[command(flatten)]
-    pub words: Words,
+    pub words: Named<words::RepoMembers>,
     /// Refuse unless the alias is this manifest's name, or none at all
     #[arg(long, value_name = "DIGEST|none")]
     pub if_match: Option<String>,
@@ -80,7 +80,7 @@ pub struct SetAlias {
 pub struct VerifyAlias {
     /// The arguments.
     #[command(flatten)]
-    pub words: Words,
+    pub words: Named<words::RepoAliases>,
     /// Every alias of the repository
     #[arg(long)]
     pub all: bool,
@@ -94,7 +94,7 @@ pub struct VerifyAlias {
 pub struct GetDigest {
     /// The arguments.
     #[command(flatten)]
-    pub words: Words,
+    pub words: Named<words::RepoAliases>,
     /// Print the digest of the manifest itself
     #[arg(long)]
     pub manifest: bool,

@@ -5,14 +5,15 @@ use std::ffi::{OsStr, OsString};
 
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, value_parser};
 
-use super::{Nondistributable, Words};
+use super::Nondistributable;
+use super::words::{self, Named};
 
 /// What `edit-image` takes.
 #[derive(Args)]
 pub struct EditImage {
     /// The arguments.
     #[command(flatten)]
-    pub words: Words,
+    pub words: Named<words::EditTo>,
     /// os/architecture[/variant] to take of an index, or all of it (DXF_PLATFORM,
     /// else this machine's)
     #[arg(long, value_name = "P")]

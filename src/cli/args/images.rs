@@ -5,14 +5,14 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
-use super::Words;
+use super::words::{self, Named};
 
 /// What `pull-image` takes.
 #[derive(Args)]
 pub struct PullImage {
     /// The arguments.
     #[command(flatten)]
-    pub words: Words,
+    pub words: Named<words::ImageTarget>,
     /// What is written
     #[arg(long, value_enum, default_value_t = Form::Hybrid)]
     pub format: Form,
@@ -44,7 +44,7 @@ pub enum Form {
 pub struct PushImage {
     /// The arguments.
     #[command(flatten)]
-    pub words: Words,
+    pub words: Named<words::ArchiveImage>,
     /// Push the image that the file calls NAME
     #[arg(long, value_name = "NAME", conflicts_with = "all")]
     pub tag: Option<String>,
@@ -69,7 +69,7 @@ pub struct Nondistributable {
 pub struct CopyImage {
     /// The arguments.
     #[command(flatten)]
-    pub words: Words,
+    pub words: Named<words::FromTo>,
     /// os/architecture[/variant] to take of an index (all of it, as it is)
     #[arg(long, value_name = "P")]
     pub platform: Option<String>,
@@ -104,7 +104,7 @@ pub enum Convert {
 pub struct LoadImage {
     /// The arguments.
     #[command(flatten)]
-    pub words: Words,
+    pub words: Named<words::Image>,
     /// The engine (Docker if its daemon answers, else podman)
     #[arg(long, value_enum, value_name = "E")]
     pub engine: Option<Engine>,
@@ -134,8 +134,8 @@ pub struct RunImage {
     /// be repeated
     #[arg(long = "engine-arg", value_name = "ARG", allow_hyphen_values = true)]
     pub engine_args: Vec<OsString>,
-    /// The image, and the command with its arguments.
-    #[arg(hide = true, value_name = "argument", trailing_var_arg = true)]
+    /// Image, and the command to run in it with its arguments
+    #[arg(value_name = "image", required = true, trailing_var_arg = true)]
     pub words: Vec<OsString>,
 }
 
@@ -153,7 +153,7 @@ pub enum Engine {
 pub struct Look {
     /// The arguments.
     #[command(flatten)]
-    pub words: Words,
+    pub words: Named<words::Image>,
     /// Of several platforms, this one (DXF_PLATFORM, else this machine's)
     #[arg(long, value_name = "OS/ARCH")]
     pub platform: Option<String>,
@@ -165,6 +165,9 @@ pub struct GetLayer {
     /// The image.
     #[command(flatten)]
     pub look: Look,
+    /// The layer.
+    #[command(flatten)]
+    pub layer: Named<words::Layer>,
     /// Undo the layer's compression, whatever it is
     #[arg(long)]
     pub uncompressed: bool,

@@ -6,10 +6,11 @@ mod blobs;
 mod edit;
 mod images;
 mod tool;
+mod words;
 
 use std::ffi::{OsStr, OsString};
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Parser, Subcommand};
 use dxf_registry::{Digest, Error, RepoName, Result, Tag, Target};
 
 use crate::cli::exit::Failure;
@@ -20,6 +21,7 @@ pub use images::{
     PullImage, PushImage, ResolveImage, RunImage,
 };
 pub use tool::{Auth, Cache, Login};
+pub use words::Named;
 
 /// Store anything in a container registry, or in a folder.
 ///
@@ -49,84 +51,60 @@ pub enum Command {
     /// file they make. cdc cuts where the content says so, so that a changed
     /// file shares most parts with the old one; AVG is the average part, a
     /// power of two from 16KiB to 16MiB (4MiB).
-    #[command(override_usage = "dxf push-blob [--split SIZE|cdc[:AVG]] <repo> <file>|- [@alias]")]
     PushBlob(PushBlob),
     /// Write blobs to standard output, or to a file
     ///
     /// Without arguments a manifest is read from standard input.
-    #[command(
-        override_usage = "dxf pull-blob [-o FILE] [--base OLDFILE | --range A-B] <repo> [<digest>|@alias …]"
-    )]
     PullBlob(PullBlob),
     /// Print the sizes of blobs and aliases
     ///
     /// Without arguments a manifest is read from standard input.
-    #[command(override_usage = "dxf blob-size <repo> [<digest>|@alias …]")]
-    BlobSize(Words),
+    BlobSize(Named<words::RepoBlobs>),
     /// Take a blob over from another repository; print its digest
-    #[command(override_usage = "dxf mount-blob <repo> <from-repo> <digest> [@alias]")]
-    MountBlob(Words),
+    MountBlob(Named<words::RepoMount>),
     /// Delete blobs; with @alias, the alias and all its blobs
     ///
     /// Blobs that another alias names are kept, unless --force is given.
     /// Without arguments a manifest is read from standard input, and its blobs
     /// are deleted.
-    #[command(override_usage = "dxf del-blob [--keep-alias] [--force] <repo> [<digest>|@alias …]")]
     DelBlob(DelBlob),
     /// Name a list of blobs; print the manifest
     ///
     /// A file has a path separator in its name; it is hashed, not uploaded.
-    #[command(
-        override_usage = "dxf set-alias [--if-match DIGEST|none] <repo> <alias> <digest>|<file> …"
-    )]
     SetAlias(SetAlias),
     /// Print the digests of the blobs that aliases name
     ///
     /// Without arguments a manifest is read from standard input.
-    #[command(override_usage = "dxf get-alias <repo> [<alias> …]")]
-    GetAlias(Words),
+    GetAlias(Named<words::RepoAliases>),
     /// Delete aliases; print the digests of the blobs they named
     ///
     /// An alias is deleted by its manifest's digest, so aliases of the same
     /// blobs go too.
-    #[command(override_usage = "dxf del-alias [--only] <repo> <alias> …")]
     DelAlias(DelAlias),
     /// Check that all the blobs aliases name are there and right, a line each
     ///
     /// Each blob is read once, from whatever holds it, and its digest checked.
-    #[command(override_usage = "dxf verify-alias [--fast] <repo> <alias> …|--all")]
     VerifyAlias(VerifyAlias),
     /// Print the config digests of aliases: an image's id
     ///
     /// Without arguments a manifest is read from standard input.
-    #[command(override_usage = "dxf get-digest [--manifest] <repo> [<alias> …]")]
     GetDigest(GetDigest),
     /// Print the manifests of aliases, byte for byte
-    #[command(override_usage = "dxf get-manifest <repo> <alias> …")]
-    GetManifest(Words),
+    GetManifest(Named<words::RepoAliases>),
     /// Print the names of a repository's aliases
-    #[command(override_usage = "dxf list-aliases <repo>")]
-    ListAliases(Words),
+    ListAliases(Named<words::Repo>),
     /// Print the names of the registry's repositories
-    #[command(override_usage = "dxf list-repos")]
-    ListRepos(Words),
+    ListRepos(Named<words::Nothing>),
     /// Print a token for some actions: pull, push, delete, *
-    #[command(override_usage = "dxf auth [--explain] <repo> <action> …")]
     Auth(Auth),
     /// Write an image to a file that `docker load` takes, or to a folder
     ///
     /// The file is a docker-archive and an OCI layout at once, named after the
     /// repository unless FILE is given; - is standard output.
     #[command(visible_alias = "pull")]
-    #[command(
-        override_usage = "dxf pull-image [--format F] [--platform P|all] [--tag NAME] <image> [FILE|DIR|-]"
-    )]
     PullImage(PullImage),
     /// Push an archive or layout of images; print repository@digest
     #[command(visible_alias = "push")]
-    #[command(
-        override_usage = "dxf push-image [--tag NAME|--all] [--allow-nondistributable] <FILE|DIR|-> <image>"
-    )]
     PushImage(PushImage),
     /// Change an image and put it somewhere; print repository@digest
     ///
@@ -134,24 +112,16 @@ pub enum Command {
     /// downloaded where they only have to be mounted. New ones are the same
     /// from the same files on every machine: root's, and from 1970.
     /// Neighbouring --add-path, --add-file and --remove-path make one layer.
-    #[command(
-        override_usage = "dxf edit-image [--platform P|all] [--dry-run] [changes] <image>|scratch <image>"
-    )]
     EditImage(EditImage),
     /// Copy an image or a repository; print repository@digest
     ///
     /// From any registry, folder or archive to any other. The copy has the
     /// digest of the original.
     #[command(visible_alias = "cp")]
-    #[command(
-        override_usage = "dxf copy-image [--platform P] [--all-tags|--tags GLOB] [--referrers] [--convert docker|oci] [--allow-nondistributable] <image> <image>"
-    )]
     CopyImage(CopyImage),
     /// Give an image more tags; print repository:tag@digest
-    #[command(override_usage = "dxf tag-image <image> <tag> …")]
-    TagImage(Words),
+    TagImage(Named<words::ImageTags>),
     /// Pull an image into Docker or podman, whichever is there
-    #[command(override_usage = "dxf load-image [--engine E] [--platform P] [--tag NAME] <image>")]
     LoadImage(LoadImage),
     /// Run an image in Docker or podman; end as it ends
     ///
@@ -163,104 +133,41 @@ pub enum Command {
     /// Say how large the layer cache is, or make it smaller
     ///
     /// `prune` without limits empties it.
-    #[command(override_usage = "dxf cache size|prune [--older-than DURATION] [--max-size SIZE]")]
     Cache(Cache),
     /// Keep a login for a registry (DXF_HOST unless named)
     ///
     /// The password is read from the terminal, or from standard input.
-    #[command(override_usage = "dxf login [-u NAME] [--password-stdin] [<host>]")]
     Login(Login),
     /// Forget the login for a registry (DXF_HOST unless named)
-    #[command(override_usage = "dxf logout [<host>]")]
-    Logout(Words),
+    Logout(Named<words::Host>),
     /// Print the registries there are logins for
-    #[command(override_usage = "dxf list-logins")]
-    ListLogins(Words),
+    ListLogins(Named<words::Nothing>),
     /// Print the platforms an image is for, and the manifest of each
-    #[command(override_usage = "dxf list-platforms <image>")]
-    ListPlatforms(Words),
+    ListPlatforms(Named<words::Image>),
     /// Print an image's config, byte for byte
-    #[command(override_usage = "dxf get-config [--platform P] <image>")]
     GetConfig(Look),
     /// Print the commands an image was made with, one a line
-    #[command(override_usage = "dxf get-history [--platform P] <image>")]
     GetHistory(Look),
     /// Print an image's layers: number, digest, size, type and what made it
-    #[command(override_usage = "dxf list-layers [--platform P] <image>")]
     ListLayers(Look),
     /// Write one layer of an image to standard output, or to a file
-    #[command(
-        override_usage = "dxf get-layer [--platform P] [--uncompressed] [-o FILE] <image> <number>|<digest prefix>"
-    )]
     GetLayer(GetLayer),
     /// Print the files of an image, or of one layer
-    #[command(override_usage = "dxf list-files [--platform P] [--layer N] <image>")]
     ListFiles(ListFiles),
     /// Print the hosts and addresses that a pull would contact
-    #[command(override_usage = "dxf resolve-image [--platform P] [-4|-6] <image>")]
     ResolveImage(ResolveImage),
     /// Read everything an image refers to, and check digests, sizes and diff ids
-    #[command(override_usage = "dxf verify-image [--platform P|all] <image>")]
     VerifyImage(Look),
     /// Print the variables that are in force, and where they come from
-    #[command(override_usage = "dxf show-env")]
-    ShowEnv(Words),
+    ShowEnv(Named<words::Nothing>),
     /// Print a completion script for bash, elvish, fish, powershell or zsh
-    #[command(override_usage = "dxf completions <shell>")]
-    Completions(Words),
+    Completions(Named<words::Shell>),
     /// Write the manual pages into a folder
-    #[command(override_usage = "dxf man <folder>")]
-    Man(Words),
-}
-
-impl Command {
-    /// The command's name, as it is written.
-    pub fn name(&self) -> &'static str {
-        match self {
-            Command::PushBlob(_) => "push-blob",
-            Command::PullBlob(_) => "pull-blob",
-            Command::BlobSize(_) => "blob-size",
-            Command::MountBlob(_) => "mount-blob",
-            Command::DelBlob(_) => "del-blob",
-            Command::SetAlias(_) => "set-alias",
-            Command::GetAlias(_) => "get-alias",
-            Command::DelAlias(_) => "del-alias",
-            Command::VerifyAlias(_) => "verify-alias",
-            Command::GetDigest(_) => "get-digest",
-            Command::GetManifest(_) => "get-manifest",
-            Command::ListAliases(_) => "list-aliases",
-            Command::ListRepos(_) => "list-repos",
-            Command::Auth(_) => "auth",
-            Command::PullImage(_) => "pull-image",
-            Command::PushImage(_) => "push-image",
-            Command::EditImage(_) => "edit-image",
-            Command::CopyImage(_) => "copy-image",
-            Command::TagImage(_) => "tag-image",
-            Command::LoadImage(_) => "load-image",
-            Command::RunImage(_) => "run-image",
-            Command::Cache(_) => "cache",
-            Command::Login(_) => "login",
-            Command::Logout(_) => "logout",
-            Command::ListLogins(_) => "list-logins",
-            Command::ListPlatforms(_) => "list-platforms",
-            Command::GetConfig(_) => "get-config",
-            Command::GetHistory(_) => "get-history",
-            Command::ListLayers(_) => "list-layers",
-            Command::GetLayer(_) => "get-layer",
-            Command::ListFiles(_) => "list-files",
-            Command::ResolveImage(_) => "resolve-image",
-            Command::VerifyImage(_) => "verify-image",
-            Command::ShowEnv(_) => "show-env",
-            Command::Completions(_) => "completions",
-            Command::Man(_) => "man",
-        }
-    }
+    Man(Named<words::Folder>),
 }
 
 /// The arguments of a command, not yet understood.
-#[derive(Args)]
 pub struct Words {
-    #[arg(hide = true, value_name = "argument")]
     words: Vec<OsString>,
 }
 
@@ -294,17 +201,6 @@ impl Words {
         match self.take(least + 1, most.saturating_add(1))? {
             [repo, rest @ ..] => Ok((text(repo)?.parse()?, rest)),
             [] => Err(usage("too few arguments")),
-        }
-    }
-
-    /// No words at all, as argparse asks for it.
-    pub fn none(&self) -> Result<(), Failure> {
-        match self.words.first() {
-            None => Ok(()),
-            Some(word) => Err(usage(format!(
-                "too many arguments (unrecognized arguments: {})",
-                word.display()
-            ))),
         }
     }
 }

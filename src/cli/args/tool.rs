@@ -2,14 +2,14 @@
 
 use clap::Args;
 
-use super::Words;
+use super::words::{self, Named};
 
 /// What `auth` takes.
 #[derive(Args)]
 pub struct Auth {
     /// The arguments.
     #[command(flatten)]
-    pub words: Words,
+    pub words: Named<words::RepoActions>,
     /// Print where credentials come from, what was asked and what granted
     #[arg(long)]
     pub explain: bool,
@@ -20,7 +20,7 @@ pub struct Auth {
 pub struct Cache {
     /// The arguments.
     #[command(flatten)]
-    pub words: Words,
+    pub words: Named<words::CacheAction>,
     /// Delete what was not used for this long, such as 12h or 30d
     #[arg(long, value_name = "DURATION")]
     pub older_than: Option<String>,
@@ -34,7 +34,7 @@ pub struct Cache {
 pub struct Login {
     /// The arguments.
     #[command(flatten)]
-    pub words: Words,
+    pub words: Named<words::Host>,
     /// The user's name
     #[arg(short, long, value_name = "NAME")]
     pub username: Option<String>,

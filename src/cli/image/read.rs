@@ -124,13 +124,12 @@ fn asked(s: &Session<'_, '_>, look: &Look) -> Result<Option<Platform>> {
     }
 }
 
-/// The one image that `look` means, `more` words behind it.
-pub fn one<'a>(
-    s: &Session<'_, '_>,
-    look: &'a Look,
-    more: usize,
-) -> Result<(Image, &'a [std::ffi::OsString]), Failure> {
-    let words = look.words.take(1 + more, 1 + more)?;
+/// The one image that `look` means.
+///
+/// # Errors
+/// Those of the store or the archive; for an index, that it is one.
+pub fn one(s: &Session<'_, '_>, look: &Look) -> Result<Image, Failure> {
+    let words = look.words.take(1, 1)?;
     let (asked, host) = (asked(s, look)?, Platform::host());
     let wanted = match &asked {
         Some(platform) => Wanted::Platform(platform),
@@ -142,7 +141,7 @@ pub fn one<'a>(
             if let (Some(_), Some(platform)) = (&look.platform, &asked) {
                 must_fit(&image, platform)?;
             }
-            Ok((image, &words[1..]))
+            Ok(image)
         }
         Node::Index(_) => Err(Error::Unsupported {
             what: "several images where one is wanted".to_string(),

@@ -3,13 +3,11 @@
 use dxf_registry::layout::Layouts;
 use dxf_registry::{Result, Root};
 
-use crate::cli::args::Words;
 use crate::cli::exit::Failure;
 use crate::cli::session::Session;
 
 /// `list-repos`
-pub fn run(s: &mut Session<'_, '_>, words: &Words) -> Result<(), Failure> {
-    words.none()?;
+pub fn run(s: &mut Session<'_, '_>) -> Result<(), Failure> {
     match s.root()? {
         Root::Registry(host) => {
             let registry = s.registry(host)?;

@@ -9,7 +9,7 @@ use crate::cli::session::Session;
 
 /// `get-config <image>`
 pub fn run(s: &mut Session<'_, '_>, look: &Look) -> Result<(), Failure> {
-    let (image, _) = one(s, look, 0)?;
+    let image = one(s, look)?;
     image.config_blob().copy_to("standard output", s.out)?;
     Ok(())
 }

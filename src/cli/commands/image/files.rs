@@ -17,7 +17,7 @@ use crate::cli::session::Session;
 
 /// `list-files [--layer N] <image>`
 pub fn run(s: &mut Session<'_, '_>, args: &ListFiles) -> Result<(), Failure> {
-    let (image, _) = one(s, &args.look, 0)?;
+    let image = one(s, &args.look)?;
     if let Some(word) = &args.layer {
         let layers: Vec<&Blob> = image.layers().iter().collect();
         let blob = find(&layers, word)?;

@@ -11,7 +11,7 @@ use crate::cli::session::Session;
 
 /// `get-history <image>`
 pub fn run(s: &mut Session<'_, '_>, look: &Look) -> Result<(), Failure> {
-    let (image, _) = one(s, look, 0)?;
+    let image = one(s, look)?;
     let config = image.config()?;
     if s.context.shape == Shape::Json {
         let history = config.value().get("history").filter(|h| h.is_array());

@@ -15,9 +15,10 @@ use crate::cli::session::Session;
 
 /// `get-layer <image> N|digest-prefix`
 pub fn run(s: &mut Session<'_, '_>, args: &GetLayer) -> Result<(), Failure> {
-    let (image, rest) = one(s, &args.look, 1)?;
+    let word = &args.layer.take(1, 1)?[0];
+    let image = one(s, &args.look)?;
     let layers: Vec<&Blob> = image.layers().iter().collect();
-    let blob = find(&layers, args::text(&rest[0])?)?;
+    let blob = find(&layers, args::text(word)?)?;
     let mut output = Output::open(args.output.as_deref(), s.interrupt)?;
     let (name, watch) = (output.name(), s.watch());
     let what = blob.digest().to_string();

@@ -15,7 +15,7 @@ use crate::cli::session::Session;
 
 /// `list-layers <image>`
 pub fn run(s: &mut Session<'_, '_>, look: &Look) -> Result<(), Failure> {
-    let (image, _) = one(s, look, 0)?;
+    let image = one(s, look)?;
     // An alias of blobs has layers too, and nobody wrote down where from.
     let config = match image.is_runnable() {
         true => Some(image.config()?),

@@ -60,7 +60,7 @@ fn one(s: &Session<'_, '_>, args: &Look) -> Result<Image, Failure> {
         }
     }
     // Of an archive: nothing of it is ever cached.
-    read::one(s, args, 0).map(|(image, _)| image)
+    read::one(s, args)
 }
 
 fn kind(found: &Finding) -> &'static str {

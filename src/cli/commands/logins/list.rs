@@ -4,14 +4,12 @@ use dxf_registry::credentials::Listed;
 use dxf_registry::{Result, json};
 use serde_json::{Value, json};
 
-use crate::cli::args::Words;
 use crate::cli::env::Shape;
 use crate::cli::exit::Failure;
 use crate::cli::session::Session;
 
 /// `list-logins`
-pub fn run(s: &mut Session<'_, '_>, words: &Words) -> Result<(), Failure> {
-    words.none()?;
+pub fn run(s: &mut Session<'_, '_>) -> Result<(), Failure> {
     let found = s.context.files.list()?;
     for trouble in &found.troubles {
         s.console.warn(&trouble.to_string());

@@ -21,16 +21,15 @@ pub fn run(s: &mut Session<'_, '_>, args: &Args) -> Result<(), Failure> {
         .as_ref()
         .map(|folder| Cache::new(folder.join("blobs")));
     let limits = limits(args)?;
-    let (verb, usage) = match word {
-        "size" if args.older_than.is_some() || args.max_size.is_some() => {
-            return Err(args::usage("limits are for prune"));
-        }
-        "size" => ("", cache.map_or(Ok(Usage::default()), |c| c.usage())?),
+    let (verb, usage) = match word.to_ascii_lowercase().as_str() {
         "prune" => (
             "deleted ",
             cache.map_or(Ok(Usage::default()), |c| c.prune(&limits))?,
         ),
-        _ => return Err(args::usage("it is cache size or cache prune")),
+        _ if args.older_than.is_some() || args.max_size.is_some() => {
+            return Err(args::usage("limits are for prune"));
+        }
+        _ => ("", cache.map_or(Ok(Usage::default()), |c| c.usage())?),
     };
     match s.context.shape {
         Shape::Json => {

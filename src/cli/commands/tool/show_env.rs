@@ -6,7 +6,6 @@ use dxf_registry::json;
 use dxf_registry::text::one_line;
 use serde_json::{Value, json};
 
-use crate::cli::args::Words;
 use crate::cli::env::show::{Line, line};
 use crate::cli::env::vars::{self, Env};
 use crate::cli::env::{Context, Shape};
@@ -14,13 +13,7 @@ use crate::cli::exit::Failure;
 use crate::cli::out::console::{Out, stdout};
 
 /// `show-env`
-pub fn run(
-    out: &mut Out<'_>,
-    env: Env<'_>,
-    context: &Context,
-    words: &Words,
-) -> Result<(), Failure> {
-    words.none()?;
+pub fn run(out: &mut Out<'_>, env: Env<'_>, context: &Context) -> Result<(), Failure> {
     let lines: Vec<Line> = vars::ALL.iter().map(|var| line(var, env)).collect();
     match context.shape {
         Shape::Text => lines.iter().try_for_each(|line| {

@@ -1,0 +1,245 @@
+//! The arguments of each command that are no options: their names, what they
+//! are for, and what a shell completes them with. Help, usage, manual pages
+//! and completions come from here.
+
+use std::ffi::OsString;
+use std::marker::PhantomData;
+use std::ops::Deref;
+
+use clap::builder::PossibleValuesParser;
+use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, ValueHint, value_parser};
+
+use super::Words;
+
+/// An argument that is no option.
+#[derive(Clone, Copy)]
+pub struct Positional {
+    id: &'static str,
+    name: &'static str,
+    help: &'static str,
+    hint: ValueHint,
+    count: Count,
+    /// The words to choose from; empty where there are too many.
+    values: &'static [&'static str],
+}
+
+/// How often an argument is written.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Count {
+    One,
+    AtMostOne,
+    Several,
+    Any,
+}
+
+/// The arguments of a command, in order.
+pub trait Positionals {
+    /// The arguments.
+    const ALL: &'static [Positional];
+}
+
+/// The words of a command whose arguments are `P`.
+pub struct Named<P> {
+    words: Words,
+    of: PhantomData<P>,
+}
+
+impl<P> Deref for Named<P> {
+    type Target = Words;
+
+    fn deref(&self) -> &Words {
+        &self.words
+    }
+}
+
+impl<P: Positionals> Args for Named<P> {
+    fn augment_args(command: Command) -> Command {
+        command.args(P::ALL.iter().map(Positional::arg))
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Named::<P>::augment_args(command)
+    }
+}
+
+impl<P: Positionals> FromArgMatches for Named<P> {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Named<P>, clap::Error> {
+        let words = P::ALL.iter().filter_map(|one| matches.get_raw(one.id));
+        let words = words.flatten().map(OsString::from).collect();
+        Ok(Named {
+            words: Words { words },
+            of: PhantomData,
+        })
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Named::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+impl Positional {
+    const fn new(name: &'static str, help: &'static str) -> Positional {
+        Positional {
+            id: name,
+            name,
+            help,
+            // No files are offered for a name that is none's.
+            hint: ValueHint::Other,
+            count: Count::One,
+            values: &[],
+        }
+    }
+
+    const fn hint(self, hint: ValueHint) -> Positional {
+        Positional { hint, ..self }
+    }
+
+    const fn count(self, count: Count) -> Positional {
+        Positional { count, ..self }
+    }
+
+    const fn values(self, values: &'static [&'static str]) -> Positional {
+        Positional { values, ..self }
+    }
+
+    /// Told apart from another argument of the same name.
+    const fn id(self, id: &'static str, help: &'static str) -> Positional {
+        Positional { id, help, ..self }
+    }
+
+    fn arg(&self) -> Arg {
+        let arg = Arg::new(self.id).value_name(self.name).help(self.help);
+        let arg = arg.value_hint(self.hint);
+        let arg = match self.values {
+            [] => arg.value_parser(value_parser!(OsString)),
+            values => arg
+                .value_parser(PossibleValuesParser::new(values))
+                .ignore_case(true),
+        };
+        match self.count {
+            Count::One => arg.required(true),
+            Count::AtMostOne => arg,
+            Count::Several => arg.required(true).num_args(1..).action(ArgAction::Append),
+            Count::Any => arg.num_args(1..).action(ArgAction::Append),
+        }
+    }
+}
+
+const REPO: Positional = Positional::new("repo", "Repository, such as team/app");
+const FROM_REPO: Positional = Positional::new("from-repo", "Repository that has the blob");
+const DIGEST: Positional = Positional::new("digest", "Digest of the blob, such as sha256:…");
+const FILE: Positional =
+    Positional::new("file", "File to store, or - for standard input").hint(ValueHint::FilePath);
+const TAG: Positional =
+    Positional::new("@alias", "Alias to name the blob with").count(Count::AtMostOne);
+const BLOBS: Positional = Positional::new(
+    "digest|@alias",
+    "Blobs by digest, or by the alias that names them",
+)
+.count(Count::Any);
+const ALIAS: Positional = Positional::new("alias", "Alias to set");
+const MEMBERS: Positional = Positional::new(
+    "digest|file",
+    "Blobs by digest, or by a file (with a / in its name) of the same content",
+)
+.hint(ValueHint::FilePath)
+.count(Count::Several);
+const ALIASES: Positional =
+    Positional::new("alias", "Aliases, or digests of manifests").count(Count::Any);
+const ACTIONS: Positional =
+    Positional::new("action", "What to ask for: pull, push, delete or *").count(Count::Any);
+const IMAGE: Positional = Positional::new(
+    "image",
+    "Image: [host/]repository[:tag][@digest], oci:FOLDER[:tag], oci-archive:FILE[:tag], \
+     docker-archive:FILE[:name], or a path",
+)
+.hint(ValueHint::AnyPath);
+const FROM: Positional = IMAGE.id("from", "Image to read");
+const SCRATCH: Positional =
+    Positional::new("image|scratch", "Image to change, or an empty one").hint(ValueHint::AnyPath);
+const TO: Positional = IMAGE.id("to", "Where to put it");
+const TARGET: Positional = Positional::new(
+    "FILE|DIR|-",
+    "Where to write, named after the repository unless given",
+)
+.hint(ValueHint::AnyPath)
+.count(Count::AtMostOne);
+const ARCHIVE: Positional = Positional::new(
+    "FILE|DIR|-",
+    "Archive, folder with a layout, or standard input",
+)
+.hint(ValueHint::AnyPath);
+const TAGS: Positional = Positional::new("tag", "Tags to set").count(Count::Several);
+const LAYER: Positional = Positional::new(
+    "number|digest",
+    "Layer by number, from 0, or by the beginning of its digest",
+);
+const ACTION: Positional = Positional::new(
+    "size|prune",
+    "Print what the cache takes, or delete from it",
+)
+.values(&["size", "prune"]);
+const HOST: Positional = Positional::new("host", "Registry, as host or host:port")
+    .hint(ValueHint::Hostname)
+    .count(Count::AtMostOne);
+const SHELL: Positional = Positional::new("shell", "Shell to complete words in").values(&[
+    "bash",
+    "elvish",
+    "fish",
+    "powershell",
+    "zsh",
+]);
+const FOLDER: Positional = Positional::new("folder", "Folder to write to").hint(ValueHint::DirPath);
+
+macro_rules! words {
+    ($($(#[doc = $doc:literal])* $name:ident [$($one:ident),*])*) => { $(
+        $(#[doc = $doc])*
+        pub struct $name;
+
+        impl Positionals for $name {
+            const ALL: &'static [Positional] = &[$($one),*];
+        }
+    )* };
+}
+
+words! {
+    /// No arguments.
+    Nothing []
+    /// A repository.
+    Repo [REPO]
+    /// A repository, a file and perhaps an alias.
+    RepoFile [REPO, FILE, TAG]
+    /// A repository, and blobs if any.
+    RepoBlobs [REPO, BLOBS]
+    /// A repository, another one, and a blob to take from that.
+    RepoMount [REPO, FROM_REPO, DIGEST, TAG]
+    /// A repository, an alias and what it is to name.
+    RepoMembers [REPO, ALIAS, MEMBERS]
+    /// A repository, and aliases if any.
+    RepoAliases [REPO, ALIASES]
+    /// A repository, and what is to be done there.
+    RepoActions [REPO, ACTIONS]
+    /// An image.
+    Image [IMAGE]
+    /// An image, and where to write it.
+    ImageTarget [IMAGE, TARGET]
+    /// An archive, and where to push it.
+    ArchiveImage [ARCHIVE, IMAGE]
+    /// An image to change, and where to put it.
+    EditTo [SCRATCH, TO]
+    /// An image, and where to put it.
+    FromTo [FROM, TO]
+    /// An image and more tags.
+    ImageTags [IMAGE, TAGS]
+    /// Which layer.
+    Layer [LAYER]
+    /// What to do with the cache.
+    CacheAction [ACTION]
+    /// A registry.
+    Host [HOST]
+    /// A shell.
+    Shell [SHELL]
+    /// A folder.
+    Folder [FOLDER]
+}
