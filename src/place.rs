@@ -23,6 +23,7 @@ use crate::hub;
 use crate::layout::Layout;
 use crate::reference::{Host, Reference, Tag, Target};
 use crate::store::ReadStore;
+use crate::text;
 
 /// What precedes a layout's folder.
 const LAYOUT: &str = "oci:";
@@ -191,8 +192,9 @@ impl Place {
     }
 
     fn named(word: &OsStr, root: Option<&Root>) -> Result<Place> {
-        let bad = |why| Error::invalid("image", word.display().to_string(), why);
-        let text = word.to_str().ok_or_else(|| bad("it is not UTF-8"))?;
+        let text = word
+            .to_str()
+            .ok_or_else(|| Error::invalid("image", "…", "it is not UTF-8"))?;
         if let Some(place) = prefixed(text)? {
             return Ok(place);
         }
@@ -348,7 +350,7 @@ fn prefixed(word: &str) -> Result<Option<Place>> {
     if let Some(rest) = word.strip_prefix(LAYOUT) {
         return split_layout(rest).map(Some);
     }
-    let bad = |why| Err(Error::invalid("image", word, why));
+    let bad = |why| Err(Error::invalid("image", shown(word), why));
     if let Some((scheme, _)) = word.split_once("://") {
         return bad(format!("leave out {scheme}://"));
     }
@@ -363,7 +365,7 @@ fn prefixed(word: &str) -> Result<Option<Place>> {
 /// A reference; what is wrong with it in the words of an image.
 fn reference(text: &str) -> Result<Reference> {
     text.parse::<Reference>().map_err(|error| {
-        let bad = |why: String| Error::invalid("image", text, why);
+        let bad = |why: String| Error::invalid("image", shown(text), why);
         let (name, digest) = match text.split_once('@') {
             Some((name, digest)) => (name, Some(digest)),
             None => (text, None),
@@ -382,12 +384,27 @@ fn reference(text: &str) -> Result<Reference> {
                 value,
                 why,
             } => Error::invalid("tag", value, why),
-            _ if lower != name && lower.parse::<Reference>().is_ok() => {
+            _ if lower != name && !text.contains('@') && lower.parse::<Reference>().is_ok() => {
                 bad(format!("names are lower-case: {lower}{tag}"))
             }
             other => other,
         }
     })
+}
+
+/// `word` with stars for what may be a login in it (`name:password@host`).
+fn shown(word: &str) -> String {
+    let is_digest = |text: &str| text.parse::<Digest>().is_ok();
+    let end = match word.rsplit_once('@') {
+        Some((rest, digest)) if is_digest(digest) => rest.len(),
+        _ => word.len(),
+    };
+    let (name, digest) = word.split_at(end);
+    let start = name.split_once("://").map_or(name, |(_, rest)| rest);
+    match start.rsplit_once('@') {
+        Some((login, _)) if login.contains(':') => text::without_login(name) + digest,
+        _ => word.to_string(),
+    }
 }
 
 /// A tag of an image, which only alias commands call an alias.
@@ -594,6 +611,23 @@ mod tests {
             let error = read(word).unwrap_err().to_string();
             assert!(error.contains(said), "{word}: {error}");
         }
+    }
+
+    #[test]
+    fn a_login_is_not_repeated() {
+        let digest = Digest::of(b"abc");
+        for word in [
+            "me:hush@h/a/b",
+            "Me:hush@h:5/A",
+            "docker://me:hu/sh@h/a",
+            "https://me:hush@h/a",
+            &format!("dir:me:hush@h/a@{digest}"),
+        ] {
+            let error = read(word).unwrap_err().to_string();
+            assert!(!error.contains("sh@") && !error.contains("hush"), "{error}");
+        }
+        let error = read("team/hello@1").unwrap_err().to_string();
+        assert!(error.contains("team/hello@1"), "{error}");
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::ffi::OsStr;
 use clap::CommandFactory;
 use clap::builder::StyledStr;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
+use dxf_registry::text::without_login;
 
 use crate::cli::args::Cli;
 
@@ -44,7 +45,7 @@ pub fn explain(error: &clap::Error, word: Option<&OsStr>) -> (String, String) {
         ErrorKind::MissingRequiredArgument => "too few arguments".to_string(),
         ErrorKind::UnknownArgument if is_word(error) => format!(
             "too many arguments (unrecognized arguments: {})",
-            get(ContextKind::InvalidArg).unwrap_or_default()
+            without_login(&get(ContextKind::InvalidArg).unwrap_or_default())
         ),
         _ => {
             let first = rendered.lines().next().unwrap_or_default();
