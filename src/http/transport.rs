@@ -165,7 +165,7 @@ impl Response {
 
     /// Whether the body is compressed, although that was not asked for: proxies
     /// and object stores do it all the same.
-    fn is_gzipped(&self) -> bool {
+    pub fn is_gzipped(&self) -> bool {
         self.header(CONTENT_ENCODING)
             .is_some_and(|coding| matches!(coding.trim(), "gzip" | "x-gzip"))
     }

@@ -10,12 +10,12 @@ use std::io::{self, Read};
 use std::ops::Range;
 
 use ::http::header::{CONTENT_RANGE, RANGE};
+use flate2::read::MultiGzDecoder;
 
 use crate::digest::Digest;
 use crate::error::{Error, NetworkKind, RequestLine, Result};
 use crate::http::retry::Budget;
 use crate::http::status::refusal;
-use crate::http::transport::BodyReader;
 use crate::http::{Request, Response};
 use crate::registry::Repository;
 use crate::stream::Buffer;
@@ -23,17 +23,22 @@ use crate::stream::Buffer;
 /// How often a server may send a blob from its start when asked for its rest.
 const MAX_RESTARTS: u32 = 3;
 
+/// The body of an answer, decoded where that is needed.
+type Body = Box<dyn Read + Send>;
+
 /// The bytes of a blob from some offset to its end, or to where a range ends.
 pub struct Download {
     repository: Repository,
     digest: Digest,
     /// Size of the whole blob, once some answer told.
     size: Option<u64>,
+    /// The same, from an answer that was not compressed.
+    plain: Option<u64>,
     /// The next byte to hand out.
     offset: u64,
     /// The first byte that is not wanted, where that is before the end.
     end: Option<u64>,
-    body: Option<BodyReader>,
+    body: Option<Body>,
     budget: Budget,
     restarts: u32,
     /// Whether the rest was refused, so that only the whole can be asked for.
@@ -85,6 +90,7 @@ impl Download {
             repository: repository.clone(),
             digest: *digest,
             size: None,
+            plain: None,
             offset,
             end,
             body: None,
@@ -124,7 +130,15 @@ impl Download {
 
     fn take(&mut self, response: Response) -> Result<()> {
         let wrong = |why: String| Error::malformed(format!("answer to GET {}", response.url), why);
+        let coded = response.is_gzipped() && self.is_coded(&response)?;
         match response.status {
+            200 | 206 if coded && self.strict => Err(wrong("a compressed part".into())),
+            206 if coded && self.whole => Err(wrong("a compressed part, unasked".into())),
+            206 if coded => {
+                response.drain();
+                self.whole = true;
+                self.ask()
+            }
             206 if self.offset > 0 || self.end.is_some() => {
                 let range = response.header(CONTENT_RANGE).and_then(content_range);
                 let Some((start, last, total)) = range else {
@@ -142,7 +156,7 @@ impl Download {
                     return Err(wrong(format!("it goes on to byte {last}, unasked")));
                 }
                 self.learn_size(total)?;
-                self.body = Some(response.into_reader());
+                self.body = Some(Box::new(response.into_reader()));
                 Ok(())
             }
             200 | 416 if self.strict => match response.status {
@@ -150,8 +164,12 @@ impl Download {
                 _ => Err(wrong("the whole instead of a range".into())),
             },
             200 => {
-                self.learn_size(response.content_length())?;
-                let mut body = response.into_reader();
+                let mut body: Body = if coded {
+                    Box::new(MultiGzDecoder::new(response.into_reader()))
+                } else {
+                    self.learn_size(response.content_length())?;
+                    Box::new(response.into_reader())
+                };
                 if self.offset > 0 {
                     self.restarts += 1;
                     if self.restarts > MAX_RESTARTS {
@@ -184,6 +202,28 @@ impl Download {
                 "status {status} for a range nobody asked for"
             ))),
         }
+    }
+
+    /// Whether a compressed answer has to be decoded to be the blob: some servers
+    /// compress whatever they send, others say so of blobs that are gzip by
+    /// themselves. The size of the blob tells, and is asked for when it is not
+    /// known.
+    fn is_coded(&mut self, response: &Response) -> Result<bool> {
+        if self.plain.is_none() {
+            self.plain = self.repository.size_for(&["pull"], &self.digest)?;
+        }
+        let told = match response.status {
+            206 => {
+                let range = response.header(CONTENT_RANGE).and_then(content_range);
+                range.and_then(|(_, _, total)| total)
+            }
+            _ => response.content_length(),
+        };
+        let coded = self.plain.is_some() && self.plain != told;
+        if coded {
+            self.learn_size(self.plain)?;
+        }
+        Ok(coded)
     }
 
     fn learn_size(&mut self, told: Option<u64>) -> Result<()> {
@@ -283,7 +323,7 @@ fn content_range(value: &str) -> Option<(u64, u64, Option<u64>)> {
     (start <= end && total.is_none_or(|total| end < total)).then_some((start, end, total))
 }
 
-fn skip(body: &mut BodyReader, bytes: u64) -> Result<()> {
+fn skip(body: &mut dyn Read, bytes: u64) -> Result<()> {
     let mut buffer = Buffer::new();
     let mut left = bytes;
     while left > 0 {

@@ -3,6 +3,7 @@
 //! else does.
 
 use std::collections::{HashSet, VecDeque};
+use std::hash::{BuildHasher, RandomState};
 use std::num::NonZeroU32;
 
 use ::http::header::{HeaderMap, LINK};
@@ -48,7 +49,9 @@ pub(super) struct Pages {
     /// An error is told when the page is wanted, not before: the names of this
     /// one are good.
     next: Option<Result<Url>>,
-    seen: HashSet<String>,
+    /// Hashes of the addresses, which may be 64 KiB each.
+    seen: HashSet<u64>,
+    hashes: RandomState,
 }
 
 #[derive(Deserialize)]
@@ -64,6 +67,7 @@ impl Pages {
         Pages {
             next: Some(Ok(first)),
             seen: HashSet::new(),
+            hashes: RandomState::new(),
         }
     }
 
@@ -72,7 +76,7 @@ impl Pages {
         let Some(url) = self.next.take().transpose()? else {
             return Ok(None);
         };
-        if !self.seen.insert(url.as_str()) || self.seen.len() > MAX_PAGES {
+        if !self.seen.insert(self.hashes.hash_one(url.as_str())) || self.seen.len() > MAX_PAGES {
             return Err(wrong(&url, "its pages go round in a circle"));
         }
         Ok(Some(url))
