@@ -1,12 +1,8 @@
-//! Keys: those that documents are signed with, and those that check them.
+//! Keys that check signatures.
 
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use ring::rand::SystemRandom;
-use ring::signature::{self, EcdsaKeyPair, KeyPair, RsaPublicKeyComponents, UnparsedPublicKey};
-use rustls::pki_types::{PrivateKeyDer, pem::PemObject};
+use ring::signature::{self, RsaPublicKeyComponents, UnparsedPublicKey};
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::digest::Digest;
 use crate::error::{Error, Result};
@@ -17,21 +13,13 @@ const P256_SPKI: &str = "3059301306072a8648ce3d020106082a8648ce3d030107034200";
 const P384_SPKI: &str = "3076301006072a8648ce3d020106052b81040022036200";
 /// The algorithm of an RSA key (RFC 8017, A.1).
 const RSA_ALGORITHM: &str = "300d06092a864886f70d0101010500";
-/// Version and algorithm of a P-256 key in PKCS#8 (RFC 5208, 5915).
-const P256_PKCS8: &str = "020100301306072a8648ce3d020106082a8648ce3d030107";
-
-/// An EC P-256 key that documents are signed with.
-pub struct SigningKey {
-    pair: EcdsaKeyPair,
-    public: PublicKey,
-}
 
 /// The key a signature was made with.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PublicKey(Key);
+pub struct PublicKey(pub(super) Key);
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Key {
+pub(super) enum Key {
     /// The point, uncompressed, as all of them here.
     P256(Vec<u8>),
     P384(Vec<u8>),
@@ -56,67 +44,6 @@ struct Jwk {
     n: String,
     #[serde(default)]
     e: String,
-}
-
-impl SigningKey {
-    /// A new key. It is good for as long as nobody wants to know who signed.
-    ///
-    /// # Errors
-    /// [`Error::Unsupported`] when no random numbers can be had.
-    pub fn generate() -> Result<SigningKey> {
-        let curve = &signature::ECDSA_P256_SHA256_FIXED_SIGNING;
-        let made = EcdsaKeyPair::generate_pkcs8(curve, &SystemRandom::new());
-        SigningKey::from_pkcs8(made.map_err(|_| no_random())?.as_ref())
-    }
-
-    /// The first private key of a PEM file: PKCS#8 (`PRIVATE KEY`) or SEC1
-    /// (`EC PRIVATE KEY`), on the curve P-256, not encrypted.
-    ///
-    /// # Errors
-    /// [`Error::Invalid`] for anything else; nothing of the text is in it.
-    pub fn from_pem(text: &str) -> Result<SigningKey> {
-        if text.contains("ENCRYPTED") {
-            return Err(invalid("it is encrypted; openssl pkcs8 -topk8 -nocrypt"));
-        }
-        match PrivateKeyDer::from_pem_slice(text.as_bytes()) {
-            Ok(PrivateKeyDer::Pkcs8(key)) => SigningKey::from_pkcs8(key.secret_pkcs8_der()),
-            // ring reads PKCS#8 alone.
-            Ok(PrivateKeyDer::Sec1(key)) => {
-                let head = hex::decode(P256_PKCS8).unwrap_or_default();
-                let wrapped = [head, der(0x04, key.secret_sec1_der())].concat();
-                SigningKey::from_pkcs8(&der(0x30, &wrapped))
-            }
-            Ok(_) => Err(invalid("it is an RSA key; it has to be EC P-256")),
-            Err(_) => Err(invalid("it is no private key in PEM form")),
-        }
-    }
-
-    fn from_pkcs8(key: &[u8]) -> Result<SigningKey> {
-        let curve = &signature::ECDSA_P256_SHA256_FIXED_SIGNING;
-        let pair = EcdsaKeyPair::from_pkcs8(curve, key, &SystemRandom::new())
-            .map_err(|_| invalid("it is no EC P-256 key that holds its public half too"))?;
-        let point = pair.public_key().as_ref().to_vec();
-        Ok(SigningKey {
-            pair,
-            public: PublicKey(Key::P256(point)),
-        })
-    }
-
-    /// The public half.
-    pub fn public(&self) -> &PublicKey {
-        &self.public
-    }
-
-    pub(super) fn sign(&self, bytes: &[u8]) -> Result<Vec<u8>> {
-        let signed = self.pair.sign(&SystemRandom::new(), bytes);
-        Ok(signed.map_err(|_| no_random())?.as_ref().to_vec())
-    }
-}
-
-impl std::fmt::Debug for SigningKey {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "SigningKey({})", self.public.id())
-    }
 }
 
 impl PublicKey {
@@ -151,21 +78,6 @@ impl PublicKey {
             return Err(super::bad("a key is named wrong (kid)"));
         }
         Ok(key)
-    }
-
-    pub(super) fn to_jwk(&self) -> Value {
-        let text = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
-        let curve = |crv: &str, point: &[u8]| {
-            let (x, y) = point[1..].split_at(point.len() / 2);
-            json!({"crv": crv, "kid": self.id(), "kty": "EC", "x": text(x), "y": text(y)})
-        };
-        match &self.0 {
-            Key::P256(point) => curve("P-256", point),
-            Key::P384(point) => curve("P-384", point),
-            Key::Rsa { n, e } => {
-                json!({"e": text(e), "kid": self.id(), "kty": "RSA", "n": text(n)})
-            }
-        }
     }
 
     pub(super) fn verify(&self, alg: &str, bytes: &[u8], signed: &[u8]) -> Result<()> {
@@ -228,7 +140,7 @@ fn number(text: &str) -> Result<Vec<u8>> {
 }
 
 /// An element of DER (X.690, 8.1).
-fn der(tag: u8, content: &[u8]) -> Vec<u8> {
+pub(super) fn der(tag: u8, content: &[u8]) -> Vec<u8> {
     let length = content.len().to_be_bytes();
     let zeros = length.iter().take_while(|byte| **byte == 0).count();
     let length = &length[zeros..];
@@ -264,14 +176,4 @@ fn base32(bytes: &[u8]) -> String {
         }
     }
     out
-}
-
-fn invalid(why: &str) -> Error {
-    Error::invalid("signing key", "…", why)
-}
-
-fn no_random() -> Error {
-    Error::Unsupported {
-        what: "signing: the system gives no random numbers".to_string(),
-    }
 }

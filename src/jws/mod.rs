@@ -4,24 +4,28 @@
 //! The signatures stand in the document itself, so each of them says what it
 //! was made of: the first `formatLength` bytes and the `formatTail` behind
 //! them. These bytes, the payload, are what the signatures vouch for and what
-//! a registry digests. Nothing else in the document may be believed.
+//! a registry digests. Nothing else in the document may be believed. Signing is
+//! the feature `schema1-signing`; what is signed can always be verified.
 
 mod key;
+#[cfg(feature = "schema1-signing")]
+mod signing;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::error::{Error, Result};
 
-pub use key::{PublicKey, SigningKey};
+pub use key::PublicKey;
+#[cfg(feature = "schema1-signing")]
+pub(crate) use signing::pretty;
+#[cfg(feature = "schema1-signing")]
+pub use signing::{SigningKey, sign};
 
 /// More signatures than any document has; checking one takes time.
 const MAX_SIGNATURES: usize = 64;
-/// What libtrust indents by.
-const INDENT: &str = "   ";
-
 /// A signed document, not verified yet.
 #[derive(Debug)]
 pub struct Signed {
@@ -134,56 +138,6 @@ impl Signed {
     }
 }
 
-/// `payload` with a signature of each of `keys`.
-///
-/// # Errors
-/// [`Error::Unsupported`] when `payload` is no JSON object with members, when
-/// there are no keys, or when no random numbers can be had.
-pub fn sign(payload: &[u8], keys: &[SigningKey]) -> Result<Vec<u8>> {
-    let cannot = |what: &str| Error::Unsupported {
-        what: what.to_string(),
-    };
-    let object: serde_json::Map<String, Value> =
-        serde_json::from_slice(payload).map_err(|_| cannot("signing what is no JSON object"))?;
-    if object.is_empty() || keys.is_empty() {
-        return Err(cannot("signing nothing, or with no key"));
-    }
-    // The closing brace and the space before it make room for the signatures.
-    let text = payload.trim_ascii_end();
-    let head = text[..text.len() - 1].trim_ascii_end();
-    let protected = json!({
-        "formatLength": head.len(),
-        "formatTail": URL_SAFE_NO_PAD.encode(&payload[head.len()..]),
-    });
-    let protected = URL_SAFE_NO_PAD.encode(protected.to_string());
-    let signed = format!("{protected}.{}", URL_SAFE_NO_PAD.encode(payload));
-    let block = |key: &SigningKey| {
-        Ok(json!({
-            "header": {"jwk": key.public().to_jwk(), "alg": "ES256"},
-            "signature": URL_SAFE_NO_PAD.encode(key.sign(signed.as_bytes())?),
-            "protected": protected,
-        }))
-    };
-    let blocks: Vec<Value> = keys.iter().map(block).collect::<Result<_>>()?;
-    let blocks = String::from_utf8_lossy(&pretty(&Value::Array(blocks))?)
-        .replace('\n', &format!("\n{INDENT}"));
-    let tail = format!(",\n{INDENT}\"signatures\": {blocks}\n}}");
-    Ok([head, tail.as_bytes()].concat())
-}
-
-/// JSON as Docker indented it before signing.
-///
-/// # Errors
-/// [`Error::Malformed`] for what can't be written as JSON.
-pub(crate) fn pretty(value: &impl serde::Serialize) -> Result<Vec<u8>> {
-    let mut out = Vec::new();
-    let form = serde_json::ser::PrettyFormatter::with_indent(INDENT.as_bytes());
-    value
-        .serialize(&mut serde_json::Serializer::with_formatter(&mut out, form))
-        .map_err(|e| Error::malformed("manifest", e))?;
-    Ok(out)
-}
-
 fn bad(why: impl std::fmt::Display) -> Error {
     Error::malformed("signatures", why)
 }
@@ -194,5 +148,5 @@ fn decoded(text: &str) -> Result<Vec<u8>> {
     URL_SAFE_NO_PAD.decode(text).map_err(bad)
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "schema1-signing"))]
 mod tests;

@@ -1,5 +1,7 @@
 //! Documents signed here, by openssl, and by nobody.
 
+use serde_json::json;
+
 use super::*;
 use proptest::prelude::*;
 use ring::signature::{ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair, KeyPair};

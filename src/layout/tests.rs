@@ -302,6 +302,7 @@ fn links_and_other_things_in_the_place_of_files_are_refused() {
     assert!(repo.tag_names().next().unwrap().unwrap_err().is_corrupt());
 }
 
+#[cfg(feature = "schema1-signing")]
 #[test]
 fn what_is_digested_in_part_is_refused() {
     let f = Fixture::new();

@@ -21,7 +21,9 @@ pub use view::{ImageManifest, IndexManifest, Schema1History, Schema1Layer, Schem
 use crate::descriptor::{Descriptor, media_type};
 use crate::digest::Digest;
 use crate::error::{Error, Result};
-use crate::jws::{PublicKey, Signed, SigningKey, sign};
+use crate::jws::{PublicKey, Signed};
+#[cfg(feature = "schema1-signing")]
+use crate::jws::{SigningKey, sign};
 
 /// The largest manifest that is read, bytes (distribution-spec: at least 4 MiB).
 pub const MAX_SIZE: u64 = 4 << 20;
@@ -162,6 +164,7 @@ impl Manifest {
     /// # Errors
     /// [`Error::Malformed`] for what is no schema 1 manifest,
     /// [`Error::Unsupported`] without keys.
+    #[cfg(feature = "schema1-signing")]
     pub fn signed(payload: &[u8], keys: &[SigningKey]) -> Result<Manifest> {
         let signed = sign(payload, keys)?;
         let manifest = Manifest::new(Some(media_type::SCHEMA1_SIGNED), signed)?;
@@ -199,7 +202,8 @@ impl Manifest {
     /// Checks the signatures of a schema 1 manifest; the keys they were made
     /// with, none where there are no signatures.
     ///
-    /// ```
+    #[cfg_attr(feature = "schema1-signing", doc = "```")]
+    #[cfg_attr(not(feature = "schema1-signing"), doc = "```ignore")]
     /// use dxf_registry::{Manifest, jws::SigningKey};
     ///
     /// let key = SigningKey::generate()?;

@@ -7,6 +7,7 @@ mod forecast;
 mod pull;
 mod put;
 mod related;
+#[cfg(feature = "schema1-signing")]
 mod signed;
 #[cfg(test)]
 mod tests;
@@ -16,4 +17,5 @@ pub use forecast::{Fate, Forecast, forecast};
 pub use pull::{Elsewhere, Remote, Wanted};
 pub use put::{Foreign, Summary, To, put, put_named};
 pub use related::{Related, is_referrers_tag};
+#[cfg(feature = "schema1-signing")]
 pub use signed::{Signed, put_signed};

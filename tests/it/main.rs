@@ -54,6 +54,7 @@ mod ranges;
 mod readme;
 mod retries;
 mod run_image;
+#[cfg(feature = "schema1-signing")]
 mod schema1;
 mod secrecy;
 mod soak;

@@ -3,8 +3,9 @@
 //! Old registries still serve schema 1 alone. No engine loads it, so a config
 //! is made of the history it carries, as containers/image does
 //! (`docker_schema1.go`). The result is another image with another digest.
-//! [`make`] goes the other way.
+//! `make` (feature `schema1-signing`) goes the other way.
 
+#[cfg(feature = "schema1-signing")]
 mod make;
 
 use std::collections::HashMap;
@@ -21,6 +22,7 @@ use crate::manifest::{Builder, Schema1Manifest};
 use crate::parallel;
 use crate::stream::Run;
 
+#[cfg(feature = "schema1-signing")]
 pub use make::{Schema1, make};
 
 /// Members of a layer's JSON that say nothing of the image.
