@@ -6,7 +6,7 @@ use base64::engine::general_purpose::STANDARD;
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
 
 use super::data::digest;
-use super::tls::Ca;
+use super::tls::{Ca, provider};
 use super::token::Mint;
 use super::wire::Headers;
 
@@ -65,6 +65,7 @@ impl Raw {
     pub fn new(origin: &str, login: Login) -> Raw {
         let ca = Certificate::from_pem(Ca::shared().pem().as_bytes()).expect("a certificate");
         let tls = TlsConfig::builder()
+            .unversioned_rustls_crypto_provider(provider())
             .root_certs(RootCerts::new_with_certs(&[ca]))
             .build();
         let config = ureq::Agent::config_builder()
