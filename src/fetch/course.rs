@@ -13,7 +13,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use crate::digest::Digest;
-use crate::error::{Error, Result};
+use crate::error::{Error, NetworkKind, Result};
 use crate::fetch::check::{Check, Item};
 use crate::fetch::pace::{Pace, Paced};
 use crate::fetch::stretch::{Stretch, Stretches, shape};
@@ -181,6 +181,7 @@ impl<'a> Course<'a> {
             items: &items,
             watch: self.run.watch,
             refused: AtomicBool::new(false),
+            limited: AtomicBool::new(false),
             spare: Mutex::default(),
         };
         let (check, progress) = (&mut self.check, self.run.watch.progress);
@@ -204,7 +205,15 @@ impl<'a> Course<'a> {
             // Some of it may have been written, so nothing can follow it.
             return Err(error);
         }
-        if fetch.refused.into_inner() && !self.run.watch.stop.is_set() {
+        if self.run.watch.stop.is_set() {
+            return done;
+        }
+        if done.is_err() && fetch.limited.into_inner() {
+            // One connection was taken well, so the rest comes over one.
+            self.run.jobs = 1;
+            return Ok(());
+        }
+        if fetch.refused.into_inner() {
             // What went wrong with others meanwhile goes wrong again, alone.
             self.ranged = false;
             return Ok(());
@@ -232,6 +241,8 @@ struct Fetch<'f, 'a> {
     watch: Watch<'a>,
     /// Whether a range was not served.
     refused: AtomicBool,
+    /// Whether the store refused one connection more.
+    limited: AtomicBool,
     spare: Mutex<Vec<Vec<u8>>>,
 }
 
@@ -272,7 +283,12 @@ impl<'a> Fetch<'_, 'a> {
     }
 
     fn open(&self, stretch: &Stretch, item: &Item) -> Result<Bytes<'a>> {
-        let explain = |error| item.explain(error);
+        let explain = |error: Error| {
+            if is_limit(&error) {
+                self.limited.store(true, Ordering::SeqCst);
+            }
+            item.explain(error)
+        };
         let digest = &item.wanted.digest;
         if stretch.whole {
             let content = self.store.open_blob(digest, 0).map_err(explain)?;
@@ -303,6 +319,19 @@ impl<'a> Fetch<'_, 'a> {
         let spare = self.spare.lock();
         spare.unwrap_or_else(PoisonError::into_inner).push(buffer);
     }
+}
+
+/// Whether it is how servers refuse a client more connections than they allow:
+/// nginx with 503, content networks with 429 and 403, others by hanging up.
+fn is_limit(error: &Error) -> bool {
+    let cut = matches!(
+        error.what(),
+        Error::Network {
+            kind: NetworkKind::Cut,
+            ..
+        }
+    );
+    cut || matches!(error.status(), Some(403 | 429 | 503))
 }
 
 /// Whether the store says of the blob's size what is known of it.

@@ -156,6 +156,19 @@ fn what_happens_to_one_connection_is_made_good() {
 }
 
 #[test]
+fn a_server_that_refuses_more_connections_is_read_over_one() {
+    let bytes = blob(14, 24 * MIB);
+    for status in [403, 429, 503] {
+        let folder = scratch();
+        let more = on(GET, &path(&bytes)).when(behind(6 * MIB as u64));
+        let server = Server::script([more.reply(status), served(&bytes)]);
+        let pull = pull(&server, folder.path(), &[&bytes]);
+        pull.env("DXF_RETRIES", "0").ok();
+        assert!(got(folder.path()) == bytes, "{status}");
+    }
+}
+
+#[test]
 fn wrong_bytes_from_one_connection_leave_no_file() {
     let bytes = blob(5, 24 * MIB);
     let folder = scratch();
