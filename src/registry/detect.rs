@@ -13,7 +13,8 @@ use crate::registry::{Registry, Settings};
 
 /// What a registry calls what it speaks. Optional by the OCI's specification,
 /// sent by all that are old.
-const API_VERSION: HeaderName = HeaderName::from_static("docker-distribution-api-version");
+pub(super) const API_VERSION: HeaderName =
+    HeaderName::from_static("docker-distribution-api-version");
 /// The value of all of them.
 const DISTRIBUTION: &str = "registry/2.0";
 

@@ -346,7 +346,7 @@ impl Registry {
                 continue;
             }
             if ok.contains(&response.status) {
-                return Ok(response);
+                return not_a_page(request.method, response);
             }
             if response.status == 401 && answered < ANSWERS {
                 let refusal = Refusal {
@@ -376,4 +376,28 @@ impl Registry {
         }
         status::refusal(response)
     }
+}
+
+/// Refuses a web page in place of an answer, as a captive portal or a web
+/// interface on the registry's port gives it. What a GET brings is looked at
+/// by who asked for it.
+fn not_a_page(method: &str, response: Response) -> Result<Response> {
+    let page = response.status == 200
+        && method != "GET"
+        && response
+            .header(CONTENT_TYPE)
+            .is_some_and(|t| t.contains("html"))
+        && !response.headers.contains_key(repository::CONTENT_DIGEST)
+        && !response.headers.contains_key(detect::API_VERSION);
+    if !page {
+        return Ok(response);
+    }
+    let what = format!("answer to {}", response.line());
+    let said = status::diagnostics(response);
+    let title = said.first().map(|said| format!(" {:?}", said.message));
+    let why = format!(
+        "it is a web page{}, and no registry's",
+        title.unwrap_or_default()
+    );
+    Err(Error::malformed(what, why))
 }

@@ -253,7 +253,8 @@ impl Repository {
         let request =
             Request::new("HEAD", self.manifest_url(target)).header(ACCEPT, MANIFEST_TYPES);
         let answer = self.run(actions, &request, &HEAD_ANSWERS)?;
-        let told = Self::told_digest(&answer.headers).zip(answer.content_length());
+        let length = answer.content_length().filter(|length| *length > 0);
+        let told = Self::told_digest(&answer.headers).zip(length);
         let media_type = answer.header(CONTENT_TYPE).unwrap_or_default().to_string();
         let status = answer.status;
         answer.drain();
@@ -295,7 +296,8 @@ impl Repository {
         answer.drain();
         match (status, length) {
             (404, _) => Ok(None),
-            (200, Some(length)) => Ok(Some(length)),
+            // Some proxies say 0 to every HEAD; only the empty blob has no bytes.
+            (200, Some(length)) if length > 0 || is_empty(digest) => Ok(Some(length)),
             _ => self.size_by_range(actions, digest),
         }
     }
@@ -362,6 +364,11 @@ impl Repository {
         let told = headers.get(CONTENT_DIGEST)?.to_str().ok()?;
         told.trim().parse().ok()
     }
+}
+
+/// Whether it is the digest of no bytes.
+fn is_empty(digest: &Digest) -> bool {
+    Hasher::like(digest).finish() == *digest
 }
 
 impl ReadStore for Repository {
