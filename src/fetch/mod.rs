@@ -8,15 +8,15 @@
 //! nothing in it is trusted.
 
 mod check;
-mod course;
-mod pace;
+mod chunk;
+mod download;
+mod hashing;
 mod partial;
-mod pump;
 mod range;
 mod reader;
-mod stretch;
 #[cfg(test)]
 mod tests;
+mod throughput;
 
 use std::io::Write;
 
@@ -26,7 +26,7 @@ use crate::store::{Content, ReadStore};
 use crate::stream::{Run, Watch};
 
 use check::Check;
-use course::Course;
+use download::Download;
 pub use partial::into_file;
 pub use range::ByteRange;
 pub use reader::Reader;
@@ -98,7 +98,7 @@ pub fn write(
     check.learn(content.size);
     watch.progress.start(&wanted.digest, check.size());
     let mut reader = watch.reader(wanted.digest, content.reader);
-    pump::run(&mut check, &mut reader, &mut Sink { name, to })?;
+    hashing::copy(&mut check, &mut reader, &mut Sink { name, to })?;
     check.end_blob()?;
     watch.progress.finish(&wanted.digest);
     Ok(check.start())
@@ -117,5 +117,5 @@ pub fn into_writer(
     (name, to): (&str, &mut (dyn Write + Send)),
     run: Run<'_>,
 ) -> Result<u64> {
-    Course::new(store, row, run)?.finish(&mut Sink { name, to })
+    Download::new(store, row, run)?.finish(&mut Sink { name, to })
 }

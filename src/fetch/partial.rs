@@ -7,7 +7,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
-use crate::fetch::course::Course;
+use crate::fetch::download::Download;
 use crate::fetch::{Joined, Sink};
 use crate::file;
 use crate::parallel::{Pipe, beside};
@@ -157,16 +157,16 @@ impl Partial {
         run: Run<'_>,
         pokes: &Pipe<()>,
     ) -> Result<u64> {
-        let mut course = Course::new(store, row, run)?;
-        self.take_up(&mut course, store, run.watch)?;
-        let begun = course.check.start();
-        let held = course.check.seen() > 0;
-        let bytes = match self.fetch(&mut course, pokes) {
+        let mut download = Download::new(store, row, run)?;
+        self.take_up(&mut download, store, run.watch)?;
+        let begun = download.check.start();
+        let held = download.check.seen() > 0;
+        let bytes = match self.fetch(&mut download, pokes) {
             // What lay there was not the beginning of this blob after all.
-            Err(error) if error.is_corrupt() && held && course.check.start() == begun => {
+            Err(error) if error.is_corrupt() && held && download.check.start() == begun => {
                 self.cut(begun)?;
-                course.check.begin();
-                self.fetch(&mut course, pokes)?
+                download.check.begin();
+                self.fetch(&mut download, pokes)?
             }
             done => done?,
         };
@@ -175,15 +175,15 @@ impl Partial {
     }
 
     /// Fetches what is missing, behind what is there.
-    fn fetch(&mut self, course: &mut Course<'_>, pokes: &Pipe<()>) -> Result<u64> {
-        self.seek(course.check.start() + course.check.seen())?;
+    fn fetch(&mut self, download: &mut Download<'_>, pokes: &Pipe<()>) -> Result<u64> {
+        self.seek(download.check.start() + download.check.seen())?;
         let name = self.beside.display().to_string();
         let mut to = Flushed {
             file: &mut self.file,
             pokes,
             written: 0,
         };
-        course.finish(&mut Sink {
+        download.finish(&mut Sink {
             name: &name,
             to: &mut to,
         })
@@ -192,32 +192,32 @@ impl Partial {
     /// Hashes what is there, up to where it ends or is wrong.
     fn take_up(
         &mut self,
-        course: &mut Course<'_>,
+        download: &mut Download<'_>,
         store: &dyn ReadStore,
         watch: Watch<'_>,
     ) -> Result<()> {
         let there = self.len()?;
-        while let Some(item) = course.check.current() {
-            let (digest, begun) = (item.wanted.digest, course.check.start());
+        while let Some(item) = download.check.current() {
+            let (digest, begun) = (item.wanted.digest, download.check.start());
             if there <= begun {
                 break;
             }
-            if course.check.size().is_none() {
-                course.check.learn(store.blob_size(&digest)?);
+            if download.check.size().is_none() {
+                download.check.learn(store.blob_size(&digest)?);
             }
-            let size = course.check.size();
+            let size = download.check.size();
             let held = size.map_or(there - begun, |size| size.min(there - begun));
             watch.progress.start(&digest, size);
-            self.hash(course, held, watch)?;
+            self.hash(download, held, watch)?;
             if size != Some(held) {
                 break;
             }
-            if let Err(error) = course.check.end_blob() {
+            if let Err(error) = download.check.end_blob() {
                 if !error.is_corrupt() {
                     return Err(error);
                 }
                 self.cut(begun)?;
-                course.check.begin();
+                download.check.begin();
                 break;
             }
             watch.progress.finish(&digest);
@@ -226,9 +226,9 @@ impl Partial {
     }
 
     /// Hashes the first `held` bytes of the blob that comes now.
-    fn hash(&mut self, course: &mut Course<'_>, held: u64, watch: Watch<'_>) -> Result<()> {
-        self.seek(course.check.start())?;
-        let digest = course.check.current().map(|item| item.wanted.digest);
+    fn hash(&mut self, download: &mut Download<'_>, held: u64, watch: Watch<'_>) -> Result<()> {
+        self.seek(download.check.start())?;
+        let digest = download.check.current().map(|item| item.wanted.digest);
         let (mut left, mut buffer) = (held, Buffer::new());
         while left > 0 {
             watch.stop.check()?;
@@ -242,8 +242,8 @@ impl Partial {
             if n == 0 {
                 break;
             }
-            course.check.count(n)?;
-            course.check.hashers().update(&buffer[..n]);
+            download.check.count(n)?;
+            download.check.hashers().update(&buffer[..n]);
             digest.inspect(|digest| watch.progress.advance(digest, n as u64));
             left -= n as u64;
         }

@@ -8,6 +8,7 @@ pub(crate) mod address;
 mod connection;
 mod connector;
 pub(crate) mod link;
+mod network_error;
 pub(crate) mod proxy;
 pub(crate) mod redirect;
 pub(crate) mod retry;
@@ -15,7 +16,6 @@ mod signatures;
 pub(crate) mod status;
 pub(crate) mod tls;
 pub(crate) mod transport;
-mod trouble;
 pub(crate) mod url;
 mod verifier;
 

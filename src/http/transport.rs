@@ -19,7 +19,7 @@ use ureq::{Agent, AsSendBody, Proxy};
 
 use crate::error::{Error, NetworkKind, RequestLine, Result};
 use crate::http::address::{AddressPolicy, GuardedResolver};
-use crate::http::{Exchange, Scheme, Settings, Url, UrlOrigin, connection, trouble};
+use crate::http::{Exchange, Scheme, Settings, Url, UrlOrigin, connection, network_error};
 use crate::stream::{Hook, read_bounded};
 
 /// A configuration that can still be changed.
@@ -249,7 +249,7 @@ impl Read for BodyReader {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         self.inner
             .read(buf)
-            .map_err(|e| trouble::of_io(self.line.clone(), e).into())
+            .map_err(|e| network_error::of_io(self.line.clone(), e).into())
     }
 }
 
@@ -279,7 +279,7 @@ impl Read for Hurried {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         let allowed = self.patience + Duration::from_secs(self.taken / self.slowest);
         if self.begun.elapsed() > allowed {
-            return Err(trouble::slow(self.inner.line.clone()).into());
+            return Err(network_error::slow(self.inner.line.clone()).into());
         }
         let n = self.inner.read(buf)?;
         self.taken += n as u64;
@@ -442,8 +442,8 @@ impl Transport {
             proxy,
         };
         let proxied = way.proxy.is_some();
-        let failed = |e: ureq::Error| match trouble::of_ureq(request.line(), e) {
-            error if proxied => trouble::at_the_proxy(error),
+        let failed = |e: ureq::Error| match network_error::of_ureq(request.line(), e) {
+            error if proxied => network_error::at_the_proxy(error),
             error => error,
         };
         let body = match (request.method, request.body) {

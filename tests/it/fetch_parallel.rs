@@ -14,7 +14,7 @@ use crate::support::server::{Seen, Server};
 
 const MIB: usize = 1 << 20;
 /// What one connection fetches at a time.
-const STRETCH: u64 = 4 << 20;
+const CHUNK: u64 = 4 << 20;
 
 fn path(bytes: &[u8]) -> String {
     format!("/v2/a/blobs/{}", digest(bytes))
@@ -51,7 +51,7 @@ fn range(seen: &Seen) -> Option<(u64, Option<u64>)> {
     Some((first.parse().expect("a number"), last.parse().ok()))
 }
 
-/// Whether a request is for a stretch that begins behind `first`.
+/// Whether a request is for a chunk that begins behind `first`.
 fn behind(first: u64) -> impl Fn(&crate::support::wire::Head) -> bool + Send + Sync {
     move |head| {
         let value = head.headers.get("range").unwrap_or_default();
@@ -79,7 +79,7 @@ fn a_slow_blob_is_fetched_in_ranges_that_do_not_overlap() {
         .collect();
     ranges.sort_unstable();
     assert!(ranges.len() >= 3, "{ranges:?}");
-    assert!(ranges.iter().all(|(first, last)| last - first < STRETCH));
+    assert!(ranges.iter().all(|(first, last)| last - first < CHUNK));
     assert!(ranges.windows(2).all(|pair| pair[0].1 + 1 == pair[1].0));
     assert_eq!(ranges[ranges.len() - 1].1, bytes.len() as u64 - 1);
     // Standard output gets the same.
@@ -267,7 +267,7 @@ fn every_range_goes_the_way_of_the_registry() {
 
 #[test]
 fn what_waits_for_its_turn_is_bounded() {
-    // The first stretch after the switch takes its time, the others wait.
+    // The first chunk after the switch takes its time, the others wait.
     let bytes = blob(8, 96 * MIB);
     let folder = scratch();
     let whole = || on(GET, &path(&bytes)).serve(&bytes[..]);

@@ -17,7 +17,7 @@ type Filled = (Buffer, usize);
 
 /// Brings what `from` yields to `to`; it belongs to the blob that `check`
 /// expects now. That it was all of it, [`Check::end_blob`] has to say.
-pub fn run(check: &mut Check, from: &mut dyn Read, to: &mut Sink<'_>) -> Result<()> {
+pub fn copy(check: &mut Check, from: &mut dyn Read, to: &mut Sink<'_>) -> Result<()> {
     let mut first = Buffer::new();
     let n = fill(check, from, &mut first)?;
     if n < first.len() {

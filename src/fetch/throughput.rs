@@ -15,14 +15,14 @@ const ENOUGH: f64 = (64 << 20) as f64;
 
 /// What is known of the speed of one connection.
 #[derive(Default)]
-pub struct Pace {
+pub struct Throughput {
     waited: Duration,
     bytes: u64,
     opened: bool,
     slow: bool,
 }
 
-impl Pace {
+impl Throughput {
     /// Counts the wait for an answer. The first one is not counted: names,
     /// connections and tokens are asked for once.
     pub fn opened(&mut self, took: Duration) {
@@ -46,24 +46,24 @@ impl Pace {
     }
 }
 
-/// A reader that is timed, and that pauses, as if at its end, when the pace is
+/// A reader that is timed, and that pauses, as if at its end, when the throughput is
 /// slow and there is enough left to be worth more connections.
-pub struct Paced<'a, R> {
+pub struct Timed<'a, R> {
     inner: R,
-    pace: &'a mut Pace,
+    throughput: &'a mut Throughput,
     left: u64,
     worth: u64,
     /// Whether it stopped short of the end.
     pub paused: bool,
 }
 
-impl<'a, R: Read> Paced<'a, R> {
+impl<'a, R: Read> Timed<'a, R> {
     /// Times `inner`, which has `left` bytes; pauses while more than `worth`
     /// are left.
-    pub fn new(inner: R, pace: &'a mut Pace, left: u64, worth: u64) -> Paced<'a, R> {
-        Paced {
+    pub fn new(inner: R, throughput: &'a mut Throughput, left: u64, worth: u64) -> Timed<'a, R> {
+        Timed {
             inner,
-            pace,
+            throughput,
             left,
             worth,
             paused: false,
@@ -71,9 +71,9 @@ impl<'a, R: Read> Paced<'a, R> {
     }
 }
 
-impl<R: Read> Read for Paced<'_, R> {
+impl<R: Read> Read for Timed<'_, R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if self.pace.is_slow() && self.left > self.worth {
+        if self.throughput.is_slow() && self.left > self.worth {
             self.paused = true;
         }
         if self.paused {
@@ -81,7 +81,7 @@ impl<R: Read> Read for Paced<'_, R> {
         }
         let begun = Instant::now();
         let n = self.inner.read(buffer)?;
-        self.pace.note(n, begun.elapsed());
+        self.throughput.note(n, begun.elapsed());
         self.left = self.left.saturating_sub(n as u64);
         Ok(n)
     }
@@ -94,32 +94,32 @@ mod tests {
     #[test]
     fn a_verdict_takes_a_while_and_stays() {
         let ms = Duration::from_millis;
-        let mut pace = Pace::default();
-        pace.opened(ms(5000));
-        assert!(!pace.is_slow());
+        let mut throughput = Throughput::default();
+        throughput.opened(ms(5000));
+        assert!(!throughput.is_slow());
         for _ in 0..100 {
-            pace.note(1 << 20, ms(10)); // 100 MiB/s
+            throughput.note(1 << 20, ms(10)); // 100 MiB/s
         }
-        assert!(!pace.is_slow());
-        pace.note(1 << 20, ms(90));
-        assert!(!pace.is_slow());
-        pace.opened(ms(40));
-        assert!(pace.is_slow());
-        pace.note(1 << 30, ms(200));
-        assert!(pace.is_slow());
+        assert!(!throughput.is_slow());
+        throughput.note(1 << 20, ms(90));
+        assert!(!throughput.is_slow());
+        throughput.opened(ms(40));
+        assert!(throughput.is_slow());
+        throughput.note(1 << 30, ms(200));
+        assert!(throughput.is_slow());
     }
 
     #[test]
     fn a_slow_reader_pauses_only_where_it_pays() {
-        let mut pace = Pace {
+        let mut throughput = Throughput {
             slow: true,
-            ..Pace::default()
+            ..Throughput::default()
         };
         for (worth, got) in [(2, 0), (3, 3), (u64::MAX, 3)] {
             let mut out = Vec::new();
-            let mut paced = Paced::new(&b"abc"[..], &mut pace, 3, worth);
-            paced.read_to_end(&mut out).unwrap();
-            assert_eq!((out.len(), paced.paused), (got, got == 0));
+            let mut timed = Timed::new(&b"abc"[..], &mut throughput, 3, worth);
+            timed.read_to_end(&mut out).unwrap();
+            assert_eq!((out.len(), timed.paused), (got, got == 0));
         }
     }
 }

@@ -20,7 +20,7 @@ pub fn shape(jobs: usize) -> (usize, u64) {
 
 /// A part of a blob for one connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Stretch {
+pub struct Chunk {
     /// Which blob: its place in the row.
     pub blob: usize,
     /// Which of its bytes.
@@ -31,9 +31,9 @@ pub struct Stretch {
     pub last: bool,
 }
 
-/// The stretches of blobs in a row, from some byte of the first on; ends before
+/// The chunks of blobs in a row, from some byte of the first on; ends before
 /// a blob that one connection has to fetch alone.
-pub struct Stretches {
+pub struct Chunks {
     sizes: Vec<u64>,
     blob: usize,
     from: u64,
@@ -41,12 +41,12 @@ pub struct Stretches {
     ranged: bool,
 }
 
-impl Stretches {
+impl Chunks {
     /// Cuts blobs of these sizes into at most `most` bytes each, from byte
     /// `from` of the first; where no ranges are served, only blobs that need
     /// none.
-    pub fn new(sizes: Vec<u64>, from: u64, most: u64, ranged: bool) -> Stretches {
-        Stretches {
+    pub fn new(sizes: Vec<u64>, from: u64, most: u64, ranged: bool) -> Chunks {
+        Chunks {
             sizes,
             blob: 0,
             from,
@@ -56,10 +56,10 @@ impl Stretches {
     }
 }
 
-impl Iterator for Stretches {
-    type Item = Stretch;
+impl Iterator for Chunks {
+    type Item = Chunk;
 
-    fn next(&mut self) -> Option<Stretch> {
+    fn next(&mut self) -> Option<Chunk> {
         let (blob, start) = (self.blob, self.from);
         let size = *self.sizes.get(blob)?;
         let whole = start == 0 && size <= self.most;
@@ -69,7 +69,7 @@ impl Iterator for Stretches {
         let end = size.min(start.saturating_add(self.most));
         let last = end == size;
         (self.blob, self.from) = if last { (blob + 1, 0) } else { (blob, end) };
-        Some(Stretch {
+        Some(Chunk {
             blob,
             range: start..end,
             whole,
@@ -95,7 +95,7 @@ mod tests {
 
     #[test]
     fn without_ranges_the_first_large_blob_ends_it() {
-        let cut = |from, ranged| Stretches::new(vec![3, 0, 9, 2], from, 4, ranged).count();
+        let cut = |from, ranged| Chunks::new(vec![3, 0, 9, 2], from, 4, ranged).count();
         assert_eq!((cut(0, true), cut(0, false), cut(1, false)), (6, 2, 0));
     }
 
@@ -106,7 +106,7 @@ mod tests {
         ) {
             let from = from.min(sizes.first().copied().unwrap_or(0).saturating_sub(1));
             let (mut blob, mut at) = (0, from);
-            for one in Stretches::new(sizes.clone(), from, most, true) {
+            for one in Chunks::new(sizes.clone(), from, most, true) {
                 prop_assert_eq!((one.blob, one.range.start), (blob, at));
                 prop_assert!(one.range.end - one.range.start <= most && one.range.end <= sizes[blob]);
                 prop_assert_eq!(one.last, one.range.end == sizes[blob]);

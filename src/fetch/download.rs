@@ -15,9 +15,9 @@ use std::time::Instant;
 use crate::digest::Digest;
 use crate::error::{Error, NetworkKind, Result};
 use crate::fetch::check::{Check, Item};
-use crate::fetch::pace::{Pace, Paced};
-use crate::fetch::stretch::{Stretch, Stretches, shape};
-use crate::fetch::{Joined, Sink, pump};
+use crate::fetch::chunk::{Chunk, Chunks, shape};
+use crate::fetch::throughput::{Throughput, Timed};
+use crate::fetch::{Joined, Sink, hashing};
 use crate::parallel::{in_order, map};
 use crate::progress::Progress;
 use crate::store::{Content, ReadStore};
@@ -27,12 +27,12 @@ use crate::stream::{Run, Stop, Watch};
 type Bytes<'a> = Box<dyn Read + Send + 'a>;
 
 /// Blobs on their way.
-pub struct Course<'a> {
+pub struct Download<'a> {
     store: &'a dyn ReadStore,
     /// How far they have come.
     pub check: Check,
     run: Run<'a>,
-    pace: Pace,
+    throughput: Throughput,
     ranged: bool,
     /// Whether sizes were asked for already.
     asked: bool,
@@ -44,17 +44,17 @@ struct Filled {
     last: bool,
 }
 
-impl<'a> Course<'a> {
+impl<'a> Download<'a> {
     /// From the first byte of the first blob.
     ///
     /// # Errors
     /// Those of [`Check::new`].
-    pub fn new(store: &'a dyn ReadStore, row: &[Joined], run: Run<'a>) -> Result<Course<'a>> {
-        Ok(Course {
+    pub fn new(store: &'a dyn ReadStore, row: &[Joined], run: Run<'a>) -> Result<Download<'a>> {
+        Ok(Download {
             store,
             check: Check::new(row)?,
             run,
-            pace: Pace::default(),
+            throughput: Throughput::default(),
             ranged: true,
             asked: false,
         })
@@ -67,10 +67,10 @@ impl<'a> Course<'a> {
     pub fn finish(&mut self, to: &mut Sink<'_>) -> Result<u64> {
         while let Some(item) = self.check.current() {
             let item = item.clone();
-            if self.pace.is_slow() && item.wanted.size.is_none() {
+            if self.throughput.is_slow() && item.wanted.size.is_none() {
                 self.ask_sizes()?;
             }
-            if self.pace.is_slow() && self.stretches().take(2).count() == 2 {
+            if self.throughput.is_slow() && self.chunks().take(2).count() == 2 {
                 self.together(Vec::new(), to)?;
             } else {
                 self.alone(&item, to)?;
@@ -86,7 +86,7 @@ impl<'a> Course<'a> {
         let begun = Instant::now();
         let content = self.store.open_blob(&digest, seen);
         let content = content.map_err(|error| item.explain(error))?;
-        self.pace.opened(begun.elapsed());
+        self.throughput.opened(begun.elapsed());
         self.check.learn(content.size);
         watch.progress.start(&digest, self.check.size());
         if seen > 0 {
@@ -97,10 +97,10 @@ impl<'a> Course<'a> {
             let size = self.check.size().unwrap_or(0);
             let left = size.saturating_sub(self.check.seen());
             let worth = self.worth();
-            let mut paced = Paced::new(&mut reader, &mut self.pace, left, worth);
-            let mut counted = watch.reader(digest, &mut paced);
-            pump::run(&mut self.check, &mut counted, to)?;
-            if !paced.paused {
+            let mut timed = Timed::new(&mut reader, &mut self.throughput, left, worth);
+            let mut counted = watch.reader(digest, &mut timed);
+            hashing::copy(&mut self.check, &mut counted, to)?;
+            if !timed.paused {
                 break;
             }
             match self.second(item)? {
@@ -143,7 +143,7 @@ impl<'a> Course<'a> {
     }
 
     /// What is left, as far as its sizes are known, for several connections.
-    fn stretches(&self) -> Stretches {
+    fn chunks(&self) -> Chunks {
         let (items, seen) = self.check.rest();
         let (workers, most) = shape(self.run.jobs);
         let sizes = items.iter().map_while(|item| item.wanted.size);
@@ -152,16 +152,16 @@ impl<'a> Course<'a> {
         } else {
             sizes.collect()
         };
-        Stretches::new(sizes, seen, most, self.ranged)
+        Chunks::new(sizes, seen, most, self.ranged)
     }
 
     /// Tries a second connection while the first is still there to go on with;
     /// `None` when the store does not take it well.
     fn second(&self, item: &Item) -> Result<Option<Bytes<'a>>> {
-        let Some(stretch) = self.stretches().nth(1) else {
+        let Some(chunk) = self.chunks().nth(1) else {
             return Ok(None);
         };
-        let range = self.store.open_range(&item.wanted.digest, stretch.range);
+        let range = self.store.open_range(&item.wanted.digest, chunk.range);
         match range {
             Ok(Some(content)) if fits(&content, item) => Ok(Some(content.reader)),
             Err(Error::Stopped) => Err(Error::Stopped),
@@ -171,9 +171,9 @@ impl<'a> Course<'a> {
     }
 
     /// Fetches what is left over several connections; `open` are those of the
-    /// first stretches, where there are some already.
+    /// first chunks, where there are some already.
     fn together(&mut self, open: Vec<Bytes<'a>>, to: &mut Sink<'_>) -> Result<()> {
-        let (mut stretches, mut open) = (self.stretches(), open.into_iter());
+        let (mut chunks, mut open) = (self.chunks(), open.into_iter());
         let (workers, _) = shape(self.run.jobs);
         let items = self.check.rest().0.to_vec();
         let fetch = Fetch {
@@ -189,8 +189,8 @@ impl<'a> Course<'a> {
         let done = in_order(
             workers,
             self.run.watch.stop,
-            || Ok(stretches.next().map(|stretch| (stretch, open.next()))),
-            |(stretch, open), stop| fetch.get(&stretch, open, stop),
+            || Ok(chunks.next().map(|chunk| (chunk, open.next()))),
+            |(chunk, open), stop| fetch.get(&chunk, open, stop),
             |filled: Filled| {
                 if let Err(error) = to.write(&filled.bytes) {
                     unwritten = Some(error);
@@ -222,7 +222,7 @@ impl<'a> Course<'a> {
     }
 }
 
-/// Checks a stretch whose turn it is.
+/// Checks a chunk whose turn it is.
 fn arrived(check: &mut Check, filled: &Filled, progress: &dyn Progress) -> Result<()> {
     check.count(filled.bytes.len())?;
     check.hashers().update(&filled.bytes);
@@ -234,7 +234,7 @@ fn arrived(check: &mut Check, filled: &Filled, progress: &dyn Progress) -> Resul
     Ok(())
 }
 
-/// What the workers of [`Course::together`] share.
+/// What the workers of [`Download::together`] share.
 struct Fetch<'f, 'a> {
     store: &'a dyn ReadStore,
     items: &'f [Item],
@@ -247,23 +247,23 @@ struct Fetch<'f, 'a> {
 }
 
 impl<'a> Fetch<'_, 'a> {
-    fn get(&self, stretch: &Stretch, open: Option<Bytes<'a>>, stop: &Stop) -> Result<Filled> {
-        let item = &self.items[stretch.blob];
+    fn get(&self, chunk: &Chunk, open: Option<Bytes<'a>>, stop: &Stop) -> Result<Filled> {
+        let item = &self.items[chunk.blob];
         let digest = item.wanted.digest;
-        if stretch.range.start == 0 {
+        if chunk.range.start == 0 {
             self.watch.progress.start(&digest, item.wanted.size);
         }
         let fresh = open.is_none();
         let reader = match open {
             Some(reader) => reader,
-            None => self.open(stretch, item)?,
+            None => self.open(chunk, item)?,
         };
         let watch = Watch::new(self.watch.progress, stop);
         let mut reader = watch.reader(digest, reader);
-        let len = stretch.range.end - stretch.range.start;
+        let len = chunk.range.end - chunk.range.start;
         let mut bytes = self.buffer(len);
         let failed = |e| Error::io(digest.to_string(), e);
-        let n = pump::read_full(&mut reader, &mut bytes).map_err(failed)?;
+        let n = hashing::read_full(&mut reader, &mut bytes).map_err(failed)?;
         // A body that was read to its end leaves its connection to the next.
         let more = match fresh {
             true => reader.read(&mut [0]).map_err(failed)?,
@@ -272,17 +272,17 @@ impl<'a> Fetch<'_, 'a> {
         if n < bytes.len() || more > 0 {
             return Err(Error::Size {
                 what: digest.to_string(),
-                expected: stretch.range.end,
-                actual: stretch.range.start + (n + more) as u64,
+                expected: chunk.range.end,
+                actual: chunk.range.start + (n + more) as u64,
             });
         }
         Ok(Filled {
             bytes,
-            last: stretch.last,
+            last: chunk.last,
         })
     }
 
-    fn open(&self, stretch: &Stretch, item: &Item) -> Result<Bytes<'a>> {
+    fn open(&self, chunk: &Chunk, item: &Item) -> Result<Bytes<'a>> {
         let explain = |error: Error| {
             if is_limit(&error) {
                 self.limited.store(true, Ordering::SeqCst);
@@ -290,11 +290,11 @@ impl<'a> Fetch<'_, 'a> {
             item.explain(error)
         };
         let digest = &item.wanted.digest;
-        if stretch.whole {
+        if chunk.whole {
             let content = self.store.open_blob(digest, 0).map_err(explain)?;
             return Ok(content.reader);
         }
-        let content = self.store.open_range(digest, stretch.range.clone());
+        let content = self.store.open_range(digest, chunk.range.clone());
         match content.map_err(explain)? {
             Some(content) if fits(&content, item) => Ok(content.reader),
             _ => {
@@ -310,7 +310,7 @@ impl<'a> Fetch<'_, 'a> {
         let spare = self.spare.lock();
         let spare = spare.unwrap_or_else(PoisonError::into_inner).pop();
         let mut buffer = spare.unwrap_or_default();
-        // No stretch is larger than what shape() allows.
+        // No chunk is larger than what shape() allows.
         buffer.resize(len as usize, 0);
         buffer
     }
