@@ -3,7 +3,7 @@
 
 use std::{error::Error, fmt::Write, fs, path::Component, path::Path, time::SystemTime};
 
-use dxf_registry::fetch::{Wanted, into_file};
+use dxf_registry::fetch::{BlobRef, into_file};
 use dxf_registry::stream::{Run, Watch, read_bounded};
 use dxf_registry::{Blob, Registry, Store, alias, credentials::Credentials, registry::Settings};
 
@@ -59,7 +59,7 @@ pub(crate) fn restore(store: &dyn Store, alias: &str, to: &Path) -> Result<(), B
         }
         let (digest, size, path) = (digest.parse()?, None, to.join(name));
         fs::create_dir_all(path.parent().unwrap_or(to))?;
-        let row = [Wanted { digest, size }.into()];
+        let row = [BlobRef { digest, size }.into()];
         into_file(store, &row, &path, Run::default())?;
     }
     Ok(())

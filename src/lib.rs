@@ -104,7 +104,7 @@
 //! # let blob = Blob::bytes("text/plain", b"hello".to_vec());
 //! # store.put_blob(&blob, Watch::default())?;
 //! let path = folder.path().join("hello.txt");
-//! let wanted = fetch::Wanted { digest: *blob.digest(), size: None };
+//! let wanted = fetch::BlobRef { digest: *blob.digest(), size: None };
 //! fetch::into_file(&store, &[wanted.into()], &path, Run::default())?;
 //! assert_eq!(std::fs::read(&path)?, b"hello");
 //! # Ok(())

@@ -11,7 +11,7 @@ use crate::blob::{FileRange, Source};
 use crate::descriptor::Descriptor;
 use crate::digest::Digest;
 use crate::error::{Error, Result};
-use crate::fetch::{Joined, Wanted, Whole};
+use crate::fetch::{BlobRef, Sequence, SplitFile};
 use crate::manifest::Manifest;
 use crate::reference::{Origin, Target};
 use crate::store::{Content, Names, ReadStore, Tags};
@@ -19,14 +19,14 @@ use crate::stream::Stop;
 
 impl Parts {
     /// What is to be fetched to have the file; errors call it `name`.
-    pub fn joined(&self, name: impl Into<String>) -> Joined {
-        let wanted = |part: &Descriptor| Wanted {
+    pub fn joined(&self, name: impl Into<String>) -> Sequence {
+        let wanted = |part: &Descriptor| BlobRef {
             digest: part.digest,
             size: Some(part.size),
         };
-        Joined {
+        Sequence {
             blobs: self.parts.iter().map(wanted).collect(),
-            whole: Some(Whole {
+            whole: Some(SplitFile {
                 name: name.into(),
                 digest: self.digest,
             }),

@@ -5,15 +5,15 @@ use std::sync::Arc;
 
 use crate::digest::{Digest, Hasher};
 use crate::error::{Error, Result};
-use crate::fetch::{Joined, Wanted, Whole};
+use crate::fetch::{BlobRef, Sequence, SplitFile};
 
 /// One blob of the row.
 #[derive(Debug, Clone)]
 pub struct Item {
     /// The blob.
-    pub wanted: Wanted,
+    pub wanted: BlobRef,
     /// The file it is a part of: which part, and of how many.
-    part: Option<(usize, usize, Arc<Whole>)>,
+    part: Option<(usize, usize, Arc<SplitFile>)>,
 }
 
 impl Item {
@@ -33,14 +33,14 @@ impl Item {
         }
     }
 
-    fn begins(&self) -> Option<&Whole> {
+    fn begins(&self) -> Option<&SplitFile> {
         match &self.part {
             Some((0, _, whole)) => Some(whole),
             _ => None,
         }
     }
 
-    fn ends(&self) -> Option<&Whole> {
+    fn ends(&self) -> Option<&SplitFile> {
         match &self.part {
             Some((number, count, whole)) if number + 1 == *count => Some(whole),
             _ => None,
@@ -49,9 +49,9 @@ impl Item {
 }
 
 /// The blobs in a row.
-pub fn items(row: &[Joined]) -> Vec<Item> {
+pub fn items(row: &[Sequence]) -> Vec<Item> {
     let mut items = Vec::new();
-    for Joined { blobs, whole } in row {
+    for Sequence { blobs, whole } in row {
         let (count, whole) = (blobs.len(), whole.clone().map(Arc::new));
         items.extend(blobs.iter().enumerate().map(|(number, wanted)| Item {
             wanted: *wanted,
@@ -96,7 +96,7 @@ impl Check {
     ///
     /// # Errors
     /// [`Error::Mismatch`] for a file of no parts that is not empty.
-    pub fn new(row: &[Joined]) -> Result<Check> {
+    pub fn new(row: &[Sequence]) -> Result<Check> {
         for joined in row.iter().filter(|joined| joined.blobs.is_empty()) {
             if let Some(whole) = &joined.whole {
                 verdict(whole.digest, Hasher::like(&whole.digest))?;

@@ -17,7 +17,7 @@ use crate::error::{Error, NetworkKind, Result};
 use crate::fetch::check::{Check, Item};
 use crate::fetch::chunk::{Chunk, Chunks, shape};
 use crate::fetch::throughput::{Throughput, Timed};
-use crate::fetch::{Joined, Sink, hashing};
+use crate::fetch::{Sequence, Sink, hashing};
 use crate::parallel::{in_order, map};
 use crate::progress::Progress;
 use crate::store::{Content, ReadStore};
@@ -49,7 +49,7 @@ impl<'a> Download<'a> {
     ///
     /// # Errors
     /// Those of [`Check::new`].
-    pub fn new(store: &'a dyn ReadStore, row: &[Joined], run: Run<'a>) -> Result<Download<'a>> {
+    pub fn new(store: &'a dyn ReadStore, row: &[Sequence], run: Run<'a>) -> Result<Download<'a>> {
         Ok(Download {
             store,
             check: Check::new(row)?,

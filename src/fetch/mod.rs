@@ -33,7 +33,7 @@ pub use reader::Reader;
 
 /// What is to be fetched: a digest, and its size in bytes where it is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Wanted {
+pub struct BlobRef {
     /// The blob.
     pub digest: Digest,
     /// Its size; checked when known.
@@ -42,16 +42,16 @@ pub struct Wanted {
 
 /// Blobs that are wanted one behind the other.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Joined {
+pub struct Sequence {
     /// The blobs, in order.
-    pub blobs: Vec<Wanted>,
+    pub blobs: Vec<BlobRef>,
     /// The file they make together, where they are the parts of one.
-    pub whole: Option<Whole>,
+    pub whole: Option<SplitFile>,
 }
 
-impl From<Wanted> for Joined {
-    fn from(one: Wanted) -> Joined {
-        Joined {
+impl From<BlobRef> for Sequence {
+    fn from(one: BlobRef) -> Sequence {
+        Sequence {
             blobs: vec![one],
             whole: None,
         }
@@ -60,7 +60,7 @@ impl From<Wanted> for Joined {
 
 /// A file that is kept as several blobs.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Whole {
+pub struct SplitFile {
     /// What to call it in an error.
     pub name: String,
     /// The digest of all of it, checked besides those of the blobs.
@@ -90,7 +90,7 @@ impl Sink<'_> {
 /// the store.
 pub fn write(
     content: Content<'_>,
-    wanted: Wanted,
+    wanted: BlobRef,
     (name, to): (&str, &mut (dyn Write + Send)),
     watch: Watch<'_>,
 ) -> Result<u64> {
@@ -113,7 +113,7 @@ pub fn write(
 /// whole, which may hold wrong bytes when the error is that.
 pub fn into_writer(
     store: &dyn ReadStore,
-    row: &[Joined],
+    row: &[Sequence],
     (name, to): (&str, &mut (dyn Write + Send)),
     run: Run<'_>,
 ) -> Result<u64> {

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
 use crate::fetch::download::Download;
-use crate::fetch::{Joined, Sink};
+use crate::fetch::{Sequence, Sink};
 use crate::file;
 use crate::parallel::{Pipe, beside};
 use crate::store::ReadStore;
@@ -26,7 +26,12 @@ const FLUSH: u64 = 64 << 20;
 /// # Errors
 /// As [`super::write()`]; after all but [`Error::Mismatch`] and its like the partial
 /// file is kept for the next call.
-pub fn into_file(store: &dyn ReadStore, row: &[Joined], path: &Path, run: Run<'_>) -> Result<u64> {
+pub fn into_file(
+    store: &dyn ReadStore,
+    row: &[Sequence],
+    path: &Path,
+    run: Run<'_>,
+) -> Result<u64> {
     let mut partial = Partial::open(path)?;
     let (synced, filled) = match partial.file.try_clone() {
         Ok(same) => beside_flusher(
@@ -153,7 +158,7 @@ impl Partial {
     fn fill(
         &mut self,
         store: &dyn ReadStore,
-        row: &[Joined],
+        row: &[Sequence],
         run: Run<'_>,
         pokes: &Pipe<()>,
     ) -> Result<u64> {

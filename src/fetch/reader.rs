@@ -4,7 +4,7 @@ use std::io::{self, Read, Seek, SeekFrom};
 use std::ops::Range;
 
 use crate::error::{Error, Result};
-use crate::fetch::Joined;
+use crate::fetch::Sequence;
 use crate::fetch::check::{Item, items};
 use crate::store::ReadStore;
 
@@ -27,7 +27,7 @@ const NEAR: u64 = 256 << 10;
 /// thrown away. For a file in parts see [`crate::artifact::Parts::joined`].
 ///
 /// ```
-/// use dxf_registry::{Blob, Store, fetch::{Reader, Wanted}, layout::Layouts, stream::{Stop, Watch}};
+/// use dxf_registry::{Blob, Store, fetch::{Reader, BlobRef}, layout::Layouts, stream::{Stop, Watch}};
 /// use std::io::{Read, Seek, SeekFrom};
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -38,7 +38,7 @@ const NEAR: u64 = 256 << 10;
 /// for text in ["hello, ", "world"] {
 ///     let blob = Blob::bytes("text/plain", text.into());
 ///     store.put_blob(&blob, Watch::new(&(), &stop))?;
-///     row.push(Wanted { digest: *blob.digest(), size: Some(blob.size()) }.into());
+///     row.push(BlobRef { digest: *blob.digest(), size: Some(blob.size()) }.into());
 /// }
 ///
 /// let mut reader = Reader::new(&store, &row)?;
@@ -79,7 +79,7 @@ impl<'a> Reader<'a> {
     /// # Errors
     /// Those of the store; [`Error::NotFound`], [`Error::Malformed`] when the
     /// sizes add up to too much.
-    pub fn new(store: &'a dyn ReadStore, row: &[Joined]) -> Result<Reader<'a>> {
+    pub fn new(store: &'a dyn ReadStore, row: &[Sequence]) -> Result<Reader<'a>> {
         let (mut blobs, mut start) = (Vec::new(), 0u64);
         for item in items(row) {
             let digest = item.wanted.digest;

@@ -39,8 +39,8 @@ impl Memory {
         }
     }
 
-    fn row(&self) -> Vec<Joined> {
-        let wanted = |blob: &Vec<u8>| Wanted {
+    fn row(&self) -> Vec<Sequence> {
+        let wanted = |blob: &Vec<u8>| BlobRef {
             digest: Digest::of(blob),
             size: Some(blob.len() as u64),
         };
@@ -104,14 +104,14 @@ impl ReadStore for Memory {
     }
 }
 
-fn memory() -> (Memory, Vec<Wanted>, Vec<u8>) {
+fn memory() -> (Memory, Vec<BlobRef>, Vec<u8>) {
     let blobs: Vec<Vec<u8>> = [0usize, 10, 3 * BUFFER + 7, BUFFER]
         .iter()
         .map(|len| (0..*len).map(|i| (i * 31 + len) as u8).collect())
         .collect();
     let wanted = blobs
         .iter()
-        .map(|b| Wanted {
+        .map(|b| BlobRef {
             digest: Digest::of(b),
             size: Some(b.len() as u64),
         })
@@ -127,9 +127,9 @@ fn memory() -> (Memory, Vec<Wanted>, Vec<u8>) {
     )
 }
 
-fn run(store: &Memory, wanted: &[Wanted], path: &Path) -> Result<u64> {
+fn run(store: &Memory, wanted: &[BlobRef], path: &Path) -> Result<u64> {
     let stop = Stop::new();
-    let row: Vec<Joined> = wanted.iter().map(|one| (*one).into()).collect();
+    let row: Vec<Sequence> = wanted.iter().map(|one| (*one).into()).collect();
     into_file(store, &row, path, Run::new(1, Watch::new(&(), &stop)))
 }
 
@@ -156,7 +156,7 @@ fn blobs_are_written_whole_and_verified() {
         );
         assert!(matches!(failed, Err(Error::Mismatch { .. })));
         let content = store.open_blob(&one.digest, 0).unwrap();
-        let short = Wanted {
+        let short = BlobRef {
             size: Some(5),
             ..*one
         };
@@ -188,9 +188,9 @@ fn a_partial_file_is_continued_wherever_it_ends() {
     ] {
         fs::write(dir.path().join("out.partial"), &whole[..at]).unwrap();
         store.asked.lock().unwrap().clear();
-        let wanted: Vec<Wanted> = wanted
+        let wanted: Vec<BlobRef> = wanted
             .iter()
-            .map(|w| Wanted {
+            .map(|w| BlobRef {
                 size: w.size.filter(|_| sizes),
                 ..*w
             })
@@ -313,15 +313,15 @@ fn bytes_that_came_are_given_whatever_happens_behind_them() {
 }
 
 /// A file in two parts, and what is said of it.
-fn joined(parts: [&[u8]; 2], whole: &[u8]) -> (Memory, Joined) {
+fn joined(parts: [&[u8]; 2], whole: &[u8]) -> (Memory, Sequence) {
     let blobs: Vec<Vec<u8>> = parts.iter().map(|part| part.to_vec()).collect();
-    let wanted = |part: &&[u8]| Wanted {
+    let wanted = |part: &&[u8]| BlobRef {
         digest: Digest::of(part),
         size: Some(part.len() as u64),
     };
-    let row = Joined {
+    let row = Sequence {
         blobs: parts.iter().map(wanted).collect(),
-        whole: Some(Whole {
+        whole: Some(SplitFile {
             name: "@x".into(),
             digest: Digest::of(whole),
         }),
@@ -361,9 +361,9 @@ fn a_file_of_no_parts_is_empty() {
     let run = Run::new(1, Watch::new(&(), &stop));
     for (digest, right) in [(Digest::of(b""), true), (Digest::of(b"x"), false)] {
         let (name, blobs) = ("@x".into(), Vec::new());
-        let whole = Some(Whole { name, digest });
+        let whole = Some(SplitFile { name, digest });
         let mut out = Vec::new();
-        let got = into_writer(&store, &[Joined { blobs, whole }], ("out", &mut out), run);
+        let got = into_writer(&store, &[Sequence { blobs, whole }], ("out", &mut out), run);
         assert_eq!(got.is_ok(), right);
     }
     let mut out = Vec::new();
@@ -376,7 +376,7 @@ fn a_file_of_no_parts_is_empty() {
 #[test]
 fn a_reader_asks_for_what_is_read_and_reads_on_where_that_is_near() {
     let (store, wanted, whole) = memory();
-    let row: Vec<Joined> = wanted.iter().map(|one| (*one).into()).collect();
+    let row: Vec<Sequence> = wanted.iter().map(|one| (*one).into()).collect();
     let mut reader = Reader::new(&store, &row).unwrap();
     assert_eq!(reader.size(), whole.len() as u64);
     let mut got = [0; 5];
@@ -410,7 +410,7 @@ proptest::proptest! {
     #[test]
     fn a_range_is_those_bytes(from in 0u64..900_000, len in 0u64..900_000) {
         let (store, wanted, whole) = memory();
-        let row = [Joined { blobs: wanted, whole: None }];
+        let row = [Sequence { blobs: wanted, whole: None }];
         let size = whole.len() as u64;
         let range = from.min(size)..(from + len).min(size);
         let mut got = Vec::new();

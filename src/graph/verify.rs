@@ -13,7 +13,7 @@ use super::walk::{FileOf, Links, Step, Walk, is_its_fault};
 use crate::descriptor::Descriptor;
 use crate::digest::{Digest, Hasher};
 use crate::error::{Error, Result};
-use crate::fetch::{self, Wanted};
+use crate::fetch::{self, BlobRef};
 use crate::image::{Node, check};
 use crate::parallel;
 use crate::reference::Target;
@@ -380,7 +380,7 @@ fn read(
 ) -> Result<()> {
     let content = store.open_blob(&blob.digest, 0)?;
     content.size.map_or(Ok(()), |size| same_size(blob, size))?;
-    let wanted = Wanted {
+    let wanted = BlobRef {
         digest: blob.digest,
         size: Some(blob.size),
     };

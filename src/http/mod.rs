@@ -23,7 +23,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::stream::Stop;
+use crate::stream::{BUFFER, Stop};
 
 pub use proxy::Proxies;
 pub use tls::{ClientCert, Roots, Tls};
@@ -58,6 +58,8 @@ pub struct Settings {
     pub retry_max_wait: Duration,
     /// Transfers at once.
     pub jobs: usize,
+    /// The most bytes read from a connection at a time.
+    pub read_size: usize,
     /// Whom to trust, and who to be.
     pub tls: Tls,
     /// Whom to go through.
@@ -79,6 +81,7 @@ impl Default for Settings {
             retry_base: Duration::from_millis(300),
             retry_max_wait: Duration::from_secs(60),
             jobs: 8,
+            read_size: BUFFER,
             tls: Tls::default(),
             proxies: Proxies::default(),
             user_agent: concat!("dxf/", env!("CARGO_PKG_VERSION")).to_string(),
@@ -110,6 +113,13 @@ impl Settings {
     /// Another limit for the wait that a server may ask for.
     pub fn with_retry_max_wait(mut self, retry_max_wait: Duration) -> Settings {
         self.retry_max_wait = retry_max_wait;
+        self
+    }
+
+    /// Another limit for the bytes read from a connection at a time; 0 counts
+    /// as 1.
+    pub fn with_read_size(mut self, read_size: usize) -> Settings {
+        self.read_size = read_size;
         self
     }
 

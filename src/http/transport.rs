@@ -144,6 +144,7 @@ pub struct Response {
     line: RequestLine,
     body: ureq::Body,
     patience: Duration,
+    read_size: usize,
 }
 
 impl Response {
@@ -235,6 +236,7 @@ impl Response {
         BodyReader {
             inner: self.body.into_reader(),
             line: self.line,
+            read_size: self.read_size.max(1),
         }
     }
 }
@@ -243,12 +245,14 @@ impl Response {
 pub struct BodyReader {
     inner: ureq::BodyReader<'static>,
     line: RequestLine,
+    read_size: usize,
 }
 
 impl Read for BodyReader {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let most = buf.len().min(self.read_size);
         self.inner
-            .read(buf)
+            .read(&mut buf[..most])
             .map_err(|e| network_error::of_io(self.line.clone(), e).into())
     }
 }
@@ -481,6 +485,7 @@ impl Transport {
             line: request.line(),
             body,
             patience: idle,
+            read_size: self.0.settings.read_size,
         })
     }
 

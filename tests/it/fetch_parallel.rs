@@ -86,6 +86,13 @@ fn a_slow_blob_is_fetched_in_ranges_that_do_not_overlap() {
     let pulled = Dxf::new().plain(&server.host());
     let pulled = pulled.args(["pull-blob", "a", &digest(&bytes)]).ok();
     assert!(pulled.stdout == bytes && pulled.stderr.is_empty());
+    // So it does when little is read at a time.
+    let before = server.seen().len();
+    let pulled = Dxf::new()
+        .plain(&server.host())
+        .env("DXF_CHUNK_SIZE", "8192");
+    let pulled = pulled.args(["pull-blob", "a", &digest(&bytes)]).ok();
+    assert!(pulled.stdout == bytes && server.seen().len() > before + 1);
 }
 
 #[test]

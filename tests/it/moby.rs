@@ -9,7 +9,7 @@ use dxf_registry::blob::measure;
 use dxf_registry::credentials::Credentials;
 use dxf_registry::descriptor::media_type;
 use dxf_registry::error::if_found;
-use dxf_registry::fetch::{self, Wanted as Fetched};
+use dxf_registry::fetch::{self, BlobRef};
 use dxf_registry::http::{self, Exchange, Observer, Roots, Tls};
 use dxf_registry::image::layer::{Compression, Family};
 use dxf_registry::image::{Image, Node, check};
@@ -209,7 +209,7 @@ fn blobs_come_down_to_paths_and_writers() {
     let repo = repository(&bench, "team/app");
     let content = blob(1, 300_000);
     let digest: Digest = bench.raw().push_blob("team/app", &content).parse().unwrap();
-    let wanted = Fetched { digest, size: None };
+    let wanted = BlobRef { digest, size: None };
     let path = dir.path().join("file");
     fetch::into_file(&repo, &[wanted.into()], &path, Run::default()).unwrap();
     assert!(std::fs::read(&path).unwrap() == content);

@@ -70,8 +70,6 @@ pub struct Context {
     pub platform: Option<Platform>,
     /// How `push-blob` cuts files, where it does.
     pub split: Option<Split>,
-    /// Bytes read at a time.
-    pub chunk: usize,
     /// Where temporary files go that have no better place.
     pub tmpdir: PathBuf,
     /// Where layers and notes are kept for later runs.
@@ -116,11 +114,6 @@ impl Context {
             helpers,
             platform: env.word(&vars::PLATFORM)?,
             split: env.with(&vars::SPLIT, split)?,
-            chunk: env
-                .size(&vars::CHUNK_SIZE)?
-                .map(chunk)
-                .transpose()?
-                .unwrap_or(1 << 20),
             cache: cache(env),
             tmpdir: env
                 .path(&vars::TMPDIR_DXF)
@@ -250,15 +243,6 @@ pub fn split(text: &str) -> Result<Split, String> {
         Error::Invalid { why, .. } => why,
         other => other.to_string(),
     })
-}
-
-fn chunk(size: u64) -> Result<usize> {
-    const MOST: u64 = 1 << 30;
-    if (1..=MOST).contains(&size) {
-        return Ok(size as usize);
-    }
-    let why = "it takes a size from 1 to 1GiB";
-    Err(Error::invalid(vars::CHUNK_SIZE.name, size.to_string(), why))
 }
 
 fn progress(env: Env<'_>, terminal: bool) -> Show {
@@ -490,7 +474,10 @@ mod tests {
         ])
         .unwrap();
         assert_eq!(context.settings.upload, UploadMode::Chunked(5 << 20));
-        assert_eq!((context.chunk, context.settings.http.jobs), (8192, 3));
+        assert_eq!(
+            (context.settings.http.read_size, context.settings.http.jobs),
+            (8192, 3)
+        );
         assert!(context.settings.http.retry_max_wait.is_zero());
         assert_eq!(context.settings.scheme, Scheme::Http);
         let detects = |value| made(&[("DXF_INSECURE", value)]).unwrap().detects;

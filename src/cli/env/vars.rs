@@ -98,7 +98,7 @@ variables! {
     JOBS "DXF_JOBS" Plain "8" "transfers at once"
     UPLOAD "DXF_UPLOAD" Plain "auto" "auto, monolithic, or the size of a chunk such as 32MiB"
     SPLIT "DXF_SPLIT" Plain "unset" "how push-blob cuts files into parts: the size of one, cdc or cdc:AVG, as --split"
-    CHUNK_SIZE "DXF_CHUNK_SIZE" Plain "1MiB" "bytes read at a time"
+    CHUNK_SIZE "DXF_CHUNK_SIZE" Plain "256KiB" "most bytes read from a connection at a time"
     PLATFORM "DXF_PLATFORM" Plain "unset" "os/architecture[/variant] to take of a multi-platform alias"
     BLOB_INFO "DXF_BLOB_INFO" Plain "unset" "1: pull-blob writes digest and size before each blob"
     PROGRESS "DXF_PROGRESS" Plain "when stderr is a terminal" "1: always show progress, 0: never"

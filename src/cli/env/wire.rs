@@ -53,6 +53,11 @@ fn wire(env: Env<'_>) -> Result<http::Settings> {
             .seconds(&vars::RETRY_MAX_WAIT)?
             .unwrap_or(wire.retry_max_wait),
     };
+    wire.read_size = env
+        .size(&vars::CHUNK_SIZE)?
+        .map(read_size)
+        .transpose()?
+        .unwrap_or(wire.read_size);
     wire.jobs = jobs.map_or(wire.jobs, |n| n as usize);
     wire.tls = tls(env)?;
     wire.proxies = proxies(env)?;
@@ -125,4 +130,13 @@ fn proxies(env: Env<'_>) -> Result<Proxies> {
         names: [http_name, https_name],
         no_proxy: env.text(&vars::NO_PROXY)?.unwrap_or_default(),
     })
+}
+
+fn read_size(size: u64) -> Result<usize> {
+    const MOST: u64 = 1 << 30;
+    if (1..=MOST).contains(&size) {
+        return Ok(size as usize);
+    }
+    let why = "it takes a size from 1 to 1GiB";
+    Err(Error::invalid(vars::CHUNK_SIZE.name, size.to_string(), why))
 }

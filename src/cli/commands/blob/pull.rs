@@ -7,8 +7,8 @@ use std::path::Path;
 use dxf_registry::alias::{self, ByPlatform};
 use dxf_registry::artifact::{Base, Parts};
 use dxf_registry::digest::{Digest, Hasher};
-use dxf_registry::fetch::{self, ByteRange, Joined, Reader, Wanted};
-use dxf_registry::stream::{BUFFER, Buffer, CopyError, copy};
+use dxf_registry::fetch::{self, BlobRef, ByteRange, Reader, Sequence};
+use dxf_registry::stream::{Buffer, CopyError, copy};
 use dxf_registry::{Error, Manifest, ReadStore, Result, Target, json};
 use serde_json::Value;
 
@@ -21,7 +21,7 @@ use crate::cli::session::{Session, blob_size};
 /// A piece of what `pull-blob` writes.
 enum Piece {
     /// Blobs, and the file that they are, where they are the parts of one.
-    Row(Joined, Option<Parts>),
+    Row(Sequence, Option<Parts>),
     /// The digests of each platform, which python-dxf prints instead.
     List(Value),
 }
@@ -98,11 +98,11 @@ fn whole(
 fn stream(
     s: &mut Session<'_, '_>,
     store: &dyn ReadStore,
-    row: Vec<Joined>,
+    row: Vec<Sequence>,
     output: &mut Output,
 ) -> Result<(), Failure> {
-    // Who wants something before each blob, or small reads, gets one at a time.
-    if s.context.blob_info || s.context.chunk < BUFFER {
+    // Who wants something before each blob gets one at a time.
+    if s.context.blob_info {
         return row
             .into_iter()
             .try_for_each(|joined| singly(s, store, joined, output));
@@ -116,14 +116,14 @@ fn stream(
 fn part(
     s: &mut Session<'_, '_>,
     store: &dyn ReadStore,
-    row: &[Joined],
+    row: &[Sequence],
     range: ByteRange,
     file: Option<&Path>,
 ) -> Result<(), Failure> {
     let reader = Reader::new(store, row)?;
     let range = range.within(reader.size())?;
     let digest = row.iter().flat_map(|row| &row.blobs).next();
-    let Some(Wanted { digest, .. }) = digest.copied() else {
+    let Some(BlobRef { digest, .. }) = digest.copied() else {
         return Ok(());
     };
     let mut output = Output::open(file, s.interrupt)?;
@@ -154,7 +154,7 @@ fn pieces(
     let one = |selector: &Selector| match selector {
         Selector::Blob(digest) => {
             let (digest, size) = (*digest, None);
-            Ok(Piece::Row(Wanted { digest, size }.into(), None))
+            Ok(Piece::Row(BlobRef { digest, size }.into(), None))
         }
         Selector::Alias(target) => piece(&called(target), s.resolve(store, target)?),
     };
@@ -174,12 +174,12 @@ fn piece(name: &str, found: ByPlatform<Manifest>) -> Result<Piece> {
     }
     Ok(match found.try_map(|manifest| alias::blobs(&manifest))? {
         ByPlatform::One(blobs) => {
-            let wanted = blobs.iter().map(|blob| Wanted {
+            let wanted = blobs.iter().map(|blob| BlobRef {
                 digest: blob.digest,
                 size: Some(blob.size),
             });
             let (blobs, whole) = (wanted.collect(), None);
-            Piece::Row(Joined { blobs, whole }, None)
+            Piece::Row(Sequence { blobs, whole }, None)
         }
         ByPlatform::Each(each) => {
             let members = each
@@ -191,7 +191,7 @@ fn piece(name: &str, found: ByPlatform<Manifest>) -> Result<Piece> {
 }
 
 /// The blobs of `pieces`, where there is nothing else.
-fn rows(pieces: Vec<Piece>) -> Result<Vec<Joined>> {
+fn rows(pieces: Vec<Piece>) -> Result<Vec<Sequence>> {
     only_blobs(&pieces)?;
     let row = |piece| match piece {
         Piece::Row(row, _) => Some(row),
@@ -221,7 +221,7 @@ fn only_blobs(pieces: &[Piece]) -> Result<()> {
 fn singly(
     s: &mut Session<'_, '_>,
     store: &dyn ReadStore,
-    Joined { blobs, whole }: Joined,
+    Sequence { blobs, whole }: Sequence,
     output: &mut Output,
 ) -> Result<(), Failure> {
     let mut hasher = whole.as_ref().map(|whole| Hasher::like(&whole.digest));
@@ -245,7 +245,7 @@ fn verdict(expected: Digest, actual: Digest) -> Result<()> {
 fn one(
     s: &mut Session<'_, '_>,
     store: &dyn ReadStore,
-    (wanted, whole): (Wanted, Option<&mut Hasher>),
+    (wanted, whole): (BlobRef, Option<&mut Hasher>),
     output: &mut Output,
 ) -> Result<(), Failure> {
     let mut content = store.open_blob(&wanted.digest, 0)?;
@@ -259,9 +259,8 @@ fn one(
         let written = output.writer(s.out).write_all(header.as_bytes());
         written.map_err(|e| Error::io(&name, e))?;
     }
-    content.reader = Box::new(Chunked {
+    content.reader = Box::new(Hashed {
         from: content.reader,
-        most: s.context.chunk,
         whole,
     });
     let watch = s.watch();
@@ -269,18 +268,16 @@ fn one(
     Ok(())
 }
 
-/// Reads no more than so many bytes at a time (`DXF_CHUNK_SIZE`).
-struct Chunked<'a, R> {
+/// A part of a file, which is hashed too.
+struct Hashed<'a, R> {
     from: R,
-    most: usize,
     /// The hash of the file that this is a part of.
     whole: Option<&'a mut Hasher>,
 }
 
-impl<R: Read> Read for Chunked<'_, R> {
+impl<R: Read> Read for Hashed<'_, R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let most = buffer.len().min(self.most);
-        let n = self.from.read(&mut buffer[..most])?;
+        let n = self.from.read(buffer)?;
         if let Some(whole) = &mut self.whole {
             whole.update(&buffer[..n]);
         }
