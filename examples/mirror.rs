@@ -3,9 +3,9 @@
 
 use std::{env, error::Error, sync::Arc};
 
+use dxf_registry::graph::{Copier, CopyOptions, Referrers, Remote};
 use dxf_registry::layout::Layout;
 use dxf_registry::registry::{Scheme, Settings};
-use dxf_registry::transfer::{Copier, Foreign, How, Referrers, Remote};
 use dxf_registry::{Host, Registry, Store, Target, credentials::Credentials, stream::Run};
 
 fn main() {
@@ -26,14 +26,8 @@ fn run() -> Result<(), Box<dyn Error>> {
 
 pub(crate) fn mirror(from: &str, to: &str) -> Result<usize, Box<dyn Error>> {
     let (from, to) = (Remote::new(open(from)?), open(to)?);
-    let how = How {
-        platform: None,
-        convert: None,
-        expected: None,
-        referrers: Referrers::Copy,
-        foreign: Foreign::Skip,
-    };
-    let (copier, mut sent) = (Copier::new(&from, &*to, how), 0);
+    let options = CopyOptions::default().with_referrers(Referrers::Copy);
+    let (copier, mut sent) = (Copier::new(&from, &*to, options), 0);
     for tag in from.store().tags() {
         let tag = Target::Tag(tag?);
         // What is there already is not sent again.

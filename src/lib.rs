@@ -118,14 +118,14 @@
 //!
 //! ```no_run
 //! use dxf_registry::archive::{self, Form, Item, Out};
-//! use dxf_registry::transfer::{Remote, Wanted};
+//! use dxf_registry::graph::{Remote, Select};
 //! use dxf_registry::{Registry, credentials::Credentials, registry::Settings, stream::Run};
 //! use std::{path::Path, sync::Arc};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let registry = Registry::connect("registry.example".parse()?, Settings::default(), Credentials::anonymous())?;
 //! let remote = Remote::new(Arc::new(registry.repository("team/app".parse()?)));
-//! let node = remote.pull(&"v1".parse()?, Wanted::All, Run::default())?; // layers come later
+//! let node = remote.pull(&"v1".parse()?, Select::All, Run::default())?; // layers come later
 //!
 //! let item = Item::new(vec!["registry.example/team/app:v1".parse()?], node);
 //! let settings = archive::Settings { form: Form::Hybrid, platform: None, folder: Path::new(".") };
@@ -135,7 +135,7 @@
 //! ```
 //!
 //! [`archive::read`] takes what Docker, podman, skopeo and crane save, and
-//! [`transfer::put`] puts an image into a store. [`image::check()`] reads an image
+//! [`graph::push()`] puts an image into a store. [`image::check()`] reads an image
 //! and says whether it is what it claims; [`image::files`] lists what a container
 //! would see.
 //!
@@ -150,7 +150,7 @@
 //! use dxf_registry::image::{Family, Image, Node};
 //! use dxf_registry::layout::Layouts;
 //! use dxf_registry::stream::Run;
-//! use dxf_registry::transfer::{Foreign, To, put};
+//! use dxf_registry::graph::{PushTarget, push};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! # let folder = tempfile::tempdir()?;
@@ -162,22 +162,21 @@
 //! let layer = Layer::from_contents(&contents, options)?;
 //!
 //! let image = base.edit()?.append(layer).set_env("LANG", "C.UTF-8").finish()?;
-//! let to = To { store: &store, target: &"v2".parse()?, foreign: Foreign::Skip };
-//! put(&Node::Image(image), &to, Run::default())?;
+//! let node = Node::Image(image);
+//! push(&node, &PushTarget::new(&store, &"v2".parse()?), Run::default())?;
 //! # Ok(())
 //! # }
 //! ```
 //!
 //! ## Copying
 //!
-//! [`transfer::Copier`] copies between two stores. What is there is left alone,
+//! [`graph::Copier`] copies between two stores. What is there is left alone,
 //! what one registry has is mounted, and the rest streams through.
 //!
 //! ```
 //! use dxf_registry::layout::Layouts;
-//! use dxf_registry::store::ReadStore;
-//! use dxf_registry::transfer::{Copier, Foreign, How, Referrers, Remote};
-//! use dxf_registry::{Blob, Store, alias, stream::Run};
+//! use dxf_registry::graph::{Copier, CopyOptions, Referrers, Remote};
+//! use dxf_registry::{Blob, ReadStore, alias, stream::Run};
 //! use std::sync::Arc;
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -186,14 +185,8 @@
 //! let (from, to) = (stores.repository(&"a".parse()?), stores.repository(&"b".parse()?));
 //! # let blob = Blob::bytes("text/plain", b"hello".to_vec());
 //! # alias::push(&from, &"v1".parse()?, &[blob], alias::Format::Oci, Run::default())?;
-//! let how = How {
-//!     platform: None,
-//!     convert: None,
-//!     expected: None,
-//!     referrers: Referrers::Copy,
-//!     foreign: Foreign::Skip,
-//! };
-//! let copier = Copier::new(&Remote::new(Arc::new(from)), &to, how);
+//! let options = CopyOptions::default().with_referrers(Referrers::Copy);
+//! let copier = Copier::new(&Remote::new(Arc::new(from)), &to, options);
 //! let copied = copier.copy(&"v1".parse()?, &"v1".parse()?, Run::default())?;
 //! assert_eq!(to.head(&"v1".parse()?)?.map(|there| there.digest), Some(copied.digest));
 //! # Ok(())
@@ -343,7 +336,7 @@
 //! use dxf_registry::image::{Family, Image, Node};
 //! use dxf_registry::layout::Layouts;
 //! use dxf_registry::stream::{Run, Stop, Watch};
-//! use dxf_registry::transfer::{Foreign, Remote, To, Wanted, put};
+//! use dxf_registry::graph::{PushTarget, Remote, Select, push};
 //! use std::{fs, sync::Arc};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -361,12 +354,12 @@
 //! #     base = base.append(Layer::from_contents(&contents, options)?);
 //! # }
 //! # let base = Node::Image(base.finish()?);
-//! # put(&base, &To { store: &*store, target: &"v1".parse()?, foreign: Foreign::Skip }, run)?;
+//! # push(&base, &PushTarget::new(&*store, &"v1".parse()?), run)?;
 //! # fs::create_dir(folder.join("site"))?;
 //! # fs::write(folder.join("site/index.html"), "hello")?;
 //! // image = registry.pull_image("team/app", "v1", lazy=True)
 //! let remote = Remote::new(store.clone());
-//! let Node::Image(image) = remote.pull(&"v1".parse()?, Wanted::Platform(&platform), run)? else {
+//! let Node::Image(image) = remote.pull(&"v1".parse()?, Select::Platform(&platform), run)? else {
 //!     return Err("an index".into());
 //! };
 //!
@@ -382,8 +375,8 @@
 //!
 //! // registry.push_image(image), image.write_filename("app.tar")
 //! let node = Node::Image(image);
-//! let to = To { store: &*store, target: &"v2".parse()?, foreign: Foreign::Skip };
-//! assert_eq!(put(&node, &to, run)?.existed, 1); // the layer that stayed
+//! let pushed = push(&node, &PushTarget::new(&*store, &"v2".parse()?), run)?;
+//! assert_eq!(pushed.existed, 1); // the layer that stayed
 //! let item = Item::new(vec!["team/app:v2".parse()?], node);
 //! let form = archive::Settings { form: Form::Hybrid, platform: Some(&platform), folder };
 //! archive::write(&[item], Out::File(&folder.join("app.tar")), &form, run)?;
@@ -401,7 +394,7 @@
 //! use dxf_registry::image::{Family, Image, Node, check};
 //! use dxf_registry::layout::Layouts;
 //! use dxf_registry::stream::{Run, Stop, Watch};
-//! use dxf_registry::transfer::{Foreign, Remote, To, Wanted, put};
+//! use dxf_registry::graph::{PushTarget, Remote, Select, push};
 //! use std::sync::Arc;
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -423,9 +416,9 @@
 //! # (tar("base")?, tar("layer")?);
 //! # let base = Layer::from_tar(&folder.join("base.tar"), options)?;
 //! # let base = Image::scratch(&"linux/amd64".parse()?, Family::Docker)?.edit()?.append(base).finish()?;
-//! # put(&Node::Image(base), &To { store: &from, target: &"v1".parse()?, foreign: Foreign::Skip }, run)?;
+//! # push(&Node::Image(base), &PushTarget::new(&from, &"v1".parse()?), run)?;
 //! // ImageRef.from_image("team/app", "v1", "team/new", "v2").add_layer(LayerRef("layer.tar"))
-//! let node = Remote::new(Arc::new(from)).pull(&"v1".parse()?, Wanted::All, run)?;
+//! let node = Remote::new(Arc::new(from)).pull(&"v1".parse()?, Select::All, run)?;
 //! let Node::Image(image) = node else { return Err("an index".into()) };
 //! let layer = Layer::from_tar(&folder.join("layer.tar"), options)?; // plain, gzip or zstd
 //! let image = image.edit()?.append(layer).history("COPY layer.tar").finish()?;
@@ -440,7 +433,7 @@
 //! // ImageRef.from_tarball(workplace, "saved.tar", "team/new", "v2").push()
 //! let items = archive::read(&saved, folder, run)?;
 //! assert_eq!(items[0].node.manifest().digest(), item.node.manifest().digest());
-//! put(&items[0].node, &To { store: &to, target: &"v2".parse()?, foreign: Foreign::Skip }, run)?;
+//! push(&items[0].node, &PushTarget::new(&to, &"v2".parse()?), run)?;
 //! # Ok(())
 //! # }
 //! ```
@@ -458,7 +451,7 @@
 //! | [`artifact`] | a file kept as several blobs |
 //! | [`image`] | images, their configs and layers, whether they are what they say, and how to change them |
 //! | [`archive`] | images in a file: docker-archive and OCI layout |
-//! | [`transfer`], [`foreign`] | images out of a store and into one, and layers that are kept elsewhere |
+//! | [`graph`], [`nondistributable`] | images out of a store and into one, and layers that are kept elsewhere |
 //! | [`hub`], [`json`], [`text`] | for tools: Docker Hub's names, Python's JSON, text fit for a terminal |
 //!
 //! The library prints nothing and reads no environment variables (but for the
@@ -484,7 +477,6 @@ pub mod digest;
 pub mod error;
 pub mod fetch;
 pub mod file;
-pub mod foreign;
 pub mod graph;
 pub mod http;
 pub mod hub;
@@ -493,6 +485,7 @@ pub mod json;
 pub mod jws;
 pub mod layout;
 pub mod manifest;
+pub mod nondistributable;
 pub mod parallel;
 pub mod place;
 pub mod platform;
@@ -504,7 +497,6 @@ pub mod store;
 pub mod stream;
 pub mod tar;
 pub mod text;
-pub mod transfer;
 
 pub use blob::Blob;
 pub use descriptor::Descriptor;

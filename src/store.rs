@@ -452,41 +452,6 @@ pub(crate) fn needs(manifest: &Manifest) -> Result<Vec<Digest>> {
     })
 }
 
-/// Points a tag at a manifest, where `expected` is given only a tag that is so.
-///
-/// Where tags are immutable a second PUT of the very same manifest is refused
-/// (ECR says 400, Harbor 412, Quay 409, Artifactory 403), though all is as
-/// it was asked to be. Asking first would cost everyone a request.
-pub(crate) fn put_unless_same(
-    store: &dyn Store,
-    manifest: &Manifest,
-    tag: &Tag,
-    expected: Option<Expected>,
-) -> Result<()> {
-    let target = Target::Tag(tag.clone());
-    let done = match expected {
-        Some(expected) => store.put_manifest_if(manifest, tag, expected),
-        None => store.put_manifest(manifest, &target),
-    };
-    let Err(refused) = done else {
-        return Ok(());
-    };
-    if expected.is_some_and(|e| e != Expected::Manifest(manifest.digest())) {
-        // It was to be moved. Being there already, it is another writer's.
-        return Err(refused);
-    }
-    let in_doubt = refused.status().is_some_and(|status| {
-        (400..500).contains(&status) && !matches!(status, 401 | 404 | 408 | 429)
-    });
-    if in_doubt
-        && let Ok(Some(there)) = store.head(&target)
-        && there.digest == manifest.digest()
-    {
-        return Ok(());
-    }
-    Err(refused)
-}
-
 #[cfg(test)]
 mod tests {
     /// The methods between two lines of this file.

@@ -15,10 +15,11 @@ use crate::blob::Blob;
 use crate::descriptor::{Descriptor, media_type};
 use crate::digest::Digest;
 use crate::error::{Error, Result};
+use crate::graph::{push_again, push_manifest, send_all};
 use crate::manifest::{Builder, Kind, Manifest};
 use crate::parallel;
 use crate::reference::{Tag, Target};
-use crate::store::{Expected, Store, put_unless_same};
+use crate::store::{Expected, Store};
 pub use crate::stream::Run;
 use crate::stream::Watch;
 
@@ -144,15 +145,15 @@ pub fn put(
             manifest
         }
     };
-    put_unless_same(store, &manifest, tag, settings.expected)?;
+    let target = Target::Tag(tag.clone());
+    push_manifest(store, &manifest, &target, settings.expected)?;
     Ok(manifest)
 }
 
 /// Stores blobs and points an alias at them.
 ///
-/// A registry may say that it holds a blob and then, when the manifest comes,
-/// that it does not: collected meanwhile (Google's), or left half by a push
-/// that was cancelled (Docker Hub). Then the bytes are sent whatever it says.
+/// Blobs that the store claims to contain, and then denies when the manifest
+/// comes, are sent whatever it claims.
 ///
 /// # Errors
 /// As [`set`].
@@ -163,22 +164,16 @@ pub fn push(
     settings: impl Into<Settings>,
     run: Run<'_>,
 ) -> Result<Manifest> {
-    const TRIES: usize = 2;
     let settings = settings.into();
     for blob in blobs {
         store.put_blob(blob, run.watch)?;
     }
     let descriptors: Vec<Descriptor> = blobs.iter().map(|b| b.descriptor().clone()).collect();
-    for _ in 0..TRIES {
-        match put(store, tag, &descriptors, settings, run) {
-            Err(error) if error.denies_blob() => {}
-            done => return done,
-        }
-        for blob in blobs {
-            store.send_blob(blob, run.watch)?;
-        }
-    }
-    put(store, tag, &descriptors, settings, run)
+    let again: Vec<&Blob> = blobs.iter().collect();
+    push_again(
+        || put(store, tag, &descriptors, settings, run),
+        || send_all(store, &again, run),
+    )
 }
 
 /// The manifest of [`Format::Oci`] (image-spec, manifest.md, "Guidelines for

@@ -19,10 +19,11 @@ use crate::descriptor::Descriptor;
 use crate::digest::{Digest, Hasher};
 use crate::error::{Error, Result};
 use crate::file::{Spool, Stable};
+use crate::graph::{push_again, push_manifest, send_all};
 use crate::manifest::Manifest;
 use crate::parallel::{self, Pipe, beside};
-use crate::reference::Tag;
-use crate::store::{Put, Store, put_unless_same};
+use crate::reference::{Tag, Target};
+use crate::store::{Put, Store};
 use crate::stream::{BUFFER, Run, Stop, Watch};
 
 /// Buffers on their way to the digest of the whole.
@@ -251,9 +252,8 @@ impl Pushed {
 
     /// Points an alias at the file.
     ///
-    /// A registry may deny, when the manifest comes, what it said it held; see
-    /// [`crate::alias::push`]. Then the parts of a file are sent whatever it
-    /// says; those of a stream are gone.
+    /// Parts that the store claims to contain, and then denies when the manifest
+    /// comes, are sent whatever it claims; those of a stream are gone.
     ///
     /// # Errors
     /// Those of [`Parts::manifest`], the store's own.
@@ -262,17 +262,19 @@ impl Pushed {
         let manifest = self.parts.manifest()?;
         let silent = Watch::new(&(), run.watch.stop);
         store.put_blob(&Parts::config(), silent)?;
-        match put_unless_same(store, &manifest, tag, None) {
-            Err(error) if error.denies_blob() && self.file.is_some() => {
+        let target = Target::Tag(tag.clone());
+        let again: Vec<&Blob> = self.doubtful.iter().collect();
+        push_again(
+            || push_manifest(store, &manifest, &target, None),
+            || {
+                if self.file.is_none() {
+                    return Ok(false);
+                }
                 store.send_blob(&Parts::config(), silent)?;
-                let again = self.doubtful.iter().collect();
-                parallel::for_each(run.jobs, again, run.watch.stop, |blob: &Blob, stop| {
-                    store.send_blob(blob, run.stopped_by(stop).watch).map(drop)
-                })?;
-                put_unless_same(store, &manifest, tag, None)?;
-            }
-            done => done?,
-        }
+                send_all(store, &again, run)?;
+                Ok(true)
+            },
+        )?;
         Ok(manifest)
     }
 }

@@ -1,12 +1,32 @@
-//! Manifests and what they name, as a graph: from tags down to blobs, whatever
-//! store they are in.
+//! Manifests and what they name, as a graph: from tags down to blobs, and to what
+//! refers to them, whatever store they are in.
 //!
-//! [`walk`] goes through it, [`budget`] bounds what one name leads to, [`verify`] checks what a walk reaches.
+//! [`Remote`] reads what a name stands for, [`push`] stores it, [`Copier`] does
+//! both, [`plan`] tells what [`push`] would do. [`walk`] goes through all that
+//! names reach within a [`budget`], [`verify`] checks it. All know [`crate::Store`] and none of its
+//! kinds.
 
 pub mod budget;
+mod copy;
+mod plan;
+mod pull;
+mod push;
+mod related;
+#[cfg(feature = "schema1-signing")]
+mod signed;
+#[cfg(test)]
+mod tests;
 pub mod verify;
 pub mod walk;
 
 pub use budget::Budget;
+pub use copy::{Copied, Copier, CopyOptions, Referrers};
+pub use plan::{Action, Plan, plan};
+pub use pull::{Remote, Select, UrlFetcher};
+pub use push::{Nondistributable, PushTarget, Summary, push, push_manifest};
+pub(crate) use push::{push_again, send_all};
+pub use related::{Related, is_referrers_tag};
+#[cfg(feature = "schema1-signing")]
+pub use signed::{Signed, put_signed};
 pub use verify::{Finding, Role, Scrutiny, Verdict};
 pub use walk::{Links, Step, Walk};

@@ -3,7 +3,7 @@
 //!
 //! A [`Node`] is what a name stands for: one image, or an index of several.
 //! The manifests are kept byte for byte. Nothing here knows where bytes come
-//! from; [`crate::transfer`] makes nodes of stores, [`crate::archive`] of files.
+//! from; [`crate::graph`] makes nodes of stores, [`crate::archive`] of files.
 
 pub mod check;
 pub mod config;

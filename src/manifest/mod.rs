@@ -158,7 +158,7 @@ impl Manifest {
     }
 
     /// A schema 1 manifest with a signature of each of `keys`; `payload` is all
-    /// of it but the signatures. `transfer::put_signed` makes one of an
+    /// of it but the signatures. `graph::put_signed` makes one of an
     /// image.
     ///
     /// # Errors

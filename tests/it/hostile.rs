@@ -12,13 +12,13 @@ use dxf_registry::blob::{Bytes, FileRange};
 use dxf_registry::cache::{Cache, Limits};
 use dxf_registry::credentials::{ConfigFile, Credentials, Files, Helpers, Provider};
 use dxf_registry::file::Section;
+use dxf_registry::graph::{Nondistributable, PushTarget, Remote, Select, push};
 use dxf_registry::http::{self, Proxies, Scheme, Url};
 use dxf_registry::image::layer::{self, LayerType};
 use dxf_registry::image::{Config, Image, Index, Node, check, files};
 use dxf_registry::layout::{Layout, Layouts};
 use dxf_registry::registry::{Settings, UploadMode};
 use dxf_registry::stream::{Run, Watch, read_bounded};
-use dxf_registry::transfer::{Foreign, Remote, To, Wanted, put};
 use dxf_registry::{
     Blob, Descriptor, Digest, Error, Host, Manifest, Platform, ReadStore, Reference, Registry,
     RepoName, Store, Tag, Target, hub, json, text,
@@ -246,12 +246,8 @@ fn use_up(node: &Node, folder: &Path) {
     );
     let copy = Layout::at(folder.join("copy"));
     let target = "v1".parse().unwrap();
-    let to = To {
-        store: &copy,
-        target: &target,
-        foreign: Foreign::Send,
-    };
-    let _ = put(node, &to, Run::default());
+    let to = PushTarget::new(&copy, &target).with_nondistributable(Nondistributable::Send);
+    let _ = push(node, &to, Run::default());
 }
 
 fn question_config(config: &Config) {
@@ -352,7 +348,7 @@ proptest! {
             let platform = wanted.parse::<Platform>().ok();
             let _ = alias::resolve(&store, &target, platform.as_ref(), Run::default());
             let remote = Remote::new(std::sync::Arc::new(store.clone()));
-            if let Ok(node) = remote.pull(&target, Wanted::All, Run::default()) {
+            if let Ok(node) = remote.pull(&target, Select::All, Run::default()) {
                 use_up(&node, folder.path());
             }
             let _ = alias::delete(&store, &target, Run::default());

@@ -12,14 +12,14 @@ use std::sync::{Arc, Mutex};
 use dxf_registry::archive::Item;
 use dxf_registry::cache::Cache;
 use dxf_registry::credentials::{Credentials, Files};
-use dxf_registry::foreign::Foreign;
+use dxf_registry::graph::{Copier, CopyOptions, Referrers, Remote};
 use dxf_registry::image::{Image, Node};
 use dxf_registry::layout::{Layout, Layouts};
+use dxf_registry::nondistributable::HttpFetcher;
 use dxf_registry::progress::Progress;
 use dxf_registry::registry::{Scheme, Settings};
 use dxf_registry::store::{Content, Memory, Put, Tags, receive};
 use dxf_registry::stream::{Run, Stop, Watch};
-use dxf_registry::transfer::{self, Copier, How, Referrers, Remote};
 use dxf_registry::{Blob, Digest, Error, Manifest, ReadStore, Registry, Repository, Result};
 use dxf_registry::{Secret, Store, Tag, Target, alias};
 
@@ -263,7 +263,7 @@ fn handles_are_cheap_to_share() {
     shared::<Box<dyn Store>>();
     shared::<Memory>();
     shared::<Files>();
-    shared::<Foreign>();
+    shared::<HttpFetcher>();
     shared::<Item>();
     shared::<Error>();
     assert!(size_of::<Registry>() <= size_of::<usize>());
@@ -356,16 +356,10 @@ fn six_methods_make_a_store() {
     assert_eq!(shelf.blob_size(blobs[1].digest()).unwrap(), Some(5));
 
     let folder = Layout::at(scratch.path());
-    let how = How {
-        platform: None,
-        convert: None,
-        expected: None,
-        referrers: Referrers::Copy,
-        foreign: transfer::Foreign::Skip,
-    };
+    let options = CopyOptions::default().with_referrers(Referrers::Copy);
     let target = Target::Tag(tag);
     let run = Run::new(2, Watch::new(&copied, &stop));
-    let copier = Copier::new(&Remote::new(shelf.clone()), &folder, how);
+    let copier = Copier::new(&Remote::new(shelf.clone()), &folder, options);
     let done = copier.copy(&target, &target, run).unwrap();
     assert_eq!((done.digest, done.summary.uploaded), (put.digest(), 2));
     assert_eq!((copied.0.load(Relaxed), copied.1.load(Relaxed)), (8, 2));

@@ -10,6 +10,7 @@ use dxf_registry::credentials::Credentials;
 use dxf_registry::descriptor::media_type;
 use dxf_registry::error::if_found;
 use dxf_registry::fetch::{self, BlobRef};
+use dxf_registry::graph::{PushTarget, Remote, Select, push};
 use dxf_registry::http::{self, Exchange, Observer, Roots, Tls};
 use dxf_registry::image::layer::{Compression, Family};
 use dxf_registry::image::{Image, Node, check};
@@ -17,7 +18,6 @@ use dxf_registry::manifest::Kind;
 use dxf_registry::registry::{Scheme, Settings, UploadMode};
 use dxf_registry::store::Put;
 use dxf_registry::stream::{Run, Watch};
-use dxf_registry::transfer::{Foreign, Remote, To, Wanted, put};
 use dxf_registry::{
     Blob, Digest, Error, Manifest, ReadStore, Registry, Repository, Store, Tag, Target,
 };
@@ -71,17 +71,14 @@ fn bytes(content: &[u8]) -> Blob {
 }
 
 fn send(node: &Node, store: &dyn Store, tag: &str) {
-    let to = To {
-        store,
-        target: &tagged(tag),
-        foreign: Foreign::Skip,
-    };
-    with_run(|run| put(node, &to, run)).unwrap();
+    let target = tagged(tag);
+    let to = PushTarget::new(store, &target);
+    with_run(|run| push(node, &to, run)).unwrap();
 }
 
 fn pulled(repo: &Repository, tag: &str) -> Node {
     let remote = Remote::new(Arc::new(repo.clone()));
-    with_run(|run| remote.pull(&tagged(tag), Wanted::All, run)).unwrap()
+    with_run(|run| remote.pull(&tagged(tag), Select::All, run)).unwrap()
 }
 
 #[test]

@@ -5,10 +5,10 @@ use std::path::Path;
 use std::process::Command;
 
 use dxf_registry::descriptor::media_type::SCHEMA1_SIGNED;
+use dxf_registry::graph::{Signed, put_signed};
 use dxf_registry::image::layer::{Compression, Family};
 use dxf_registry::image::schema1::make;
 use dxf_registry::jws::SigningKey;
-use dxf_registry::transfer::{Signed, put_signed};
 use dxf_registry::{Manifest, ReadStore, Repository, Store, Target};
 
 use crate::archive::{GZIP, image, layers, read, with_run};

@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use dxf_registry::archive::{Form, Item};
 use dxf_registry::credentials::Credentials;
+use dxf_registry::graph::{self, PushTarget, Remote, Select, Summary};
 use dxf_registry::http;
 use dxf_registry::image::layer::Family;
 use dxf_registry::image::{Node, check};
 use dxf_registry::layout::Layouts;
 use dxf_registry::registry::{Registry, Settings};
-use dxf_registry::transfer::{Foreign, Remote, Summary, To, Wanted, put};
 use dxf_registry::{Platform, Store, Target};
 
 use crate::archive::{GZIP, image, multi, read, with_run, write};
@@ -28,15 +28,12 @@ fn tag() -> Target {
 }
 
 pub fn push(node: &Node, store: &dyn Store) -> Summary {
-    let to = To {
-        store,
-        target: &tag(),
-        foreign: Foreign::Skip,
-    };
-    with_run(|run| put(node, &to, run)).unwrap()
+    let target = tag();
+    let to = PushTarget::new(store, &target);
+    with_run(|run| graph::push(node, &to, run)).unwrap()
 }
 
-fn pull(store: &Arc<dyn Store>, wanted: Wanted<'_>) -> Node {
+fn pull(store: &Arc<dyn Store>, wanted: Select<'_>) -> Node {
     with_run(|run| Remote::new(store.clone()).pull(&tag(), wanted, run)).unwrap()
 }
 
@@ -50,7 +47,7 @@ fn requests_are_those_of_the_contract() {
     assert_eq!(bench.requests().len(), 3 * 3 + 2);
     push(&node, &*store);
     assert_eq!(bench.requests().len(), 2);
-    let pulled = pull(&store, Wanted::All);
+    let pulled = pull(&store, Select::All);
     for (_, image) in pulled.images() {
         with_run(|run| check(image, run)).unwrap();
     }
@@ -82,11 +79,11 @@ fn every_way_round_keeps_the_digest() {
             &path,
         );
         push(&read(&path)[0].node, &*registry);
-        push(&pull(&registry, Wanted::All), &*folder);
+        push(&pull(&registry, Select::All), &*folder);
         let back = repository(&bench, "b");
-        push(&pull(&folder, Wanted::All), &*back);
+        push(&pull(&folder, Select::All), &*back);
         write(
-            &[Item::new(vec![], pull(&back, Wanted::All))],
+            &[Item::new(vec![], pull(&back, Select::All))],
             Form::Hybrid,
             &path,
         );
@@ -95,7 +92,7 @@ fn every_way_round_keeps_the_digest() {
     push(&multi(), &*registry);
     bench.requests();
     let arm: Platform = "linux/arm64/v8".parse().unwrap();
-    let chosen = pull(&registry, Wanted::Platform(&arm));
+    let chosen = pull(&registry, Select::Platform(&arm));
     assert_eq!(bench.requests().len(), 3);
     assert!(matches!(chosen, Node::Image(_)));
 }

@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use dxf_registry::archive::{self, Form, Item, Out, Settings};
+use dxf_registry::graph::{self, Plan, PushTarget, plan, push};
 use dxf_registry::image::Node;
 use dxf_registry::place::ArchiveKind;
-use dxf_registry::transfer::{Forecast, Foreign, To, forecast, put};
 use dxf_registry::{Digest, Error, Place, Platform, Result, Root, Store, Target};
 
 use crate::cli::args::Nondistributable;
@@ -21,10 +21,10 @@ use crate::cli::session::Session;
 
 impl Nondistributable {
     /// The same in the library's words.
-    pub fn foreign(&self) -> Foreign {
+    pub fn choice(&self) -> graph::Nondistributable {
         match self.allow_nondistributable {
-            true => Foreign::Send,
-            false => Foreign::Skip,
+            true => graph::Nondistributable::Send,
+            false => graph::Nondistributable::Skip,
         }
     }
 }
@@ -132,7 +132,7 @@ impl Destination {
         &self,
         s: &mut Session<'_, '_>,
         items: &[Item],
-        foreign: Foreign,
+        nondistributable: graph::Nondistributable,
     ) -> Result<Vec<Digest>, Failure> {
         let digests: Vec<_> = items.iter().map(|i| i.node.manifest().digest()).collect();
         if let (true, several @ 2..) = (self.has_one_name(), items.len()) {
@@ -146,7 +146,7 @@ impl Destination {
             }
             Opened::Store(store) => {
                 for item in items {
-                    self.put_one(s, &**store, item, foreign)?;
+                    self.put_one(s, &**store, item, nondistributable)?;
                 }
             }
         }
@@ -157,24 +157,21 @@ impl Destination {
     ///
     /// # Errors
     /// As [`Destination::put`] before anything is sent.
-    pub fn forecast(
+    pub fn plan(
         &self,
         s: &Session<'_, '_>,
         node: &Node,
-        foreign: Foreign,
-    ) -> Result<Option<Forecast>> {
+        nondistributable: graph::Nondistributable,
+    ) -> Result<Option<Plan>> {
         let own = node.manifest().digest();
         self.check(&own)?;
         let Opened::Store(store) = &self.to else {
             return Ok(None);
         };
         let own = Target::Digest(own);
-        let to = To {
-            store: &**store,
-            target: self.target.as_ref().unwrap_or(&own),
-            foreign,
-        };
-        forecast(node, &to, s.run()).map(Some)
+        let to = PushTarget::new(&**store, self.target.as_ref().unwrap_or(&own))
+            .with_nondistributable(nondistributable);
+        plan(node, &to, s.run()).map(Some)
     }
 
     fn has_one_name(&self) -> bool {
@@ -189,7 +186,7 @@ impl Destination {
         s: &Session<'_, '_>,
         store: &dyn Store,
         item: &Item,
-        foreign: Foreign,
+        nondistributable: graph::Nondistributable,
     ) -> Result<(), Failure> {
         self.check(&item.node.manifest().digest())?;
         let targets = match &self.target {
@@ -197,12 +194,8 @@ impl Destination {
             None => targets(item),
         };
         for target in &targets {
-            let to = To {
-                store,
-                target,
-                foreign,
-            };
-            let done = put(&item.node, &to, s.run())?;
+            let to = PushTarget::new(store, target).with_nondistributable(nondistributable);
+            let done = push(&item.node, &to, s.run())?;
             for layer in &done.left_out {
                 s.console.warn(&left_out(&layer.digest));
             }

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use dxf_registry::archive::Item;
 use dxf_registry::file::AsideFolder;
+use dxf_registry::graph::{Nondistributable, PushTarget, push};
 use dxf_registry::layout::Layout;
-use dxf_registry::transfer::{Foreign, To, put};
 use dxf_registry::{Error, Result};
 
 use crate::cli::args;
@@ -67,12 +67,9 @@ fn fill(s: &Session<'_, '_>, path: &Path, items: &[Item]) -> Result<(), Failure>
     let layout = Layout::at(path);
     for item in items {
         for target in targets(item) {
-            let to = To {
-                store: &layout,
-                target: &target,
-                foreign: Foreign::Send,
-            };
-            put(&item.node, &to, s.run())?;
+            let to =
+                PushTarget::new(&layout, &target).with_nondistributable(Nondistributable::Send);
+            push(&item.node, &to, s.run())?;
         }
     }
     Ok(())

@@ -1,8 +1,8 @@
 //! Which of an image's platforms is wanted: what `--platform` asks for, else
 //! `DXF_PLATFORM`, else this machine's.
 
+use dxf_registry::graph::Select;
 use dxf_registry::image::{self, Image, Node};
-use dxf_registry::transfer::Wanted;
 use dxf_registry::{Descriptor, Error, Platform, Result};
 
 use crate::cli::args;
@@ -42,11 +42,11 @@ impl Choice {
     }
 
     /// The same for whoever pulls.
-    pub fn wanted(&self) -> Wanted<'_> {
+    pub fn wanted(&self) -> Select<'_> {
         match self.by {
-            _ if self.all => Wanted::All,
-            By::Machine => Wanted::Host(&self.platform),
-            By::Flag | By::Variable => Wanted::Platform(&self.platform),
+            _ if self.all => Select::All,
+            By::Machine => Select::Host(&self.platform),
+            By::Flag | By::Variable => Select::Platform(&self.platform),
         }
     }
 
@@ -78,11 +78,11 @@ pub fn one_platform(s: &Session<'_, '_>, flag: Option<&str>) -> Result<Choice, F
 ///
 /// # Errors
 /// [`Error::NoPlatform`] as a thing that is not found.
-pub fn choose(node: Node, wanted: Wanted<'_>) -> Result<Node, Failure> {
+pub fn choose(node: Node, wanted: Select<'_>) -> Result<Node, Failure> {
     let (platform, host) = match wanted {
-        Wanted::All => return Ok(node),
-        Wanted::Platform(platform) => (platform, false),
-        Wanted::Host(platform) => (platform, true),
+        Select::All => return Ok(node),
+        Select::Platform(platform) => (platform, false),
+        Select::Host(platform) => (platform, true),
     };
     if let Node::Image(_) = &node {
         return Ok(node);

@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use dxf_registry::archive::{self, Item, Provenance};
 use dxf_registry::cache::Cache;
-use dxf_registry::foreign::Foreign;
+use dxf_registry::graph::{Remote, Select};
 use dxf_registry::http::{Scheme, Url};
 use dxf_registry::image::gzip::{self, Which};
 use dxf_registry::image::{Image, Node};
+use dxf_registry::nondistributable::HttpFetcher;
 use dxf_registry::place::ArchiveKind;
-use dxf_registry::transfer::{Remote, Wanted};
 use dxf_registry::{Error, Place, Platform, Reference, Result, Store};
 
 use crate::cli::args::Look;
@@ -24,7 +24,7 @@ use crate::cli::session::Session;
 ///
 /// # Errors
 /// Those of the store or the archive, [`Error::NoPlatform`].
-pub fn node(s: &Session<'_, '_>, place: &Place, wanted: Wanted<'_>) -> Result<Node, Failure> {
+pub fn node(s: &Session<'_, '_>, place: &Place, wanted: Select<'_>) -> Result<Node, Failure> {
     let Some(store) = open::repository(s, place)? else {
         return choose(sole(s, place)?.node, wanted);
     };
@@ -132,8 +132,8 @@ pub fn one(s: &Session<'_, '_>, look: &Look) -> Result<Image, Failure> {
     let words = look.words.take(1, 1)?;
     let (asked, host) = (asked(s, look)?, Platform::host());
     let wanted = match &asked {
-        Some(platform) => Wanted::Platform(platform),
-        None => Wanted::Host(&host),
+        Some(platform) => Select::Platform(platform),
+        None => Select::Host(&host),
     };
     let node = node(s, &open::to_read(s, &words[0])?, wanted)?;
     match node {
@@ -175,6 +175,6 @@ pub fn uncached(s: &Session<'_, '_>, store: Arc<dyn Store>) -> Remote {
     let host = store.origin().map(|origin| origin.host);
     let home = host.and_then(|host| Url::new(Scheme::Https, host.as_str(), "/").ok());
     let home = home.unwrap_or_else(Url::nowhere);
-    let foreign = Foreign::new(s.settings().http, &home);
-    Remote::new(store).with_elsewhere(Arc::new(foreign))
+    let fetcher = HttpFetcher::new(s.settings().http, &home);
+    Remote::new(store).with_url_fetcher(Arc::new(fetcher))
 }

@@ -1,8 +1,10 @@
 //! `copy-image`: from any store or archive to any other.
 
 use dxf_registry::archive::Item;
+use dxf_registry::graph::{
+    Copier, CopyOptions, Nondistributable, Referrers, Remote, Select, is_referrers_tag,
+};
 use dxf_registry::image::{self, Family, Node};
-use dxf_registry::transfer::{Copier, Foreign, How, Referrers, Remote, Wanted, is_referrers_tag};
 use dxf_registry::{Digest, Error, Place, Platform, Result, Tag, Target};
 use serde_json::json;
 
@@ -69,17 +71,15 @@ struct Job<'a> {
 }
 
 impl Job<'_> {
-    fn how(&self) -> How<'_> {
-        How {
-            platform: self.platform.as_ref(),
-            convert: self.family(),
-            expected: self.to.expected,
-            referrers: match self.args.referrers {
-                true => Referrers::Copy,
-                false => Referrers::Leave,
-            },
-            foreign: self.foreign(),
+    fn options(&self) -> CopyOptions<'_> {
+        let mut options = CopyOptions::default().with_nondistributable(self.foreign());
+        options.platform = self.platform.as_ref();
+        options.convert = self.family();
+        options.expected = self.to.expected;
+        if self.args.referrers {
+            options.referrers = Referrers::Copy;
         }
+        options
     }
 
     fn family(&self) -> Option<Family> {
@@ -89,14 +89,14 @@ impl Job<'_> {
         })
     }
 
-    fn foreign(&self) -> Foreign {
-        self.args.nondistributable.foreign()
+    fn foreign(&self) -> Nondistributable {
+        self.args.nondistributable.choice()
     }
 
-    fn wanted(&self) -> Wanted<'_> {
+    fn wanted(&self) -> Select<'_> {
         match &self.platform {
-            Some(platform) => Wanted::Platform(platform),
-            None => Wanted::All,
+            Some(platform) => Select::Platform(platform),
+            None => Select::All,
         }
     }
 
@@ -152,7 +152,7 @@ impl Job<'_> {
         let remote = self.remote(s)?;
         let targets = self.targets(&remote);
         let targets = targets.map_err(|e| e.at(&self.source_name()))?;
-        let copier = Copier::new(&remote, &**to, self.how());
+        let copier = Copier::new(&remote, &**to, self.options());
         for source in targets {
             s.interrupt.stop().check()?;
             let target = self.to.target.as_ref().unwrap_or(&source);

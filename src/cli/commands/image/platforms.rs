@@ -1,9 +1,9 @@
 //! `list-platforms`: the platforms an image is for.
 
 use dxf_registry::graph::Budget;
+use dxf_registry::graph::{Remote, Select};
 use dxf_registry::image::{self, MAX_DEPTH};
 use dxf_registry::manifest::Kind;
-use dxf_registry::transfer::{Remote, Wanted};
 use dxf_registry::{Descriptor, Error, Manifest, Platform, Result, Target, json};
 use serde_json::json;
 
@@ -31,7 +31,7 @@ pub fn run(s: &mut Session<'_, '_>, words: &Words) -> Result<(), Failure> {
             &mut found,
         )?;
     } else {
-        let node = node(s, &place, Wanted::All)?;
+        let node = node(s, &place, Select::All)?;
         found.extend(known(&node)?.into_iter().map(|(entry, _)| entry));
     }
     let name = |entry: &Descriptor| {
@@ -67,7 +67,7 @@ fn walk(
     found: &mut Vec<Descriptor>,
 ) -> Result<()> {
     if manifest.kind() != Kind::Index {
-        let node = remote.node(manifest, Wanted::All, s.run())?;
+        let node = remote.node(manifest, Select::All, s.run())?;
         found.extend(known(&node)?.into_iter().map(|(entry, _)| entry));
         return Ok(());
     }

@@ -6,9 +6,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use dxf_registry::archive::{self, Item};
+use dxf_registry::graph::{Remote, Select};
 use dxf_registry::image::Node;
 use dxf_registry::layout::Layout;
-use dxf_registry::transfer::{Remote, Wanted};
 use dxf_registry::{Digest, Error, Place, Reference, Result, Tag, Target};
 
 use crate::cli::args::{self, PushImage};
@@ -39,7 +39,7 @@ pub fn run(s: &mut Session<'_, '_>, args: &PushImage) -> Result<(), Failure> {
     if !to.is_archive() {
         must_differ(&items)?;
     }
-    let foreign = args.nondistributable.foreign();
+    let foreign = args.nondistributable.choice();
     let at_once = if to.is_archive() { items.len() } else { 1 };
     for items in items.chunks(at_once.max(1)) {
         let items = items.iter().map(|item| compressed(s, item.clone()));
@@ -152,7 +152,7 @@ fn layout_items(
         Some(Target::Tag(tag)) => found.retain(|(_, _, labels)| has(labels, tag)),
     }
     let whole = |(digest, names, labels): (Digest, Vec<Reference>, Vec<String>)| {
-        let node = remote.pull(&Target::Digest(digest), Wanted::All, s.run())?;
+        let node = remote.pull(&Target::Digest(digest), Select::All, s.run())?;
         Ok(Item {
             labels,
             ..Item::new(names, node)

@@ -4,10 +4,10 @@
 use std::net::{IpAddr, ToSocketAddrs};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use dxf_registry::graph::{Remote, Select};
 use dxf_registry::http::{Exchange, Observer, Url};
 use dxf_registry::image::layer::urls;
 use dxf_registry::registry::Repository;
-use dxf_registry::transfer::{Remote, Wanted};
 use dxf_registry::{Descriptor, Error, Place, Platform, Result, Root, json};
 use serde_json::{Value, json};
 
@@ -62,8 +62,8 @@ fn walk(
     };
     let host = Platform::host();
     let wanted = match &platform {
-        Some(platform) => Wanted::Platform(platform),
-        None => Wanted::Host(&host),
+        Some(platform) => Select::Platform(platform),
+        None => Select::Host(&host),
     };
     heard.begin("manifest");
     let remote = Remote::new(Arc::new(repository.clone()));

@@ -1,8 +1,8 @@
 //! `tag-image`: more names for what is in a repository already.
 
 use dxf_registry::Tag;
+use dxf_registry::graph::push_manifest;
 use dxf_registry::place::tag;
-use dxf_registry::transfer::put_named;
 
 use crate::cli::args::{self, Words};
 use crate::cli::exit::Failure;
@@ -22,7 +22,7 @@ pub fn run(s: &mut Session<'_, '_>, words: &Words) -> Result<(), Failure> {
     for tag in tags {
         s.interrupt.stop().check()?;
         let target = tag.into();
-        put_named(&manifest, &*store, &target)?;
+        push_manifest(&*store, &manifest, &target, None)?;
         s.line(format_args!(
             "{}@{}",
             target.within(&name),

@@ -1,9 +1,9 @@
 //! `verify-image`: everything an image refers to is read and checked. The layer
 //! cache is left out of it: it is the store that is put to the test.
 
+use dxf_registry::graph::Select;
 use dxf_registry::graph::verify::{self, Finding, Role, Verdict};
 use dxf_registry::image::{Image, Node};
-use dxf_registry::transfer::Wanted;
 use dxf_registry::{Error, Place, Platform, json, text};
 use serde_json::{Value, json};
 
@@ -40,10 +40,10 @@ pub fn run(s: &mut Session<'_, '_>, args: &Look) -> Result<(), Failure> {
 /// The whole image, past the cache.
 fn fetch(s: &Session<'_, '_>, place: &Place) -> Result<Node, Failure> {
     let Some(store) = open::repository(s, place)? else {
-        return node(s, place, Wanted::All);
+        return node(s, place, Select::All);
     };
     let target = place.target()?;
-    Ok(uncached(s, store).pull(&target, Wanted::All, s.run())?)
+    Ok(uncached(s, store).pull(&target, Select::All, s.run())?)
 }
 
 /// The image for one platform, past the cache.
@@ -52,7 +52,7 @@ fn one(s: &Session<'_, '_>, args: &Look) -> Result<Image, Failure> {
     let place = open::to_read(s, &words[0])?;
     let platform: Option<Platform> = args.platform.as_deref().map(str::parse).transpose()?;
     if let (Some(store), Some(platform)) = (open::repository(s, &place)?, &platform) {
-        let wanted = Wanted::Platform(platform);
+        let wanted = Select::Platform(platform);
         let pulled = uncached(s, store).pull(&place.target()?, wanted, s.run());
         if let Node::Image(image) = pulled.map_err(platform_missing)? {
             must_fit(&image, platform)?;

@@ -5,9 +5,9 @@ use std::cell::RefCell;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
+use dxf_registry::graph::Select;
 use dxf_registry::image::make::{Contents, Layer, LayerOptions, Pattern};
 use dxf_registry::image::{Editor, Image, Node};
-use dxf_registry::transfer::Wanted;
 use dxf_registry::{Blob, Error, Place, Result};
 
 use super::read;
@@ -246,7 +246,7 @@ fn remove(editor: Editor, word: &str) -> Result<Editor> {
 /// The image at `place` for the platform that `image` is for.
 fn base(s: &Session<'_, '_>, place: &Place, image: &Image) -> Result<Image, Failure> {
     let platform = image.config()?.platform();
-    let wanted = Wanted::Platform(&platform);
+    let wanted = Select::Platform(&platform);
     let node = read(s, place, wanted)?;
     match node {
         Node::Image(image) => Ok(image),

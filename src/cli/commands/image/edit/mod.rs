@@ -7,9 +7,9 @@ mod words;
 use std::ffi::OsStr;
 
 use dxf_registry::archive::Item;
+use dxf_registry::graph::Select;
 use dxf_registry::image::make::LayerOptions;
 use dxf_registry::image::{Family, Image, Node, edit_images};
-use dxf_registry::transfer::Wanted;
 use dxf_registry::{Host, Place, Result};
 
 use crate::cli::args::{self, EditImage};
@@ -48,7 +48,7 @@ pub fn run(s: &mut Session<'_, '_>, args: &EditImage) -> Result<(), Failure> {
         }
         Ok(editor.finish()?)
     })?;
-    let foreign = args.nondistributable.foreign();
+    let foreign = args.nondistributable.choice();
     if args.dry_run {
         return report::report(s, (&before, &after), &to, foreign);
     }
@@ -98,7 +98,7 @@ impl From {
 }
 
 /// What is at `place`, past the cache.
-fn read(s: &Session<'_, '_>, place: &Place, wanted: Wanted<'_>) -> Result<Node, Failure> {
+fn read(s: &Session<'_, '_>, place: &Place, wanted: Select<'_>) -> Result<Node, Failure> {
     if place.is_archive() {
         let mut item = sole(s, place)?;
         item.node = choose(item.node, wanted)?;

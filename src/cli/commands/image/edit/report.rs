@@ -3,8 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use dxf_registry::graph::{Action, Nondistributable};
 use dxf_registry::image::{Image, Node};
-use dxf_registry::transfer::{Fate, Foreign};
 use dxf_registry::{Blob, Result, json, text};
 use serde_json::{Map, Value, json};
 
@@ -20,7 +20,7 @@ pub fn report(
     s: &mut Session<'_, '_>,
     (before, after): (&Node, &Node),
     to: &Destination,
-    foreign: Foreign,
+    foreign: Nondistributable,
 ) -> Result<(), Failure> {
     let transfer = transfer(s, after, to, foreign)?;
     let images = pairs(before, after);
@@ -161,9 +161,9 @@ fn transfer(
     s: &Session<'_, '_>,
     node: &Node,
     to: &Destination,
-    foreign: Foreign,
+    foreign: Nondistributable,
 ) -> Result<Transfer> {
-    let Some(found) = to.forecast(s, node, foreign)? else {
+    let Some(found) = to.plan(s, node, foreign)? else {
         let blobs = node.blobs();
         let bytes = blobs.iter().map(|blob| blob.size()).sum();
         return Ok(Transfer(vec![("write", "blob", blobs.len(), bytes)]));
@@ -177,9 +177,9 @@ fn transfer(
     };
     let (manifests, bytes) = found.manifests;
     Ok(Transfer(vec![
-        count("upload", Fate::Upload),
-        count("mount", Fate::Mount),
-        count("there", Fate::Stays),
+        count("upload", Action::Upload),
+        count("mount", Action::Mount),
+        count("there", Action::Exists),
         ("put", "manifest", manifests, bytes),
     ]))
 }

@@ -30,15 +30,12 @@ fn tag() -> Target {
 }
 
 fn put_to(node: &Node, store: &Spy) -> Result<Summary> {
-    let to = To {
-        store,
-        target: &tag(),
-        foreign: Foreign::Skip,
-    };
-    with_run(|run| put(node, &to, run))
+    let target = tag();
+    let to = PushTarget::new(store, &target);
+    with_run(|run| push(node, &to, run))
 }
 
-fn pull(store: &Arc<Spy>, wanted: Wanted<'_>) -> Result<Node> {
+fn pull(store: &Arc<Spy>, wanted: Select<'_>) -> Result<Node> {
     with_run(|run| Remote::new(store.clone()).pull(&tag(), wanted, run))
 }
 
@@ -73,9 +70,9 @@ fn an_index_travels_whole_and_each_blob_once() {
         (node.blobs().len(), 5)
     );
     assert!(asked.last().unwrap().ends_with(" v1"));
-    let pulled = pull(&from, Wanted::All).unwrap();
+    let pulled = pull(&from, Select::All).unwrap();
     put_to(&pulled, &to).unwrap();
-    let again = pull(&to, Wanted::All).unwrap();
+    let again = pull(&to, Select::All).unwrap();
     assert_eq!(again.manifest(), node.manifest());
     assert_eq!(from.memory.blobs(), to.memory.blobs());
     for (_, image) in again.images() {
@@ -122,13 +119,9 @@ fn a_tag_that_cannot_change_is_no_failure_unless_it_would() {
     put_to(&a, &store).unwrap();
     assert!(put_to(&b, &store).is_err());
     let wrong = Target::Digest(Digest::of(b"x"));
-    let to = To {
-        store: &store,
-        target: &wrong,
-        foreign: Foreign::Skip,
-    };
+    let to = PushTarget::new(&store, &wrong);
     assert!(matches!(
-        with_run(|run| put(&a, &to, run)),
+        with_run(|run| push(&a, &to, run)),
         Err(Error::Mismatch { .. })
     ));
 }
@@ -138,23 +131,23 @@ fn one_platform_costs_two_manifests_and_a_config() {
     let store = Arc::new(Spy::in_registry());
     put_to(&multi(), &store).unwrap();
     store.asked_of();
-    let found = |wanted: Wanted<'_>| -> Result<String> {
+    let found = |wanted: Select<'_>| -> Result<String> {
         let node = pull(&store, wanted)?;
         let Node::Image(image) = node else { panic!() };
         Ok(image.config()?.platform().to_string())
     };
     assert_eq!(
-        found(Wanted::Platform(&platform("linux/arm/v7"))).unwrap(),
+        found(Select::Platform(&platform("linux/arm/v7"))).unwrap(),
         "linux/arm/v6"
     );
     assert_eq!(store.asked_of().len(), 3);
     assert_eq!(
-        found(Wanted::Host(&platform("linux/amd64"))).unwrap(),
+        found(Select::Host(&platform("linux/amd64"))).unwrap(),
         "linux/amd64"
     );
     for wanted in [
-        Wanted::Platform(&platform("linux/s390x")),
-        Wanted::Host(&platform("linux/s390x")),
+        Select::Platform(&platform("linux/s390x")),
+        Select::Host(&platform("linux/s390x")),
     ] {
         let Err(Error::NoPlatform { available, .. }) = found(wanted) else {
             panic!()
@@ -170,15 +163,15 @@ fn an_only_image_is_taken_unless_another_is_asked_for() {
     put_to(&Node::Index(index(std::slice::from_ref(&only))), &store).unwrap();
     let wanted = platform("linux/amd64");
     assert!(matches!(
-        pull(&store, Wanted::Platform(&wanted)),
+        pull(&store, Select::Platform(&wanted)),
         Err(Error::NoPlatform { .. })
     ));
-    let node = pull(&store, Wanted::Host(&wanted)).unwrap();
+    let node = pull(&store, Select::Host(&wanted)).unwrap();
     assert_eq!(node.manifest(), only.manifest());
     // A single manifest is what it is.
     put_to(&Node::Image(only.clone()), &store).unwrap();
     assert_eq!(
-        pull(&store, Wanted::Platform(&wanted)).unwrap().manifest(),
+        pull(&store, Select::Platform(&wanted)).unwrap().manifest(),
         only.manifest()
     );
 }
@@ -205,15 +198,15 @@ fn indexes_in_indexes_to_a_depth() {
     let store = Arc::new(Spy::in_registry());
     let nested = around(multi());
     put_to(&nested, &store).unwrap();
-    let whole = pull(&store, Wanted::All).unwrap();
+    let whole = pull(&store, Select::All).unwrap();
     assert_eq!(
         (whole.manifest(), whole.images().len()),
         (nested.manifest(), 4)
     );
-    let node = pull(&store, Wanted::Platform(&platform("linux/arm64"))).unwrap();
+    let node = pull(&store, Select::Platform(&platform("linux/arm64"))).unwrap();
     assert!(matches!(node, Node::Image(_)));
     put_to(&around(nested), &store).unwrap();
-    for wanted in [Wanted::All, Wanted::Platform(&platform("linux/arm64"))] {
+    for wanted in [Select::All, Select::Platform(&platform("linux/arm64"))] {
         assert!(pull(&store, wanted).is_err_and(|e| e.is_corrupt()));
     }
 }
@@ -227,7 +220,7 @@ fn lying_sizes_are_found() {
     value["layers"][0]["size"] = 7.into();
     let lying = Manifest::new(None, value.to_string().into_bytes()).unwrap();
     store.insert(&lying, Some("v1"));
-    let Node::Image(image) = pull(&store, Wanted::All).unwrap() else {
+    let Node::Image(image) = pull(&store, Select::All).unwrap() else {
         panic!()
     };
     assert!(matches!(
@@ -256,7 +249,7 @@ fn foreign() -> (Image, Vec<u8>) {
 
 struct Second(Vec<u8>);
 
-impl Elsewhere for Second {
+impl UrlFetcher for Second {
     fn open(&self, url: &str, _: u64) -> Result<Box<dyn Read + Send + '_>> {
         if url.starts_with("https://a.") {
             return Err(Error::NotFound { what: url.into() });
@@ -272,7 +265,7 @@ fn foreign_layers_stay_unless_told_otherwise() {
     let store = Arc::new(Spy::in_registry());
     let summary = put_to(&node, &store).unwrap();
     assert_eq!((summary.uploaded, summary.left_out.len()), (1, 1));
-    let Node::Image(pulled) = pull(&store, Wanted::All).unwrap() else {
+    let Node::Image(pulled) = pull(&store, Select::All).unwrap() else {
         panic!()
     };
     let refused = pulled.layers()[0].read(100).unwrap_err().to_string();
@@ -280,18 +273,15 @@ fn foreign_layers_stay_unless_told_otherwise() {
         refused.contains("https://a.example/1 https://b.example/2"),
         "{refused}"
     );
-    let remote = Remote::new(store.clone()).with_elsewhere(Arc::new(Second(far.clone())));
-    let Node::Image(pulled) = with_run(|run| remote.pull(&tag(), Wanted::All, run)).unwrap() else {
+    let remote = Remote::new(store.clone()).with_url_fetcher(Arc::new(Second(far.clone())));
+    let Node::Image(pulled) = with_run(|run| remote.pull(&tag(), Select::All, run)).unwrap() else {
         panic!()
     };
     assert_eq!(pulled.layers()[0].read(100).unwrap(), far);
     let store = Spy::in_registry();
-    let to = To {
-        store: &store,
-        target: &tag(),
-        foreign: Foreign::Send,
-    };
-    assert_eq!(with_run(|run| put(&node, &to, run)).unwrap().uploaded, 2);
+    let target = tag();
+    let to = PushTarget::new(&store, &target).with_nondistributable(Nondistributable::Send);
+    assert_eq!(with_run(|run| push(&node, &to, run)).unwrap().uploaded, 2);
 }
 
 #[test]
@@ -306,7 +296,7 @@ fn a_second_pull_with_a_cache_fetches_no_layer() {
     let remote = Remote::new(store.clone()).with_cache(Cache::new(dir.path()));
     for opened in [3, 1] {
         store.asked_of();
-        let node = with_run(|run| remote.pull(&tag(), Wanted::All, run)).unwrap();
+        let node = with_run(|run| remote.pull(&tag(), Select::All, run)).unwrap();
         for (_, image) in node.images() {
             with_run(|run| check(image, run)).unwrap();
         }
@@ -321,7 +311,7 @@ fn an_alias_of_blobs_is_pulled_and_put() {
     let alias = Manifest::alias(&[blob.descriptor().clone()]).unwrap();
     let node = Node::Image(Image::new(alias, blob.clone(), vec![blob]).unwrap());
     put_to(&node, &store).unwrap();
-    let pulled = pull(&store, Wanted::All).unwrap();
+    let pulled = pull(&store, Select::All).unwrap();
     assert_eq!(pulled.blobs()[0].read(10).unwrap(), b"abc");
     assert_eq!(pulled.blobs().len(), 1);
 }
@@ -339,7 +329,7 @@ fn schema_1_becomes_an_image_to_load() {
         document.to_string().into_bytes(),
     );
     store.insert(&manifest.unwrap(), Some("v1"));
-    let Node::Image(image) = pull(&store, Wanted::All).unwrap() else {
+    let Node::Image(image) = pull(&store, Select::All).unwrap() else {
         panic!()
     };
     assert!(image.is_runnable());

@@ -4,7 +4,7 @@
 
 use std::collections::HashSet;
 
-use super::{Remote, Wanted};
+use super::{Remote, Select};
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::image::Node;
@@ -52,7 +52,7 @@ impl Remote {
             }
             subjects = Vec::new();
             for target in found {
-                let node = match self.pull(&target, Wanted::All, run) {
+                let node = match self.pull(&target, Select::All, run) {
                     Ok(node) => node,
                     // Lists that clients keep outlive what they list.
                     Err(error) if error.is_not_found() => continue,

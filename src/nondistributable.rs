@@ -10,28 +10,28 @@ use std::io::{self, Read};
 use ::http::header::{CONTENT_RANGE, RANGE};
 
 use crate::error::{Error, Result};
+use crate::graph::UrlFetcher;
 use crate::http::address::AddressPolicy;
 use crate::http::redirect::follow_where;
 use crate::http::retry::Budget;
 use crate::http::status;
 use crate::http::transport::BodyReader;
 use crate::http::{Request, Response, Scheme, Settings, Transport, Url};
-use crate::transfer::Elsewhere;
 
 /// Fetches layers from where a manifest says they are.
-pub struct Foreign {
+pub struct HttpFetcher {
     transport: Transport,
 }
 
-impl Foreign {
+impl HttpFetcher {
     /// Fetches with `settings`, whose client certificate is not used. The
     /// registry that the manifests come from is at `home`: one in a private
     /// network may name others in it.
-    pub fn new(settings: Settings, home: &Url) -> Foreign {
+    pub fn new(settings: Settings, home: &Url) -> HttpFetcher {
         // A certificate goes to the origin a transport is at home at.
         let policy = AddressPolicy::from(home, None);
         let transport = Transport::new(settings, Url::nowhere(), policy);
-        Foreign { transport }
+        HttpFetcher { transport }
     }
 
     fn permit(url: &Url) -> Result<(), String> {
@@ -47,7 +47,7 @@ impl Foreign {
             0 => request,
             from => request.header(RANGE, &format!("bytes={from}-")),
         };
-        let answer = follow_where(&self.transport, &request, &|_, _| {}, &Foreign::permit)?;
+        let answer = follow_where(&self.transport, &request, &|_, _| {}, &HttpFetcher::permit)?;
         match answer.status {
             200 | 206 => Ok(answer),
             _ => Err(status::refusal(answer)),
@@ -79,10 +79,10 @@ impl Foreign {
     }
 }
 
-impl Elsewhere for Foreign {
+impl UrlFetcher for HttpFetcher {
     fn open(&self, url: &str, from: u64) -> Result<Box<dyn Read + Send + '_>> {
         let mut bytes = Bytes {
-            foreign: self,
+            fetcher: self,
             url: Url::parse(url)?,
             at: from,
             body: None,
@@ -95,7 +95,7 @@ impl Elsewhere for Foreign {
 
 /// Bytes that go on where a connection breaks.
 struct Bytes<'a> {
-    foreign: &'a Foreign,
+    fetcher: &'a HttpFetcher,
     url: Url,
     /// The next byte to hand out.
     at: u64,
@@ -106,7 +106,7 @@ struct Bytes<'a> {
 impl Bytes<'_> {
     fn open(&mut self) -> Result<()> {
         while self.body.is_none() {
-            match self.foreign.body(&self.url, self.at) {
+            match self.fetcher.body(&self.url, self.at) {
                 Ok(body) => self.body = Some(body),
                 Err(error) => self.again(error)?,
             }
@@ -115,7 +115,7 @@ impl Bytes<'_> {
     }
 
     fn again(&mut self, error: Error) -> Result<()> {
-        let settings = self.foreign.transport.settings();
+        let settings = self.fetcher.transport.settings();
         self.budget.again(settings, error)
     }
 }
@@ -149,8 +149,8 @@ mod tests {
     use super::*;
 
     fn refused(url: &str, home: &str) -> bool {
-        let foreign = Foreign::new(Settings::default(), &Url::parse(home).unwrap());
-        let open = foreign.open(url, 0).map(drop);
+        let fetcher = HttpFetcher::new(Settings::default(), &Url::parse(home).unwrap());
+        let open = fetcher.open(url, 0).map(drop);
         matches!(open, Err(Error::Refused { .. } | Error::Invalid { .. }))
     }
 

@@ -15,30 +15,55 @@ use crate::image::{Child, Node};
 use crate::manifest::Manifest;
 use crate::parallel;
 use crate::reference::Target;
-use crate::store::{Put, Store};
+use crate::store::{Expected, Put, Store};
 use crate::stream::Run;
 
-/// What is done with layers that must not be passed on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Foreign {
-    /// They stay where they are; the manifest goes on naming them.
+/// How often blobs that a store denies are sent again.
+const MAX_SENDS: usize = 2;
+
+/// What a push does with non-distributable layers, which the image's makers keep
+/// elsewhere (image-spec, layer.md, "Non-Distributable Layers").
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Nondistributable {
+    /// Leaves them out; the manifest still names them.
+    #[default]
     Skip,
-    /// They are sent like all others.
+    /// Pushes them like all others.
     Send,
 }
 
-/// Where a node goes.
+/// Where a node is pushed to.
 #[derive(Clone, Copy)]
-pub struct To<'a> {
+#[non_exhaustive]
+pub struct PushTarget<'a> {
     /// The repository.
     pub store: &'a dyn Store,
-    /// The name it gets there: a tag, or its own digest.
+    /// The tag it gets there, or its own digest.
     pub target: &'a Target,
-    /// What is done with layers that must not be passed on.
-    pub foreign: Foreign,
+    /// What becomes of non-distributable layers.
+    pub nondistributable: Nondistributable,
 }
 
-/// What [`put`] had to do.
+impl<'a> PushTarget<'a> {
+    /// `target` in `store`, without non-distributable layers.
+    pub fn new(store: &'a dyn Store, target: &'a Target) -> PushTarget<'a> {
+        PushTarget {
+            store,
+            target,
+            nondistributable: Nondistributable::Skip,
+        }
+    }
+
+    /// The same, with another choice about non-distributable layers.
+    pub fn with_nondistributable(self, nondistributable: Nondistributable) -> PushTarget<'a> {
+        PushTarget {
+            nondistributable,
+            ..self
+        }
+    }
+}
+
+/// What [`push`] had to do.
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct Summary {
@@ -62,7 +87,7 @@ pub struct Summary {
 /// # Errors
 /// Those of the store and of the blobs' sources; [`Error::Mismatch`] when the
 /// target is a digest and not this node's; [`Error::Stopped`].
-pub fn put(node: &Node, to: &To<'_>, run: Run<'_>) -> Result<Summary> {
+pub fn push(node: &Node, to: &PushTarget<'_>, run: Run<'_>) -> Result<Summary> {
     let known = Known::default();
     match put_there(node.manifest(), to, &known)? {
         Some(summary) => Ok(summary),
@@ -92,7 +117,7 @@ impl Known {
 /// Gives a manifest its name if the store holds it; `None` when it does not.
 pub(super) fn put_there(
     manifest: &Manifest,
-    to: &To<'_>,
+    to: &PushTarget<'_>,
     known: &Known,
 ) -> Result<Option<Summary>> {
     let digest = own_digest(manifest, to.target)?;
@@ -101,7 +126,7 @@ pub(super) fn put_there(
     }
     known.add([digest]);
     if matches!(to.target, Target::Tag(_)) {
-        put_named(manifest, to.store, to.target)?;
+        push_manifest(to.store, manifest, to.target, None)?;
     }
     Ok(Some(Summary {
         known_manifests: 1,
@@ -112,14 +137,14 @@ pub(super) fn put_there(
 /// Puts a node that the store lacks, and what the store lacks of what is below.
 pub(super) fn put_missing(
     node: &Node,
-    to: &To<'_>,
+    to: &PushTarget<'_>,
     known: &Known,
     run: Run<'_>,
 ) -> Result<Summary> {
     let manifest = node.manifest();
     let mut summary = Summary::default();
     let missing = missing(node, to.store, known, &mut summary, run)?;
-    let mut blobs = needed(node, &missing, to.foreign, &mut summary.left_out);
+    let mut blobs = needed(node, &missing, to.nondistributable, &mut summary.left_out);
     blobs.retain(|blob| !known.has(blob.digest()));
     let sent: Vec<Digest> = blobs.iter().map(|blob| *blob.digest()).collect();
     let done = parallel::map(run.jobs, blobs, run.watch.stop, |blob, stop| {
@@ -129,28 +154,13 @@ pub(super) fn put_missing(
     let doubtful = summary.count(done);
     let manifests = || {
         put_children(&missing, to.store, run)?;
-        put_named(manifest, to.store, to.target)
+        push_manifest(to.store, manifest, to.target, None)
     };
-    match manifests() {
-        // A registry may say that it holds a blob and then that it does not:
-        // collected meanwhile, or left half by a push that was cancelled.
-        Err(error) if denies_blob(&error) && !doubtful.is_empty() => {
-            parallel::for_each(run.jobs, doubtful, run.watch.stop, |blob, stop| {
-                let watch = run.stopped_by(stop).watch;
-                to.store.send_blob(blob, watch).map(drop)
-            })?;
-            manifests()?;
-        }
-        done => done?,
-    }
+    push_again(manifests, || send_all(to.store, &doubtful, run))?;
     known.add(sent);
     known.add(missing.iter().map(|child| child.descriptor.digest));
     known.add([own_digest(manifest, to.target)?]);
     Ok(summary)
-}
-
-fn denies_blob(error: &Error) -> bool {
-    error.has_code("MANIFEST_BLOB_UNKNOWN") || error.has_code("BLOB_UNKNOWN")
 }
 
 /// The digest a manifest has where it is going.
@@ -197,7 +207,7 @@ pub(super) fn missing<'a>(
 pub(super) fn needed<'a>(
     node: &'a Node,
     missing: &[&'a Child],
-    foreign: Foreign,
+    nondistributable: Nondistributable,
     left_out: &mut Vec<Descriptor>,
 ) -> Vec<&'a Blob> {
     let (mut seen, mut blobs) = (HashSet::new(), Vec::new());
@@ -205,7 +215,7 @@ pub(super) fn needed<'a>(
     for node in std::iter::once(node).chain(below) {
         let Node::Image(image) = node else { continue };
         for blob in image.blobs().filter(|blob| seen.insert(*blob.digest())) {
-            if foreign == Foreign::Skip && is_foreign(blob.descriptor()) {
+            if nondistributable == Nondistributable::Skip && is_foreign(blob.descriptor()) {
                 left_out.push(blob.descriptor().clone());
             } else {
                 blobs.push(blob);
@@ -250,18 +260,74 @@ fn put_children(missing: &[&Child], store: &dyn Store, run: Run<'_>) -> Result<(
     Ok(())
 }
 
-/// Puts a manifest under a name. What it lists has to be there.
+/// Stores a manifest under a tag or its digest, where `expected` is given only if
+/// the tag is so. What it names must be in the store.
+///
+/// A registry whose tags are immutable refuses even the manifest that the tag
+/// points to already (ECR answers 400, Harbor 412, Quay 409, Artifactory 403):
+/// that is no failure here. The tag is looked up after such a refusal only, which
+/// costs nothing where tags can move.
 ///
 /// # Errors
-/// Those of the store, but not of one that refuses to change what would not
-/// change.
-pub fn put_named(manifest: &Manifest, store: &dyn Store, target: &Target) -> Result<()> {
-    let Err(error) = store.put_manifest(manifest, target) else {
+/// Those of the store; [`Error::Conflict`] when the tag is not as expected.
+pub fn push_manifest(
+    store: &dyn Store,
+    manifest: &Manifest,
+    target: &Target,
+    expected: Option<Expected>,
+) -> Result<()> {
+    let done = match (target, expected) {
+        (Target::Tag(tag), Some(expected)) => store.put_manifest_if(manifest, tag, expected),
+        _ => store.put_manifest(manifest, target),
+    };
+    let Err(refused) = done else {
         return Ok(());
     };
-    // Registries with tags that can't change refuse even what changes nothing.
-    match (target, store.head(target)) {
-        (Target::Tag(_), Ok(Some(there))) if there.digest == manifest.digest() => Ok(()),
-        _ => Err(error),
+    let digest = manifest.digest();
+    // A tag that was to move and points there already was moved by another writer.
+    let to_move = expected.is_some_and(|expected| expected != Expected::Manifest(digest));
+    let in_doubt = refused.status().is_some_and(|status| {
+        (400..500).contains(&status) && !matches!(status, 401 | 404 | 408 | 429)
+    });
+    if matches!(target, Target::Tag(_))
+        && in_doubt
+        && !to_move
+        && let Ok(Some(there)) = store.head(target)
+        && there.digest == digest
+    {
+        return Ok(());
     }
+    Err(refused)
+}
+
+/// Pushes manifests with `push`; where the store denies a blob that it claimed to
+/// contain, because it was collected meanwhile (Google's registry) or left
+/// incomplete by a push that was cancelled (Docker Hub), `send` stores such blobs
+/// whatever the store claims ([`Store::send_blob`]), and `push` is called again.
+/// The error stands where `send` has nothing to send.
+pub(crate) fn push_again<T>(
+    mut push: impl FnMut() -> Result<T>,
+    mut send: impl FnMut() -> Result<bool>,
+) -> Result<T> {
+    for _ in 0..MAX_SENDS {
+        match push() {
+            Err(error) if error.denies_blob() => {
+                if !send()? {
+                    return Err(error);
+                }
+            }
+            done => return done,
+        }
+    }
+    push()
+}
+
+/// Stores blobs that the store claims to contain, several at once; gives whether
+/// there are any.
+pub(crate) fn send_all(store: &dyn Store, blobs: &[&Blob], run: Run<'_>) -> Result<bool> {
+    parallel::for_each(run.jobs, blobs.to_vec(), run.watch.stop, |blob, stop| {
+        let watch = run.stopped_by(stop).watch;
+        store.send_blob(blob, watch).map(drop)
+    })?;
+    Ok(!blobs.is_empty())
 }

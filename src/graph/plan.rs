@@ -1,7 +1,7 @@
-//! What [`super::put`] would have to do, asked of the store without sending
+//! What [`super::push`] would have to do, asked of the store without sending
 //! anything.
 
-use super::put::{Known, Summary, To, missing, needed, own_digest};
+use super::push::{Known, PushTarget, Summary, missing, needed, own_digest};
 use crate::blob::Blob;
 use crate::descriptor::Descriptor;
 use crate::error::Result;
@@ -10,34 +10,34 @@ use crate::parallel;
 use crate::reference::{Origin, Target};
 use crate::stream::Run;
 
-/// What is to become of a blob.
+/// What a push does with a blob.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fate {
+pub enum Action {
     /// Its bytes will be sent.
     Upload,
     /// It will be taken over from another repository of the same registry, or
     /// sent where the registry does not do that.
     Mount,
     /// It is there.
-    Stays,
+    Exists,
 }
 
-/// What [`super::put`] would have to do.
+/// What [`super::push`] would have to do.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
-pub struct Forecast {
+pub struct Plan {
     /// The blobs, largest first. Those of manifests that are there are not
     /// asked after, and not among them.
-    pub blobs: Vec<(Blob, Fate)>,
+    pub blobs: Vec<(Blob, Action)>,
     /// How many manifests would be sent, and their bytes.
     pub manifests: (usize, u64),
     /// Layers that would be left out, because they must not be passed on.
     pub left_out: Vec<Descriptor>,
 }
 
-impl Forecast {
+impl Plan {
     /// How many blobs have this fate, and their bytes.
-    pub fn count(&self, fate: Fate) -> (usize, u64) {
+    pub fn count(&self, fate: Action) -> (usize, u64) {
         let same = self.blobs.iter().filter(|(_, other)| *other == fate);
         same.fold((0, 0), |(n, bytes), (blob, _)| (n + 1, bytes + blob.size()))
     }
@@ -47,12 +47,12 @@ impl Forecast {
 /// beforehand: a registry may refuse to mount.
 ///
 /// # Errors
-/// Those of the store; [`crate::Error::Mismatch`] as [`super::put`].
-pub fn forecast(node: &Node, to: &To<'_>, run: Run<'_>) -> Result<Forecast> {
+/// Those of the store; [`crate::Error::Mismatch`] as [`super::push`].
+pub fn plan(node: &Node, to: &PushTarget<'_>, run: Run<'_>) -> Result<Plan> {
     let manifest = node.manifest();
     let digest = own_digest(manifest, to.target)?;
     let there = to.store.head(&Target::Digest(digest))?.is_some();
-    let mut forecast = Forecast {
+    let mut plan = Plan {
         blobs: Vec::new(),
         manifests: match (there, to.target) {
             (true, Target::Digest(_)) => (0, 0),
@@ -61,25 +61,25 @@ pub fn forecast(node: &Node, to: &To<'_>, run: Run<'_>) -> Result<Forecast> {
         left_out: Vec::new(),
     };
     if there {
-        return Ok(forecast);
+        return Ok(plan);
     }
     let mut summary = Summary::default();
     let missing = missing(node, to.store, &Known::default(), &mut summary, run)?;
     for child in &missing {
-        forecast.manifests.0 += 1;
-        forecast.manifests.1 += child.node.manifest().bytes().len() as u64;
+        plan.manifests.0 += 1;
+        plan.manifests.1 += child.node.manifest().bytes().len() as u64;
     }
-    let blobs = needed(node, &missing, to.foreign, &mut forecast.left_out);
+    let blobs = needed(node, &missing, to.nondistributable, &mut plan.left_out);
     let home = to.store.origin();
-    forecast.blobs = parallel::map(run.jobs, blobs, run.watch.stop, |blob, _| {
+    plan.blobs = parallel::map(run.jobs, blobs, run.watch.stop, |blob, _| {
         let fate = match to.store.blob_size(blob.digest())? {
-            Some(size) if size == blob.size() => Fate::Stays,
-            _ if is_near(blob.origin(), home.as_ref()) => Fate::Mount,
-            _ => Fate::Upload,
+            Some(size) if size == blob.size() => Action::Exists,
+            _ if is_near(blob.origin(), home.as_ref()) => Action::Mount,
+            _ => Action::Upload,
         };
         Ok((blob.clone(), fate))
     })?;
-    Ok(forecast)
+    Ok(plan)
 }
 
 /// Whether a blob is in another repository of the same registry.

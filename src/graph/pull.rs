@@ -20,7 +20,7 @@ use crate::stream::{Run, read_bounded};
 
 /// What of an index is wanted.
 #[derive(Debug, Clone, Copy)]
-pub enum Wanted<'a> {
+pub enum Select<'a> {
     /// All of it.
     All,
     /// The image that runs on this platform.
@@ -32,7 +32,7 @@ pub enum Wanted<'a> {
 
 /// Fetches layers that their makers keep elsewhere ([`Source::open`] over an
 /// address of the descriptor's `urls`), without credentials.
-pub trait Elsewhere: Send + Sync {
+pub trait UrlFetcher: Send + Sync {
     /// The bytes at `url` from offset `from`.
     ///
     /// # Errors
@@ -49,7 +49,7 @@ struct Inner {
     store: Arc<dyn ReadStore>,
     origin: Option<Origin>,
     cache: Option<Cache>,
-    elsewhere: Option<Arc<dyn Elsewhere>>,
+    elsewhere: Option<Arc<dyn UrlFetcher>>,
     configs: Configs,
 }
 
@@ -84,7 +84,7 @@ impl Remote {
 
     /// Fetches layers that the store lacks from where the manifest says they
     /// are.
-    pub fn with_elsewhere(&self, elsewhere: Arc<dyn Elsewhere>) -> Remote {
+    pub fn with_url_fetcher(&self, elsewhere: Arc<dyn UrlFetcher>) -> Remote {
         let mut inner = (*self.0).clone();
         inner.elsewhere = Some(elsewhere);
         Remote(Arc::new(inner))
@@ -110,7 +110,7 @@ impl Remote {
     /// Those of the store; [`Error::NoPlatform`] when nothing fits;
     /// [`Error::Malformed`] for manifests that break their format or bounds, and
     /// for those whose signatures are wrong.
-    pub fn pull(&self, target: &Target, wanted: Wanted<'_>, run: Run<'_>) -> Result<Node> {
+    pub fn pull(&self, target: &Target, wanted: Select<'_>, run: Run<'_>) -> Result<Node> {
         let manifest = self.0.store.manifest(target)?;
         self.node(manifest, wanted, run)
     }
@@ -119,14 +119,14 @@ impl Remote {
     ///
     /// # Errors
     /// As [`Remote::pull`].
-    pub fn node(&self, manifest: Manifest, wanted: Wanted<'_>, run: Run<'_>) -> Result<Node> {
+    pub fn node(&self, manifest: Manifest, wanted: Select<'_>, run: Run<'_>) -> Result<Node> {
         let budget = &Budget::default();
         budget.hold(manifest.bytes().len() as u64)?;
         let (platform, host) = match wanted {
             _ if manifest.kind() != Kind::Index => return self.whole(manifest, 0, budget, run),
-            Wanted::All => return self.whole(manifest, 0, budget, run),
-            Wanted::Platform(platform) => (platform, false),
-            Wanted::Host(platform) => (platform, true),
+            Select::All => return self.whole(manifest, 0, budget, run),
+            Select::Platform(platform) => (platform, false),
+            Select::Host(platform) => (platform, true),
         };
         let chosen = match self.choose(&manifest, platform, (0, budget)) {
             Err(Error::NoPlatform { wanted, available }) => {

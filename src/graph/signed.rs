@@ -29,7 +29,7 @@ pub struct Signed<'a> {
 /// ```no_run
 /// use dxf_registry::jws::SigningKey;
 /// use dxf_registry::stream::{Run, Stop, Watch};
-/// use dxf_registry::transfer::{Signed, put_signed};
+/// use dxf_registry::graph::{Signed, put_signed};
 /// # fn image() -> dxf_registry::Result<dxf_registry::image::Image> { unimplemented!() }
 /// # fn repository() -> dxf_registry::Result<dxf_registry::Repository> { unimplemented!() }
 ///

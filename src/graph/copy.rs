@@ -2,8 +2,10 @@
 //! registry has in both repositories is mounted, everything else streams
 //! through this machine and its memory alone.
 
-use super::pull::{Remote, Wanted};
-use super::put::{Foreign, Known, Summary, To, own_digest, put_missing, put_named, put_there};
+use super::pull::{Remote, Select};
+use super::push::{
+    Known, Nondistributable, PushTarget, Summary, own_digest, push_manifest, put_missing, put_there,
+};
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::image::{Family, Node, convert};
@@ -14,24 +16,60 @@ use crate::store::Store;
 use crate::stream::Run;
 
 /// What of a repository is copied, and how.
-#[derive(Debug, Clone, Copy)]
-pub struct How<'a> {
-    /// The platform whose image is taken of an index; without one all of it.
+#[derive(Debug, Clone, Copy, Default)]
+#[non_exhaustive]
+pub struct CopyOptions<'a> {
+    /// The platform whose image of an index is copied; all of it without one.
     pub platform: Option<&'a Platform>,
-    /// Whose words the copy is in; without one it keeps its digest.
+    /// The format that manifests are converted to; without one the copy keeps
+    /// its digest.
     pub convert: Option<Family>,
-    /// The digest that the copy must turn out to have, where one is known.
+    /// The digest that the copy must have.
     pub expected: Option<Digest>,
-    /// What is done about signatures and their like.
+    /// What becomes of signatures and other referrers.
     pub referrers: Referrers,
-    /// What is done with layers that must not be passed on.
-    pub foreign: Foreign,
+    /// What becomes of non-distributable layers.
+    pub nondistributable: Nondistributable,
+}
+
+impl<'a> CopyOptions<'a> {
+    /// Copies the image of this platform only.
+    pub fn with_platform(self, platform: &'a Platform) -> CopyOptions<'a> {
+        let platform = Some(platform);
+        CopyOptions { platform, ..self }
+    }
+
+    /// Converts manifests to this format.
+    pub fn with_convert(self, family: Family) -> CopyOptions<'a> {
+        let convert = Some(family);
+        CopyOptions { convert, ..self }
+    }
+
+    /// Fails unless the copy has this digest.
+    pub fn with_expected(self, digest: Digest) -> CopyOptions<'a> {
+        let expected = Some(digest);
+        CopyOptions { expected, ..self }
+    }
+
+    /// Chooses what becomes of referrers.
+    pub fn with_referrers(self, referrers: Referrers) -> CopyOptions<'a> {
+        CopyOptions { referrers, ..self }
+    }
+
+    /// Chooses what becomes of non-distributable layers.
+    pub fn with_nondistributable(self, nondistributable: Nondistributable) -> CopyOptions<'a> {
+        CopyOptions {
+            nondistributable,
+            ..self
+        }
+    }
 }
 
 /// What is done about what belongs to an image without being below it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Referrers {
     /// It stays behind.
+    #[default]
     Leave,
     /// It goes too ([`Remote::related`]).
     Copy,
@@ -42,7 +80,7 @@ pub enum Referrers {
 pub struct Copier<'a> {
     from: Remote,
     to: &'a dyn Store,
-    how: How<'a>,
+    options: CopyOptions<'a>,
     known: Known,
 }
 
@@ -66,11 +104,11 @@ enum Taken {
 
 impl<'a> Copier<'a> {
     /// Copies from `from` to `to`.
-    pub fn new(from: &Remote, to: &'a dyn Store, how: How<'a>) -> Copier<'a> {
+    pub fn new(from: &Remote, to: &'a dyn Store, options: CopyOptions<'a>) -> Copier<'a> {
         Copier {
             from: from.without_configs(),
             to,
-            how,
+            options,
             known: Known::default(),
         }
     }
@@ -94,21 +132,23 @@ impl<'a> Copier<'a> {
     /// Fetches as much as is needed to know what is copied.
     fn take(&self, source: &Target, run: Run<'_>) -> Result<Taken> {
         let manifest = self.from.store().manifest(source)?;
-        if manifest.kind() == Kind::Schema1 && self.how.convert.is_none() {
+        if manifest.kind() == Kind::Schema1 && self.options.convert.is_none() {
             let what = "a schema 1 manifest (Docker's format before 2016) can't be copied as it \
                         is; it can be converted";
             return Err(Error::Unsupported { what: what.into() });
         }
         let is_index = manifest.kind() == Kind::Index;
-        let node = match self.how.platform {
-            Some(platform) => self.from.node(manifest, Wanted::Platform(platform), run)?,
-            None if self.how.convert.is_some() => self.from.node(manifest, Wanted::All, run)?,
+        let node = match self.options.platform {
+            Some(platform) => self.from.node(manifest, Select::Platform(platform), run)?,
+            None if self.options.convert.is_some() => self.from.node(manifest, Select::All, run)?,
             None => return Ok(Taken::Manifest(manifest)),
         };
-        if let (Some(platform), false, Node::Image(image)) = (self.how.platform, is_index, &node) {
+        if let (Some(platform), false, Node::Image(image)) =
+            (self.options.platform, is_index, &node)
+        {
             image.must_run_on(platform)?;
         }
-        match self.how.convert {
+        match self.options.convert {
             Some(family) => convert(&node, family).map(Taken::Node),
             None => Ok(Taken::Node(node)),
         }
@@ -121,10 +161,10 @@ impl<'a> Copier<'a> {
             Taken::Node(node) => node.manifest(),
         };
         let digest = own_digest(manifest, target)?;
-        if let Some(expected) = self.how.expected.filter(|expected| *expected != digest) {
+        if let Some(expected) = self.options.expected.filter(|expected| *expected != digest) {
             return Err(Error::mismatch(expected, digest));
         }
-        let alone = self.how.referrers == Referrers::Leave;
+        let alone = self.options.referrers == Referrers::Leave;
         let by_digest = Target::Digest(digest);
         // What belongs to it lies between it and its name.
         let first = if alone { target } else { &by_digest };
@@ -136,7 +176,7 @@ impl<'a> Copier<'a> {
         let node = match taken {
             Taken::Node(node) => node,
             Taken::Manifest(manifest) => {
-                let node = self.from.node(manifest, Wanted::All, run);
+                let node = self.from.node(manifest, Select::All, run);
                 node.map_err(|e| e.at(from))?
             }
         };
@@ -148,7 +188,7 @@ impl<'a> Copier<'a> {
         if !alone {
             self.give_related(&node, from, run)?;
             if *target != by_digest {
-                put_named(node.manifest(), self.to, target)?;
+                push_manifest(self.to, node.manifest(), target, None)?;
             }
         }
         Ok(Copied { digest, summary })
@@ -169,11 +209,7 @@ impl<'a> Copier<'a> {
             .map_err(|e| e.at(from))
     }
 
-    fn to<'b>(&'b self, target: &'b Target) -> To<'b> {
-        To {
-            store: self.to,
-            target,
-            foreign: self.how.foreign,
-        }
+    fn to<'b>(&'b self, target: &'b Target) -> PushTarget<'b> {
+        PushTarget::new(self.to, target).with_nondistributable(self.options.nondistributable)
     }
 }
