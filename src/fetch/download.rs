@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use std::io::Read;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::digest::Digest;
 use crate::error::{Error, NetworkKind, Result};
@@ -22,6 +22,9 @@ use crate::parallel::{in_order, map};
 use crate::progress::Progress;
 use crate::store::{Content, ReadStore};
 use crate::stream::{Run, Stop, Watch};
+
+/// What a server gets to notice that connections were closed.
+const NOTICED: Duration = Duration::from_millis(500);
 
 /// Bytes on their way, not yet verified.
 type Bytes<'a> = Box<dyn Read + Send + 'a>;
@@ -209,9 +212,10 @@ impl<'a> Download<'a> {
             return done;
         }
         if done.is_err() && fetch.limited.into_inner() {
-            // One connection was taken well, so the rest comes over one.
+            // One connection was taken well, so the rest comes over one, once the
+            // server has noticed that the others are closed.
             self.run.jobs = 1;
-            return Ok(());
+            return self.run.watch.stop.wait(NOTICED);
         }
         if fetch.refused.into_inner() {
             // What went wrong with others meanwhile goes wrong again, alone.

@@ -1,21 +1,9 @@
 //! What stands before a registry, or in its place: proxies, and portals.
 
-use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
-
 use crate::support::data::digest;
 use crate::support::dxf::Dxf;
-use crate::support::rules::{ANY, GET, HEAD, PUT, Rule, on};
+use crate::support::rules::{ANY, GET, HEAD, PUT, on};
 use crate::support::server::Server;
-use crate::support::tls::Ca;
-
-const LIST: [&str; 2] = ["list-aliases", "a"];
-
-fn tags() -> Rule {
-    on(GET, "/v2/a/tags/list")
-        .reply(200)
-        .body(r#"{"tags":["v1"]}"#)
-}
 
 fn at(server: &Server) -> Dxf {
     let dxf = Dxf::new().plain(&server.host());
@@ -53,75 +41,6 @@ fn a_head_of_no_length_is_asked_again() {
     assert_eq!(size.text(), "5\n");
     let size = at(&server).args(["blob-size", "a", &empty]).ok();
     assert_eq!(size.text(), "0\n");
-}
-
-#[test]
-fn answers_that_are_compressed_although_nobody_asked_are_read() {
-    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-    gzip.write_all(br#"{"tags":["v1"]}"#).unwrap();
-    let list = on(GET, "/v2/a/tags/list").reply(200);
-    let list = list.header("Content-Encoding", "gzip");
-    let server = Server::script([list.body(gzip.finish().unwrap())]);
-    assert_eq!(at(&server).args(LIST).ok().text(), "v1\n");
-}
-
-#[test]
-fn authorities_may_be_in_a_folder() {
-    let server = Server::script_tls([tags()]);
-    for variable in ["DXF_TLSVERIFY", "REQUESTS_CA_BUNDLE"] {
-        let dxf = Dxf::new().env("DXF_HOST", server.host());
-        let folder = dxf.home().join("ca");
-        std::fs::create_dir(&folder).unwrap();
-        std::fs::write(folder.join("README"), "none here").unwrap();
-        let dxf = dxf.env(variable, &folder);
-        dxf.clone().args(LIST).fails(2).says("no file in it");
-        std::fs::write(folder.join("5ad8a5d6.0"), Ca::shared().pem()).unwrap();
-        assert_eq!(dxf.args(LIST).ok().text(), "v1\n");
-    }
-}
-
-/// Passes on one connection, as `ssh -D` does (RFC 1928).
-fn socks(listener: &TcpListener, to: &str) {
-    let (mut client, _) = listener.accept().unwrap();
-    let read = |client: &mut TcpStream, count: usize| {
-        let mut bytes = vec![0; count];
-        client.read_exact(&mut bytes).unwrap();
-        bytes
-    };
-    let methods = usize::from(read(&mut client, 2)[1]);
-    read(&mut client, methods);
-    client.write_all(&[5, 0]).unwrap();
-    let rest = match read(&mut client, 4)[3] {
-        1 => 4,
-        4 => 16,
-        _ => usize::from(read(&mut client, 1)[0]),
-    };
-    read(&mut client, rest + 2);
-    client.write_all(&[5, 0, 0, 1, 0, 0, 0, 0, 0, 0]).unwrap();
-    let mut server = TcpStream::connect(to).unwrap();
-    let (mut up, mut down) = (client.try_clone().unwrap(), server.try_clone().unwrap());
-    std::thread::scope(|scope| {
-        scope.spawn(move || {
-            let _ = std::io::copy(&mut down, &mut client);
-        });
-        let _ = std::io::copy(&mut up, &mut server);
-        let _ = server.shutdown(std::net::Shutdown::Both);
-    });
-}
-
-#[test]
-fn a_socks_proxy_is_gone_through() {
-    for (variable, scheme) in [("ALL_PROXY", "socks5"), ("DXF_PROXY", "socks5h")] {
-        let server = Server::script([tags()]);
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let proxy = format!("{scheme}://{}", listener.local_addr().unwrap());
-        let host = server.host();
-        let passing = std::thread::spawn(move || socks(&listener, &host));
-        // An address that nobody has.
-        let dxf = Dxf::new().plain("192.0.2.1").env("DXF_RETRIES", "0");
-        assert_eq!(dxf.env(variable, proxy).args(LIST).ok().text(), "v1\n");
-        passing.join().unwrap();
-    }
 }
 
 #[test]
