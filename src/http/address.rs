@@ -161,7 +161,7 @@ impl AddressPolicy {
 
 /// Why `url` is not asked.
 fn refusal(url: impl fmt::Display) -> String {
-    format!("{url} is in a private network, and what points there is not")
+    format!("{url} is a private address, and not to be named from outside its private network")
 }
 
 /// Resolves names for connections, and keeps the rule.

@@ -6,20 +6,22 @@
 //! over is skipped through, a few times at most, so that a server that ignores
 //! ranges can't make the work quadratic.
 
-use std::io::{self, Read};
+use std::io::{self, Cursor, Read};
 use std::ops::Range;
 
 use ::http::header::{CONTENT_RANGE, RANGE};
 use flate2::read::MultiGzDecoder;
 
-use crate::digest::Digest;
+use crate::digest::{Digest, Hasher};
 use crate::error::{Error, NetworkKind, RequestLine, Result};
 use crate::http::retry::Budget;
 use crate::http::status::refusal;
 use crate::http::{Request, Response};
 use crate::registry::Repository;
-use crate::stream::Buffer;
+use crate::stream::{Buffer, read_bounded};
 
+/// Compressed blobs of so many bytes are hashed to learn which form is meant.
+const SMALL: u64 = 1 << 20;
 /// How often a server may send a blob from its start when asked for its rest.
 const MAX_RESTARTS: u32 = 3;
 
@@ -130,6 +132,12 @@ impl Download {
 
     fn take(&mut self, response: Response) -> Result<()> {
         let wrong = |why: String| Error::malformed(format!("answer to GET {}", response.url), why);
+        if response.is_gzipped() && response.status == 200 && !self.strict {
+            let small = response.content_length().filter(|size| *size <= SMALL);
+            if let Some(size) = small {
+                return self.take_small(response, size);
+            }
+        }
         let coded = response.is_gzipped() && self.is_coded(&response)?;
         match response.status {
             200 | 206 if coded && self.strict => Err(wrong("a compressed part".into())),
@@ -202,6 +210,23 @@ impl Download {
                 "status {status} for a range nobody asked for"
             ))),
         }
+    }
+
+    /// Takes a compressed answer of `size` bytes in the form that the digest
+    /// names.
+    fn take_small(&mut self, response: Response, size: u64) -> Result<()> {
+        let bytes = read_bounded(&self.digest.to_string(), response.into_reader(), size)?;
+        let mut hasher = Hasher::like(&self.digest);
+        hasher.update(&bytes);
+        let mut body: Body = if hasher.finish() == self.digest {
+            self.learn_size(Some(size))?;
+            Box::new(Cursor::new(bytes))
+        } else {
+            Box::new(MultiGzDecoder::new(Cursor::new(bytes)))
+        };
+        skip(&mut body, self.offset)?;
+        self.body = Some(body);
+        Ok(())
     }
 
     /// Whether a compressed answer has to be decoded to be the blob: some servers

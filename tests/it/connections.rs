@@ -225,33 +225,36 @@ fn answers_compressed_unasked_are_read() {
 #[test]
 fn a_compressed_blob_is_kept_in_the_form_that_its_digest_names() {
     // Compressed by a front that heeds nobody, and gzip by itself and said to be.
-    let plain = blob(5, 200_000);
-    let archive = gzipped(&plain);
-    for (stored, sent) in [(&plain, gzipped(&plain)), (&archive, archive.clone())] {
-        let path = format!("/v2/a/blobs/{}", digest(stored));
-        let server = Server::script([
-            on(HEAD, &path)
-                .reply(200)
-                .header("Content-Length", &stored.len().to_string()),
-            on(GET, &path)
-                .reply(200)
-                .header("Content-Encoding", "gzip")
-                .body(sent),
-        ]);
-        let dxf = Dxf::new().plain(&server.host()).env("DXF_RETRIES", "0");
-        let name = digest(stored);
-        let pull = dxf.clone().args(["pull-blob", "a", &name]).ok();
-        assert!(pull.stdout == *stored);
-        let file = dxf.home().join("blob");
-        let words = [
-            "pull-blob",
-            "-o",
-            file.to_str().expect("a path"),
-            "a",
-            &name,
-        ];
-        dxf.args(words).ok();
-        assert!(std::fs::read(&file).expect("a file") == *stored);
+    // The digest tells of small ones, the size of large ones.
+    for size in [200_000, 2 << 20] {
+        let plain = blob(5, size);
+        let archive = gzipped(&plain);
+        for (stored, sent) in [(&plain, gzipped(&plain)), (&archive, archive.clone())] {
+            let path = format!("/v2/a/blobs/{}", digest(stored));
+            let server = Server::script([
+                on(HEAD, &path)
+                    .reply(200)
+                    .header("Content-Length", &stored.len().to_string()),
+                on(GET, &path)
+                    .reply(200)
+                    .header("Content-Encoding", "gzip")
+                    .body(sent),
+            ]);
+            let dxf = Dxf::new().plain(&server.host()).env("DXF_RETRIES", "0");
+            let name = digest(stored);
+            let pull = dxf.clone().args(["pull-blob", "a", &name]).ok();
+            assert!(pull.stdout == *stored);
+            let file = dxf.home().join("blob");
+            let words = [
+                "pull-blob",
+                "-o",
+                file.to_str().expect("a path"),
+                "a",
+                &name,
+            ];
+            dxf.args(words).ok();
+            assert!(std::fs::read(&file).expect("a file") == *stored);
+        }
     }
 }
 
