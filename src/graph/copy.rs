@@ -1,6 +1,6 @@
-//! From one store to another: what is there already is not looked at, what one
-//! registry has in both repositories is mounted, everything else streams
-//! through this machine and its memory alone.
+//! From one store to another: existing content is not read, blobs of the same
+//! registry are mounted, everything else is streamed through this machine and
+//! never touches its disk.
 
 use super::pull::{Remote, Select};
 use super::push::{
@@ -65,7 +65,8 @@ impl<'a> CopyOptions<'a> {
     }
 }
 
-/// What is done about what belongs to an image without being below it.
+/// What becomes of signatures and other referrers, which belong to an image
+/// without being named by it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Referrers {
     /// It stays behind.

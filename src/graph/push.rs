@@ -81,7 +81,7 @@ pub struct Summary {
 
 /// Puts a node and everything below it into a store.
 ///
-/// A manifest that is there already answers for all below it, so putting an
+/// A manifest that the store contains answers for all below it, so pushing an
 /// image again costs two requests. Manifests are passed on byte for byte.
 ///
 /// # Errors

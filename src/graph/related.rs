@@ -14,7 +14,7 @@ use crate::stream::Run;
 
 /// More than any image has, beside it or one about the other.
 const MAX_RELATED: usize = 10_000;
-/// What cosign puts behind the tag that it makes of a digest.
+/// What cosign appends to the tag that it makes of a digest.
 const COSIGN: [&str; 3] = ["sig", "att", "sbom"];
 
 /// Something that belongs to a manifest.

@@ -175,6 +175,8 @@ fn the_library_prints_nothing_and_asks_no_environment() {
         "process::exit",
     ];
     for (path, text) in library() {
+        // What the program was built for, not what it runs in.
+        let text = text.replace("std::env::consts", "");
         for word in NEVER {
             assert!(!text.contains(word), "{}: {word}", path.display());
         }
