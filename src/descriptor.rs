@@ -52,7 +52,7 @@ pub struct Descriptor {
     /// Free text about the content.
     #[serde(
         default,
-        deserialize_with = "json::null_as_default",
+        deserialize_with = "json::words_without_nulls",
         skip_serializing_if = "BTreeMap::is_empty"
     )]
     pub annotations: BTreeMap<String, String>,

@@ -3,6 +3,7 @@
 //! ASCII escaped. The digest of an alias and the output that scripts parse
 //! depend on it. Also how `null` is read.
 
+use std::collections::BTreeMap;
 use std::io;
 
 use serde::{Deserialize, Deserializer, Serialize};
@@ -30,6 +31,24 @@ where
     T: Default + Deserialize<'de>,
 {
     Ok(Option::deserialize(from)?.unwrap_or_default())
+}
+
+/// A map from names to words, in which `null` means a member that is absent, for
+/// the map itself and for each member.
+///
+/// For `#[serde(default, deserialize_with = "json::words_without_nulls")]`.
+///
+/// # Errors
+/// Those of the words.
+pub fn words_without_nulls<'de, D>(from: D) -> Result<BTreeMap<String, String>, D::Error>
+where
+    D: Deserializer<'de>,
+{
+    let words: Option<BTreeMap<String, Option<String>>> = Option::deserialize(from)?;
+    let words = words.unwrap_or_default().into_iter();
+    Ok(words
+        .filter_map(|(name, word)| Some((name, word?)))
+        .collect())
 }
 
 /// Members in the order of their names, all the way down.

@@ -21,6 +21,7 @@ pub use view::{ImageManifest, IndexManifest, Schema1History, Schema1Layer, Schem
 use crate::descriptor::{Descriptor, media_type};
 use crate::digest::Digest;
 use crate::error::{Error, Result};
+use crate::json;
 use crate::jws::{PublicKey, Signed};
 #[cfg(feature = "schema1-signing")]
 use crate::jws::{SigningKey, sign};
@@ -73,7 +74,8 @@ struct About {
     subject: Option<Descriptor>,
     artifact_type: Option<String>,
     config: Option<ConfigType>,
-    annotations: Option<BTreeMap<String, String>>,
+    #[serde(default, deserialize_with = "json::words_without_nulls")]
+    annotations: BTreeMap<String, String>,
 }
 
 #[derive(Deserialize)]
@@ -264,7 +266,7 @@ impl Manifest {
         if let Some(kind) = written.or(config.filter(|text| !text.is_empty())) {
             descriptor.rest.insert("artifactType".into(), kind.into());
         }
-        descriptor.annotations = about.annotations.unwrap_or_default();
+        descriptor.annotations = about.annotations;
         Ok(descriptor)
     }
 
@@ -501,7 +503,7 @@ mod tests {
             (image.digest(), image.bytes().len() as u64)
         );
         let typed = made(
-            json!({"config": config, "layers": [], "subject": subject, "artifactType": "", "annotations": null}),
+            json!({"config": config, "layers": [], "subject": subject, "artifactType": "", "annotations": {"a": null, "b": null}}),
         );
         assert_eq!(
             typed.referrer().unwrap().artifact_type(),

@@ -29,7 +29,7 @@ pub struct ImageManifest {
     /// Free text about the whole.
     #[serde(
         default,
-        deserialize_with = "json::null_as_default",
+        deserialize_with = "json::words_without_nulls",
         skip_serializing_if = "BTreeMap::is_empty"
     )]
     pub annotations: BTreeMap<String, String>,
@@ -55,7 +55,7 @@ pub struct IndexManifest {
     /// Free text about the whole.
     #[serde(
         default,
-        deserialize_with = "json::null_as_default",
+        deserialize_with = "json::words_without_nulls",
         skip_serializing_if = "BTreeMap::is_empty"
     )]
     pub annotations: BTreeMap<String, String>,

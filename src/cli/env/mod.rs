@@ -156,25 +156,25 @@ impl Context {
         Ok(Some(source))
     }
 
-    /// The registry at `host`. How it is spoken to is, like the login, said of
-    /// `DXF_HOST` alone; every other host is spoken to over https.
+    /// The registry at `host`. Plain http is, like the login, for `DXF_HOST`
+    /// alone, and for hosts on this machine, where nothing can be overheard; every
+    /// other host is spoken to over https.
     ///
     /// # Errors
     /// As [`Registry::detect`].
     pub fn connect(
         &self,
         host: &Host,
-        mut settings: Settings,
+        settings: Settings,
         credentials: Credentials,
     ) -> Result<Registry> {
-        let here = self.is_here(host);
-        if !here {
-            settings.scheme = Scheme::Https;
+        if !self.is_here(host) && !host.is_loopback() {
+            let settings = settings.with_scheme(Scheme::Https);
+            return Registry::connect(host.clone(), settings, credentials);
         }
-        if self.detects && here {
-            Registry::detect(host.clone(), settings, credentials)
-        } else {
-            Registry::connect(host.clone(), settings, credentials)
+        match self.detects {
+            true => Registry::detect(host.clone(), settings, credentials),
+            false => Registry::connect(host.clone(), settings, credentials),
         }
     }
 
@@ -359,6 +359,7 @@ mod tests {
         };
         assert_eq!(scheme("a.example"), Scheme::Http);
         assert_eq!(scheme("b.example"), Scheme::Https);
+        assert_eq!(scheme("localhost:5001"), Scheme::Http);
     }
 
     #[test]
