@@ -166,11 +166,10 @@ fn the_login_for_the_source_is_for_no_base_elsewhere() {
     };
     scratch(&one, "--add-file=/os=1", "team/app:1");
     let (from, _) = guarded(&one, "source-word");
-    // Another host is spoken to over https, whatever is said of these two.
     let refuse = on(ANY, "/v2/*")
         .reply(401)
         .header("WWW-Authenticate", "Basic realm=\"x\"");
-    let elsewhere = Server::builder([refuse]).tls().start();
+    let elsewhere = Server::builder([refuse]).start();
     let dxf = to
         .dxf()
         .env("DXF_FROM_INSECURE", "1")

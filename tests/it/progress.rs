@@ -101,7 +101,8 @@ each_place!(nothing_is_said_unless_it_is_asked_for, |at| {
         };
         for words in [
             &["push-blob", "a", &file, "@v"][..],
-            &["set-alias", "a", "w", &path],
+            // Not the manifest of v, which would go with it.
+            &["set-alias", "a", "w", &path, &path],
             &["mount-blob", "b", "a", &name],
             &["pull-blob", "a", "@v"],
             &["pull-blob", "a", &name, "-o", "out"],
