@@ -1,21 +1,16 @@
 //! Locks between processes. The system releases them when their process ends.
 
-use std::fs::{File, OpenOptions, Permissions, TryLockError};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 use super::regular::{is_at, open_regular};
 use crate::error::{Error, Result};
 
-/// The permissions of a lock, before the umask.
-const WRITABLE: u32 = 0o222;
-
 /// Takes the lock at `path`, which is created where it is missing; `None` while
-/// another process has it. Dropping the file releases it.
-///
-/// Only those who may write to the file can have it: whoever may read a file
-/// can lock it, so nobody may.
+/// another process has it. Dropping the file releases it. Any process that may
+/// read the file can take the lock, so a caller that waits has to say so.
 ///
 /// # Errors
 /// [`Error::Io`]; [`Error::Malformed`] for anything but a regular file.
@@ -23,14 +18,9 @@ pub fn try_lock(path: &Path) -> Result<Option<File>> {
     let failed = |e| Error::io(path.display().to_string(), e);
     let mut options = OpenOptions::new();
     options.write(true).create(true).truncate(false);
-    let file = open_regular(options.mode(WRITABLE), path).map_err(failed)?;
+    let file = open_regular(&mut options, path).map_err(failed)?;
     let file =
         file.ok_or_else(|| Error::malformed(path.display().to_string(), "it is no regular file"))?;
-    let mode = file.metadata().map_err(failed)?.mode();
-    if mode & !WRITABLE & 0o777 != 0 {
-        // Another user's stays as it is.
-        let _ = file.set_permissions(Permissions::from_mode(mode & WRITABLE));
-    }
     match file.try_lock() {
         Ok(()) => Ok(Some(file)),
         Err(TryLockError::WouldBlock) => Ok(None),
@@ -140,15 +130,12 @@ mod tests {
     fn locks_are_files_and_no_links() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("lock");
-        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
         fs::write(&path, "").unwrap();
         let held = try_lock(&path).unwrap().unwrap();
-        assert_eq!(mode(&path) & !WRITABLE, 0, "readers can't take it");
         assert!(try_lock(&path).unwrap().is_none());
         drop(held);
         let new = dir.path().join("new");
         assert!(try_lock(&new).unwrap().is_some() && try_lock(&path).unwrap().is_some());
-        assert_eq!(mode(&new) & !WRITABLE, 0);
         symlink("lock", dir.path().join("link")).unwrap();
         assert!(try_lock(&dir.path().join("link")).is_err());
         assert!(lock_folder(dir.path()).is_some());

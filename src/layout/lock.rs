@@ -1,9 +1,8 @@
 //! The lock that keeps the writers of one layout apart.
 //!
-//! It is held for as long as a small file takes to write, so whoever waits
-//! longer is told, and can be stopped. Only those who may write to the layout
-//! can take it: the file has no permission to be read, and any that another
-//! program gave is taken away.
+//! It is held for as long as a small file takes to write. A writer that waits
+//! longer is told which file it waits for, and can be stopped: any process that
+//! may read the layout can hold the lock.
 
 use std::fs::File;
 use std::path::Path;
