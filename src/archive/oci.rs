@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::graph::Budget;
 use crate::image::layer::{LayerType, kept_elsewhere};
 use crate::image::{self, Child, Image, MAX_DEPTH, Node};
-use crate::manifest::{self, Kind, Manifest};
+use crate::manifest::{self, Kind, Manifest, is_manifest};
 use crate::reference::Reference;
 use crate::tar::Index;
 
@@ -96,9 +96,17 @@ fn saved(index: &Index, entry: &Descriptor, depth: usize, budget: &Budget) -> Re
 
 fn saved_index(index: &Index, manifest: Manifest, depth: usize, budget: &Budget) -> Result<Saved> {
     let (mut children, mut parts, mut missing) = (Vec::new(), Vec::new(), None);
+    let mut blobs = Vec::new();
     let listed = manifest.index()?.manifests;
     budget.entries(listed.len())?;
     for descriptor in listed {
+        if !is_manifest(&descriptor) {
+            match blob(index, &descriptor) {
+                Err(error) if error.is_not_found() => drop(missing.get_or_insert(error)),
+                listed => blobs.push(listed?),
+            }
+            continue;
+        }
         match saved(index, &descriptor, depth + 1, budget) {
             Ok(Saved::Whole(node)) => {
                 if image::is_selectable(&descriptor) {
@@ -115,7 +123,10 @@ fn saved_index(index: &Index, manifest: Manifest, depth: usize, budget: &Budget)
         }
     }
     match missing {
-        None => image::Index::new(manifest, children).map(|i| Saved::Whole(Node::Index(i))),
+        None => {
+            let index = image::Index::with_blobs(manifest, children, blobs)?;
+            Ok(Saved::Whole(Node::Index(index)))
+        }
         Some(error) if parts.is_empty() => Err(error),
         Some(_) => Ok(Saved::Parts(parts)),
     }

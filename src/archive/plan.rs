@@ -80,6 +80,9 @@ fn collect(node: &Node, digest: &Digest, to: &mut BTreeMap<String, Content>) -> 
             Ok(())
         }
         Node::Index(index) => {
+            for blob in index.blobs() {
+                add(blob.digest(), Content::Blob(Box::new(blob.clone())), to)?;
+            }
             let mut children = index.children().iter();
             children.try_for_each(|child| collect(&child.node, &child.descriptor.digest, to))
         }

@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::graph::Budget;
 use crate::image::layer::{is_foreign, kept_elsewhere, urls};
 use crate::image::{self, Child, Image, Index, MAX_DEPTH, Node, config};
-use crate::manifest::{Kind, Manifest};
+use crate::manifest::{Kind, Manifest, is_manifest};
 use crate::parallel;
 use crate::platform::Platform;
 use crate::reference::{Origin, Target};
@@ -222,8 +222,11 @@ impl Remote {
         budget: &Budget,
         run: Run<'_>,
     ) -> Result<Index> {
-        let entries = entries(&manifest, budget)?;
-        let children = parallel::map(run.jobs, entries, run.watch.stop, |descriptor, stop| {
+        let (manifests, blobs): (Vec<_>, Vec<_>) = entries(&manifest, budget)?
+            .into_iter()
+            .partition(is_manifest);
+        let blobs = blobs.iter().map(|entry| self.blob(entry)).collect();
+        let children = parallel::map(run.jobs, manifests, run.watch.stop, |descriptor, stop| {
             let child = self.fetch(&descriptor, budget)?;
             // One level of threads: what lies deeper is done one by one.
             let one = Run {
@@ -233,7 +236,7 @@ impl Remote {
             let node = self.whole(child, depth + 1, budget, one)?;
             Ok(Child { descriptor, node })
         })?;
-        Index::new(manifest, children)
+        Index::with_blobs(manifest, children, blobs)
     }
 
     fn fetch(&self, entry: &Descriptor, budget: &Budget) -> Result<Manifest> {

@@ -213,8 +213,14 @@ pub(super) fn needed<'a>(
     let (mut seen, mut blobs) = (HashSet::new(), Vec::new());
     let below = missing.iter().map(|child| &child.node);
     for node in std::iter::once(node).chain(below) {
-        let Node::Image(image) = node else { continue };
-        for blob in image.blobs().filter(|blob| seen.insert(*blob.digest())) {
+        let listed: Vec<&Blob> = match node {
+            Node::Image(image) => image.blobs().collect(),
+            Node::Index(index) => index.blobs().iter().collect(),
+        };
+        for blob in listed
+            .into_iter()
+            .filter(|blob| seen.insert(*blob.digest()))
+        {
             if nondistributable == Nondistributable::Skip && is_foreign(blob.descriptor()) {
                 left_out.push(blob.descriptor().clone());
             } else {

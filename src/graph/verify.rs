@@ -171,6 +171,7 @@ pub fn node(node: &Node, run: Run<'_>) -> Result<Vec<Finding>> {
         });
         layers.extend(check::layers(image, ids));
     }
+    layers.extend(node.listed_blobs().into_iter().map(|blob| (blob, None)));
     let mut seen = HashSet::new();
     layers.retain(|(blob, id)| seen.insert((*blob.digest(), *id)));
     let layers = parallel::map(run.jobs, layers, run.watch.stop, |(blob, id), stop| {

@@ -9,11 +9,11 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::descriptor::{Descriptor, media_type};
+use crate::descriptor::Descriptor;
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::image::MAX_DEPTH;
-use crate::manifest::{Kind, Manifest};
+use crate::manifest::{Kind, Manifest, is_manifest};
 use crate::parallel;
 use crate::reference::{Tag, Target};
 use crate::store::ReadStore;
@@ -239,22 +239,6 @@ impl Links {
     }
 }
 
-/// Whether an entry of an index is a manifest. BuildKit lists the blobs of its
-/// cache in an index; an entry that does not say what it is is taken for a
-/// manifest, as every index in the specification lists.
-fn is_manifest(entry: &Descriptor) -> bool {
-    [
-        "",
-        media_type::OCI_INDEX,
-        media_type::DOCKER_LIST,
-        media_type::OCI_MANIFEST,
-        media_type::DOCKER_MANIFEST,
-        media_type::SCHEMA1,
-        media_type::SCHEMA1_SIGNED,
-    ]
-    .contains(&entry.media_type.as_str())
-}
-
 /// What is below one root, within bounds.
 struct Below<'w, 'a> {
     walk: &'w Walk<'a>,
@@ -328,6 +312,7 @@ pub(super) fn is_its_fault(error: &Error) -> bool {
 mod tests {
     use super::*;
     use crate::blob::Blob;
+    use crate::descriptor::media_type;
     use crate::store::{Memory, Store};
     use crate::stream::Watch;
     use serde_json::json;

@@ -34,7 +34,7 @@ pub use crate::manifest::{best_fit, is_index, is_selectable};
 use crate::descriptor::Descriptor;
 use crate::digest::Digest;
 use crate::error::{Error, Result};
-use crate::manifest::Manifest;
+use crate::manifest::{Manifest, is_manifest};
 use crate::platform::Platform;
 
 /// More layers than any file system driver stacks, few enough to be harmless.
@@ -55,6 +55,7 @@ pub struct Image {
 pub struct Index {
     manifest: Manifest,
     children: Vec<Child>,
+    blobs: Vec<Blob>,
 }
 
 /// An entry of an index.
@@ -198,17 +199,38 @@ impl Index {
     /// An index and everything it lists, in its order.
     ///
     /// # Errors
-    /// [`Error::Malformed`] when the manifest lists other children.
+    /// [`Error::Malformed`] when the manifest lists other children, or blobs.
     pub fn new(manifest: Manifest, children: Vec<Child>) -> Result<Index> {
-        let listed = manifest.index()?.manifests;
-        let digests = listed.iter().map(|d| d.digest);
-        if !digests.eq(children.iter().map(|c| c.descriptor.digest)) {
+        Index::with_blobs(manifest, children, Vec::new())
+    }
+
+    /// The same for an index some of whose entries are blobs, as those of
+    /// BuildKit's cache: those entries in their order, apart from the others.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`] when the manifest lists others.
+    pub fn with_blobs(manifest: Manifest, children: Vec<Child>, blobs: Vec<Blob>) -> Result<Index> {
+        let listed = manifest.index()?.manifests.into_iter();
+        let (manifests, others): (Vec<_>, Vec<_>) = listed.partition(is_manifest);
+        let mut same = manifests
+            .iter()
+            .map(|d| d.digest)
+            .eq(children.iter().map(|c| c.descriptor.digest));
+        same &= others
+            .iter()
+            .map(|d| &d.digest)
+            .eq(blobs.iter().map(Blob::digest));
+        if !same {
             return Err(Error::malformed(
                 "index",
                 "it lists other manifests than it was given",
             ));
         }
-        Ok(Index { manifest, children })
+        Ok(Index {
+            manifest,
+            children,
+            blobs,
+        })
     }
 
     /// The manifest, byte for byte.
@@ -216,9 +238,14 @@ impl Index {
         &self.manifest
     }
 
-    /// The entries, in order.
+    /// The entries that are manifests, in order.
     pub fn children(&self) -> &[Child] {
         &self.children
+    }
+
+    /// The entries that are blobs, in order.
+    pub fn blobs(&self) -> &[Blob] {
+        &self.blobs
     }
 }
 
@@ -244,6 +271,7 @@ impl Node {
                 Node::Index(Index {
                     manifest: index.manifest.clone(),
                     children: index.children.iter().map(child).collect(),
+                    blobs: index.blobs.iter().map(|blob| blob.at(place)).collect(),
                 })
             }
         }
@@ -267,11 +295,22 @@ impl Node {
     /// Every blob below, each digest once, in the order of the manifests.
     pub fn blobs(&self) -> Vec<&Blob> {
         let mut seen = HashSet::<Digest>::new();
-        self.images()
-            .into_iter()
+        let images = self.images().into_iter();
+        images
             .flat_map(|(_, image)| image.blobs())
+            .chain(self.listed_blobs())
             .filter(|blob| seen.insert(*blob.digest()))
             .collect()
+    }
+
+    /// The blobs that indexes list, here and below.
+    pub fn listed_blobs(&self) -> Vec<&Blob> {
+        let Node::Index(index) = self else {
+            return Vec::new();
+        };
+        let below = index.children.iter();
+        let below = below.flat_map(|child| child.node.listed_blobs());
+        index.blobs.iter().chain(below).collect()
     }
 }
 

@@ -15,7 +15,9 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 pub use build::{Builder, repoint};
-pub use select::{ATTESTATION, ATTESTED, best_fit, is_attestation, is_index, is_selectable};
+pub use select::{
+    ATTESTATION, ATTESTED, best_fit, is_attestation, is_index, is_manifest, is_selectable,
+};
 pub use view::{ImageManifest, IndexManifest, Schema1History, Schema1Layer, Schema1Manifest};
 
 use crate::descriptor::{Descriptor, media_type};

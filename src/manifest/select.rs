@@ -39,6 +39,22 @@ pub fn is_index(entry: &Descriptor) -> bool {
     )
 }
 
+/// Whether an entry of an index is a manifest. BuildKit lists the blobs of its
+/// cache in an index; an entry that does not say what it is is taken for a
+/// manifest, as every index in the specification lists.
+pub fn is_manifest(entry: &Descriptor) -> bool {
+    [
+        "",
+        media_type::OCI_INDEX,
+        media_type::DOCKER_LIST,
+        media_type::OCI_MANIFEST,
+        media_type::DOCKER_MANIFEST,
+        media_type::SCHEMA1,
+        media_type::SCHEMA1_SIGNED,
+    ]
+    .contains(&entry.media_type.as_str())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

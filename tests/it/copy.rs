@@ -721,3 +721,31 @@ fn variables_of_a_source_are_shown_without_its_secrets() {
         assert!(shown.lines().contains(&line), "{shown}");
     }
 }
+
+each_place!(the_index_of_a_build_cache_goes_with_its_blobs, |place| {
+    let (layer, config) = (
+        place.put("cache/from", b"layer"),
+        digest(b"{\"layers\": []}"),
+    );
+    place.put("cache/from", b"{\"layers\": []}");
+    let entry = |kind: &str, digest: &str, size: usize| json!({"mediaType": kind, "digest": digest, "size": size});
+    let index = json!({"schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json",
+    "manifests": [
+        entry("application/vnd.oci.image.layer.v1.tar+gzip", &layer, 5),
+        entry("application/vnd.buildkit.cacheconfig.v0", &config, 14),
+    ]});
+    let text = index.to_string();
+    let kind = "application/vnd.oci.image.index.v1+json";
+    let name = place.put_manifest("cache/from", "v1", kind, text.as_bytes());
+    let copied = place.says(["copy-image", "cache/from:v1", "cache/to:v1"]);
+    assert!(copied.trim_end().ends_with(&name), "{copied}");
+    assert_eq!(place.manifest("cache/to", "v1").unwrap(), text.as_bytes());
+    assert!(place.has_blob("cache/to", &layer) && place.has_blob("cache/to", &config));
+    let verified = place.says(["verify-image", "cache/to:v1"]);
+    assert!(verified.contains(&layer) && verified.contains(&config));
+    // Through a file and back.
+    place.says(["copy-image", "cache/to:v1", "oci-archive:cache.tar:v1"]);
+    place.says(["copy-image", "oci-archive:cache.tar:v1", "cache/back:v1"]);
+    assert_eq!(place.manifest("cache/back", "v1").unwrap(), text.as_bytes());
+    assert!(place.has_blob("cache/back", &layer));
+});
