@@ -149,7 +149,7 @@ fn hint(error: &Error) -> Option<String> {
             what: "alias",
             value,
             ..
-        } if value.starts_with('@') => "the @ belongs where blobs may stand too, not here",
+        } if value.starts_with('@') => "write the alias without @ here",
         Error::Invalid { what: "proxy", .. } => PROXIES,
         Error::Status { .. } => return status_hint(error),
         Error::Network { kind, why, .. } => network_hint(*kind, why)?,
@@ -158,7 +158,7 @@ fn hint(error: &Error) -> Option<String> {
         }
         Error::NoPlatform { .. } => "set DXF_PLATFORM to one of these",
         Error::Io { source, .. } if source.kind() == ErrorKind::StorageFull => {
-            "make room; DXF_TMPDIR is where temporary files go"
+            "free space where the file goes, or set DXF_TMPDIR for temporary files"
         }
         _ => return None,
     };
@@ -202,15 +202,18 @@ fn status_hint(error: &Error) -> Option<String> {
         429 => match retry_after {
             Some(seconds) => {
                 return Some(format!(
-                    "the registry asks to wait {seconds} s; DXF_RETRY_MAX_WAIT is how long that is done"
+                    "the registry asks to wait {seconds} s; raise DXF_RETRY_MAX_WAIT to wait longer"
                 ));
             }
-            None => "wait, or log in: known users may ask more often",
+            None => "wait, or log in: authenticated users have a higher limit",
         },
         405 if request.method == "DELETE" => DELETES,
         _ if request.method == "DELETE" && error.has_code("UNSUPPORTED") => DELETES,
         404 if error.has_code("NAME_UNKNOWN") && is_ecr(host) => {
             "create it first: aws ecr create-repository --repository-name NAME"
+        }
+        404 if missing_name(&request.method, &request.url).is_some() => {
+            return missing_name(&request.method, &request.url);
         }
         401 | 403 | 404 | 405 | 501 if catalog => {
             "many registries list their repositories to administrators only, or never"
@@ -226,6 +229,22 @@ fn status_hint(error: &Error) -> Option<String> {
         _ => return None,
     };
     Some(hint.to_string())
+}
+
+/// Which alias or image a request for a manifest did not find, and how to list
+/// those that exist.
+fn missing_name(method: &str, url: &str) -> Option<String> {
+    let path = url.split_once("/v2/")?.1;
+    let (repo, name) = path.split_once("/manifests/")?;
+    if !matches!(method, "GET" | "HEAD") {
+        return None;
+    }
+    Some(match name.contains(':') {
+        true => format!("there is no manifest {name} in {repo}"),
+        false => format!(
+            "there is no alias or image {name} in {repo}; dxf list-aliases {repo} lists those there are"
+        ),
+    })
 }
 
 const PROXIES: &str = "are DXF_PROXY, HTTPS_PROXY and NO_PROXY right?";
@@ -251,7 +270,7 @@ fn network_hint(kind: NetworkKind, why: &str) -> Option<&'static str> {
             Some("DXF_SKIPTLSVERIFY=1 accepts it all the same")
         }
         NetworkKind::Protocol => Some("if it speaks https, unset DXF_INSECURE"),
-        NetworkKind::Timeout => Some("DXF_TIMEOUT is how long silence is borne"),
+        NetworkKind::Timeout => Some("raise DXF_TIMEOUT if the server is slow"),
         _ => None,
     }
 }
@@ -372,6 +391,15 @@ mod tests {
                 "Not Found",
             ),
             (
+                status(
+                    "GET",
+                    "https://r/v2/a/b/manifests/x",
+                    404,
+                    "MANIFEST_UNKNOWN",
+                ),
+                "no alias or image x in a/b; dxf list-aliases a/b",
+            ),
+            (
                 status("DELETE", "https://r/x", 405, "UNSUPPORTED"),
                 "storage.delete.enabled",
             ),
@@ -406,8 +434,8 @@ mod tests {
                 },
                 "linux/arm64",
             ),
-            (Error::io("f", ErrorKind::StorageFull.into()), "room"),
-            (Error::invalid("alias", "@v1", "why"), "the @ belongs"),
+            (Error::io("f", ErrorKind::StorageFull.into()), "free space"),
+            (Error::invalid("alias", "@v1", "why"), "without @ here"),
         ];
         for (error, wanted) in table {
             let said = line("op", &error.into());

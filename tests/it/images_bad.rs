@@ -165,7 +165,7 @@ fn a_full_disk_is_said_and_the_old_file_stays() {
     seed(bench.dxf(), &docker_image(), "a/b:1");
     let full = fs::File::options().write(true).open("/dev/full").unwrap();
     let pull = bench.dxf().args(["pull", "a/b:1", "-"]).stdout_to(full);
-    pull.fails(1).says("room");
+    pull.fails(1).says("free space");
     // A file system of one page in a mount namespace of its own.
     let dir = scratch();
     let script = "mount -t tmpfs -o size=8k none \"$2\" && printf old > \"$2/f.tar\" || exit 99
@@ -184,7 +184,7 @@ fn a_full_disk_is_said_and_the_old_file_stays() {
     }
     assert_eq!((done.code, done.text()), (Some(1), "f.tar\nold"), "{done}");
     assert!(done.stderr.starts_with("dxf: ") && done.stderr.lines().count() == 1);
-    assert!(done.stderr.contains("make room"), "{done}");
+    assert!(done.stderr.contains("free space"), "{done}");
 }
 
 #[test]
@@ -222,4 +222,20 @@ fn interrupted_it_leaves_nothing() {
         assert_eq!(running.finish().code, Some(130));
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0, "{form}");
     }
+}
+
+#[test]
+fn an_alias_of_blobs_is_no_image_for_an_engine() {
+    let bench = Bench::new(Mode::Http);
+    let name = bench.raw().push_blob("a/b", b"no image");
+    bench.dxf().args(["set-alias", "a/b", "v", &name]).ok();
+    let folder = scratch();
+    let at = |words: &[&str]| bench.dxf().current_dir(folder.path()).args(words);
+    let refused = at(&["pull-image", "a/b:v"]).fails(1);
+    refused
+        .says("no image that an engine could load")
+        .says("pull-blob");
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+    at(&["pull-image", "--format", "oci", "a/b:v", "out"]).ok();
+    assert!(folder.path().join("out/index.json").is_file());
 }
