@@ -443,7 +443,7 @@
 //! | modules | what they hold |
 //! |---|---|
 //! | [`digest`], [`descriptor`], [`mod@reference`], [`manifest`], [`jws`], [`secret`], [`error`] | the words everything else is said in |
-//! | [`blob`], [`store`], [`stream`], [`progress`], [`fetch`], [`file`], [`parallel`] | bytes: opened again, watched, fetched into files |
+//! | [`blob`], [`store`], [`stream`], [`progress`], [`fetch`], [`mod@file`], [`parallel`] | bytes: opened again, watched, fetched into files |
 //! | [`cache`] | layers that were downloaded once |
 //! | [`http`], [`credentials`] | the wire, and who one is |
 //! | [`registry`], [`layout`], [`store::Memory`] | the kinds of [`Store`] |

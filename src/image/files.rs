@@ -62,8 +62,8 @@ pub fn merged(image: &Image, watch: Watch<'_>) -> Result<Vec<Found>> {
 /// that a list which was taken from wrong bytes ends with an error.
 ///
 /// # Errors
-/// [`Error::Malformed`] for what is no tar, [`Error::Mismatch`] and
-/// [`Error::Size`] for wrong bytes, those of the layer's source and of `each`.
+/// [`crate::Error::Malformed`] for what is no tar, [`crate::Error::Mismatch`] and
+/// [`crate::Error::Size`] for wrong bytes, those of the layer's source and of `each`.
 pub fn list(
     layer: &Blob,
     watch: Watch<'_>,
