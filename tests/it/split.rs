@@ -441,8 +441,7 @@ fn a_full_folder_for_temporary_files_is_said() {
         assert_eq!((done.code, done.text()), (Some(1), ""), "{done}");
         assert_eq!(done.stderr.lines().count(), 1, "{done}");
         assert!(
-            done.stderr
-                .contains("DXF_TMPDIR is where temporary files go"),
+            done.stderr.contains("set DXF_TMPDIR for temporary files"),
             "{done}"
         );
         assert!(bench.requests().is_empty());
