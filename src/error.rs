@@ -563,11 +563,11 @@ impl fmt::Display for Error {
             | Error::Unsupported { what } => f.write_str(what),
             Error::Helper { name, why } => write!(f, "credential helper {name}: {why}"),
             Error::NoPlatform { wanted, available } => {
-                write!(
-                    f,
-                    "no image for platform {wanted}; there are: {}",
-                    available.join(", ")
-                )
+                let available = match available.as_slice() {
+                    [] => "none".to_string(),
+                    some => some.join(", "),
+                };
+                write!(f, "no image for platform {wanted}; there are: {available}")
             }
             Error::Io { what, source } => write!(f, "{what}: {source}"),
             Error::At { place, error } => write!(f, "{place}: {error}"),

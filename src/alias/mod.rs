@@ -169,7 +169,8 @@ pub fn push(
         store.put_blob(blob, run.watch)?;
     }
     let descriptors: Vec<Descriptor> = blobs.iter().map(|b| b.descriptor().clone()).collect();
-    let again: Vec<&Blob> = blobs.iter().collect();
+    let empty = (settings.format == Format::Oci).then(Blob::empty);
+    let again: Vec<&Blob> = blobs.iter().chain(&empty).collect();
     push_again(
         || put(store, tag, &descriptors, settings, run),
         || send_all(store, &again, run),

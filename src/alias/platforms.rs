@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 use crate::descriptor::{Descriptor, media_type};
 use crate::digest::Digest;
 use crate::error::{Error, Result};
-use crate::manifest::{Kind, Manifest};
+use crate::manifest::{Kind, Manifest, is_manifest};
 use crate::parallel;
 use crate::platform::Platform;
 use crate::reference::Target;
@@ -167,7 +167,7 @@ impl Walk<'_> {
         out: &mut BTreeMap<String, Manifest>,
     ) -> Result<()> {
         within(depth)?;
-        let entries = index.index()?.manifests;
+        let entries = manifests(index)?;
         // Two platforms may share a manifest; it is fetched once.
         let mut places: HashMap<(Digest, u64), usize> = HashMap::new();
         let mut unique = Vec::new();
@@ -247,6 +247,24 @@ fn is_bare_index(entry: &Descriptor) -> bool {
 fn key(entry: &Descriptor) -> String {
     let platform = entry.platform.as_ref();
     platform.map_or_else(|| "unknown/unknown".to_string(), Platform::to_string)
+}
+
+/// The entries of an index but for those that are blobs, as BuildKit's cache
+/// lists them.
+///
+/// # Errors
+/// [`Error::Unsupported`] when it lists nothing but blobs.
+fn manifests(index: &Manifest) -> Result<Vec<Descriptor>> {
+    let mut entries = index.index()?.manifests;
+    let listed = entries.len();
+    entries.retain(is_manifest);
+    match (listed, entries.len()) {
+        (1.., 0) => Err(Error::Unsupported {
+            what: "an index of blobs, such as BuildKit's cache, is no alias; copy-image copies it"
+                .into(),
+        }),
+        _ => Ok(entries),
+    }
 }
 
 /// Adds a value under its entry's platform; python-dxf loses all but the last

@@ -79,6 +79,8 @@ fn collect(node: &Node, digest: Digest, to: &mut BTreeMap<Digest, Blob>) {
             to.extend(blobs.map(|blob| (*blob.digest(), blob.clone())));
         }
         Node::Index(index) => {
+            let blobs = index.blobs().iter();
+            to.extend(blobs.map(|blob| (*blob.digest(), blob.clone())));
             for child in index.children() {
                 collect(&child.node, child.descriptor.digest, to);
             }

@@ -232,9 +232,9 @@ fn status_hint(error: &Error) -> Option<String> {
 }
 
 /// Which alias or image a request for a manifest did not find, and how to list
-/// those that exist.
+/// the existing ones. An image's host need not be `DXF_HOST`, so it is named.
 fn missing_name(method: &str, url: &str) -> Option<String> {
-    let path = url.split_once("/v2/")?.1;
+    let (_, path) = url.split_once("/v2/")?;
     let (repo, name) = path.split_once("/manifests/")?;
     if !matches!(method, "GET" | "HEAD") {
         return None;
@@ -242,7 +242,9 @@ fn missing_name(method: &str, url: &str) -> Option<String> {
     Some(match name.contains(':') {
         true => format!("there is no manifest {name} in {repo}"),
         false => format!(
-            "there is no alias or image {name} in {repo}; dxf list-aliases {repo} lists those there are"
+            "there is no alias or image {name} in {repo}; dxf list-aliases {repo} prints the \
+             existing ones, with DXF_HOST={}",
+            authority(url)
         ),
     })
 }
@@ -397,7 +399,7 @@ mod tests {
                     404,
                     "MANIFEST_UNKNOWN",
                 ),
-                "no alias or image x in a/b; dxf list-aliases a/b",
+                "no alias or image x in a/b; dxf list-aliases a/b prints the existing ones, with DXF_HOST=r",
             ),
             (
                 status("DELETE", "https://r/x", 405, "UNSUPPORTED"),

@@ -269,7 +269,7 @@ impl Named {
         Finding {
             name: Some(name.clone()),
             role: self.role,
-            // Without annotations, of which nobody asked anything.
+            // Findings do not show annotations.
             blob: Descriptor::new(self.blob.media_type, self.blob.digest, self.blob.size),
             wrong,
         }

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::descriptor::Descriptor;
 use crate::digest::Digest;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, if_found};
 use crate::image::MAX_DEPTH;
 use crate::manifest::{Kind, Manifest, is_manifest};
 use crate::parallel;
@@ -67,7 +67,7 @@ pub struct Walk<'a> {
     known: Mutex<HashMap<Digest, Arc<Slot>>>,
 }
 
-/// A manifest that is fetched by whoever locks it first.
+/// A manifest; the first thread that locks it fetches it.
 type Slot = Mutex<Option<Arc<Links>>>;
 
 impl<'a> Walk<'a> {
@@ -123,7 +123,8 @@ impl<'a> Walk<'a> {
     ///
     /// # Errors
     /// As [`Walk::root`] and [`Walk::below`], and for a manifest whose bytes are
-    /// wrong: it may have named anything. One that is missing names nothing.
+    /// wrong: it may have named anything. One that is missing, such as that of a
+    /// tag deleted meanwhile, names nothing.
     pub fn reach(&self, targets: Vec<Target>) -> Result<HashMap<Digest, Target>> {
         let (run, stop) = (self.run, self.run.watch.stop);
         let reached = parallel::map(run.jobs, targets, stop, |target, _| {
@@ -141,7 +142,9 @@ impl<'a> Walk<'a> {
 
     /// The digests of all that one name reaches.
     fn digests(&self, target: &Target) -> Result<Vec<Digest>> {
-        let root = self.root(target)?;
+        let Some(root) = if_found(self.root(target))? else {
+            return Ok(Vec::new());
+        };
         let mut reached = vec![root.manifest.digest];
         for step in self.below(&root, 1)? {
             reached.push(match step {
@@ -177,7 +180,7 @@ impl<'a> Walk<'a> {
         fetch: impl FnOnce() -> Result<Manifest>,
     ) -> Result<Arc<Links>> {
         let slot = locked(&self.known).entry(*digest).or_default().clone();
-        // Locked while it is fetched: nobody else fetches it then.
+        // Locked while it is fetched, so that it is fetched once.
         let mut slot = locked(&slot);
         if let Some(links) = &*slot {
             return Ok(links.clone());
@@ -313,7 +316,8 @@ mod tests {
     use super::*;
     use crate::blob::Blob;
     use crate::descriptor::media_type;
-    use crate::store::{Memory, Store};
+    use crate::store::testing::Spy;
+    use crate::store::{Content, Memory, Store, Tags};
     use crate::stream::Watch;
     use serde_json::json;
 
@@ -415,6 +419,36 @@ mod tests {
         let of = |text: &str| Digest::of(text.as_bytes());
         let expected = [of("2"), of("3"), new.digest()];
         assert_eq!(kept, expected.map(|digest| (digest, target("new"))).into());
+    }
+
+    #[test]
+    fn a_tag_that_vanished_hides_no_other() {
+        let spy = Spy::default();
+        let blob = spy.blob(b"1");
+        let kept = Manifest::alias(std::slice::from_ref(&blob)).unwrap();
+        spy.insert(&kept, Some("kept"));
+        let listed = Vanished(&spy);
+        let reached = Walk::new(&listed, Run::default()).reach_of_tags(&|_| false);
+        assert!(reached.unwrap().contains_key(&blob.digest));
+    }
+
+    /// Lists a tag that it does not contain.
+    struct Vanished<'a>(&'a Spy);
+
+    impl ReadStore for Vanished<'_> {
+        fn name(&self) -> String {
+            self.0.name()
+        }
+        fn open_blob(&self, digest: &Digest, from: u64) -> Result<Content<'_>> {
+            self.0.open_blob(digest, from)
+        }
+        fn manifest(&self, target: &Target) -> Result<Manifest> {
+            self.0.manifest(target)
+        }
+        fn tags(&self) -> Tags<'_> {
+            let gone = std::iter::once("gone".parse());
+            Box::new(gone.chain(self.0.tags()))
+        }
     }
 
     #[test]

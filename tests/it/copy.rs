@@ -743,6 +743,10 @@ each_place!(the_index_of_a_build_cache_goes_with_its_blobs, |place| {
     assert!(place.has_blob("cache/to", &layer) && place.has_blob("cache/to", &config));
     let verified = place.says(["verify-image", "cache/to:v1"]);
     assert!(verified.contains(&layer) && verified.contains(&config));
+    // It is for no platform, and no alias of anything.
+    assert_eq!(place.says(["list-platforms", "cache/to:v1"]), "");
+    let refused = place.run(["get-alias", "cache/to", "v1"]).fails(1);
+    refused.says("an index of blobs");
     // Through a file and back.
     place.says(["copy-image", "cache/to:v1", "oci-archive:cache.tar:v1"]);
     place.says(["copy-image", "oci-archive:cache.tar:v1", "cache/back:v1"]);

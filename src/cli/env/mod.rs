@@ -157,7 +157,7 @@ impl Context {
     }
 
     /// The registry at `host`. Plain http is, like the login, for `DXF_HOST`
-    /// alone, and for hosts on this machine, where nothing can be overheard; every
+    /// alone, and for hosts on this machine, whose traffic stays here; every
     /// other host is spoken to over https.
     ///
     /// # Errors

@@ -141,6 +141,9 @@ impl Destination {
         }
         match &self.to {
             Opened::Archive { path, kind, name } => {
+                if *kind == ArchiveKind::Docker {
+                    must_load(&self.name, items)?;
+                }
                 let items = renamed(items, *kind, name.as_deref())?;
                 to_file(s, &items, path)?;
             }
@@ -289,6 +292,23 @@ pub fn write(
         None => Out::Stream(output.writer(s.out)),
     };
     Ok(archive::write(items, out, &settings, run)?)
+}
+
+/// Refuses to write a file for engines in which no engine would find an image;
+/// `from` names what the items are of.
+///
+/// # Errors
+/// [`Error::Unsupported`] for an alias of blobs, or another artifact.
+pub fn must_load(from: impl std::fmt::Display, items: &[Item]) -> Result<()> {
+    let mut images = items.iter().flat_map(|item| item.node.images());
+    if images.any(|(_, image)| image.is_runnable()) {
+        return Ok(());
+    }
+    let what = format!(
+        "{from}: no image that an engine could load; pull-blob writes the blobs of an alias, \
+         and an OCI layout (--format oci, oci:, oci-archive:) takes anything"
+    );
+    Err(Error::Unsupported { what })
 }
 
 fn to_file(s: &mut Session<'_, '_>, items: &[Item], path: &Path) -> Result<(), Failure> {

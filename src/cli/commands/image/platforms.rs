@@ -3,7 +3,7 @@
 use dxf_registry::graph::Budget;
 use dxf_registry::graph::{Remote, Select};
 use dxf_registry::image::{self, MAX_DEPTH};
-use dxf_registry::manifest::Kind;
+use dxf_registry::manifest::{Kind, is_manifest};
 use dxf_registry::{Descriptor, Error, Manifest, Platform, Result, Target, json};
 use serde_json::json;
 
@@ -79,7 +79,7 @@ fn walk(
     for entry in entries {
         if image::is_selectable(&entry) {
             found.push(entry);
-        } else if entry.platform.is_none() {
+        } else if entry.platform.is_none() && is_manifest(&entry) {
             let below = remote.store().manifest(&Target::Digest(entry.digest))?;
             walk(s, remote, below, (depth + 1, budget), found)?;
         }

@@ -2,12 +2,11 @@
 
 use std::path::PathBuf;
 
-use dxf_registry::archive::Item;
-use dxf_registry::{Error, Place, Result, Root, archive, hub};
+use dxf_registry::{Place, Result, Root, archive, hub};
 
 use crate::cli::args::{self, Form, PullImage};
 use crate::cli::exit::Failure;
-use crate::cli::image::destination::write;
+use crate::cli::image::destination::{must_load, write};
 use crate::cli::image::folder::Folder;
 use crate::cli::image::item::name;
 use crate::cli::image::open;
@@ -46,22 +45,6 @@ pub fn run(s: &mut Session<'_, '_>, args: &PullImage) -> Result<(), Failure> {
         Form::Hybrid | Form::Oci => archive::Form::Hybrid,
     };
     write(s, &items, output, (form, &choice.platform), &path)
-}
-
-/// Refuses to write a file for engines in which no engine would find an image.
-///
-/// # Errors
-/// [`Error::Unsupported`] for an alias of blobs, or another artifact.
-fn must_load(place: &Place, items: &[Item]) -> Result<()> {
-    let mut images = items.iter().flat_map(|item| item.node.images());
-    if images.any(|(_, image)| image.is_runnable()) {
-        return Ok(());
-    }
-    let what = format!(
-        "{place} contains no image that an engine could load; pull-blob writes the blobs of an \
-         alias, and --format oci takes anything"
-    );
-    Err(Error::Unsupported { what })
 }
 
 /// The repository's whole name with `_` for `/`, as crpy and docker-drag have
