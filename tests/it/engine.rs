@@ -19,7 +19,7 @@ use dxf_registry::image::layer::Family;
 use tempfile::TempDir;
 
 /// Skips a test whose tool is not installed, or fails where it has to be.
-fn missing(program: &str) {
+pub fn missing(program: &str) {
     if std::env::var_os("DXF_TEST_ENGINES").is_some_and(|value| value == "1") {
         panic!("{program} is demanded but not installed; run scripts/setup");
     }
@@ -27,7 +27,7 @@ fn missing(program: &str) {
 }
 
 /// Prints that a test is skipped, where the test harness does not swallow it.
-fn skipped(what: &str, why: &str) {
+pub fn skipped(what: &str, why: &str) {
     let test = std::thread::current();
     let name = test.name().unwrap_or("a test");
     let _ = writeln!(std::io::stderr(), "SKIPPED {name}: {what}: {why}");

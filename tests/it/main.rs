@@ -34,6 +34,7 @@ mod images_foreign;
 mod images_hostile;
 mod images_look;
 mod images_old;
+mod interop;
 mod interrupts;
 mod kills;
 mod lanes;

@@ -7,6 +7,7 @@ pub mod dxf;
 pub mod exchange;
 pub mod helper;
 pub mod memory;
+pub mod peers;
 pub mod place;
 pub mod proxy;
 pub mod python;

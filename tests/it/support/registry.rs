@@ -1,5 +1,6 @@
-//! A real registry: Debian's `docker-registry`, one process a test, on a port
-//! of its own, with its storage in a folder that goes with it.
+//! A real registry: Debian's `docker-registry`, or another of [`Program`], one
+//! process a test, on a port of its own, with its storage in a folder that goes
+//! with it.
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -12,6 +13,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 use super::lock;
+use super::peers;
 use super::raw::{Login, Raw};
 use super::tls::Ca;
 use super::token::TokenServer;
@@ -26,9 +28,44 @@ pub const PASSWORD: &str = "staple-Battery-9x4";
 /// made this one.
 const PASSWORD_BCRYPT: &str = "$2b$04$7kQpWmZ1xTnE5uJc0RvYOe3AqzVAAHd0rTCO1IPc1oNme1jBTuSWK";
 
+/// Which registry to start.
+#[derive(Clone, Copy, Default, PartialEq)]
+pub enum Program {
+    /// Debian's `docker-registry`, which is distribution 2.8.
+    #[default]
+    Debian,
+    /// distribution 3; like 2.8 it has no referrers API.
+    Distribution3,
+    /// `tests/peers/main.go`, which has the referrers API and keeps everything
+    /// in memory. It knows plain http without a login only.
+    Referrers,
+}
+
+impl Program {
+    /// The command line, with an environment that is the same everywhere.
+    fn command(self) -> Command {
+        let mut command = Command::new(match self {
+            Program::Debian => PathBuf::from("docker-registry"),
+            Program::Distribution3 => peers::path("distribution"),
+            Program::Referrers => peers::path("referrers"),
+        });
+        command
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default());
+        // Distribution 3 would send traces to a collector on this machine.
+        command.env("OTEL_TRACES_EXPORTER", "none");
+        // Both distributions read the same configuration.
+        if self != Program::Referrers {
+            command.args(["serve", "config.yml"]);
+        }
+        command
+    }
+}
+
 /// How to start a [`Registry`].
 #[derive(Default)]
 pub struct Builder {
+    program: Program,
     tls: bool,
     htpasswd: bool,
     no_delete: bool,
@@ -40,6 +77,12 @@ pub struct Builder {
 }
 
 impl Builder {
+    /// Another registry than Debian's.
+    pub fn program(mut self, program: Program) -> Builder {
+        self.program = program;
+        self
+    }
+
     /// TLS, with the certificate of [`Ca::shared`].
     pub fn tls(mut self) -> Builder {
         self.tls = true;
@@ -107,13 +150,14 @@ impl Registry {
     }
 
     fn start(builder: Builder) -> Registry {
+        let only_plain = !builder.tls && !builder.htpasswd && builder.auth.is_empty();
+        assert!(builder.program != Program::Referrers || only_plain);
         let folder = super::scratch();
         write_config(&builder, folder.path());
-        let mut child = Command::new("docker-registry")
-            .args(["serve", "config.yml"])
+        let mut child = builder
+            .program
+            .command()
             .current_dir(folder.path())
-            .env_clear()
-            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
             .envs(builder.env.iter().map(|(key, value)| (key, value)))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -121,7 +165,7 @@ impl Registry {
             .spawn()
             .unwrap_or_else(|error| {
                 panic!(
-                    "cannot start docker-registry ({error}); these tests need a real registry: \
+                    "cannot start a registry ({error}); these tests need a real registry: \
                      run scripts/setup, or: sudo apt-get install docker-registry"
                 )
             });
@@ -150,8 +194,8 @@ impl Registry {
         };
         match port.recv_timeout(Duration::from_secs(30)) {
             Ok(port) => registry.host = format!("127.0.0.1:{port}"),
-            Err(RecvTimeoutError::Timeout) => panic!("docker-registry did not start in 30 s"),
-            Err(RecvTimeoutError::Disconnected) => panic!("docker-registry ended at once"),
+            Err(RecvTimeoutError::Timeout) => panic!("the registry did not start in 30 s"),
+            Err(RecvTimeoutError::Disconnected) => panic!("the registry ended at once"),
         }
         registry
     }

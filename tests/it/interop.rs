@@ -1,0 +1,213 @@
+//! Artifacts and images that other programs make and read.
+
+use std::path::Path;
+
+use serde_json::Value;
+
+use crate::engine::arg;
+use crate::images::{Style, TWO, index, seed};
+use crate::support::dxf::Dxf;
+use crate::support::peers::{
+    Distribution3, ReferrersRegistry, cosign, crane, each_server, oras, regctl,
+};
+use crate::support::registry::Registry;
+use crate::support::scratch;
+use dxf_registry::image::layer::Family;
+
+/// What is attached to the artifact: the media types of the referrers.
+const SBOM: &str = "application/vnd.test.sbom";
+const NOTE: &str = "application/vnd.test.note";
+
+fn dxf(registry: &Registry) -> Dxf {
+    Dxf::new().plain(registry.host())
+}
+
+/// `team/tool:1`, pushed and given an SBOM by oras and a note by regctl.
+fn make(registry: &Registry, folder: &Path) -> Option<()> {
+    let host = registry.host();
+    let subject = format!("{host}/team/tool:1");
+    let oras = oras()?.current_dir(folder);
+    let regctl = regctl(&[host])?;
+    for (name, text) in [("tool.txt", "a tool\n"), ("sbom.json", "{}\n")] {
+        std::fs::write(folder.join(name), text).expect("a file");
+    }
+    let push = [
+        "push",
+        "--plain-http",
+        "--artifact-type=application/vnd.test.tool",
+    ];
+    oras.clone()
+        .args(push)
+        .args([&subject, "tool.txt:text/plain"])
+        .ok();
+    let attach = ["attach", "--plain-http", "--artifact-type", SBOM, &subject];
+    oras.args(attach).arg("sbom.json:application/json").ok();
+    let put = [
+        "artifact",
+        "put",
+        "--artifact-type",
+        NOTE,
+        "--subject",
+        &subject,
+    ];
+    regctl.args(put).stdin("a note\n").ok();
+    Some(())
+}
+
+/// The artifact types that oras and regctl list for an artifact, sorted.
+fn listed(host: &str, name: &str) -> [Vec<String>; 2] {
+    let name = format!("{host}/{name}");
+    let types = |list: &Value| {
+        let list = list.as_array().expect("a list");
+        let text = |one: &Value| one["artifactType"].as_str().expect("a type").to_string();
+        let mut types: Vec<String> = list.iter().map(text).collect();
+        types.sort();
+        types
+    };
+    let oras = oras().expect("it made the artifact");
+    let discover = ["discover", "--plain-http", "--format=json", &name];
+    let seen = oras.args(discover).ok().json();
+    let regctl = regctl(&[host]).expect("it made a referrer");
+    let list = [
+        "artifact",
+        "list",
+        "--format",
+        "{{json .Descriptors}}",
+        &name,
+    ];
+    [
+        types(&seen["referrers"]),
+        types(&regctl.args(list).ok().json()),
+    ]
+}
+
+each_server!(referrers_of_oras_and_regctl_survive_a_folder, |registry| {
+    let files = scratch();
+    let Some(()) = make(registry, files.path()) else {
+        return;
+    };
+    let folder = format!("oci:{}", files.path().join("layout").display());
+    let out = format!("{folder}:1");
+    dxf(registry)
+        .args(["copy-image", "--referrers", "team/tool:1", &out])
+        .ok();
+    // To a registry of the same kind, and within it.
+    dxf(registry)
+        .args(["copy-image", "--referrers", &out, "new/tool:1"])
+        .ok();
+    let expected = [NOTE, SBOM].map(String::from).to_vec();
+    for name in ["team/tool:1", "new/tool:1"] {
+        assert_eq!(
+            listed(registry.host(), name),
+            [expected.clone(), expected.clone()],
+            "{name}"
+        );
+        dxf(registry).args(["verify-image", name]).ok();
+    }
+    let pulled = files.path().join("pulled");
+    let name = format!("{}/new/tool:1", registry.host());
+    let oras = oras().expect("it made the artifact");
+    oras.args(["pull", "--plain-http", "-o", &arg(&pulled), &name])
+        .ok();
+    assert_eq!(std::fs::read(pulled.join("tool.txt")).unwrap(), b"a tool\n");
+});
+
+each_server!(referrers_go_to_every_kind_of_registry, |registry| {
+    let files = scratch();
+    let Some(()) = make(registry, files.path()) else {
+        return;
+    };
+    let expected = [NOTE, SBOM].map(String::from).to_vec();
+    let others = [
+        Some(Registry::http()),
+        Distribution3::start(),
+        ReferrersRegistry::start(),
+    ];
+    for to in others.iter().flatten() {
+        let from = dxf(to)
+            .env("DXF_FROM_HOST", registry.host())
+            .env("DXF_FROM_INSECURE", "1");
+        from.args(["copy-image", "--referrers", "team/tool:1", "new/tool:1"])
+            .ok();
+        assert_eq!(
+            listed(to.host(), "new/tool:1"),
+            [expected.clone(), expected.clone()]
+        );
+    }
+});
+
+each_server!(
+    oras_reads_an_artifact_in_an_archive_and_a_folder,
+    |registry| {
+        let files = scratch();
+        let Some(()) = make(registry, files.path()) else {
+            return;
+        };
+        let (archive, folder) = (files.path().join("tool.tar"), files.path().join("layout"));
+        for (kind, to) in [("oci-archive", &archive), ("oci", &folder)] {
+            let name = format!("{kind}:{}:1", to.display());
+            dxf(registry)
+                .args(["copy-image", "team/tool:1", &name])
+                .ok();
+            let oras = oras().expect("it made the artifact");
+            let (layout, pulled) = (format!("{}:1", to.display()), files.path().join(kind));
+            oras.args(["pull", "--oci-layout", "-o", &arg(&pulled), &layout])
+                .ok();
+            assert_eq!(std::fs::read(pulled.join("tool.txt")).unwrap(), b"a tool\n");
+        }
+    }
+);
+
+each_server!(crane_and_regctl_read_what_is_pushed, |registry| {
+    let (Some(crane), Some(regctl)) = (crane(), regctl(&[registry.host()])) else {
+        return;
+    };
+    let node = index(Family::Oci, Style::Compact, &TWO);
+    seed(dxf(registry), &node, "team/app:1");
+    let name = format!("{}/team/app:1", registry.host());
+    let bytes = node.manifest().bytes();
+    assert_eq!(crane.clone().args(["manifest", &name]).ok().stdout, bytes);
+    let get = ["manifest", "get", "--format=raw-body", &name];
+    assert_eq!(regctl.clone().args(get).ok().stdout, bytes);
+    // crane validates every layer of every platform.
+    crane.args(["validate", "--remote", &name]).ok();
+    let digest = regctl.args(["image", "digest", &name]).ok();
+    assert_eq!(digest.text().trim(), node.manifest().digest().to_string());
+});
+
+each_server!(what_cosign_signs_is_verified_after_a_copy, |registry| {
+    let Some(cosign) = cosign() else { return };
+    let files = scratch();
+    let cosign = cosign.current_dir(files.path());
+    cosign.clone().arg("generate-key-pair").ok();
+    let node = index(Family::Oci, Style::Compact, &TWO);
+    seed(dxf(registry), &node, "team/app:1");
+    let digest = node.manifest().digest();
+    let name = format!("{}/team/app@{digest}", registry.host());
+    let write = [
+        "--key=cosign.key",
+        "--tlog-upload=false",
+        "--allow-http-registry",
+        "--yes",
+    ];
+    cosign.clone().arg("sign").args(write).arg(&name).ok();
+    std::fs::write(files.path().join("predicate"), "{}").expect("a file");
+    let attest = ["attest", "--predicate=predicate", "--type=custom"];
+    cosign.clone().args(attest).args(write).arg(&name).ok();
+    let folder = format!("oci:{}:1", files.path().join("layout").display());
+    for (from, to) in [("team/app:1", &*folder), (&folder, "new/app:1")] {
+        dxf(registry)
+            .args(["copy-image", "--referrers", from, to])
+            .ok();
+    }
+    let read = [
+        "--key=cosign.pub",
+        "--insecure-ignore-tlog",
+        "--allow-http-registry",
+    ];
+    let name = format!("{}/new/app@{digest}", registry.host());
+    let verified = cosign.clone().arg("verify").args(read).arg(&name).ok();
+    assert!(verified.text().contains(&digest.to_string()), "{verified}");
+    let verify = ["verify-attestation", "--type=custom"];
+    cosign.args(verify).args(read).arg(&name).ok();
+});
