@@ -10,6 +10,7 @@ use crate::support::dxf::Dxf;
 use crate::support::peers::{
     Distribution3, ReferrersRegistry, cosign, crane, each_server, oras, regctl,
 };
+use crate::support::python::oras_py;
 use crate::support::registry::Registry;
 use crate::support::scratch;
 use dxf_registry::image::layer::Family;
@@ -210,4 +211,34 @@ each_server!(what_cosign_signs_is_verified_after_a_copy, |registry| {
     assert!(verified.text().contains(&digest.to_string()), "{verified}");
     let verify = ["verify-attestation", "--type=custom"];
     cosign.args(verify).args(read).arg(&name).ok();
+});
+
+const PUSH: &str = "import sys, oras.client
+client = oras.client.OrasClient(insecure=True)
+client.push(target=sys.argv[1], files=['tool.txt'])";
+const PULL: &str = "import sys, oras.client
+client = oras.client.OrasClient(insecure=True)
+client.pull(target=sys.argv[1], outdir=sys.argv[2])";
+
+each_server!(oras_py_and_oras_pull_what_oras_py_pushed, |registry| {
+    let (Some(push), Some(pull), Some(oras)) = (oras_py(PUSH), oras_py(PULL), oras()) else {
+        return;
+    };
+    let files = scratch();
+    std::fs::write(files.path().join("tool.txt"), "a tool\n").expect("a file");
+    let name = format!("{}/team/py:1", registry.host());
+    push.current_dir(files.path()).arg(&name).ok();
+    let folder = format!("oci:{}:1", files.path().join("layout").display());
+    for (from, to) in [("team/py:1", &*folder), (&folder, "new/py:1")] {
+        dxf(registry).args(["copy-image", from, to]).ok();
+    }
+    dxf(registry).args(["verify-image", "new/py:1"]).ok();
+    let name = format!("{}/new/py:1", registry.host());
+    let pulled = ["oras-py", "oras"].map(|by| files.path().join(by));
+    pull.args([&name, &arg(&pulled[0])]).ok();
+    let words = ["pull", "--plain-http", "-o", &arg(&pulled[1]), &name];
+    oras.args(words).ok();
+    for folder in pulled {
+        assert_eq!(std::fs::read(folder.join("tool.txt")).unwrap(), b"a tool\n");
+    }
 });
