@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use crate::engine::arg;
 use crate::images::{Style, TWO, index, seed};
+use crate::support::data::{blob, digest};
 use crate::support::dxf::Dxf;
 use crate::support::peers::{
     Distribution3, ReferrersRegistry, cosign, crane, each_server, oras, regctl,
@@ -134,6 +135,12 @@ each_server!(referrers_go_to_every_kind_of_registry, |registry| {
             listed(to.host(), "new/tool:1"),
             [expected.clone(), expected.clone()]
         );
+        // Lists under tags are for registries without the API only.
+        let path = format!("/v2/new/tool/referrers/{}", digest(b""));
+        let has_api = to.raw().get(&path).status == 200;
+        let tags = to.raw().tags("new/tool");
+        let lists = tags.iter().any(|tag| tag.starts_with("sha256-"));
+        assert_eq!(lists, !has_api, "{tags:?}");
     }
 });
 
@@ -241,4 +248,36 @@ each_server!(oras_py_and_oras_pull_what_oras_py_pushed, |registry| {
     for folder in pulled {
         assert_eq!(std::fs::read(folder.join("tool.txt")).unwrap(), b"a tool\n");
     }
+});
+
+each_server!(blobs_and_aliases_work_on_every_server, |registry| {
+    let files = scratch();
+    let bytes = blob(5, 3 << 20);
+    std::fs::write(files.path().join("data"), &bytes).expect("a file");
+    std::fs::write(files.path().join("more"), "more").expect("a file");
+    let run = |words: &[&str]| dxf(registry).current_dir(files.path()).args(words).ok();
+    let aliases = |repo: &str| {
+        let listed = run(&["list-aliases", repo]);
+        let mut names: Vec<String> = listed.lines().into_iter().map(String::from).collect();
+        names.sort();
+        names
+    };
+    let name = digest(&bytes);
+    for _ in ["the first time", "once more, where nothing is sent"] {
+        let pushed = run(&["push-blob", "a/b", "data", "@v1"]);
+        assert_eq!(pushed.text().trim(), name);
+    }
+    run(&["push-blob", "a/b", "more"]);
+    run(&["set-alias", "a/b", "v2", &name, &digest(b"more")]);
+    assert_eq!(aliases("a/b"), ["v1", "v2"]);
+    let both = run(&["pull-blob", "a/b", "@v2"]).stdout;
+    assert!(both == [&bytes[..], b"more"].concat());
+    let size = run(&["blob-size", "a/b", &name]);
+    assert_eq!(size.text().trim(), bytes.len().to_string());
+    run(&["copy-image", "a/b:v1", "c/d:v1"]);
+    assert_eq!(run(&["get-alias", "c/d", "v1"]).text().trim(), name);
+    run(&["del-alias", "a/b", "v1"]);
+    assert_eq!(aliases("a/b"), ["v2"]);
+    let gone = dxf(registry).args(["pull-blob", "a/b", "@v1"]).fails(2);
+    gone.says("there is no alias");
 });

@@ -1,10 +1,11 @@
 // A registry that has the referrers API, which docker-registry lacks, for the
 // integration tests: go-containerregistry's own, in memory, on a free port.
 //
-// Its lists differ from the specification, which is mended here:
-// they give the config's media type although a manifest has an artifactType,
-// come in random order, are not filtered, and are a 404 for a repository that
-// has no manifest. A manifest with a subject is answered without OCI-Subject.
+// What differs from the specification is mended here. Its lists give the
+// config's media type although a manifest has an artifactType, come in random
+// order, are not filtered, and are a 404 for a repository that has no manifest.
+// It answers a manifest with a subject without OCI-Subject. It keeps the tags of
+// a manifest that is deleted by its digest.
 package main
 
 import (
@@ -44,7 +45,22 @@ func (s server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("OCI-Subject", manifest.Subject.Digest.String())
 		}
 	}
+	if repo, name, found := strings.Cut(r.URL.Path, "/manifests/"); found && r.Method == http.MethodDelete {
+		s.untag(repo, name)
+	}
 	s.inner.ServeHTTP(w, r)
+}
+
+// Deletes the tags of a manifest that is about to be deleted by its digest.
+func (s server) untag(repo, digest string) {
+	var list struct{ Tags []string }
+	json.Unmarshal(s.get(repo+"/tags/list").Body.Bytes(), &list)
+	for _, tag := range list.Tags {
+		path := repo + "/manifests/" + tag
+		if s.get(path).Header().Get("Docker-Content-Digest") == digest {
+			s.inner.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodDelete, path, nil))
+		}
+	}
 }
 
 // What the inner registry answers to a GET.
