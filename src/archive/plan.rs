@@ -15,7 +15,7 @@ use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::image::layer::is_foreign;
 use crate::image::{Image, Node};
-use crate::manifest::{Builder, best_fit, is_selectable};
+use crate::manifest::{Builder, best_fit};
 use crate::platform::Platform;
 
 /// One member, and what is in it.
@@ -48,7 +48,7 @@ pub(crate) fn hybrid(items: &[Item], platform: Option<&Platform>) -> Result<Vec<
     for item in items {
         collect(&item.node, &item.node.manifest().digest(), &mut blobs)?;
         entries.extend(index_entries(item));
-        loadable.extend(docker_entries(item, platform));
+        loadable.extend(docker_entries(item, platform)?);
     }
     let bytes = |value: &Value| Content::Bytes(value.to_string().into_bytes());
     let index = Builder::new(media_type::OCI_INDEX).manifests(entries);
@@ -140,8 +140,8 @@ pub(crate) fn index_entries(item: &Item) -> Vec<Descriptor> {
 ///
 /// Docker refuses a whole archive for one image of another operating system,
 /// so only those of the chosen one's stand there; attestations are no images.
-fn docker_entries(item: &Item, platform: Option<&Platform>) -> Vec<Value> {
-    let mut images = loadable(item);
+fn docker_entries(item: &Item, platform: Option<&Platform>) -> Result<Vec<Value>> {
+    let mut images = loadable(item)?;
     images.retain(|(_, image)| {
         !image
             .layers()
@@ -149,12 +149,12 @@ fn docker_entries(item: &Item, platform: Option<&Platform>) -> Vec<Value> {
             .any(|layer| is_foreign(layer.descriptor()))
     });
     let Some(chosen) = chosen(&images, platform) else {
-        return Vec::new();
+        return Ok(Vec::new());
     };
     let os = |d: &Descriptor| d.platform.as_ref().map(|p| p.os.clone());
     let chosen_os = os(&images[chosen].0);
     let images = images.iter().enumerate();
-    images
+    let entries = images
         .filter(|(_, (descriptor, _))| os(descriptor) == chosen_os)
         .map(|(i, (_, image))| {
             let tags = (i == chosen).then(|| repo_tags(item)).flatten();
@@ -165,8 +165,8 @@ fn docker_entries(item: &Item, platform: Option<&Platform>) -> Vec<Value> {
                 .collect();
             let config = blob_name(image.config_blob().digest());
             json!({"Config": config, "RepoTags": tags, "Layers": layers})
-        })
-        .collect()
+        });
+    Ok(entries.collect())
 }
 
 /// The names of an item in Docker's list; `None` when it has none, because a
@@ -177,12 +177,14 @@ pub(crate) fn repo_tags(item: &Item) -> Option<Vec<String>> {
 }
 
 /// The images of an item that are a file system.
-fn loadable(item: &Item) -> Vec<(Descriptor, &Image)> {
-    let mut images = item.node.images();
-    let alone = matches!(item.node, Node::Image(_));
-    images
-        .retain(|(descriptor, image)| image.is_runnable() && (alone || is_selectable(descriptor)));
-    images
+fn loadable(item: &Item) -> Result<Vec<(Descriptor, &Image)>> {
+    let mut images = match item.node {
+        // Whether or not its config says a platform.
+        Node::Image(_) => item.node.images(),
+        Node::Index(_) => item.node.platforms()?,
+    };
+    images.retain(|(_, image)| image.is_runnable());
+    Ok(images)
 }
 
 /// The place of the image that `platform` means, or else of the first.
@@ -196,7 +198,7 @@ fn chosen(images: &[(Descriptor, &Image)], platform: Option<&Platform>) -> Optio
 
 /// The image of an item that Docker's own format can hold.
 pub(crate) fn one_image<'a>(item: &'a Item, platform: Option<&Platform>) -> Result<&'a Image> {
-    let images = loadable(item);
+    let images = loadable(item)?;
     let found = chosen(&images, platform).map(|i| images[i].1);
     found.ok_or_else(|| Error::Unsupported {
         what: format!(

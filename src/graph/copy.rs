@@ -2,13 +2,14 @@
 //! registry are mounted, everything else is streamed through this machine and
 //! never touches its disk.
 
-use super::pull::{Remote, Select};
+use super::pull::Remote;
 use super::push::{
     Known, Nondistributable, PushTarget, Summary, own_digest, push_manifest, put_missing, put_there,
 };
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::image::{Family, Node, convert};
+use crate::manifest::Select;
 use crate::manifest::{Kind, Manifest};
 use crate::platform::Platform;
 use crate::reference::Target;

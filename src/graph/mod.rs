@@ -2,9 +2,9 @@
 //! refers to them, whatever store they are in.
 //!
 //! [`Remote`] reads what a name stands for, [`push`] stores it, [`Copier`] does
-//! both, [`plan`] tells what [`push`] would do. [`walk`] goes through all that
-//! names reach within a [`budget`], [`verify`] checks it. All know [`crate::Store`] and none of its
-//! kinds.
+//! both, [`plan`] tells what [`push`] would do. [`Resolver`] finds the manifests
+//! of an index, [`walk`] goes through all that names reach within a [`budget`],
+//! [`verify`] checks it. All know [`crate::Store`] and none of its kinds.
 
 pub mod budget;
 mod copy;
@@ -12,6 +12,7 @@ mod plan;
 mod pull;
 mod push;
 mod related;
+mod resolve;
 #[cfg(feature = "schema1-signing")]
 mod signed;
 #[cfg(test)]
@@ -19,13 +20,15 @@ mod tests;
 pub mod verify;
 pub mod walk;
 
+pub use crate::manifest::Select;
 pub use budget::Budget;
 pub use copy::{Copied, Copier, CopyOptions, Referrers};
 pub use plan::{Action, Plan, plan};
-pub use pull::{Remote, Select, UrlFetcher};
+pub use pull::{Remote, UrlFetcher};
 pub use push::{Nondistributable, PushTarget, Summary, push, push_manifest};
 pub(crate) use push::{push_again, send_all};
 pub use related::{Related, is_referrers_tag};
+pub use resolve::Resolver;
 #[cfg(feature = "schema1-signing")]
 pub use signed::{Signed, put_signed};
 pub use verify::{Finding, Role, Scrutiny, Verdict};

@@ -5,30 +5,17 @@ use std::sync::Arc;
 
 use crate::blob::{Blob, Source};
 use crate::cache::Cache;
-use crate::descriptor::{Descriptor, media_type};
+use crate::descriptor::Descriptor;
 use crate::digest::Digest;
 use crate::error::{Error, Result};
-use crate::graph::Budget;
+use crate::graph::{Budget, Resolver};
 use crate::image::layer::{is_foreign, kept_elsewhere, urls};
-use crate::image::{self, Child, Image, Index, MAX_DEPTH, Node, config};
-use crate::manifest::{Kind, Manifest, is_manifest};
+use crate::image::{self, Child, Image, Index, Node, config};
+use crate::manifest::{Kind, Manifest, Select, is_manifest};
 use crate::parallel;
-use crate::platform::Platform;
 use crate::reference::{Origin, Target};
 use crate::store::ReadStore;
 use crate::stream::{Run, read_bounded};
-
-/// What of an index is wanted.
-#[derive(Debug, Clone, Copy)]
-pub enum Select<'a> {
-    /// All of it.
-    All,
-    /// The image that runs on this platform.
-    Platform(&'a Platform),
-    /// The image that runs on this machine; where the index has only one image,
-    /// that one wherever it runs.
-    Host(&'a Platform),
-}
 
 /// Fetches layers that their makers keep elsewhere ([`Source::open`] over an
 /// address of the descriptor's `urls`), without credentials.
@@ -122,26 +109,12 @@ impl Remote {
     pub fn node(&self, manifest: Manifest, wanted: Select<'_>, run: Run<'_>) -> Result<Node> {
         let budget = &Budget::default();
         budget.hold(manifest.bytes().len() as u64)?;
-        let (platform, host) = match wanted {
-            _ if manifest.kind() != Kind::Index => return self.whole(manifest, 0, budget, run),
-            Select::All => return self.whole(manifest, 0, budget, run),
-            Select::Platform(platform) => (platform, false),
-            Select::Host(platform) => (platform, true),
-        };
-        let chosen = match self.choose(&manifest, platform, (0, budget)) {
-            Err(Error::NoPlatform { wanted, available }) => {
-                let only = match available.as_slice() {
-                    [only] if host => only.parse().ok(),
-                    _ => None,
-                };
-                match only {
-                    Some(only) => self.choose(&manifest, &only, (0, budget))?,
-                    None => return Err(Error::NoPlatform { wanted, available }),
-                }
-            }
-            chosen => chosen?,
-        };
-        self.whole(chosen, MAX_DEPTH, budget, run)
+        let chosen = self.resolver(budget, run).choose(manifest, wanted)?;
+        self.whole(chosen, 0, budget, run)
+    }
+
+    fn resolver<'a>(&'a self, budget: &'a Budget, run: Run<'a>) -> Resolver<'a> {
+        Resolver::new(&*self.0.store, budget, run)
     }
 
     /// A blob of the store, fetched when it is read.
@@ -173,9 +146,6 @@ impl Remote {
                 manifest.signers()?;
                 let blob = |digest: &Digest| self.blob_of_unknown_size(digest);
                 image::schema1::convert(&manifest.schema1()?, blob, run).map(Node::Image)
-            }
-            Kind::Index if depth >= MAX_DEPTH => {
-                Err(Error::malformed("index", "indexes lie too deep in it"))
             }
             Kind::Index => self.index(manifest, depth, budget, run).map(Node::Index),
         }
@@ -222,12 +192,12 @@ impl Remote {
         budget: &Budget,
         run: Run<'_>,
     ) -> Result<Index> {
-        let (manifests, blobs): (Vec<_>, Vec<_>) = entries(&manifest, budget)?
-            .into_iter()
-            .partition(is_manifest);
+        let resolver = self.resolver(budget, run);
+        let entries = resolver.entries(&manifest, depth)?.into_iter();
+        let (manifests, blobs): (Vec<_>, Vec<_>) = entries.partition(is_manifest);
         let blobs = blobs.iter().map(|entry| self.blob(entry)).collect();
         let children = parallel::map(run.jobs, manifests, run.watch.stop, |descriptor, stop| {
-            let child = self.fetch(&descriptor, budget)?;
+            let child = resolver.fetch(&descriptor)?;
             // One level of threads: what lies deeper is done one by one.
             let one = Run {
                 jobs: 1,
@@ -238,85 +208,6 @@ impl Remote {
         })?;
         Index::with_blobs(manifest, children, blobs)
     }
-
-    fn fetch(&self, entry: &Descriptor, budget: &Budget) -> Result<Manifest> {
-        budget.hold(entry.size)?;
-        let manifest = self.0.store.manifest(&Target::Digest(entry.digest))?;
-        let found = manifest.bytes().len() as u64;
-        if found != entry.size {
-            return Err(Error::Size {
-                what: entry.digest.to_string(),
-                expected: entry.size,
-                actual: found,
-            });
-        }
-        // One is never taken for the other (CVE-2021-41190).
-        let said = match entry.media_type.as_str() {
-            media_type::OCI_INDEX | media_type::DOCKER_LIST => Kind::Index,
-            media_type::OCI_MANIFEST | media_type::DOCKER_MANIFEST => Kind::Image,
-            _ => manifest.kind(),
-        };
-        if manifest.kind() != said {
-            let why = format!("{} is not what it lists it as", entry.digest);
-            return Err(Error::malformed("index", why));
-        }
-        Ok(manifest)
-    }
-
-    /// The manifest of the image that fits, looked for in nested indexes when
-    /// no entry of the outer one does.
-    fn choose(
-        &self,
-        index: &Manifest,
-        wanted: &Platform,
-        (depth, budget): (usize, &Budget),
-    ) -> Result<Manifest> {
-        if depth >= MAX_DEPTH {
-            return Err(Error::malformed("index", "indexes lie too deep in it"));
-        }
-        let entries = entries(index, budget)?;
-        if let Some(best) = image::best_fit(&entries, wanted) {
-            let found = self.fetch(best, budget)?;
-            return match found.kind() {
-                Kind::Index => self.choose(&found, wanted, (depth + 1, budget)),
-                _ => Ok(found),
-            };
-        }
-        let mut available = Vec::new();
-        for entry in &entries {
-            if let Some(platform) = &entry.platform {
-                if image::is_selectable(entry) {
-                    push_new(&mut available, platform.to_string());
-                }
-            } else if image::is_index(entry) {
-                let below = self.fetch(entry, budget)?;
-                match self.choose(&below, wanted, (depth + 1, budget)) {
-                    Err(Error::NoPlatform {
-                        available: more, ..
-                    }) => {
-                        more.into_iter().for_each(|p| push_new(&mut available, p));
-                    }
-                    found => return found,
-                }
-            }
-        }
-        Err(Error::NoPlatform {
-            wanted: wanted.to_string(),
-            available,
-        })
-    }
-}
-
-fn push_new(list: &mut Vec<String>, word: String) {
-    if !list.contains(&word) {
-        list.push(word);
-    }
-}
-
-fn entries(index: &Manifest, budget: &Budget) -> Result<Vec<Descriptor>> {
-    let entries = index.index()?.manifests;
-    budget.entries(entries.len())?;
-    Ok(entries)
 }
 
 /// Bytes in memory that a repository has too.

@@ -4,10 +4,11 @@
 
 use std::collections::HashSet;
 
-use super::{Remote, Select};
+use super::Remote;
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::image::Node;
+use crate::manifest::Select;
 use crate::parallel;
 use crate::reference::{Tag, Target};
 use crate::stream::Run;

@@ -9,6 +9,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::Budget;
 use crate::descriptor::Descriptor;
 use crate::digest::Digest;
 use crate::error::{Error, Result, if_found};
@@ -18,10 +19,6 @@ use crate::parallel;
 use crate::reference::{Tag, Target};
 use crate::store::ReadStore;
 use crate::stream::Run;
-
-/// How many manifests are below one name at most. The largest official image
-/// has some twenty platforms, each with an attestation.
-pub const MAX_CHILDREN: usize = 1024;
 
 /// What a manifest names, without its bytes.
 #[derive(Debug, Clone)]
@@ -110,7 +107,7 @@ impl<'a> Walk<'a> {
         let mut below = Below {
             walk: self,
             jobs,
-            fetched: 0,
+            budget: Budget::default(),
             seen: HashSet::new(),
             steps: Vec::new(),
         };
@@ -246,7 +243,7 @@ impl Links {
 struct Below<'w, 'a> {
     walk: &'w Walk<'a>,
     jobs: usize,
-    fetched: usize,
+    budget: Budget,
     /// With sizes: of two that are claimed one is wrong.
     seen: HashSet<(Digest, u64)>,
     steps: Vec<Step>,
@@ -275,13 +272,9 @@ impl Below<'_, '_> {
             let why = format!("indexes stand in it more than {MAX_DEPTH} deep");
             return Err(Error::malformed("index", why));
         }
+        self.budget.entries(entries.len())?;
         let mut new: Vec<&Descriptor> = entries.iter().collect();
         new.retain(|entry| self.seen.insert((entry.digest, entry.size)));
-        self.fetched += new.len();
-        if self.fetched > MAX_CHILDREN {
-            let why = format!("it names more than {MAX_CHILDREN} manifests");
-            return Err(Error::malformed("index", why));
-        }
         let (walk, stop) = (self.walk, self.walk.run.watch.stop);
         let fetched = parallel::map(self.jobs, new, stop, |entry, _| match walk.child(entry) {
             Err(error) if !is_its_fault(&error) => Err(error),
@@ -462,7 +455,7 @@ mod tests {
         let below = |tag: &str| walk.below(&walk.root(&target(tag)).unwrap(), 1);
         assert_eq!(kinds(&below("2").unwrap()), "mmc");
         assert!(matches!(below("3"), Err(Error::Malformed { .. })));
-        let many = (0..=MAX_CHILDREN as u64)
+        let many = (0..=crate::graph::budget::MAX_ENTRIES)
             .map(|i| Descriptor::new(media_type::OCI_MANIFEST, Digest::of(&i.to_le_bytes()), 1));
         index(&store, "many", &many.collect::<Vec<_>>());
         assert!(matches!(below("many"), Err(Error::Malformed { .. })));

@@ -29,7 +29,7 @@ pub use file::{ImageFile, file};
 pub use layer::{Compression, Family, LayerType};
 
 use crate::blob::Blob;
-pub use crate::manifest::{best_fit, is_index, is_selectable};
+pub use crate::manifest::{Select, best_fit, is_index, is_selectable};
 
 use crate::descriptor::Descriptor;
 use crate::digest::Digest;
@@ -290,6 +290,42 @@ impl Node {
                 below.flatten().collect()
             }
         }
+    }
+
+    /// The images below that a platform can mean, each with the one it is for:
+    /// what the index says, or else its config. One that stands alone is among
+    /// them where its config says a platform.
+    ///
+    /// # Errors
+    /// Those of a config that has to be read for it.
+    pub fn platforms(&self) -> Result<Vec<(Descriptor, &Image)>> {
+        let mut found = Vec::new();
+        for (mut entry, image) in self.images() {
+            if entry.platform.is_none() && image.is_runnable() {
+                entry.platform = Some(image.config()?.platform());
+            }
+            if is_selectable(&entry) {
+                found.push((entry, image));
+            }
+        }
+        Ok(found)
+    }
+
+    /// What is wanted of this node. An image that stands alone is always that.
+    ///
+    /// # Errors
+    /// [`Error::NoPlatform`] when nothing fits; those of [`Node::platforms`].
+    pub fn select(self, wanted: Select<'_>) -> Result<Node> {
+        if let (Node::Image(_), _) | (_, Select::All) = (&self, wanted) {
+            return Ok(self);
+        }
+        let found = self.platforms()?;
+        let entries: Vec<Descriptor> = found.iter().map(|(entry, _)| entry.clone()).collect();
+        let meant = wanted.pick(&entries)?.map(|entry| entry.digest);
+        let mut images = found.iter();
+        let image = images.find(|(entry, _)| Some(entry.digest) == meant);
+        let image = image.map(|(_, image)| Node::Image((*image).clone()));
+        Ok(image.unwrap_or(self))
     }
 
     /// Every blob below, each digest once, in the order of the manifests.

@@ -16,7 +16,7 @@ use serde::Deserialize;
 
 pub use build::{Builder, repoint};
 pub use select::{
-    ATTESTATION, ATTESTED, best_fit, is_attestation, is_index, is_manifest, is_selectable,
+    ATTESTATION, ATTESTED, Select, best_fit, is_attestation, is_index, is_manifest, is_selectable,
 };
 pub use view::{ImageManifest, IndexManifest, Schema1History, Schema1Layer, Schema1Manifest};
 

@@ -2,7 +2,53 @@
 //! them; what a manifest says of itself is its reader's business.
 
 use crate::descriptor::{Descriptor, media_type};
+use crate::error::{Error, Result};
 use crate::platform::Platform;
+
+/// What of an index is wanted.
+#[derive(Debug, Clone, Copy)]
+pub enum Select<'a> {
+    /// All of it.
+    All,
+    /// The image that runs on this platform.
+    Platform(&'a Platform),
+    /// The image that runs on this machine; where the index has only one image,
+    /// that one wherever it runs.
+    Host(&'a Platform),
+}
+
+impl Select<'_> {
+    /// The entry that is meant among all that an index leads to; `None` when all
+    /// of them are.
+    ///
+    /// # Errors
+    /// [`Error::NoPlatform`] with the platforms of the entries.
+    pub fn pick<'e>(&self, entries: &'e [Descriptor]) -> Result<Option<&'e Descriptor>> {
+        let wanted = match *self {
+            Select::All => return Ok(None),
+            Select::Platform(platform) | Select::Host(platform) => platform,
+        };
+        if let Some(best) = best_fit(entries, wanted) {
+            return Ok(Some(best));
+        }
+        let selectable = entries.iter().filter(|entry| is_selectable(entry));
+        let mut available: Vec<String> = Vec::new();
+        for platform in selectable.clone().filter_map(|e| e.platform.as_ref()) {
+            let name = platform.to_string();
+            if !available.contains(&name) {
+                available.push(name);
+            }
+        }
+        available.sort();
+        if let (Select::Host(_), [_]) = (self, available.as_slice()) {
+            return Ok(selectable.into_iter().next());
+        }
+        Err(Error::NoPlatform {
+            wanted: wanted.to_string(),
+            available,
+        })
+    }
+}
 
 /// The annotation BuildKit puts on the entries of its attestations.
 pub const ATTESTATION: &str = "vnd.docker.reference.type";

@@ -1,9 +1,9 @@
 //! Which of an image's platforms is wanted: what `--platform` asks for, else
 //! `DXF_PLATFORM`, else this machine's.
 
-use dxf_registry::graph::Select;
-use dxf_registry::image::{self, Image, Node};
-use dxf_registry::{Descriptor, Error, Platform, Result};
+use dxf_registry::image::{Image, Node};
+use dxf_registry::manifest::Select;
+use dxf_registry::{Error, Platform, Result};
 
 use crate::cli::args;
 use crate::cli::exit::Failure;
@@ -79,43 +79,7 @@ pub fn one_platform(s: &Session<'_, '_>, flag: Option<&str>) -> Result<Choice, F
 /// # Errors
 /// [`Error::NoPlatform`] as a thing that is not found.
 pub fn choose(node: Node, wanted: Select<'_>) -> Result<Node, Failure> {
-    let (platform, host) = match wanted {
-        Select::All => return Ok(node),
-        Select::Platform(platform) => (platform, false),
-        Select::Host(platform) => (platform, true),
-    };
-    if let Node::Image(_) = &node {
-        return Ok(node);
-    }
-    let known = known(&node)?;
-    let entries: Vec<Descriptor> = known.iter().map(|(entry, _)| entry.clone()).collect();
-    let best = image::best_fit(&entries, platform).map(|best| best.digest);
-    let found = known.iter().find(|(entry, _)| match best {
-        Some(best) => entry.digest == best,
-        None => host && known.len() == 1,
-    });
-    let available = entries.iter().filter_map(|entry| entry.platform.as_ref());
-    match found {
-        Some((_, image)) => Ok(Node::Image((*image).clone())),
-        None => Err(Failure::Missing(Error::NoPlatform {
-            wanted: platform.to_string(),
-            available: available.map(ToString::to_string).collect(),
-        })),
-    }
-}
-
-/// The images below that a platform can mean, each with the one it is for.
-pub fn known(node: &Node) -> Result<Vec<(Descriptor, &Image)>> {
-    let mut known = Vec::new();
-    for (mut entry, image) in node.images() {
-        if entry.platform.is_none() && image.is_runnable() {
-            entry.platform = Some(image.config()?.platform());
-        }
-        if image::is_selectable(&entry) {
-            known.push((entry, image));
-        }
-    }
-    Ok(known)
+    node.select(wanted).map_err(platform_missing)
 }
 
 /// Refuses an image that does not run on a platform named on the command line.

@@ -1,17 +1,14 @@
 //! `list-platforms`: the platforms an image is for.
 
-use dxf_registry::graph::Budget;
-use dxf_registry::graph::{Remote, Select};
-use dxf_registry::image::{self, MAX_DEPTH};
-use dxf_registry::manifest::{Kind, is_manifest};
-use dxf_registry::{Descriptor, Error, Manifest, Platform, Result, Target, json};
+use dxf_registry::graph::{Budget, Resolver};
+use dxf_registry::manifest::{Kind, Select};
+use dxf_registry::{Descriptor, Place, Platform, json};
 use serde_json::json;
 
 use crate::cli::args::Words;
 use crate::cli::env::Shape;
 use crate::cli::exit::Failure;
 use crate::cli::image::open;
-use crate::cli::image::platform::known;
 use crate::cli::image::read::{node, remote};
 use crate::cli::out::table::table;
 use crate::cli::session::Session;
@@ -20,20 +17,7 @@ use crate::cli::session::Session;
 pub fn run(s: &mut Session<'_, '_>, words: &Words) -> Result<(), Failure> {
     let words = words.take(1, 1)?;
     let place = open::to_read(s, &words[0])?;
-    let mut found = Vec::new();
-    if let Some(store) = open::repository(s, &place)? {
-        let manifest = store.manifest(&place.target()?)?;
-        walk(
-            s,
-            &remote(s, store),
-            manifest,
-            (0, &Budget::default()),
-            &mut found,
-        )?;
-    } else {
-        let node = node(s, &place, Select::All)?;
-        found.extend(known(&node)?.into_iter().map(|(entry, _)| entry));
-    }
+    let found = platforms(s, &place)?;
     let name = |entry: &Descriptor| {
         let platform = entry.platform.as_ref();
         platform.map(ToString::to_string).unwrap_or_default()
@@ -57,32 +41,21 @@ pub fn run(s: &mut Session<'_, '_>, words: &Words) -> Result<(), Failure> {
     table(s.out, &rows.collect::<Vec<_>>(), &[])
 }
 
-/// Finds the platforms of a store's image without fetching what the index says
-/// already.
-fn walk(
-    s: &Session<'_, '_>,
-    remote: &Remote,
-    manifest: Manifest,
-    (depth, budget): (usize, &Budget),
-    found: &mut Vec<Descriptor>,
-) -> Result<()> {
-    if manifest.kind() != Kind::Index {
-        let node = remote.node(manifest, Select::All, s.run())?;
-        found.extend(known(&node)?.into_iter().map(|(entry, _)| entry));
-        return Ok(());
-    }
-    if depth >= MAX_DEPTH {
-        return Err(Error::malformed("index", "indexes lie too deep in it"));
-    }
-    let entries = manifest.index()?.manifests;
-    budget.entries(entries.len())?;
-    for entry in entries {
-        if image::is_selectable(&entry) {
-            found.push(entry);
-        } else if entry.platform.is_none() && is_manifest(&entry) {
-            let below = remote.store().manifest(&Target::Digest(entry.digest))?;
-            walk(s, remote, below, (depth + 1, budget), found)?;
+/// What an index says itself is not fetched.
+fn platforms(s: &Session<'_, '_>, place: &Place) -> Result<Vec<Descriptor>, Failure> {
+    let node = match open::repository(s, place)? {
+        None => node(s, place, Select::All)?,
+        Some(store) => {
+            let remote = remote(s, store);
+            let manifest = remote.store().manifest(&place.target()?)?;
+            if manifest.kind() == Kind::Index {
+                let budget = Budget::default();
+                let resolver = Resolver::new(remote.store(), &budget, s.run());
+                return Ok(resolver.platforms(&manifest)?);
+            }
+            remote.node(manifest, Select::All, s.run())?
         }
-    }
-    Ok(())
+    };
+    let found = node.platforms()?.into_iter();
+    Ok(found.map(|(entry, _)| entry).collect())
 }
