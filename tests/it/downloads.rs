@@ -82,7 +82,8 @@ fn ten_resets_cost_no_more_than_a_twentieth_of_200_mib() {
     for _ in 0..10 {
         server.add([served(&bytes)
             .times(1)
-            .reset_response_after(18 * MIB as u64)]);
+            .reset_response_after(18 * MIB as u64)
+            .calm(Duration::from_millis(300))]);
     }
     server.add([served(&bytes).times(1)]);
     let folder = crate::support::scratch();

@@ -57,7 +57,7 @@ fn what_is_not_there_is_not_found() {
     let said = pull(&["a/b:2"])
         .env("DXF_PLATFORM", "windows/amd64")
         .fails(2);
-    said.says("linux/arm64, linux/amd64").says("--platform");
+    said.says("linux/amd64, linux/arm64").says("--platform");
     // Commands about blobs go on as python-dxf does.
     let blob = bench.dxf().args(["get-alias", "a/b", "2"]);
     blob.env("DXF_PLATFORM", "windows/amd64").fails(1);

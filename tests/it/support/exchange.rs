@@ -304,6 +304,7 @@ impl Exchange<'_> {
             return Ok(Some(After::Cut));
         }
         if faults.reset_response_after.is_some() {
+            self.shared.pause(faults.calm);
             return Ok(Some(After::Reset));
         }
         if faults.stall_after.is_some() {

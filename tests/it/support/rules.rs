@@ -98,6 +98,7 @@ pub struct Faults {
     pub upload_rate: Option<u64>,
     pub cut_after: Option<u64>,
     pub reset_response_after: Option<u64>,
+    pub calm: Duration,
     pub stall_after: Option<u64>,
     pub drip: Option<(usize, Duration)>,
     pub wrong_length: Option<u64>,
@@ -324,6 +325,13 @@ impl Rule {
     /// Sends so many bytes of the answer's body, then resets.
     pub fn reset_response_after(mut self, bytes: u64) -> Rule {
         self.faults.reset_response_after = Some(bytes);
+        self
+    }
+
+    /// Waits before a reset, so that the client has read what was sent: a reset
+    /// takes along what still lies in the buffers of a busy machine, megabytes.
+    pub fn calm(mut self, time: Duration) -> Rule {
+        self.faults.calm = time;
         self
     }
 
