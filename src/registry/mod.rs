@@ -9,6 +9,7 @@ mod location;
 mod plan;
 mod referrers;
 mod repository;
+mod session;
 mod sessions;
 #[cfg(test)]
 mod tests;

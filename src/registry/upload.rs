@@ -11,39 +11,33 @@ use std::io::{self, Read};
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
-use ::http::header::{CONTENT_RANGE, CONTENT_TYPE, HeaderName, LOCATION, RANGE};
+use ::http::header::{CONTENT_RANGE, CONTENT_TYPE, RANGE};
 
 use crate::blob::Blob;
 use crate::descriptor::{Descriptor, media_type};
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::http::retry::Budget;
-use crate::http::{Body, Request, Response, Url};
+use crate::http::{Body, Request};
 use crate::reference::RepoName;
 use crate::registry::UploadMode;
 use crate::registry::location::{checked_location, end_of_range};
 use crate::registry::plan::Plan;
 use crate::registry::repository::{CONTENT_DIGEST, Repository};
+use crate::registry::session::{Opened, Session, cancel, open};
 use crate::registry::sessions::Note;
 use crate::store::{Put, ReadStore};
 use crate::stream::Watch;
 
 /// What pushing needs; asked for as one, so that one token serves it all.
-const PUSH: [&str; 2] = ["pull", "push"];
+pub(super) const PUSH: [&str; 2] = ["pull", "push"];
 /// Statuses of an upload that was closed: 201 by the specification.
-const CLOSED: [u16; 4] = [201, 200, 202, 204];
+pub(super) const CLOSED: [u16; 4] = [201, 200, 202, 204];
 /// Statuses of a chunk that was taken: 202 by the specification, 201 from ECR.
 const TAKEN: [u16; 4] = [202, 201, 200, 204];
 /// How often a session is asked where it stands before it is given up.
 const MAX_RESYNCS: u32 = 3;
-/// How long the cancelling of a session may take.
-const LAST_WORD: Duration = Duration::from_secs(2);
-
-const CHUNK_MIN: HeaderName = HeaderName::from_static("oci-chunk-min-length");
-const CHUNK_MAX: HeaderName = HeaderName::from_static("oci-chunk-max-length");
-
 /// One blob on its way into one repository.
 pub struct Upload<'a> {
     repository: &'a Repository,
@@ -97,20 +91,6 @@ impl State {
         }
         further
     }
-}
-
-/// An open upload session.
-struct Session {
-    url: Url,
-    /// The registry's limits for chunks, where it names them.
-    chunk_min: Option<u64>,
-    chunk_max: Option<u64>,
-}
-
-/// What opening a session came to.
-enum Opened {
-    Session(Session),
-    Mounted,
 }
 
 impl<'a> Upload<'a> {
@@ -461,73 +441,6 @@ impl<R: Read> Read for Confessing<R> {
     }
 }
 
-impl Session {
-    fn new(repository: &Repository, answer: Response) -> Result<Session> {
-        let number = |name| answer.header(name)?.trim().parse().ok();
-        let mut session = Session {
-            url: answer.url.clone(),
-            chunk_min: number(CHUNK_MIN),
-            chunk_max: number(CHUNK_MAX),
-        };
-        if answer.header(LOCATION).is_none() {
-            return Err(Error::malformed(
-                format!("answer to {}", answer.line()),
-                "it names no upload location",
-            ));
-        }
-        session.follow(repository, answer)?;
-        Ok(session)
-    }
-
-    /// Takes over the location an answer names, if it names one.
-    fn follow(&mut self, repository: &Repository, answer: Response) -> Result<()> {
-        let location = answer.header(LOCATION).map(str::to_string);
-        let (base, line) = (answer.url.clone(), answer.line().clone());
-        answer.drain();
-        if let Some(location) = location {
-            let refused = |why| Error::Refused {
-                request: line.clone(),
-                why,
-            };
-            let url = base
-                .join(&location)
-                .map_err(|e| refused(format!("its upload location is an {e}")))?;
-            self.url = checked_location(repository, url).map_err(refused)?;
-        }
-        Ok(())
-    }
-}
-
-/// Opens a session; with `from`, unless the blob can be mounted.
-fn open(repository: &Repository, digest: &Digest, from: Option<&RepoName>) -> Result<Opened> {
-    let uploads = repository.url("blobs/uploads/");
-    if let Some(from) = from {
-        let url = uploads
-            .with_query("mount", &digest.to_string())
-            .with_query("from", from.as_str());
-        let scope = repository
-            .scope(&PUSH)
-            .with(&format!("repository:{from}"), &["pull"]);
-        // A mount is an optimisation: whatever a registry has against it
-        // (Harbor denies, others answer 405 or 500), the upload goes on.
-        if let Ok(answer) =
-            repository
-                .registry()
-                .attempt(&scope, &Request::new("POST", url), &[201, 202])
-        {
-            return match answer.status {
-                201 => {
-                    answer.drain();
-                    Ok(Opened::Mounted)
-                }
-                _ => Session::new(repository, answer).map(Opened::Session),
-            };
-        }
-    }
-    let answer = repository.attempt(&PUSH, &Request::new("POST", uploads), &[202])?;
-    Session::new(repository, answer).map(Opened::Session)
-}
-
 /// Takes a blob over from `source`: by a mount, or through this machine.
 ///
 /// # Errors
@@ -563,34 +476,6 @@ pub fn mount(
     let mut state = State::new(repository, size);
     state.opened = Some(session);
     upload.run_with(&mut state, None)
-}
-
-/// Cancels a session nobody will use, as well as can be done: it only costs
-/// the registry space until it is cleaned up.
-fn cancel(repository: &Repository, url: &Url) {
-    let registry = repository.registry();
-    if url.origin() != registry.base().origin() {
-        return;
-    }
-    let mut request = Request::new("DELETE", url.clone());
-    registry
-        .auth()
-        .attach(&repository.scope(&PUSH), url, &mut request.headers);
-    let transport = registry.transport();
-    let stopped = transport.settings().stop.is_set();
-    let answer = if stopped {
-        transport.send_last(&request, LAST_WORD)
-    } else {
-        transport.send(&request)
-    };
-    let Ok(answer) = answer else { return };
-    let refused = answer.status == 401 && !stopped;
-    answer.drain();
-    if refused {
-        // distribution wants the right to delete for every DELETE.
-        let rights = ["delete", "pull", "push"];
-        let _ = repository.attempt(&rights, &Request::new("DELETE", url.clone()), &CLOSED);
-    }
 }
 
 fn may_have_committed(error: &Error) -> bool {
