@@ -34,6 +34,8 @@ pub enum Failure {
     /// What was asked for is not there, although the library has another word
     /// for that: a platform of an image.
     Missing(Error),
+    /// A signal ended the command, and the same command resumes from there.
+    Resumable,
     /// A program that was run for the user ended with this status.
     Ended(u8),
     /// What the library says.
@@ -62,6 +64,7 @@ pub fn code(failure: &Failure, interrupted: u8) -> u8 {
     let error = match failure {
         Failure::Usage(_) | Failure::Unset(_) | Failure::Missing(_) => return NOT_FOUND,
         Failure::Ended(code) => return *code,
+        Failure::Resumable => return interrupted,
         Failure::Error(error) => error.what(),
     };
     match error {
@@ -87,6 +90,10 @@ pub fn line(operation: &str, failure: &Failure) -> String {
     let (said, hint) = match failure {
         Failure::Usage(words) => return format!("{lead}: {words}"),
         Failure::Ended(code) => (format!("it ended with {code}"), None),
+        Failure::Resumable => (
+            Error::Stopped.to_string(),
+            Some("run the same command again, and it continues".into()),
+        ),
         Failure::Unset(name) => (
             format!("{name} is not set"),
             Some("try DXF_HOST=registry.example:5000, or DXF_HOST=oci:FOLDER for a folder".into()),

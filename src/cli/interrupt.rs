@@ -25,6 +25,7 @@ struct State {
     stop: Stop,
     signal: AtomicI32,
     idle: AtomicBool,
+    resumable: AtomicBool,
     litter: Mutex<BTreeSet<PathBuf>>,
     farewell: Mutex<Option<Farewell>>,
     guest: Guest,
@@ -53,6 +54,16 @@ impl Interrupt {
     /// What the library's transfers obey.
     pub fn stop(&self) -> &Stop {
         &self.0.stop
+    }
+
+    /// Remembers that the same command would resume what was interrupted.
+    pub fn keep(&self) {
+        self.0.resumable.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether the same command resumes what was interrupted.
+    pub fn is_resumable(&self) -> bool {
+        self.0.resumable.load(Ordering::SeqCst)
     }
 
     /// The exit code of an interrupted command: 130 after SIGINT, 143 after

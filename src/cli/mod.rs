@@ -97,6 +97,9 @@ pub fn run(
         // Another program's, which has said all there is to say.
         Err(Failure::Ended(code)) => code,
         // Whatever broke then broke because of that.
+        Err(_) if interrupted && interrupt.is_resumable() => {
+            tell(&name, &Failure::Resumable, &console, interrupt)
+        }
         Err(_) if interrupted => tell(&name, &Error::Stopped.into(), &console, interrupt),
         Err(failure) => tell(&name, &failure, &console, interrupt),
     }

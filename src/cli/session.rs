@@ -106,6 +106,7 @@ impl<'s, 'o> Session<'s, 'o> {
             self.console,
             self.context.log,
             self.context.show,
+            self.interrupt,
         ));
         settings
     }

@@ -172,6 +172,10 @@ pub trait Observer: Send + Sync {
     fn waiting(&self, text: &str) {
         let _ = text;
     }
+
+    /// An upload was stopped, and its session was kept: another upload of the
+    /// same blob to the same repository resumes from it.
+    fn resumable(&self) {}
 }
 
 /// Indifference.

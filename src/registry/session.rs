@@ -1,19 +1,19 @@
 //! The session of an upload at the registry: open it, follow its location,
-//! cancel it.
+//! take leave of it.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use ::http::header::{HeaderName, LOCATION};
+use ::http::header::{HeaderName, LOCATION, RANGE};
 
 use crate::digest::Digest;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, is_temporary_status};
 use crate::http::{Request, Response, Url};
 use crate::reference::RepoName;
-use crate::registry::location::checked_location;
+use crate::registry::location::{checked_location, end_of_range};
 use crate::registry::repository::Repository;
 use crate::registry::upload::{CLOSED, PUSH};
 
-/// How long the cancelling of a session may take.
+/// How long the last requests may take when someone waits for the process.
 const LAST_WORD: Duration = Duration::from_secs(2);
 
 const CHUNK_MIN: HeaderName = HeaderName::from_static("oci-chunk-min-length");
@@ -104,30 +104,109 @@ pub fn open(repository: &Repository, digest: &Digest, from: Option<&RepoName>) -
     Session::new(repository, answer).map(Opened::Session)
 }
 
-/// Cancels a session nobody will use, as well as can be done: it only costs
-/// the registry space until it is cleaned up.
-pub fn cancel(repository: &Repository, url: &Url) {
-    let registry = repository.registry();
-    if url.origin() != registry.base().origin() {
-        return;
+/// Where a session stands, as far as one question tells.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// The registry has this many bytes.
+    At(u64),
+    /// The registry does not know the session, or can't tell.
+    Gone,
+    /// No answer that says either.
+    Unknown,
+}
+
+/// The last requests about a session. None of them is repeated: a session that
+/// is left open only costs the registry space until it is cleaned up.
+pub struct Farewell<'a> {
+    repository: &'a Repository,
+    /// When the last answer is due, if someone waits for the process to end.
+    until: Option<Instant>,
+}
+
+impl<'a> Farewell<'a> {
+    /// In no hurry, unless the registry's requests were stopped.
+    pub fn new(repository: &'a Repository) -> Farewell<'a> {
+        if repository.registry().settings().stop.is_set() {
+            return Farewell::hurried(repository);
+        }
+        let until = None;
+        Farewell { repository, until }
     }
-    let mut request = Request::new("DELETE", url.clone());
-    registry
-        .auth()
-        .attach(&repository.scope(&PUSH), url, &mut request.headers);
-    let transport = registry.transport();
-    let stopped = transport.settings().stop.is_set();
-    let answer = if stopped {
-        transport.send_last(&request, LAST_WORD)
-    } else {
-        transport.send(&request)
-    };
-    let Ok(answer) = answer else { return };
-    let refused = answer.status == 401 && !stopped;
-    answer.drain();
-    if refused {
+
+    /// All requests together within two seconds.
+    pub fn hurried(repository: &'a Repository) -> Farewell<'a> {
+        let until = Some(Instant::now() + LAST_WORD);
+        Farewell { repository, until }
+    }
+
+    /// Cancels a session. distribution signs the size into a location, so the
+    /// location is stale once a request broke off: then a fresh one is asked for.
+    pub fn cancel(&self, session: &mut Session) {
+        let refused = matches!(self.delete(&session.url), Some(404 | 416));
+        if !refused {
+            return;
+        }
+        let stale = session.url.clone();
+        if matches!(self.ask(session), Standing::At(_)) && session.url != stale {
+            self.delete(&session.url);
+        }
+    }
+
+    /// Asks where a session stands, and takes over the location it is at now.
+    pub fn ask(&self, session: &mut Session) -> Standing {
+        let Some(answer) = self.send("GET", &session.url) else {
+            return Standing::Unknown;
+        };
+        let status = answer.status;
+        if !matches!(status, 200 | 202 | 204) {
+            answer.drain();
+            return match status {
+                300..=399 | 401 => Standing::Unknown,
+                status if is_temporary_status(status) => Standing::Unknown,
+                _ => Standing::Gone,
+            };
+        }
+        let stands = answer.header(RANGE).and_then(end_of_range);
+        match (stands, session.follow(self.repository, answer)) {
+            (Some(stands), Ok(())) => Standing::At(stands),
+            _ => Standing::Gone,
+        }
+    }
+
+    /// Sends the `DELETE` alone; gives the status of its answer.
+    pub fn delete(&self, url: &Url) -> Option<u16> {
+        let answer = self.send("DELETE", url)?;
+        let status = answer.status;
+        answer.drain();
+        if status != 401 || self.until.is_some() {
+            return Some(status);
+        }
         // distribution wants the right to delete for every DELETE.
         let rights = ["delete", "pull", "push"];
-        let _ = repository.attempt(&rights, &Request::new("DELETE", url.clone()), &CLOSED);
+        let request = Request::new("DELETE", url.clone());
+        match self.repository.attempt(&rights, &request, &CLOSED) {
+            Ok(answer) => Some(answer.status),
+            Err(error) => error.status(),
+        }
+    }
+
+    /// One request with the token that the upload had, to the registry itself.
+    fn send(&self, method: &'static str, url: &Url) -> Option<Response> {
+        let registry = self.repository.registry();
+        if url.origin() != registry.base().origin() {
+            return None;
+        }
+        let mut request = Request::new(method, url.clone());
+        let scope = self.repository.scope(&PUSH);
+        registry.auth().attach(&scope, url, &mut request.headers);
+        let transport = registry.transport();
+        let answer = match self.until {
+            None => transport.send(&request),
+            Some(until) => {
+                let left = until.checked_duration_since(Instant::now())?;
+                transport.send_last(&request, left)
+            }
+        };
+        answer.ok()
     }
 }

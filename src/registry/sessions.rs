@@ -61,6 +61,11 @@ impl Note {
         Url::parse(&written.url).ok()
     }
 
+    /// Whether a location is noted.
+    pub fn is_written(&self) -> bool {
+        self.file.metadata().is_ok_and(|meta| meta.len() > 0)
+    }
+
     /// Notes a location.
     pub fn write(&mut self, url: &Url) {
         let text = serde_json::to_vec(&Written { url: url.as_str() }).unwrap_or_default();
@@ -121,6 +126,7 @@ mod tests {
         assert!(note.read().is_none());
         let url = Url::parse("https://r.example/v2/a/blobs/uploads/1?_state=x%3D").unwrap();
         note.write(&url);
+        assert!(note.is_written());
         assert!(Note::open(Some(&folder), &repository, &blob).is_none());
         let mode = fs::metadata(&note.path).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
@@ -128,7 +134,7 @@ mod tests {
         let mut again = Note::open(Some(&folder), &repository, &blob).unwrap();
         assert_eq!(again.read().unwrap().as_str(), url.as_str());
         again.clear();
-        assert!(again.read().is_none());
+        assert!(again.read().is_none() && !again.is_written());
         again.remove();
         assert_eq!(fs::read_dir(&folder).unwrap().count(), 0);
         assert!(Note::open(None, &repository, &blob).is_none());

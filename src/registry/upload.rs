@@ -25,7 +25,7 @@ use crate::registry::UploadMode;
 use crate::registry::location::{checked_location, end_of_range};
 use crate::registry::plan::Plan;
 use crate::registry::repository::{CONTENT_DIGEST, Repository};
-use crate::registry::session::{Opened, Session, cancel, open};
+use crate::registry::session::{Farewell, Opened, Session, Standing, open};
 use crate::registry::sessions::Note;
 use crate::store::{Put, ReadStore};
 use crate::stream::Watch;
@@ -127,6 +127,7 @@ impl<'a> Upload<'a> {
             match &done {
                 // The next process may have better luck with the same session.
                 Err(error) if error.is_temporary() => {}
+                Err(Error::Stopped) if note.is_written() => {}
                 _ => note.remove(),
             }
         }
@@ -178,8 +179,8 @@ impl<'a> Upload<'a> {
         }
         match open(self.repository, digest, from)? {
             Opened::Mounted => Ok(Put::Mounted),
-            Opened::Session(session) if self.unasked && self.is_there().unwrap_or_default() => {
-                cancel(self.repository, &session.url);
+            Opened::Session(mut session) if self.unasked && self.is_there().unwrap_or_default() => {
+                Farewell::new(self.repository).cancel(&mut session);
                 Ok(Put::Existed)
             }
             Opened::Session(session) => self.fill(session, 0, state),
@@ -202,14 +203,14 @@ impl<'a> Upload<'a> {
             // Empty, or unknown by now: a new one costs nothing.
             _ => {
                 note.clear();
-                cancel(self.repository, &session.url);
+                Farewell::new(self.repository).delete(&session.url);
                 None
             }
         }
     }
 
     /// Sends what is missing into an open session. On failure the session is
-    /// cancelled, unless a note says where to go on.
+    /// cancelled, unless a note tells the next attempt, or process, where it is.
     fn fill(&self, mut session: Session, stands: u64, state: &mut State) -> Result<Put> {
         state.plan.limits(session.chunk_min, session.chunk_max);
         state.remember(&session);
@@ -222,12 +223,34 @@ impl<'a> Upload<'a> {
         };
         let registry = self.repository.registry();
         let stopped = self.watch.stop.is_set() || registry.settings().stop.is_set();
-        let is_over = stopped || !error.is_temporary();
-        if state.note.is_none() || is_over {
-            state.note.iter_mut().for_each(Note::clear);
-            cancel(self.repository, &session.url);
+        match &mut state.note {
+            Some(note) if stopped => self.keep(&mut session, note),
+            Some(_) if error.is_temporary() => {}
+            note => {
+                note.iter_mut().for_each(Note::clear);
+                Farewell::new(self.repository).cancel(&mut session);
+            }
         }
         Err(error)
+    }
+
+    /// After a stop: keeps the session for the next process, if the registry
+    /// still knows it and has bytes of it.
+    fn keep(&self, session: &mut Session, note: &mut Note) {
+        let farewell = Farewell::hurried(self.repository);
+        match farewell.ask(session) {
+            Standing::At(stands) if stands > 0 => {
+                note.write(&session.url);
+                let settings = self.repository.registry().settings();
+                settings.observer.resumable();
+            }
+            // The next process may hear more.
+            Standing::Unknown => {}
+            Standing::At(_) | Standing::Gone => {
+                note.clear();
+                farewell.delete(&session.url);
+            }
+        }
     }
 
     fn put_whole(&self, session: &Session) -> Result<()> {
@@ -453,7 +476,7 @@ pub fn mount(
 ) -> Result<Put> {
     let registry = repository.registry();
     let opened = registry.again(|| open(repository, digest, Some(source.repo_name())))?;
-    let session = match opened {
+    let mut session = match opened {
         Opened::Mounted => return Ok(Put::Mounted),
         Opened::Session(session) => session,
     };
@@ -461,7 +484,7 @@ pub fn mount(
     let size = match size {
         Ok(Some(size)) => size,
         other => {
-            cancel(repository, &session.url);
+            Farewell::new(repository).cancel(&mut session);
             return match other {
                 Err(error) if !error.is_not_found() => Err(error),
                 _ => Err(Error::NotMounted {

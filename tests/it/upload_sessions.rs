@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::support::data::{blob, digest};
-use crate::support::dxf::{Dxf, push};
+use crate::support::dxf::{Dxf, Output, push};
 use crate::support::memory::Memory;
 use crate::support::registry::Registry;
-use crate::support::rules::{GET, PATCH, POST, PUT, Response, Rule, on};
+use crate::support::rules::{DELETE, GET, PATCH, POST, PUT, Response, Rule, on};
 use crate::support::server::Server;
 use crate::support::tls::Ca;
 use crate::support::{file, scratch};
@@ -274,21 +274,21 @@ fn a_location_that_leads_nowhere_good_is_refused() {
         .says("names no upload location");
 }
 
-/// Kills a push while the chunk at `offset` is on its way, and pushes again.
-fn kill_and_push_again(
+/// Ends a push with a signal while the chunk at `offset` is on its way, and
+/// pushes again.
+fn end_and_push_again(
     memory: &Memory,
     bytes: &[u8],
-    offset: usize,
-    between: impl FnOnce(),
+    signal: &str,
+    between: impl FnOnce(Output),
 ) -> Arc<Server> {
     let folder = scratch();
     let name = file(folder.path(), bytes);
     let cache = folder.path().join("cache");
-    let range = format!("{offset}-");
-    let stuck = on(PATCH, UPLOADS)
-        .has_header("content-range", &range)
-        .times(1);
-    let server = Arc::new(script([stuck.stall_upload_after(1000)], memory));
+    let range = "8388608-";
+    let stuck = on(PATCH, UPLOADS).has_header("content-range", range);
+    let stuck = stuck.times(1).stall_upload_after(1000);
+    let server = Arc::new(script([stuck], memory));
     let dxf = || {
         push(&server, &name)
             .env("DXF_CACHE", &cache)
@@ -298,47 +298,85 @@ fn kill_and_push_again(
     let until = Instant::now() + Duration::from_secs(20);
     while chunks(&server)
         .iter()
-        .all(|chunk| !chunk.starts_with(&range))
+        .all(|chunk| !chunk.starts_with(range))
     {
         assert!(Instant::now() < until);
         std::thread::sleep(Duration::from_millis(2));
     }
-    running.signal("KILL");
-    assert_eq!(running.finish().signal, Some(9));
-    between();
+    running.signal(signal);
+    between(running.finish());
     assert_eq!(dxf().ok().text(), digest(bytes) + "\n");
     assert!(memory.holds(bytes));
-    // Nothing is left to go on with.
-    assert_eq!(
-        std::fs::read_dir(cache.join("uploads"))
-            .expect("the notes")
-            .count(),
-        0
-    );
+    // Nothing is left to resume.
+    let notes = std::fs::read_dir(cache.join("uploads")).expect("the notes");
+    assert_eq!(notes.count(), 0);
     server
 }
 
 #[test]
-fn a_killed_upload_is_gone_on_with() {
-    let memory = Memory::new();
+fn an_upload_resumes_after_a_signal() {
     let bytes = blob(7, 20 * MIB);
-    let server = kill_and_push_again(&memory, &bytes, 12 * MIB, || {});
-    assert_eq!((memory.begun(), memory.open()), (1, 0));
-    let starts: Vec<_> = chunks(&server)
-        .iter()
-        .filter_map(|chunk| chunk.split_once('-').map(|(start, _)| start.to_string()))
-        .collect();
-    let wanted = [0, 4, 8, 12, 12, 16].map(|mib| (mib * MIB).to_string());
-    assert_eq!(starts, wanted);
+    for signal in ["KILL", "INT", "TERM"] {
+        let memory = Memory::new();
+        let server = end_and_push_again(&memory, &bytes, signal, |ended| {
+            if signal == "KILL" {
+                assert_eq!(ended.signal, Some(9));
+                return;
+            }
+            let said = "interrupted; run the same command again, and it continues";
+            assert!(matches!(ended.code, Some(130 | 143)), "{ended}");
+            ended.says(said);
+        });
+        assert_eq!((memory.begun(), memory.open()), (1, 0), "{signal}");
+        assert_eq!(memory.cancelled(), 0, "{signal}");
+        let starts: Vec<_> = chunks(&server)
+            .iter()
+            .filter_map(|chunk| chunk.split_once('-').map(|(start, _)| start.to_string()))
+            .collect();
+        let wanted = [0, 4, 8, 8, 12, 16].map(|mib| (mib * MIB).to_string());
+        assert_eq!(starts, wanted, "{signal}");
+    }
 }
 
 #[test]
-fn a_killed_upload_whose_session_is_gone_is_begun_again() {
-    let memory = Memory::new();
+fn an_ended_upload_whose_session_is_gone_is_begun_again() {
     let bytes = blob(8, 16 * MIB);
-    let server = kill_and_push_again(&memory, &bytes, 8 * MIB, || memory.forget_sessions());
-    assert_eq!((memory.begun(), memory.open()), (2, 0));
-    assert_eq!(chunks(&server).len(), 3 + 4);
+    for signal in ["KILL", "INT"] {
+        let memory = Memory::new();
+        let server = end_and_push_again(&memory, &bytes, signal, |_| memory.forget_sessions());
+        assert_eq!((memory.begun(), memory.open()), (2, 0), "{signal}");
+        assert_eq!(chunks(&server).len(), 3 + 4, "{signal}");
+    }
+}
+
+#[test]
+fn a_stale_location_is_asked_for_once_to_be_cancelled() {
+    let folder = scratch();
+    let name = file(folder.path(), b"abc");
+    for refused in [404, 416] {
+        let fresh = |state| format!("/v2/a/blobs/uploads/1?_state={state}");
+        let session = "/v2/a/blobs/uploads/1";
+        let told = on(GET, session).query("_state", "old").times(1).reply(204);
+        let server = Server::script([
+            on("HEAD", "/v2/*").reply(404),
+            on(POST, "/v2/*")
+                .reply(202)
+                .header("Location", &fresh("old")),
+            on(PUT, session).reply(403),
+            on(DELETE, session)
+                .query("_state", "old")
+                .times(1)
+                .reply(refused),
+            told.header("Range", "0-1")
+                .header("Location", &fresh("new")),
+            on(DELETE, session)
+                .query("_state", "new")
+                .times(1)
+                .reply(204),
+        ]);
+        push(&server, &name).fails(1);
+        assert_eq!(server.count(DELETE, session), 2, "{refused}");
+    }
 }
 
 #[test]

@@ -3,6 +3,7 @@
 
 use dxf_registry::http::{Exchange, Observer};
 
+use crate::cli::interrupt::Interrupt;
 use crate::cli::out::bars::Show;
 use crate::cli::out::console::Console;
 
@@ -20,16 +21,18 @@ pub struct Logger {
     console: Console,
     log: Log,
     show: Show,
+    interrupt: Interrupt,
 }
 
 impl Logger {
     /// Writes to `console` what `log` asks for, and where progress is shown
-    /// what there is to wait for.
-    pub fn new(console: &Console, log: Log, show: Show) -> Logger {
+    /// what there is to wait for; `interrupt` remembers what can be resumed.
+    pub fn new(console: &Console, log: Log, show: Show, interrupt: &Interrupt) -> Logger {
         Logger {
             console: console.clone(),
             log,
             show,
+            interrupt: interrupt.clone(),
         }
     }
 }
@@ -50,5 +53,9 @@ impl Observer for Logger {
         if self.show != Show::Nothing {
             self.console.warn(text);
         }
+    }
+
+    fn resumable(&self) {
+        self.interrupt.keep();
     }
 }

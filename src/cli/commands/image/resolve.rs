@@ -177,6 +177,10 @@ impl Observer for Recorder {
     fn warning(&self, text: &str) {
         self.next.warning(text);
     }
+
+    fn resumable(&self) {
+        self.next.resumable();
+    }
 }
 
 /// What the name of a hop's host resolves to here.
