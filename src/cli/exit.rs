@@ -231,7 +231,10 @@ fn status_hint(error: &Error) -> Option<String> {
         }
         403 => "the login may not do this here, or the repository does not exist",
         400 if request.url.starts_with("http:") => "if it speaks https, unset DXF_INSECURE",
-        413 => "the registry, or a proxy before it, limits uploads; try DXF_UPLOAD=32MiB",
+        413 => {
+            "the registry, or a proxy before it, limits bodies (nginx: client_max_body_size); \
+             DXF_UPLOAD=auto tries smaller chunks"
+        }
         507 => "the registry's disk is full",
         _ => return None,
     };

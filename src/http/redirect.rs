@@ -53,6 +53,7 @@ pub fn follow_where(
             headers,
             body: request.body,
             commits: request.commits,
+            asks_first: request.asks_first,
         };
         permit(&url).map_err(|why| Error::Refused {
             request: hop.line(),

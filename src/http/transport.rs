@@ -70,6 +70,8 @@ pub struct Request<'a> {
     pub body: Body<'a>,
     /// Bytes the server has to work through before it can answer.
     pub commits: u64,
+    /// Whether a small body, too, waits for the server's consent.
+    pub asks_first: bool,
 }
 
 /// The body of a request.
@@ -100,6 +102,7 @@ impl<'a> Request<'a> {
             headers: HeaderMap::new(),
             body: Body::Empty,
             commits: 0,
+            asks_first: false,
         }
     }
 
@@ -121,6 +124,14 @@ impl<'a> Request<'a> {
     /// The same request, which ends an upload of `bytes` that were sent before.
     pub fn commits(mut self, bytes: u64) -> Request<'a> {
         self.commits = bytes;
+        self
+    }
+
+    /// The same request, whose body waits for the server's consent
+    /// (`Expect: 100-continue`) however small it is: a refusal then arrives even
+    /// where the server closes the connection after it.
+    pub fn asking_first(mut self) -> Request<'a> {
+        self.asks_first = true;
         self
     }
 
@@ -379,7 +390,8 @@ impl Transport {
                 Error::Refused { request, why }
             })?;
         }
-        if !matches!(request.body, Body::Stream { len, .. } if len > EXPECT_ABOVE) {
+        let asks = |len| len > EXPECT_ABOVE || request.asks_first;
+        if !matches!(request.body, Body::Stream { len, .. } if asks(len)) {
             return self.tell(agent, request, idle);
         }
         let mut asking = Request {

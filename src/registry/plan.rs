@@ -7,8 +7,12 @@ use crate::registry::UploadMode;
 
 /// Below Cloudflare's 100 MB, which already refuses 100 * 1024 * 1024.
 const BELOW_PROXIES: u64 = 95_000_000;
-/// nginx's default body limit, and the smallest chunk that is ever tried.
-const SMALLEST: u64 = 1 << 20;
+/// nginx's default body limit: connections that break off are no reason to try
+/// smaller chunks than that.
+const NGINX_LARGEST: u64 = 1 << 20;
+/// The smallest chunk that a registry's refusals lead to (limits of 200 kB
+/// exist); smaller ones would be a request for every few packets.
+const SMALLEST: u64 = 64 << 10;
 /// ghcr.io answers 416 to a larger `PATCH` that has a Content-Range.
 const GHCR_LARGEST: u64 = 4 << 20;
 /// Amazon's registry refuses smaller parts, but for the last.
@@ -32,6 +36,7 @@ pub struct Plan {
     chunks_fail: bool,
     restarts: u32,
     changed: bool,
+    wary: bool,
 }
 
 impl Plan {
@@ -49,6 +54,7 @@ impl Plan {
             chunks_fail: false,
             restarts: 0,
             changed: false,
+            wary: false,
         };
         if is("ghcr.io") {
             plan.largest = GHCR_LARGEST;
@@ -71,11 +77,23 @@ impl Plan {
         self.chunk
     }
 
+    /// Whether the last body was refused or cut off: small ones, too, then ask
+    /// first, because a refusal may look like a connection that breaks off.
+    pub fn is_wary(&self) -> bool {
+        self.wary
+    }
+
+    /// A body was taken.
+    pub fn trust(&mut self) {
+        self.wary = false;
+    }
+
     /// Obeys what the registry said when it opened the session
     /// (`OCI-Chunk-Min-Length`, and the proposed `OCI-Chunk-Max-Length`).
     pub fn limits(&mut self, min: Option<u64>, max: Option<u64>) {
         // A limit on single bodies by another name.
         if let Some(max) = max.filter(|max| *max > 0) {
+            let max = max.max(SMALLEST);
             self.largest = self.largest.min(max);
             if self.size > max && self.mode == UploadMode::Auto && !self.chunks_fail {
                 self.set(self.chunk.unwrap_or(max));
@@ -93,6 +111,8 @@ impl Plan {
     /// Changes the plan after a refusal; true when the blob is worth sending
     /// again at once.
     pub fn learn(&mut self, error: &Error) -> bool {
+        let cut = matches!(error, Error::Network { kind, .. } if *kind == NetworkKind::Cut);
+        self.wary |= cut || error.status() == Some(413);
         if std::mem::take(&mut self.changed) {
             return true;
         }
@@ -100,7 +120,7 @@ impl Plan {
             return false;
         }
         match error {
-            Error::Status { status: 413, .. } => self.shrink(),
+            Error::Status { status: 413, .. } => self.shrink(self.smallest),
             Error::Status {
                 status: 416,
                 errors,
@@ -109,6 +129,7 @@ impl Plan {
                 let named = errors
                     .iter()
                     .find_map(|e| limit_in(&e.message))
+                    .map(|limit| limit.max(SMALLEST))
                     .filter(|limit| *limit < self.body());
                 named.is_some_and(|limit| {
                     self.largest = limit;
@@ -116,14 +137,11 @@ impl Plan {
                     true
                 })
             }
-            Error::Network {
-                kind: NetworkKind::Cut,
-                ..
-            } if self.body() > SMALLEST => {
+            _ if cut && self.body() > NGINX_LARGEST => {
                 self.resets += 1;
                 if self.resets.is_multiple_of(SUSPICIOUS_RESETS) {
                     // Not "at once": the network may be just bad.
-                    self.shrink();
+                    self.shrink(self.smallest.max(NGINX_LARGEST));
                 }
                 false
             }
@@ -145,15 +163,16 @@ impl Plan {
         self.changed = self.restarts <= MAX_RESTARTS;
     }
 
-    fn shrink(&mut self) -> bool {
+    /// Halves the bodies, but not below `floor`.
+    fn shrink(&mut self, floor: u64) -> bool {
         let now = self.body();
-        if now <= self.smallest {
+        if now <= floor {
             return false;
         }
         let next = if self.chunk.is_none() && now > BELOW_PROXIES {
             BELOW_PROXIES
         } else {
-            now / 2
+            (now / 2).max(floor)
         };
         self.set(next);
         self.body() < now
@@ -238,6 +257,12 @@ mod tests {
         while p.learn(&status(413, "")) {}
         assert_eq!(p.chunk(), Some(SMALLEST));
         assert!(!p.learn(&status(500, "")));
+        let mut p = plan("r.example", UploadMode::Auto, 300_000);
+        assert!(p.learn(&status(413, "")));
+        assert_eq!(p.chunk(), Some(150_000));
+        assert!(p.is_wary());
+        p.trust();
+        assert!(!p.is_wary() && !p.learn(&cut()) && p.is_wary());
     }
 
     #[test]
@@ -253,6 +278,9 @@ mod tests {
         let mut p = plan("r.example", UploadMode::Auto, 300 * MB);
         p.limits(None, Some(50 * MB));
         assert_eq!(p.chunk(), Some(50 * MB));
+        let mut p = plan("r.example", UploadMode::Auto, 300 * MB);
+        p.limits(None, Some(1));
+        assert_eq!(p.chunk(), Some(SMALLEST));
         let mut p = plan("r.example", UploadMode::Chunked(2 * MB), 300 * MB);
         assert_eq!(p.chunk(), Some(2 * MB));
         p.limits(Some(8 * MB), None);
@@ -278,6 +306,11 @@ mod tests {
         let mut p = plan("r.example", UploadMode::Auto, 300 * MB);
         assert!(!p.learn(&cut()) && p.chunk().is_none());
         assert!(!p.learn(&cut()) && p.chunk() == Some(95 * MB));
+        (0..40).for_each(|_| assert!(!p.learn(&cut())));
+        assert_eq!(p.chunk(), Some(NGINX_LARGEST));
+        let mut p = plan("r.example", UploadMode::Chunked(1 << 20), 300 * MB);
+        assert!(p.learn(&status(416, "no more than 10 bytes")));
+        assert_eq!(p.chunk(), Some(SMALLEST));
     }
 
     #[test]

@@ -215,7 +215,7 @@ impl<'a> Upload<'a> {
         state.plan.limits(session.chunk_min, session.chunk_max);
         state.remember(&session);
         let sent = match state.plan.chunk() {
-            None if stands == 0 => self.put_whole(&session),
+            None if stands == 0 => self.put_whole(&session, &state.plan),
             _ => self.put_chunks(&mut session, stands, state),
         };
         let Err(error) = sent else {
@@ -253,7 +253,7 @@ impl<'a> Upload<'a> {
         }
     }
 
-    fn put_whole(&self, session: &Session) -> Result<()> {
+    fn put_whole(&self, session: &Session, plan: &Plan) -> Result<()> {
         let opened = AtomicBool::new(false);
         let opener = || self.reader(0, self.blob.size(), &opened);
         let body = Body::Stream {
@@ -266,7 +266,7 @@ impl<'a> Upload<'a> {
         let request = Request::new("PUT", url)
             .header(CONTENT_TYPE, media_type::OCTET_STREAM)
             .body(body);
-        self.close(&request)
+        self.close(&careful(request, plan))
     }
 
     fn close(&self, request: &Request<'_>) -> Result<()> {
@@ -354,7 +354,9 @@ impl<'a> Upload<'a> {
             // No `bytes ` in front and no total behind: the spec's own form.
             .header(CONTENT_RANGE, &format!("{offset}-{}", end - 1))
             .body(Body::Stream { open: &opener, len });
+        let request = careful(request, &state.plan);
         let answer = self.repository.attempt(&PUSH, &request, &TAKEN)?;
+        state.plan.trust();
         let stands = answer.header(RANGE).and_then(end_of_range);
         session.follow(self.repository, answer)?;
         state.remember(session);
@@ -499,6 +501,14 @@ pub fn mount(
     let mut state = State::new(repository, size);
     state.opened = Some(session);
     upload.run_with(&mut state, None)
+}
+
+/// The request, asking first where the plan has met a refusal.
+fn careful<'a>(request: Request<'a>, plan: &Plan) -> Request<'a> {
+    match plan.is_wary() {
+        true => request.asking_first(),
+        false => request,
+    }
 }
 
 fn may_have_committed(error: &Error) -> bool {

@@ -90,6 +90,16 @@ fn smaller_limits_are_found_by_halving_and_the_smallest_is_final() {
     let kept = lengths(&server, PATCH);
     assert_eq!(kept[..3], [6 * MIB, 3 * MIB, 3 * MIB / 2]);
     assert_eq!(kept[2..], [3 * MIB / 2; 8]);
+    // A limit below nginx's default.
+    let memory = Memory::new();
+    let server = script([limit(PUT, 200_000), limit(PATCH, 200_000)], &memory);
+    push(&server, &name).ok();
+    assert!(memory.holds(&bytes));
+    let kept = lengths(&server, PATCH);
+    assert_eq!(
+        (kept[0], kept[5], kept.len()),
+        (6 * MIB, 3 * MIB / 16, 5 + 64)
+    );
     let server = script([limit(PUT, 1000), limit(PATCH, 1000)], &Memory::new());
     push(&server, &name).fails(1).says("DXF_UPLOAD");
 }
@@ -111,6 +121,12 @@ fn the_registrys_own_limits_are_obeyed() {
     assert!(memory.holds(&bytes));
     assert_eq!(lengths(&server, PATCH), [2 * MIB, 2 * MIB, MIB]);
     assert_eq!(lengths(&server, PUT), [0]);
+    // One that would mean thousands of requests is not.
+    let memory = Memory::new();
+    let max = begin(&memory, "OCI-Chunk-Max-Length", "100");
+    let server = script([max], &memory);
+    push(&server, &name).ok();
+    assert_eq!(lengths(&server, PATCH), [MIB / 16; 80]);
     // A larger one changes nothing.
     let memory = Memory::new();
     let max = begin(&memory, "OCI-Chunk-Max-Length", "9999999");
