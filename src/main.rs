@@ -2,7 +2,10 @@
 
 mod cli;
 
+use std::fs::{File, Metadata};
 use std::io::{self, IsTerminal, Write};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::MetadataExt;
 use std::panic::{self, AssertUnwindSafe};
 use std::path::Path;
 use std::process::ExitCode;
@@ -26,12 +29,22 @@ fn main() -> ExitCode {
             stdin: io::stdin().is_terminal(),
             stdout: io::stdout().is_terminal(),
             stderr: io::stderr().is_terminal(),
+            stdout_is_file: stdout_is_file(),
         },
     };
     let lookup = |name: &str| std::env::var_os(name);
     let run = AssertUnwindSafe(|| cli::run(std::env::args_os(), &lookup, streams, &interrupt));
     // The hook has said what there is to say; 101 means nothing to a script.
     ExitCode::from(panic::catch_unwind(run).unwrap_or(1))
+}
+
+/// Whether standard output is a regular file to which standard error does not
+/// go. What the system can't tell counts as none.
+fn stdout_is_file() -> bool {
+    let meta = |fd: BorrowedFd<'_>| File::from(fd.try_clone_to_owned().ok()?).metadata().ok();
+    let id = |meta: &Metadata| (meta.dev(), meta.ino());
+    let (out, err) = (meta(io::stdout().as_fd()), meta(io::stderr().as_fd()));
+    out.is_some_and(|out| out.is_file() && err.is_none_or(|err| id(&err) != id(&out)))
 }
 
 /// Keeps passwords and tokens out of core dumps, and other processes of the

@@ -6,12 +6,13 @@ use std::os::unix::fs::PermissionsExt;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use dxf_registry::archive::Item;
 use dxf_registry::image::Node;
 use dxf_registry::image::layer::Family;
 use dxf_registry::{Blob, Digest, Manifest, ReadStore, Store};
 use serde_json::{Value, json};
 
-use crate::archive::{GZIP, image, multi, with_run};
+use crate::archive::{GZIP, image, multi, read, with_run};
 use crate::engine::{Docker, Tool, arg, file, hello};
 use crate::images::{docker_image, only, seed};
 use crate::support::bench::{Bench, Mode, each_registry};
@@ -753,3 +754,109 @@ each_place!(the_index_of_a_build_cache_goes_with_its_blobs, |place| {
     assert_eq!(place.manifest("cache/back", "v1").unwrap(), text.as_bytes());
     assert!(place.has_blob("cache/back", &layer));
 });
+
+#[test]
+fn an_archive_keeps_the_images_of_other_names() {
+    let bench = Bench::new(Mode::Http);
+    let dir = scratch();
+    let path = file(&dir, "f.tar");
+    let (one, two) = (docker_image(), multi());
+    seed(bench.dxf(), &one, "a/b:one");
+    seed(bench.dxf(), &two, "a/b:two");
+    let cp = |from: &str, to: &str| bench.dxf().args(["cp", from, to]).ok();
+    let at = |name: &str| format!("oci-archive:{}:{name}", path.display());
+    let digest_of = |name: &str| {
+        let copied = cp(&at(name), "x/y:z");
+        copied
+            .text()
+            .trim_end()
+            .rsplit_once('@')
+            .unwrap()
+            .1
+            .to_string()
+    };
+    cp("a/b:one", &at("a"));
+    let added = cp("a/b:two", &at("b"));
+    assert_eq!(added.lines().len(), 1, "{added}");
+    let (first, second) = (node_digest(&one), node_digest(&two));
+    assert_eq!((digest_of("a"), digest_of("b")), (first, second.clone()));
+    // The same name is replaced; an engine's name goes beside a label.
+    cp("a/b:two", &at("a"));
+    assert_eq!(
+        (digest_of("a"), digest_of("b")),
+        (second.clone(), second.clone())
+    );
+    cp(
+        "a/b:one",
+        &format!("docker-archive:{}:app:1", path.display()),
+    );
+    cp("a/b:two", &format!("docker-archive:{}", path.display()));
+    cp("a/b:two", &format!("docker-archive:{}", path.display()));
+    let names = |items: Vec<Item>| -> Vec<String> {
+        let names = items.into_iter().flat_map(|item| item.names);
+        names.map(|name| name.to_string()).collect()
+    };
+    let host = bench.host();
+    let mut found = names(read(&path));
+    found.sort();
+    assert_eq!(
+        found,
+        [format!("{host}/a/b:two"), "docker.io/library/app:1".into()]
+    );
+    assert_eq!(digest_of("b"), second);
+    // A copy within the file, and one into what is compressed.
+    cp(&at("b"), &at("c"));
+    assert_eq!(digest_of("c"), second);
+    let bytes = std::fs::read(&path).unwrap();
+    let mut small = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    std::io::Write::write_all(&mut small, &bytes).unwrap();
+    std::fs::write(&path, small.finish().unwrap()).unwrap();
+    cp("a/b:one", &at("d"));
+    assert_eq!(
+        (digest_of("b"), digest_of("d")),
+        (second, node_digest(&one))
+    );
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+}
+
+#[test]
+fn a_file_that_is_no_archive_stays() {
+    let bench = Bench::new(Mode::Http);
+    let dir = scratch();
+    let path = file(&dir, "f.tar");
+    seed(bench.dxf(), &docker_image(), "a/b:1");
+    bench.requests();
+    for kind in ["oci-archive", "docker-archive"] {
+        std::fs::write(&path, "thesis").unwrap();
+        let to = format!("{kind}:{}", path.display());
+        let cp = || bench.dxf().args(["cp", "a/b:1", &to]);
+        cp().fails(1)
+            .says("exists and is no image archive; name another file or remove it");
+        assert_eq!(std::fs::read(&path).unwrap(), b"thesis");
+        assert!(bench.requests().is_empty());
+        // As mktemp leaves it.
+        std::fs::write(&path, "").unwrap();
+        cp().ok();
+        assert_eq!(only(&path).node.manifest(), docker_image().manifest());
+        bench.requests();
+    }
+}
+
+#[test]
+fn what_an_engine_saved_keeps_its_image() {
+    let bench = Bench::new(Mode::Http);
+    let dir = scratch();
+    let path = file(&dir, "f.tar");
+    seed(bench.dxf(), &docker_image(), "a/b:1");
+    seed(bench.dxf(), &multi(), "a/b:2");
+    let save = ["pull-image", "--format=docker", "--tag=saved:1", "a/b:1"];
+    bench.dxf().args(save).arg(&path).ok();
+    let archive = format!("docker-archive:{}", path.display());
+    let cp = |from: &str, to: &str| bench.dxf().args(["cp", from, to]).ok();
+    // As it would be copied from the file that the engine wrote.
+    let before = cp(&format!("{archive}:saved:1"), "x/y:before");
+    cp("a/b:2", &archive);
+    let after = cp(&format!("{archive}:saved:1"), "x/y:before");
+    assert_eq!(after.text(), before.text());
+    bench.dxf().args(["verify-image", "x/y:before"]).ok();
+}

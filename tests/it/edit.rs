@@ -564,7 +564,9 @@ each_place!(archives_and_folders_are_sources_and_targets, |at| {
     .ok();
     assert_eq!(digest(&same), digest(&layout));
     let items = read(&at.work().join("out.tar"));
-    assert!(items[0].names[0].to_string().ends_with("app:v3"));
+    // The image that the file contained stays there.
+    assert_eq!((items.len(), &items[0].labels[0][..]), (2, "v2"));
+    assert!(items[1].names[0].to_string().ends_with("app:v3"));
     assert_eq!(at.names(), ["layout", "out.tar"]);
     // What an engine saved has plain layers; they are compressed on the way.
     let saved = at.work().join("saved.tar");

@@ -254,6 +254,64 @@ fn the_file_is_named_after_the_repository() {
 }
 
 #[test]
+fn a_default_file_of_another_image_stays() {
+    let bench = Bench::new(Mode::Http);
+    let dir = scratch();
+    for name in ["a/b:v1", "a/b:v7", "a_b:v1"] {
+        seed(bench.dxf(), &docker_image(), name);
+    }
+    let pull = |words: &[&str]| bench.dxf().current_dir(dir.path()).arg("pull").args(words);
+    let path = file(&dir, "a_b.tar");
+    pull(&["a/b:v1"]).ok();
+    let first = std::fs::read(&path).unwrap();
+    let holds = format!("a_b.tar exists and holds {}/a/b:v1", bench.host());
+    for words in [&["a/b:v7"][..], &["a_b:v1"], &["a/b:v1", "--tag=other:1"]] {
+        let refused = pull(words).fails(1);
+        refused.says(&holds).says("; name a file to write");
+        assert_eq!(std::fs::read(&path).unwrap(), first);
+    }
+    // The same name replaces its file, and a file that is named is written.
+    for words in [&["a/b:v1"][..], &["--format=docker", "a/b:v1"], &["a/b:v1"]] {
+        pull(words).ok();
+    }
+    assert_eq!(std::fs::read(&path).unwrap(), first);
+    pull(&["a/b:v7", "a_b.tar"]).ok();
+    assert_eq!(only(&path).names[0].tag.as_ref().unwrap().as_str(), "v7");
+    std::fs::write(&path, "thesis").unwrap();
+    pull(&["a/b:v7"]).fails(1).says("is no image archive");
+    assert_eq!(std::fs::read(&path).unwrap(), b"thesis");
+    // A digest is no name; the same image replaces itself.
+    std::fs::remove_file(&path).unwrap();
+    let by_digest = format!("a/b@{}", docker_image().manifest().digest());
+    pull(&[&by_digest]).ok();
+    pull(&[&by_digest]).ok();
+    let other = index(Family::Oci, Style::Pretty, &TWO);
+    seed(bench.dxf(), &other, "a/b:v9");
+    pull(&["a/b:v9"]).fails(1).says("exists and holds sha256:");
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+}
+
+#[test]
+fn standard_output_that_is_a_file_is_not_left_empty() {
+    let bench = Bench::new(Mode::Http);
+    let dir = scratch();
+    seed(bench.dxf(), &docker_image(), "a/b:v1");
+    bench.requests();
+    let path = file(&dir, "h.tar");
+    let to_file = || std::fs::File::create(&path).unwrap();
+    let pull = || bench.dxf().current_dir(dir.path()).args(["pull", "a/b:v1"]);
+    let refused = pull().stdout_to(to_file());
+    refused.misused("would be written to a_b.tar; give - to write to standard output");
+    assert!(bench.requests().is_empty());
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+    pull().arg("-").stdout_to(to_file()).ok();
+    assert_eq!(only(&path).node.manifest(), docker_image().manifest());
+    let null = std::fs::File::options().write(true).open("/dev/null");
+    pull().stdout_to(null.unwrap()).ok();
+    assert!(file(&dir, "a_b.tar").exists());
+}
+
+#[test]
 fn platforms_choose() {
     let bench = Bench::new(Mode::Http);
     let dir = scratch();

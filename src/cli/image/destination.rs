@@ -1,6 +1,7 @@
 //! Where a command puts images: a repository of a registry or of a folder, one
 //! layout (`oci:DIR[:tag]`), or an archive (`oci-archive:FILE[:tag]`,
-//! `docker-archive:FILE[:name]`), which appears when it is whole.
+//! `docker-archive:FILE[:name]`), which is replaced atomically and keeps the
+//! images of other names.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,6 +14,7 @@ use dxf_registry::{Digest, Error, Place, Platform, Result, Root, Store, Target};
 
 use crate::cli::args::Nondistributable;
 use crate::cli::exit::Failure;
+use crate::cli::image::existing::Existing;
 use crate::cli::image::folder::{Folder, parent};
 use crate::cli::image::item::{self, targets};
 use crate::cli::image::open;
@@ -47,6 +49,7 @@ enum Opened {
         path: PathBuf,
         kind: ArchiveKind,
         name: Option<String>,
+        existing: Existing,
     },
 }
 
@@ -77,6 +80,7 @@ impl Destination {
                 path: path.clone(),
                 kind: *kind,
                 name: name.clone(),
+                existing: Existing::read(s, path)?,
             },
             _ => Opened::Store(open::store(s, s.context, place)?),
         };
@@ -140,12 +144,17 @@ impl Destination {
             return Err(Error::Unsupported { what }.into());
         }
         match &self.to {
-            Opened::Archive { path, kind, name } => {
+            Opened::Archive {
+                path,
+                kind,
+                name,
+                existing,
+            } => {
                 if *kind == ArchiveKind::Docker {
                     must_load(&self.name, items)?;
                 }
                 let items = renamed(items, *kind, name.as_deref())?;
-                to_file(s, &items, path)?;
+                add(s, &items, (path, existing))?;
             }
             Opened::Store(store) => {
                 for item in items {
@@ -269,10 +278,22 @@ fn renamed(items: &[Item], kind: ArchiveKind, name: Option<&str>) -> Result<Vec<
 pub fn write(
     s: &mut Session<'_, '_>,
     items: &[Item],
+    output: Output,
+    how: (archive::Form, &Platform),
+    path: &Path,
+) -> Result<(), Failure> {
+    let output = written(s, items, output, how, path)?;
+    Ok(output.commit()?)
+}
+
+/// The same, with the file still under its temporary name.
+fn written(
+    s: &mut Session<'_, '_>,
+    items: &[Item],
     mut output: Output,
     (form, platform): (archive::Form, &Platform),
     path: &Path,
-) -> Result<(), Failure> {
+) -> Result<Output, Failure> {
     let run = s.run();
     let folder = match output.file() {
         Some(_) => parent(path).to_path_buf(),
@@ -287,11 +308,12 @@ pub fn write(
     let out = match output.file() {
         Some(file) => {
             archive::write(items, Out::Open { file, name: &name }, &settings, run)?;
-            return Ok(output.commit()?);
+            return Ok(output);
         }
         None => Out::Stream(output.writer(s.out)),
     };
-    Ok(archive::write(items, out, &settings, run)?)
+    archive::write(items, out, &settings, run)?;
+    Ok(output)
 }
 
 /// Refuses to write a file for engines in which no engine would find an image;
@@ -311,8 +333,16 @@ pub fn must_load(from: impl std::fmt::Display, items: &[Item]) -> Result<()> {
     Err(Error::Unsupported { what })
 }
 
-fn to_file(s: &mut Session<'_, '_>, items: &[Item], path: &Path) -> Result<(), Failure> {
+/// Adds images to the archive that exists, or writes a new one.
+fn add(
+    s: &mut Session<'_, '_>,
+    items: &[Item],
+    (path, existing): (&Path, &Existing),
+) -> Result<(), Failure> {
+    let items = existing.with(s, items)?;
     let output = Output::open(Some(path), s.interrupt)?;
     let platform = s.context.platform.clone().unwrap_or_else(Platform::host);
-    write(s, items, output, (Form::Hybrid, &platform), path)
+    let output = written(s, &items, output, (Form::Hybrid, &platform), path)?;
+    existing.is_unchanged()?;
+    Ok(output.commit()?)
 }

@@ -3,6 +3,7 @@
 
 pub mod destination;
 pub mod engine;
+pub mod existing;
 pub mod folder;
 pub mod item;
 pub mod layer;

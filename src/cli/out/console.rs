@@ -84,6 +84,9 @@ pub struct Terminals {
     pub stdout: bool,
     /// Standard error.
     pub stderr: bool,
+    /// Whether standard output is a regular file of its own, as of `> FILE`;
+    /// one that standard error goes to as well is a log.
+    pub stdout_is_file: bool,
 }
 
 /// Standard output: buffered, every write checked.

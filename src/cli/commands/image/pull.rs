@@ -7,6 +7,7 @@ use dxf_registry::{Place, Result, Root, archive, hub};
 use crate::cli::args::{self, Form, PullImage};
 use crate::cli::exit::Failure;
 use crate::cli::image::destination::{must_load, write};
+use crate::cli::image::existing::Existing;
 use crate::cli::image::folder::Folder;
 use crate::cli::image::item::name;
 use crate::cli::image::open;
@@ -25,9 +26,9 @@ pub fn run(s: &mut Session<'_, '_>, args: &PullImage) -> Result<(), Failure> {
         (Some(_), Some(_)) => return Err(args::usage("too many arguments")),
         (Some(word), None) => PathBuf::from(word),
         (None, Some(path)) => path.clone(),
-        (None, None) => default_path(&place, args.format)
-            .ok_or_else(|| args::usage("too few arguments (a file to write to)"))?,
+        (None, None) => unnamed(s, &place, args.format)?,
     };
+    let is_default = words.len() == 1 && args.output.is_none();
     if args.format == Form::Oci {
         let folder = Folder::open(&path)?;
         let items = items(s, &place, &choice, name)?;
@@ -40,11 +41,30 @@ pub fn run(s: &mut Session<'_, '_>, args: &PullImage) -> Result<(), Failure> {
     let output = Output::open(Some(&path), s.interrupt)?;
     let items = items(s, &place, &choice, name)?;
     must_load(&place, &items)?;
+    if is_default {
+        Existing::read(s, &path)?.is_replaced_by(&items)?;
+    }
     let form = match args.format {
         Form::Docker => archive::Form::Docker,
         Form::Hybrid | Form::Oci => archive::Form::Hybrid,
     };
     write(s, &items, output, (form, &choice.platform), &path)
+}
+
+/// The default file. Somebody who wrote `> FILE` expects the image in FILE, so
+/// that is refused before anything is fetched.
+fn unnamed(s: &Session<'_, '_>, place: &Place, form: Form) -> Result<PathBuf, Failure> {
+    let path = default_path(place, form)
+        .ok_or_else(|| args::usage("too few arguments (a file to write to)"))?;
+    if s.terminal.stdout_is_file {
+        let why = format!(
+            "standard output is a file, and the image would be written to {}; give - to write to \
+             standard output, or a file name",
+            path.display()
+        );
+        return Err(args::usage(why));
+    }
+    Ok(path)
 }
 
 /// The repository's whole name with `_` for `/`, as crpy and docker-drag have
