@@ -4,6 +4,7 @@
 //! chunked upload needs one from the middle, so nothing in this crate uploads
 //! from a bare reader. Knows nothing of registries or archives.
 
+use std::collections::BTreeMap;
 use std::io::{Cursor, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -112,6 +113,13 @@ impl Blob {
     pub fn with_media_type(&self, media_type: &str) -> Blob {
         let mut other = self.clone();
         other.descriptor.media_type = media_type.to_string();
+        other
+    }
+
+    /// The same bytes with these annotations.
+    pub fn with_annotations(&self, annotations: BTreeMap<String, String>) -> Blob {
+        let mut other = self.clone();
+        other.descriptor.annotations = annotations;
         other
     }
 

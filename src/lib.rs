@@ -477,6 +477,7 @@ pub mod digest;
 pub mod error;
 pub mod fetch;
 pub mod file;
+pub mod files;
 pub mod graph;
 pub mod http;
 pub mod hub;

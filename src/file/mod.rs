@@ -17,7 +17,7 @@ mod stable;
 pub(crate) mod trace;
 
 pub use aside::{Aside, AsideFolder, follow, sweep};
-pub use folder::{PRIVATE, SHARED, SharedSync, make_folder, parent, sync_folder};
+pub use folder::{PRIVATE, SHARED, SharedSync, make_folder, parent, sync_folder, sync_tree};
 pub use locked::{lock_folder, own, try_lock};
 pub use regular::open_regular;
 pub use section::{Section, SectionReader};

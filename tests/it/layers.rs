@@ -24,6 +24,7 @@ const LAYERS: &[&str] = &[
     "registry layout image",
     "graph",
     "archive alias artifact nondistributable",
+    "files",
     "place",
     "cli/exit cli/interrupt",
     "cli/out",

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::dest::{Dest, Name, is_whiteout};
-use super::options::{FileOptions, Modified, Owner, Parents};
+use super::options::{FileOptions, HardLinks, Modified, Owner, Parents};
 use super::pattern::Pattern;
 use super::walk::{self, Found, Seen, What};
 use crate::error::{Error, Result};
@@ -112,6 +112,10 @@ impl Contents {
             bounded(found.len())
         })?;
         for one in found {
+            if self.options.hard_links == HardLinks::AsFiles {
+                // Names found by different walks are never links to each other.
+                self.walks += 1;
+            }
             let itself = one.below.is_empty();
             if itself && matches!(one.what, What::Folder) && (own.is_none() || name.0.is_empty()) {
                 continue;

@@ -37,7 +37,7 @@ mod walk;
 use std::path::Path;
 
 pub use contents::Contents;
-pub use options::{FileOptions, Modified, Owner, Parents};
+pub use options::{FileOptions, HardLinks, Modified, Owner, Parents};
 pub use pattern::Pattern;
 
 use super::check;

@@ -31,6 +31,15 @@ pub enum Parents {
     Written,
 }
 
+/// What becomes of several names of one file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HardLinks {
+    /// They are names of one file in the layer too.
+    Kept,
+    /// Each is a file of its own.
+    AsFiles,
+}
+
 /// What is not taken from the files themselves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FileOptions {
@@ -40,6 +49,8 @@ pub struct FileOptions {
     pub modified: Modified,
     /// Implied unless set.
     pub parents: Parents,
+    /// Kept unless set.
+    pub hard_links: HardLinks,
 }
 
 impl Default for FileOptions {
@@ -48,6 +59,7 @@ impl Default for FileOptions {
             owner: Owner::Fixed(0, 0),
             modified: Modified::Fixed(0),
             parents: Parents::Implied,
+            hard_links: HardLinks::Kept,
         }
     }
 }

@@ -1,0 +1,215 @@
+//! Files and folders of this machine as layers.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use serde_json::json;
+
+use super::artifact::must_be_media_type;
+use super::title::checked;
+use super::{CONTENT_DIGEST, FILE_METADATA, TITLE, UNPACK};
+use crate::blob::Blob;
+use crate::descriptor::media_type;
+use crate::error::{Error, Result};
+use crate::image::Family;
+use crate::image::make::{Contents, FileOptions, HardLinks, Layer, LayerOptions, Modified};
+use crate::parallel;
+use crate::stream::Run;
+
+/// The mode that is kept of a file: whether it can be run.
+const EXECUTABLE: u32 = 0o755;
+
+/// A file or folder that becomes a layer, and its name there.
+#[derive(Debug, Clone)]
+pub struct Input {
+    title: String,
+    media_type: Option<String>,
+    annotations: BTreeMap<String, String>,
+    from: From,
+}
+
+#[derive(Debug, Clone)]
+enum From {
+    Path(PathBuf),
+    Blob(Blob),
+}
+
+/// How layers are made of files.
+#[derive(Clone, Copy)]
+#[non_exhaustive]
+pub struct Making<'a> {
+    /// Where the compressed bytes of folders wait in files without names.
+    pub folder: &'a Path,
+    /// The times of the files in folders: 1970 unless set.
+    pub modified: Modified,
+    /// How many files are read at once, watched by whom.
+    pub run: Run<'a>,
+}
+
+impl<'a> Making<'a> {
+    /// Layers whose files are all from 1970.
+    pub fn new(folder: &'a Path, run: Run<'a>) -> Making<'a> {
+        Making {
+            folder,
+            modified: Modified::Fixed(0),
+            run,
+        }
+    }
+
+    /// The same with other times of files in folders.
+    #[must_use]
+    pub fn with_modified(self, modified: Modified) -> Making<'a> {
+        Making { modified, ..self }
+    }
+}
+
+impl Input {
+    /// What is at `path`, under the name `title`. Without a type a file is
+    /// `application/octet-stream`, a folder a tar compressed with gzip.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for what is no media type; [`Error::Malformed`] for a
+    /// name that no file can have.
+    pub fn path(path: &Path, title: &str, media_type: Option<&str>) -> Result<Input> {
+        Input::of(From::Path(path.to_path_buf()), title, media_type)
+    }
+
+    /// The bytes of `blob` as a file.
+    ///
+    /// # Errors
+    /// As [`Input::path`].
+    pub fn blob(blob: &Blob, title: &str, media_type: Option<&str>) -> Result<Input> {
+        Input::of(From::Blob(blob.clone()), title, media_type)
+    }
+
+    fn of(from: From, title: &str, media_type: Option<&str>) -> Result<Input> {
+        media_type.map_or(Ok(()), must_be_media_type)?;
+        Ok(Input {
+            title: checked(title)?,
+            media_type: media_type.map(str::to_string),
+            annotations: BTreeMap::new(),
+            from,
+        })
+    }
+
+    /// The same with annotations of the layer.
+    #[must_use]
+    pub fn with_annotations(self, annotations: BTreeMap<String, String>) -> Input {
+        Input {
+            annotations,
+            ..self
+        }
+    }
+
+    /// The name.
+    pub fn title(&self) -> &str {
+        &self.title
+    }
+
+    fn is_folder(&self) -> bool {
+        matches!(&self.from, From::Path(path) if path.is_dir())
+    }
+}
+
+/// The layers of `inputs`, in order. Files are read to learn their digests and
+/// again when they are sent; folders become a tar in a file of its own. The same
+/// input makes the same layers on every machine; of a file's mode it is kept
+/// whether it can be run.
+///
+/// # Errors
+/// [`Error::Invalid`] for a name that occurs twice or lies below that of another
+/// input; [`Error::Io`] for what can't be read, [`Error::Unsupported`] for what is
+/// neither file nor folder; [`Error::Stopped`].
+pub fn layers(inputs: &[Input], making: Making<'_>) -> Result<Vec<Blob>> {
+    must_differ(inputs)?;
+    let run = making.run;
+    let files: Vec<&Input> = inputs.iter().filter(|input| !input.is_folder()).collect();
+    let read = parallel::map(run.jobs, files, run.watch.stop, |input, stop| {
+        file(input, run.stopped_by(stop))
+    })?;
+    let mut read = read.into_iter();
+    let mut layers = Vec::with_capacity(inputs.len());
+    for input in inputs {
+        layers.push(match &input.from {
+            // A folder's blocks are compressed at once; one folder at a time.
+            From::Path(path) if input.is_folder() => folder(input, path, making)?,
+            _ => match read.next() {
+                Some(layer) => layer,
+                None => continue,
+            },
+        });
+    }
+    Ok(layers)
+}
+
+fn must_differ(inputs: &[Input]) -> Result<()> {
+    let titles: BTreeSet<&str> = inputs.iter().map(Input::title).collect();
+    let mut seen = BTreeSet::new();
+    for input in inputs {
+        let bad = |why| Error::invalid("file name", input.title.clone(), why);
+        if !seen.insert(input.title()) {
+            return Err(bad("it occurs twice"));
+        }
+        let ends = input.title.match_indices('/').map(|(at, _)| at);
+        if let Some(above) = ends
+            .map(|at| &input.title[..at])
+            .find(|a| titles.contains(a))
+        {
+            return Err(bad(&format!("it lies in {above}, which is given too")));
+        }
+    }
+    Ok(())
+}
+
+fn file(input: &Input, run: Run<'_>) -> Result<Blob> {
+    let mut annotations = input.annotations.clone();
+    annotations.insert(TITLE.to_string(), input.title.clone());
+    let blob = match &input.from {
+        From::Blob(blob) => blob.clone(),
+        From::Path(path) => {
+            let blob = Blob::file(path, run.watch)?;
+            let meta = fs::metadata(path).map_err(|e| Error::io(path.display().to_string(), e))?;
+            if meta.permissions().mode() & 0o100 != 0 {
+                let name = input.title.rsplit('/').next();
+                let said = json!({"name": name, "mode": EXECUTABLE, "uid": 0, "gid": 0,
+                    "size": blob.size(), "mtime": "1970-01-01T00:00:00Z", "typeflag": b'0'});
+                annotations.insert(FILE_METADATA.to_string(), said.to_string());
+            }
+            blob
+        }
+    };
+    let kind = input.media_type.as_deref();
+    let blob = blob.with_media_type(kind.unwrap_or(media_type::OCTET_STREAM));
+    Ok(blob.with_annotations(annotations))
+}
+
+/// A folder as one layer, in the form of oras: every name in the tar begins with
+/// the title.
+fn folder(input: &Input, path: &Path, making: Making<'_>) -> Result<Blob> {
+    let mut options = FileOptions::default();
+    options.modified = making.modified;
+    options.hard_links = HardLinks::AsFiles;
+    let mut contents = Contents::new(options);
+    // The folder itself, where the path is a link to it.
+    let real = fs::canonicalize(path).map_err(|e| Error::io(path.display().to_string(), e))?;
+    contents.add_path(&real, &format!("/{}", input.title), &[])?;
+    let layer = Layer::from_contents(
+        &contents,
+        LayerOptions {
+            family: Family::Oci,
+            folder: making.folder,
+            run: making.run,
+        },
+    )?;
+    let mut annotations = input.annotations.clone();
+    annotations.insert(CONTENT_DIGEST.to_string(), layer.diff_id.to_string());
+    annotations.insert(UNPACK.to_string(), "true".to_string());
+    annotations.insert(TITLE.to_string(), input.title.clone());
+    let blob = match &input.media_type {
+        Some(kind) => layer.blob.with_media_type(kind),
+        None => layer.blob,
+    };
+    Ok(blob.with_annotations(annotations))
+}

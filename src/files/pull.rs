@@ -1,0 +1,218 @@
+//! Files of an artifact, written into a folder: each whole or not there, several
+//! at once, and never outside of the folder.
+
+use std::fs::{self, File, Permissions};
+use std::io::ErrorKind;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use super::entries::{Entry, Form};
+use super::unpack::{Archive, is_below, unpack};
+use crate::digest::Hasher;
+use crate::error::{Error, Result};
+use crate::fetch;
+use crate::file::{SHARED, make_folder};
+use crate::parallel;
+use crate::store::ReadStore;
+use crate::stream::{Buffer, Run, Stop, copy};
+
+/// Where files go, and what happens to those that are there.
+#[derive(Debug, Clone, Copy)]
+pub struct Pull<'a> {
+    folder: &'a Path,
+    keep: bool,
+}
+
+/// What became of an entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pulled {
+    /// It was fetched.
+    Written,
+    /// The file was there, and the same.
+    Unchanged,
+}
+
+impl<'a> Pull<'a> {
+    /// Into `folder`, which is made where it is missing.
+    pub fn new(folder: &'a Path) -> Pull<'a> {
+        Pull {
+            folder,
+            keep: false,
+        }
+    }
+
+    /// The same, but nothing is replaced.
+    #[must_use]
+    pub fn without_replacing(self) -> Pull<'a> {
+        Pull { keep: true, ..self }
+    }
+
+    /// Writes files, in no particular order, and says of each what became of it.
+    ///
+    /// A file that is there and the same is not fetched. What an earlier call
+    /// left unfinished is continued.
+    ///
+    /// # Errors
+    /// [`Error::NotAllowed`] for something in the way: a link, a file where a
+    /// folder belongs, and whatever is there and not to be replaced;
+    /// [`Error::Malformed`] for archives that lead out of their folder;
+    /// [`Error::Mismatch`] and [`Error::Size`] for wrong bytes; [`Error::Io`];
+    /// those of the store.
+    pub fn write(
+        &self,
+        store: &dyn ReadStore,
+        entries: &[Entry],
+        run: Run<'_>,
+    ) -> Result<Vec<Pulled>> {
+        let failed = |e| Error::io(self.folder.display().to_string(), e);
+        make_folder(self.folder, SHARED).map_err(failed)?;
+        for entry in entries {
+            self.look(entry, run.watch.stop)?;
+        }
+        let several: Vec<&Entry> = entries.iter().collect();
+        let single = several.len() <= 1;
+        parallel::map(run.jobs, several, run.watch.stop, |entry, stop| {
+            // One level of threads: several files, or several parts of one.
+            let run = Run {
+                jobs: if single { run.jobs } else { 1 },
+                ..run.stopped_by(stop)
+            };
+            self.one(store, entry, run)
+        })
+    }
+
+    /// Refuses what is in the way, before anything is fetched.
+    fn look(&self, entry: &Entry, stop: &Stop) -> Result<()> {
+        let mut path = self.folder.to_path_buf();
+        let mut left = entry.name.split('/').peekable();
+        while let Some(part) = left.next() {
+            path.push(part);
+            let meta = match fs::symlink_metadata(&path) {
+                Err(e) if e.kind() == ErrorKind::NotFound => return Ok(()),
+                meta => meta.map_err(|e| Error::io(path.display().to_string(), e))?,
+            };
+            let is_last = left.peek().is_none();
+            let fits = match &entry.form {
+                _ if !is_last => meta.is_dir(),
+                Form::File => meta.is_file(),
+                Form::Folder(_) => meta.is_dir(),
+                Form::Either => meta.is_dir() || meta.is_file(),
+            };
+            let in_the_way = |what: &str| {
+                let what = format!("{}: {what}", path.display());
+                Err(Error::NotAllowed { what })
+            };
+            if !fits {
+                return in_the_way(match meta.is_symlink() {
+                    true => "a symbolic link is in the way; remove it",
+                    false => "something else is in the way; remove it, or choose another folder",
+                });
+            }
+            if is_last && self.keep && !holds(&path, entry, stop)? {
+                return in_the_way("it exists and is not to be replaced");
+            }
+        }
+        Ok(())
+    }
+
+    fn one(&self, store: &dyn ReadStore, entry: &Entry, run: Run<'_>) -> Result<Pulled> {
+        let path = self.folder.join(&entry.name);
+        let parent = path.parent().unwrap_or(self.folder);
+        make_folder(parent, SHARED).map_err(|e| Error::io(parent.display().to_string(), e))?;
+        let row = std::slice::from_ref(&entry.content);
+        if entry.form == Form::File {
+            let there = holds(&path, entry, run.watch.stop)?;
+            if !there {
+                fetch::into_file(store, row, &path, run)?;
+            }
+            make_executable(&path, entry)?;
+            return Ok(if there {
+                Pulled::Unchanged
+            } else {
+                Pulled::Written
+            });
+        }
+        let archive = Fetched(beside(&path, entry));
+        if !holds(&archive.0, entry, run.watch.stop)? {
+            fetch::into_file(store, row, &archive.0, run)?;
+        }
+        let open =
+            || File::open(&archive.0).map_err(|e| Error::io(archive.0.display().to_string(), e));
+        let tar = match &entry.form {
+            Form::Folder(tar) => *tar,
+            _ if is_below(&entry.name, open()?)? => None,
+            _ => {
+                let renamed = fs::rename(&archive.0, &path);
+                renamed.map_err(|e| Error::io(path.display().to_string(), e))?;
+                return Ok(Pulled::Written);
+            }
+        };
+        let what = Archive {
+            what: &entry.name,
+            title: &entry.name,
+            tar,
+        };
+        unpack(&what, open()?, &path, run.watch.stop)?;
+        Ok(Pulled::Written)
+    }
+}
+
+/// Where the archive of a folder waits while it is fetched and unpacked.
+fn beside(path: &Path, entry: &Entry) -> PathBuf {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let digits: String = entry.digest.hex().chars().take(12).collect();
+    // Short enough for any name that is itself.
+    let name: String = name.chars().take(40).collect();
+    path.with_file_name(format!(".{name}.{digits}.layer"))
+}
+
+/// An archive that is of no more use when its folder is there, or damaged.
+struct Fetched(PathBuf);
+
+impl Drop for Fetched {
+    fn drop(&mut self) {
+        // What was fetched in part has another name and stays.
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+/// Whether the file at `path` is the one that `entry` names.
+fn holds(path: &Path, entry: &Entry, stop: &Stop) -> Result<bool> {
+    let same = fs::symlink_metadata(path).is_ok_and(|m| m.is_file() && m.len() == entry.size);
+    if !same {
+        return Ok(false);
+    }
+    let Ok(mut file) = File::open(path) else {
+        return Ok(false);
+    };
+    let mut hasher = Hashing(Hasher::like(&entry.digest), stop);
+    let read = copy(&mut file, &mut hasher, &mut Buffer::new());
+    stop.check()?;
+    Ok(read.is_ok() && hasher.0.finish() == entry.digest)
+}
+
+/// A hash of what is written to it.
+struct Hashing<'a>(Hasher, &'a Stop);
+
+impl std::io::Write for Hashing<'_> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.1.check().map_err(std::io::Error::other)?;
+        self.0.update(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Lets those run a file who may read it.
+fn make_executable(path: &Path, entry: &Entry) -> Result<()> {
+    if !entry.is_executable {
+        return Ok(());
+    }
+    let failed = |e| Error::io(path.display().to_string(), e);
+    let mode = fs::metadata(path).map_err(failed)?.permissions().mode();
+    let mode = mode | ((mode & 0o444) >> 2);
+    fs::set_permissions(path, Permissions::from_mode(mode)).map_err(failed)
+}

@@ -1,0 +1,354 @@
+use std::collections::BTreeMap;
+use std::fs::{self, Permissions};
+use std::io::Write;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::Path;
+
+use serde_json::json;
+
+use super::*;
+use crate::blob::Blob;
+use crate::descriptor::media_type;
+use crate::error::{Error, Result};
+use crate::graph::{PushTarget, push};
+use crate::image::Node;
+use crate::manifest::{Builder, Manifest};
+use crate::reference::Target;
+use crate::store::{Memory, ReadStore, Store};
+use crate::stream::{Run, Watch};
+use crate::tar::{Dialect, Kind, header};
+
+const FOLDER_TYPE: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
+
+fn target() -> Target {
+    "v1".parse().unwrap()
+}
+
+/// Files and a folder, as a person has them.
+fn tree(at: &Path) {
+    fs::create_dir_all(at.join("d/sub")).unwrap();
+    fs::write(at.join("a.txt"), "alpha").unwrap();
+    fs::write(at.join("run.sh"), "#!/bin/sh\n").unwrap();
+    fs::set_permissions(at.join("run.sh"), Permissions::from_mode(0o755)).unwrap();
+    fs::write(at.join("d/one"), "1").unwrap();
+    fs::write(at.join("d/sub/two"), vec![7; 100_000]).unwrap();
+    fs::set_permissions(at.join("d/sub/two"), Permissions::from_mode(0o640)).unwrap();
+    symlink("sub/two", at.join("d/link")).unwrap();
+    fs::hard_link(at.join("d/one"), at.join("d/same")).unwrap();
+}
+
+fn made(at: &Path, names: &[&str]) -> Result<Artifact> {
+    let inputs: Result<Vec<Input>> = names
+        .iter()
+        .map(|name| Input::path(&at.join(name), name, None))
+        .collect();
+    let making = Making::new(at, Run::default());
+    Artifact::new("text/x-test", layers(&inputs?, making)?)
+}
+
+fn stored(artifact: &Artifact) -> (Memory, Manifest) {
+    let (store, target) = (Memory::default(), target());
+    let node = Node::Image(artifact.image().unwrap());
+    push(&node, &PushTarget::new(&store, &target), Run::default()).unwrap();
+    let manifest = store.manifest(&target).unwrap();
+    (store, manifest)
+}
+
+#[test]
+fn files_and_folders_come_back_as_they_were() {
+    let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    tree(from.path());
+    let (store, manifest) = stored(&made(from.path(), &["a.txt", "run.sh", "d"]).unwrap());
+    let found = entries(&manifest).unwrap();
+    let names: Vec<&str> = found.iter().map(|entry| entry.name.as_str()).collect();
+    assert_eq!(names, ["a.txt", "run.sh", "d"]);
+    assert_eq!(found[2].media_type, FOLDER_TYPE);
+    let out = to.path().join("out/deeper");
+    let pull = Pull::new(&out);
+    let pulled = pull.write(&store, &found, Run::default()).unwrap();
+    assert_eq!(pulled, [Pulled::Written; 3]);
+    assert_eq!(fs::read(out.join("a.txt")).unwrap(), b"alpha");
+    let mode = |name: &str| fs::metadata(out.join(name)).unwrap().permissions().mode() & 0o777;
+    assert_eq!((mode("run.sh") & 0o100, mode("a.txt") & 0o100), (0o100, 0));
+    assert_eq!(
+        (
+            fs::read(out.join("d/sub/two")).unwrap().len(),
+            mode("d/sub/two")
+        ),
+        (100_000, 0o640)
+    );
+    assert_eq!(
+        fs::read_link(out.join("d/link")).unwrap(),
+        Path::new("sub/two")
+    );
+    assert_eq!(fs::read(out.join("d/same")).unwrap(), b"1");
+    // Nothing else is left there.
+    assert_eq!(fs::read_dir(&out).unwrap().count(), 3);
+    // Again: what is the same stays; a folder gets back what it lost.
+    fs::remove_file(out.join("d/one")).unwrap();
+    fs::write(out.join("d/own"), "mine").unwrap();
+    let again = pull.write(&store, &found, Run::default()).unwrap();
+    assert_eq!(again[..2], [Pulled::Unchanged; 2]);
+    assert_eq!(fs::read(out.join("d/one")).unwrap(), b"1");
+    assert_eq!(fs::read(out.join("d/own")).unwrap(), b"mine");
+}
+
+#[test]
+fn the_same_files_make_the_same_manifest() {
+    let (one, two) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    for at in [one.path(), two.path()] {
+        tree(at);
+    }
+    let touched = fs::File::options()
+        .write(true)
+        .open(two.path().join("d/one"));
+    let past = std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_000_000);
+    touched.unwrap().set_modified(past).unwrap();
+    let of = |at: &Path| {
+        let artifact = made(at, &["d", "a.txt", "run.sh"]).unwrap();
+        artifact.image().unwrap().manifest().bytes().to_vec()
+    };
+    assert_eq!(of(one.path()), of(two.path()));
+}
+
+#[test]
+fn names_that_clash_are_refused() {
+    let at = tempfile::tempdir().unwrap();
+    tree(at.path());
+    for names in [["a.txt", "a.txt"], ["d/one", "d"]] {
+        let failed = made(at.path(), &names).unwrap_err();
+        assert!(matches!(failed, Error::Invalid { .. }), "{failed}");
+    }
+    assert!(made(at.path(), &["d/one", "d/sub"]).is_ok());
+    assert!(matches!(made(at.path(), &["none"]), Err(Error::Io { .. })));
+}
+
+/// An artifact of layers as a registry may have them.
+fn foreign(layers: &[(&str, &[(&str, &str)], Vec<u8>)]) -> (Memory, Manifest) {
+    let store = Memory::default();
+    let config = Blob::empty();
+    store.put_blob(&config, Watch::default()).unwrap();
+    let listed = layers.iter().map(|(kind, said, bytes)| {
+        let said = said.iter().map(|(k, v)| (k.to_string(), v.to_string()));
+        let blob = Blob::bytes(kind, bytes.clone()).with_annotations(said.collect());
+        store.put_blob(&blob, Watch::default()).unwrap();
+        blob.descriptor().clone()
+    });
+    let listed: Vec<_> = listed.collect();
+    let manifest = Builder::new(media_type::OCI_MANIFEST)
+        .config(config.descriptor())
+        .layers(listed)
+        .build()
+        .unwrap();
+    (store, manifest)
+}
+
+fn member(name: &str, kind: Kind, link: &str) -> Vec<u8> {
+    let size = if kind == Kind::File { 3 } else { 0 };
+    let mut entry = crate::tar::Entry::file(name, size);
+    entry.kind = kind;
+    entry.link = link.as_bytes().to_vec();
+    let mut bytes = header(&entry, Dialect::Pax).unwrap();
+    if size > 0 {
+        bytes.extend(b"abc");
+        bytes.resize(bytes.len() + 509, 0);
+    }
+    bytes
+}
+
+fn gzip(members: &[Vec<u8>]) -> Vec<u8> {
+    let mut to = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    to.write_all(&members.concat()).unwrap();
+    to.write_all(&[0; 1024]).unwrap();
+    to.finish().unwrap()
+}
+
+#[test]
+fn hostile_archives_write_nothing_anywhere() {
+    let file = |name| member(name, Kind::File, "");
+    let link = |name, to| member(name, Kind::Symlink, to);
+    let table: [(&str, Vec<Vec<u8>>); 14] = [
+        ("absolute", vec![file("/tmp/dxf-out")]),
+        ("upwards", vec![file("d/../../out")]),
+        ("beside", vec![file("d/in"), file("out")]),
+        ("link upwards", vec![link("d/l", "../out")]),
+        ("link absolute", vec![link("d/l", "/etc/passwd")]),
+        ("below a link", vec![link("d/l", "."), file("d/l/x")]),
+        ("below a file", vec![file("d/f"), file("d/f/x")]),
+        ("twice", vec![file("d/f"), file("d/f")]),
+        ("over a link", vec![link("d/l", "f"), file("d/l")]),
+        (
+            "hard link out",
+            vec![member("d/h", Kind::HardLink, "/etc/passwd")],
+        ),
+        (
+            "hard link upwards",
+            vec![member("d/h", Kind::HardLink, "d/../../x")],
+        ),
+        (
+            "hard link to a link",
+            vec![link("d/l", "f"), member("d/h", Kind::HardLink, "d/l")],
+        ),
+        ("device", vec![member("d/c", Kind::CharDevice, "")]),
+        ("pipe", vec![member("d/p", Kind::Fifo, "")]),
+    ];
+    for (name, members) in table {
+        let said = [(TITLE, "d"), (UNPACK, "true")];
+        let (store, manifest) = foreign(&[(FOLDER_TYPE, &said, gzip(&members))]);
+        let to = tempfile::tempdir().unwrap();
+        let out = to.path().join("out");
+        let found = entries(&manifest).unwrap();
+        let failed = Pull::new(&out).write(&store, &found, Run::default());
+        let failed = failed.unwrap_err();
+        assert!(failed.is_corrupt(), "{name}: {failed}");
+        assert_eq!(fs::read_dir(&out).unwrap().count(), 0, "{name}");
+        assert_eq!(fs::read_dir(to.path()).unwrap().count(), 1, "{name}");
+    }
+}
+
+#[test]
+fn hostile_names_are_refused_before_anything_is_fetched() {
+    let bytes = || b"abc".to_vec();
+    let of = |names: &[&str]| {
+        let said: Vec<[(&str, &str); 1]> = names.iter().map(|name| [(TITLE, *name)]).collect();
+        let layers: Vec<(&str, &[(&str, &str)], Vec<u8>)> = said
+            .iter()
+            .map(|said| ("a/b", &said[..], bytes()))
+            .collect();
+        entries(&foreign(&layers).1)
+    };
+    for names in [
+        &["../out"][..],
+        &["/etc/passwd"],
+        &["a/../../b"],
+        &[""],
+        &["a", "A"],
+        &["a", "a"],
+        &["a", "a/b"],
+        &["a/b", "A"],
+    ] {
+        assert!(of(names).unwrap_err().is_corrupt(), "{names:?}");
+    }
+    assert_eq!(of(&["a/b", "a/c"]).unwrap().len(), 2);
+}
+
+#[test]
+fn what_is_in_the_way_stays() {
+    let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    tree(from.path());
+    let (store, manifest) = stored(&made(from.path(), &["d/one", "a.txt"]).unwrap());
+    let found = entries(&manifest).unwrap();
+    let out = to.path().join("out");
+    let write = |pull: Pull<'_>| pull.write(&store, &found, Run::default());
+    fs::create_dir_all(&out).unwrap();
+    symlink(to.path(), out.join("d")).unwrap();
+    let failed = write(Pull::new(&out)).unwrap_err();
+    assert!(failed.to_string().contains("symbolic link"), "{failed}");
+    assert!(!to.path().join("one").exists() && !out.join("a.txt").exists());
+    fs::remove_file(out.join("d")).unwrap();
+    // A link at the place of a file, and something else there.
+    symlink(to.path().join("victim"), out.join("a.txt")).unwrap();
+    assert!(write(Pull::new(&out)).is_err() && !to.path().join("victim").exists());
+    fs::remove_file(out.join("a.txt")).unwrap();
+    fs::write(out.join("a.txt"), "other").unwrap();
+    let failed = write(Pull::new(&out).without_replacing()).unwrap_err();
+    assert!(matches!(failed, Error::NotAllowed { .. }), "{failed}");
+    assert_eq!(fs::read(out.join("a.txt")).unwrap(), b"other");
+    write(Pull::new(&out)).unwrap();
+    assert_eq!(fs::read(out.join("a.txt")).unwrap(), b"alpha");
+    // The same is no conflict.
+    write(Pull::new(&out).without_replacing()).unwrap();
+}
+
+#[test]
+fn a_tar_that_is_not_the_promised_one_is_told() {
+    let wrong = crate::digest::Digest::of(b"other").to_string();
+    let said = [
+        (TITLE, "d"),
+        (UNPACK, "true"),
+        (CONTENT_DIGEST, wrong.as_str()),
+    ];
+    let layer = gzip(&[member("d/f", Kind::File, "")]);
+    let (store, manifest) = foreign(&[(FOLDER_TYPE, &said, layer)]);
+    let to = tempfile::tempdir().unwrap();
+    let found = entries(&manifest).unwrap();
+    let failed = Pull::new(to.path()).write(&store, &found, Run::default());
+    assert!(matches!(failed, Err(Error::Mismatch { .. })));
+    assert_eq!(fs::read_dir(to.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn every_dialect_gives_names() {
+    let tar = |root: &str| gzip(&[member(&format!("{root}f"), Kind::File, "")]);
+    let executable = json!({"name": "bin", "mode": 0o755}).to_string();
+    let (store, manifest) = foreign(&[
+        // oras-py: a folder by what is in it; a file that is a tar by its name.
+        (FOLDER_TYPE, &[(TITLE, "py")], tar("py/")),
+        (FOLDER_TYPE, &[(TITLE, "kept")], tar("other/")),
+        (FOLDER_TYPE, &[(TITLE, "kept.tar.gz")], tar("kept.tar.gz/")),
+        // regctl: a folder by the end of its name.
+        ("text/x", &[(TITLE, "reg/")], tar("")),
+        // ModelPack: names and modes of its own.
+        (
+            "application/vnd.cncf.model.weight.v1.raw",
+            &[(FILE_PATH, "w/bin"), (FILE_METADATA, &executable)],
+            b"abc".to_vec(),
+        ),
+        (
+            "application/vnd.cncf.model.doc.v1.tar",
+            &[(FILE_PATH, "docs")],
+            [member("docs/f", Kind::File, ""), vec![0; 1024]].concat(),
+        ),
+        // No name at all.
+        ("application/json", &[], b"{}".to_vec()),
+    ]);
+    let found = entries(&manifest).unwrap();
+    assert_eq!(found.iter().filter(|entry| !entry.is_named).count(), 1);
+    assert!(found[6].name.ends_with(".json") && found[6].name.len() == 17);
+    let to = tempfile::tempdir().unwrap();
+    Pull::new(to.path())
+        .write(&store, &found, Run::default())
+        .unwrap();
+    for name in ["py/f", "reg/f", "docs/f", "w/bin"] {
+        assert_eq!(fs::read(to.path().join(name)).unwrap(), b"abc", "{name}");
+    }
+    assert!(to.path().join("kept").is_file() && to.path().join("kept.tar.gz").is_file());
+    let mode = fs::metadata(to.path().join("w/bin"))
+        .unwrap()
+        .permissions()
+        .mode();
+    assert_ne!(mode & 0o100, 0);
+}
+
+#[test]
+fn a_chart_has_the_name_that_helm_gives_it() {
+    let chart = Blob::bytes(
+        "application/vnd.cncf.helm.chart.content.v1.tar+gzip",
+        vec![1],
+    );
+    let config = Blob::bytes("application/vnd.cncf.helm.config.v1+json", b"{}".to_vec());
+    let said = [
+        (TITLE, "../app"),
+        ("org.opencontainers.image.version", "1.2.0"),
+    ];
+    let said: BTreeMap<String, String> = said.map(|(k, v)| (k.into(), v.into())).into();
+    let artifact = Artifact::untyped(vec![chart])
+        .with_config(config)
+        .with_annotations(said);
+    let found = entries(artifact.image().unwrap().manifest()).unwrap();
+    assert_eq!(found[0].name, ".._app-1.2.0.tgz");
+}
+
+#[test]
+fn what_is_no_artifact_of_files_is_told() {
+    let image = crate::image::tests::image(&[]);
+    let failed = entries(image.manifest()).unwrap_err().to_string();
+    assert!(failed.contains("pull-image"), "{failed}");
+    let alias = Manifest::alias(&[Blob::bytes("", b"x".to_vec()).descriptor().clone()]).unwrap();
+    assert_eq!(entries(&alias).unwrap().len(), 1);
+    assert!(
+        entries(Artifact::untyped(Vec::new()).image().unwrap().manifest())
+            .unwrap()
+            .is_empty()
+    );
+}

@@ -1,0 +1,122 @@
+//! The names of files in an artifact: relative paths with `/` between their
+//! parts. What comes from a registry may be anything and is checked again.
+
+use std::path::{Component, Path};
+
+use crate::error::{Error, Result};
+use crate::text::one_line;
+
+/// The longest name that is taken, bytes: that of a path on Linux.
+const MAX_LEN: usize = 4096;
+
+/// The name that a path has in an artifact: without `.`, and without the parts
+/// that `..` takes back.
+///
+/// # Errors
+/// [`Error::Invalid`] for an absolute path, one that leads upwards, `.` itself,
+/// and for what is no UTF-8.
+pub fn title(path: &Path) -> Result<String> {
+    let shown = path.display().to_string();
+    let bad = |why: &str| Error::invalid("file name", shown.clone(), why);
+    let mut parts: Vec<&str> = Vec::new();
+    for part in path.components() {
+        match part {
+            Component::CurDir => {}
+            Component::ParentDir if parts.pop().is_some() => {}
+            Component::ParentDir => return Err(bad("it leads out of this folder; go there first")),
+            Component::RootDir | Component::Prefix(_) => {
+                return Err(bad("it is absolute; go to its folder and give the rest"));
+            }
+            Component::Normal(part) => {
+                parts.push(part.to_str().ok_or_else(|| bad("it is not UTF-8"))?);
+            }
+        }
+    }
+    if parts.is_empty() {
+        return Err(bad(
+            "a folder's own name is needed; name what is in it instead",
+        ));
+    }
+    let title = parts.join("/");
+    checked(&title)?;
+    Ok(title)
+}
+
+/// The parts of a name that an artifact gives, fit to be written below a folder.
+///
+/// # Errors
+/// [`Error::Malformed`] for a name that is absolute, leads upwards, is empty or
+/// too long, or that no file can have.
+pub(super) fn checked(name: &str) -> Result<String> {
+    let bad = |why: &str| {
+        let cut: String = name.chars().take(200).collect();
+        Err(Error::malformed(
+            format!("file name {:?}", one_line(&cut)),
+            why,
+        ))
+    };
+    if name.len() > MAX_LEN {
+        return bad("it is too long");
+    }
+    if name.starts_with('/') {
+        return bad("it is absolute");
+    }
+    if name.contains('\0') {
+        return bad("no file can have it");
+    }
+    let parts: Vec<&str> = name
+        .split('/')
+        .filter(|p| !matches!(*p, "" | "."))
+        .collect();
+    if parts.contains(&"..") {
+        return bad("it leads out of the folder");
+    }
+    if parts.is_empty() {
+        return bad("it names nothing");
+    }
+    Ok(parts.join("/"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_become_names() {
+        for (path, name) in [
+            ("a", "a"),
+            ("./a/../b//c/", "b/c"),
+            ("a b/ü", "a b/ü"),
+            ("a/./b", "a/b"),
+        ] {
+            assert_eq!(title(Path::new(path)).unwrap(), name);
+        }
+        for path in ["/a", "..", "a/../..", ".", "", "a/.."] {
+            assert!(
+                matches!(title(Path::new(path)), Err(Error::Invalid { .. })),
+                "{path}"
+            );
+        }
+    }
+
+    #[test]
+    fn hostile_names_are_refused() {
+        assert_eq!(checked("a//./b/").unwrap(), "a/b");
+        let long = "a/".repeat(3000);
+        for name in [
+            "/etc/passwd",
+            "../x",
+            "a/../../x",
+            "a/..",
+            "",
+            "/",
+            ".",
+            "a\0b",
+            &long,
+        ] {
+            let error = checked(name).unwrap_err();
+            assert!(error.is_corrupt(), "{name}");
+            assert!(error.to_string().len() < 400);
+        }
+    }
+}

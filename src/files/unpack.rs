@@ -1,0 +1,339 @@
+//! The archive of a folder, unpacked: nothing is written outside of the folder,
+//! and nothing through a link. The folder is filled aside and gets its name when
+//! all of it is there.
+
+use std::fs::{self, File, OpenOptions, Permissions};
+use std::io::{self, ErrorKind, Read, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, UNIX_EPOCH};
+
+use crate::digest::{Digest, Hashed};
+use crate::error::{Error, Result};
+use crate::file::{AsideFolder, sync_folder, sync_tree};
+use crate::image::layer::Uncompressed;
+use crate::stream::{Buffer, CopyError, Stop, copy};
+use crate::tar::{Entries, Entry, Kind};
+use crate::text::one_line;
+
+/// The permissions of folders that the archive does not list.
+const FOLDER_MODE: u32 = 0o755;
+
+/// The archive to unpack.
+pub(super) struct Archive<'a> {
+    /// What it is called in errors.
+    pub what: &'a str,
+    /// The name of the folder in the artifact, which may stand before every name
+    /// in the archive.
+    pub title: &'a str,
+    /// What the digest of the tar must be, where it is known.
+    pub tar: Option<Digest>,
+}
+
+/// Whether the first member of an archive lies in a folder called `title`.
+pub(super) fn is_below(title: &str, from: impl Read + Send) -> Result<bool> {
+    let plain = Uncompressed::new(title, from)?;
+    let mut entries = Entries::new(title, plain);
+    let last = title.rsplit('/').next().unwrap_or(title);
+    loop {
+        // What can't be read as a tar is a file like any other.
+        let Some(Ok(entry)) = entries.next() else {
+            return Ok(false);
+        };
+        let name = parts(&entry.path).unwrap_or_default();
+        if let Some(first) = name.first() {
+            return Ok(*first == last.as_bytes());
+        }
+    }
+}
+
+/// Unpacks `from` into the folder `target`. What is there already stays unless
+/// the archive has something of the same name.
+///
+/// # Errors
+/// [`Error::Malformed`] for an archive that would write or point out of its
+/// folder, that has a name twice, or contains devices; [`Error::Mismatch`] when
+/// the tar is not the one that was promised; [`Error::Io`]; [`Error::Stopped`].
+pub(super) fn unpack(
+    archive: &Archive<'_>,
+    from: impl Read + Send,
+    target: &Path,
+    stop: &Stop,
+) -> Result<()> {
+    let failed = |e| Error::io(target.display().to_string(), e);
+    let aside = AsideFolder::beside(target).map_err(failed)?;
+    fs::create_dir(aside.path()).map_err(failed)?;
+    let plain = Uncompressed::new(archive.what, from)?;
+    let mut plain = Hashed::new(plain);
+    let mut filling = Filling {
+        what: archive.what,
+        root: aside.path(),
+        modes: Vec::new(),
+    };
+    filling.fill(archive.title, Entries::new(archive.what, &mut plain), stop)?;
+    // What follows the end of the tar is part of the digest.
+    io::copy(&mut plain, &mut io::sink()).map_err(|e| Error::io(archive.what, e))?;
+    let found = plain.finish();
+    if let Some(expected) = archive.tar.filter(|tar| *tar != found) {
+        return Err(Error::mismatch(expected, found));
+    }
+    filling.finish()?;
+    stop.check()?;
+    sync_tree(&aside.path()).map_err(failed)?;
+    let is_new = match fs::read_dir(target) {
+        Ok(mut entries) => entries.next().is_none(),
+        Err(e) => e.kind() == ErrorKind::NotFound,
+    };
+    if is_new {
+        return aside.commit().map_err(failed);
+    }
+    merge(&aside.path(), target)
+}
+
+/// The parts of a member's name; `None` for one that leads out of its folder.
+fn parts(name: &[u8]) -> Option<Vec<&[u8]>> {
+    if name.first() == Some(&b'/') || name.contains(&0) {
+        return None;
+    }
+    let parts = name.split(|b| *b == b'/');
+    let parts: Vec<&[u8]> = parts.filter(|p| !matches!(*p, b"" | b".")).collect();
+    (!parts.contains(&&b".."[..])).then_some(parts)
+}
+
+/// Whether a symbolic link in `folder`, so many parts deep, stays inside.
+fn stays_inside(depth: usize, link: &[u8]) -> bool {
+    if link.is_empty() || link[0] == b'/' || link.contains(&0) {
+        return false;
+    }
+    let mut depth = depth;
+    for part in link.split(|b| *b == b'/') {
+        match part {
+            b"" | b"." => {}
+            b".." => match depth.checked_sub(1) {
+                Some(above) => depth = above,
+                None => return false,
+            },
+            _ => depth += 1,
+        }
+    }
+    true
+}
+
+/// A folder that is being filled.
+struct Filling<'a> {
+    what: &'a str,
+    root: PathBuf,
+    /// The permissions that folders get when everything is in them.
+    modes: Vec<(PathBuf, u32)>,
+}
+
+impl Filling<'_> {
+    fn bad(&self, entry: &Entry, why: &str) -> Error {
+        let name: String = entry.name().chars().take(200).collect();
+        Error::malformed(self.what, format!("{}: {why}", one_line(&name)))
+    }
+
+    fn failed(&self, path: &Path, error: io::Error) -> Error {
+        let name = path.strip_prefix(&self.root).unwrap_or(path);
+        Error::io(format!("{}: {}", self.what, name.display()), error)
+    }
+
+    fn fill<R: Read>(&mut self, title: &str, mut entries: Entries<R>, stop: &Stop) -> Result<()> {
+        let mut prefix: Option<Vec<Vec<u8>>> = None;
+        while let Some(entry) = entries.next() {
+            let entry = entry?;
+            stop.check()?;
+            let Some(name) = parts(&entry.path) else {
+                return Err(self.bad(&entry, "its name leads out of the folder"));
+            };
+            if name.is_empty() {
+                continue;
+            }
+            // All names begin with that of the folder, or none does.
+            let strip = prefix.get_or_insert_with(|| prefix_of(title, &name));
+            let Some(below) = without(&name, strip) else {
+                return Err(self.bad(&entry, "it lies beside the folder"));
+            };
+            if below.is_empty() {
+                match entry.kind {
+                    Kind::Directory => self.modes.push((self.root.clone(), entry.mode)),
+                    _ => return Err(self.bad(&entry, "the folder itself is none")),
+                }
+                continue;
+            }
+            self.member(&entry, (&below, strip), &mut entries)?;
+        }
+        Ok(())
+    }
+
+    fn member<R: Read>(
+        &mut self,
+        entry: &Entry,
+        (name, strip): (&[&[u8]], &[Vec<u8>]),
+        entries: &mut Entries<R>,
+    ) -> Result<()> {
+        let path = self.place(entry, name)?;
+        match entry.kind {
+            Kind::Directory => self.folder(entry, path),
+            Kind::File => self.file(entry, &path, entries),
+            Kind::Symlink => {
+                if !stays_inside(name.len() - 1, &entry.link) {
+                    return Err(self.bad(entry, "it is a link that leads out of the folder"));
+                }
+                let made = symlink(std::ffi::OsStr::from_bytes(&entry.link), &path);
+                made.map_err(|e| self.taken(entry, &path, e))
+            }
+            Kind::HardLink => self.hard_link(entry, &path, strip),
+            _ => Err(self.bad(entry, "it is neither file, folder nor link")),
+        }
+    }
+
+    /// Where a member goes, in folders that are made on the way.
+    fn place(&self, entry: &Entry, name: &[&[u8]]) -> Result<PathBuf> {
+        let mut path = self.root.clone();
+        let Some((last, above)) = name.split_last() else {
+            return Ok(path);
+        };
+        for part in above {
+            path.push(std::ffi::OsStr::from_bytes(part));
+            match fs::symlink_metadata(&path) {
+                Ok(meta) if meta.is_dir() => {}
+                Ok(_) => return Err(self.bad(entry, "it lies below a file or a link")),
+                Err(e) if e.kind() == ErrorKind::NotFound => {
+                    fs::create_dir(&path).map_err(|e| self.failed(&path, e))?;
+                }
+                Err(e) => return Err(self.failed(&path, e)),
+            }
+        }
+        path.push(std::ffi::OsStr::from_bytes(last));
+        Ok(path)
+    }
+
+    fn taken(&self, entry: &Entry, path: &Path, error: io::Error) -> Error {
+        match error.kind() {
+            ErrorKind::AlreadyExists => {
+                self.bad(entry, "the name is there already, perhaps in other letters")
+            }
+            _ => self.failed(path, error),
+        }
+    }
+
+    fn folder(&mut self, entry: &Entry, path: PathBuf) -> Result<()> {
+        match fs::create_dir(&path) {
+            Err(e) if e.kind() == ErrorKind::AlreadyExists && is_real_folder(&path) => {}
+            made => made.map_err(|e| self.taken(entry, &path, e))?,
+        }
+        self.modes.push((path, entry.mode));
+        Ok(())
+    }
+
+    fn file<R: Read>(&self, entry: &Entry, path: &Path, entries: &mut Entries<R>) -> Result<()> {
+        let mut options = OpenOptions::new();
+        options.write(true).create_new(true).mode(0o600);
+        let mut file = options.open(path).map_err(|e| self.taken(entry, path, e))?;
+        let mut content = entries.content(entry)?;
+        let copied = copy(&mut content, &mut file, &mut Buffer::new());
+        let copied = copied.map_err(|error| match error {
+            CopyError::Read(error) => Error::io(self.what, error),
+            CopyError::Write(error) => self.failed(path, error),
+        })?;
+        if copied != entry.size {
+            return Err(self.bad(entry, "it is cut short"));
+        }
+        self.settle(&file, entry).map_err(|e| self.failed(path, e))
+    }
+
+    /// Permissions, without those that give rights of others; and the time.
+    fn settle(&self, mut file: &File, entry: &Entry) -> io::Result<()> {
+        file.flush()?;
+        if entry.modified > 0 {
+            file.set_modified(
+                UNIX_EPOCH + Duration::from_secs(entry.modified.min(u32::MAX.into())),
+            )?;
+        }
+        file.set_permissions(Permissions::from_mode(entry.mode & 0o777))
+    }
+
+    /// Another name of a file that was unpacked before.
+    fn hard_link(&self, entry: &Entry, path: &Path, strip: &[Vec<u8>]) -> Result<()> {
+        let out = || self.bad(entry, "it is a link to something that is not in the folder");
+        let to = parts(&entry.link).ok_or_else(out)?;
+        let to = without(&to, strip)
+            .filter(|to| !to.is_empty())
+            .ok_or_else(out)?;
+        let mut from = self.root.clone();
+        for part in to {
+            from.push(std::ffi::OsStr::from_bytes(part));
+            let meta = fs::symlink_metadata(&from).map_err(|_| out())?;
+            if meta.is_symlink() {
+                return Err(out());
+            }
+        }
+        if !from.is_file() {
+            return Err(out());
+        }
+        fs::hard_link(&from, path).map_err(|e| self.taken(entry, path, e))
+    }
+
+    /// Gives folders their permissions, the deepest first.
+    fn finish(&mut self) -> Result<()> {
+        let root = (self.root.clone(), FOLDER_MODE);
+        let mut modes = vec![root];
+        modes.append(&mut self.modes);
+        for (path, mode) in modes.iter().rev() {
+            // A folder that its owner can't enter could not be replaced.
+            let mode = Permissions::from_mode(mode & 0o777 | 0o700);
+            fs::set_permissions(path, mode).map_err(|e| self.failed(path, e))?;
+        }
+        Ok(())
+    }
+}
+
+fn is_real_folder(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok_and(|meta| meta.is_dir())
+}
+
+/// What stands before every name: the title, its last part, or nothing.
+fn prefix_of(title: &str, first: &[&[u8]]) -> Vec<Vec<u8>> {
+    let title: Vec<&[u8]> = title.split('/').map(str::as_bytes).collect();
+    let last = &title[title.len() - 1..];
+    let found = [&title[..], last]
+        .into_iter()
+        .find(|p| first.starts_with(p));
+    found
+        .unwrap_or_default()
+        .iter()
+        .map(|p| p.to_vec())
+        .collect()
+}
+
+/// `name` without the parts of `prefix`, if it begins with them.
+fn without<'n>(name: &[&'n [u8]], prefix: &[Vec<u8>]) -> Option<Vec<&'n [u8]>> {
+    let head = name.get(..prefix.len())?;
+    let same = head.iter().zip(prefix).all(|(a, b)| *a == b.as_slice());
+    same.then(|| name[prefix.len()..].to_vec())
+}
+
+/// Moves what is in one folder into another, which nothing is removed from.
+fn merge(from: &Path, to: &Path) -> Result<()> {
+    let failed = |path: &Path, e| Error::io(path.display().to_string(), e);
+    for entry in fs::read_dir(from).map_err(|e| failed(from, e))? {
+        let entry = entry.map_err(|e| failed(from, e))?;
+        let (from, to) = (entry.path(), to.join(entry.file_name()));
+        let is_folder = entry.file_type().map_err(|e| failed(&from, e))?.is_dir();
+        match fs::symlink_metadata(&to) {
+            Ok(meta) if meta.is_dir() && is_folder => {
+                merge(&from, &to)?;
+                continue;
+            }
+            Ok(meta) if meta.is_dir() || is_folder => {
+                let what = format!("{}: a file and a folder of one name", to.display());
+                return Err(Error::NotAllowed { what });
+            }
+            _ => {}
+        }
+        fs::rename(&from, &to).map_err(|e| failed(&to, e))?;
+    }
+    sync_folder(to).map_err(|e| failed(to, e))
+}
