@@ -8,6 +8,7 @@ pub mod interrupt;
 pub mod out;
 
 mod args;
+mod artifact;
 mod commands;
 mod env;
 mod exit;
@@ -23,7 +24,7 @@ use clap::{CommandFactory, FromArgMatches};
 use dxf_registry::Error;
 
 use args::{Cli, Command};
-use commands::{alias, blob, logins, tool};
+use commands::{alias, artifact as artifacts, blob, logins, tool};
 use env::Context;
 use env::vars::Env;
 use exit::Failure;
@@ -167,6 +168,8 @@ fn dispatch(s: &mut Session<'_, '_>, command: &Command) -> Result<(), Failure> {
         Command::GetManifest(words) => alias::manifest::run(s, words),
         Command::ListAliases(words) => alias::list::run(s, words),
         Command::ListRepos(_) => alias::repos::run(s),
+        Command::PushFiles(args) => artifacts::push_files::run(s, args),
+        Command::PullFiles(args) => artifacts::pull_files::run(s, args),
         Command::Auth(args) => logins::token::run(s, args),
         Command::PullImage(args) => commands::image::pull::run(s, args),
         Command::PushImage(args) => commands::image::push::run(s, args),

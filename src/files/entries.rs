@@ -45,6 +45,18 @@ pub struct Entry {
     pub(super) content: Sequence,
 }
 
+impl Entry {
+    /// Whether it is a folder, as far as the manifest tells.
+    pub fn is_folder(&self) -> bool {
+        matches!(self.form, Form::Folder(_))
+    }
+
+    /// Its bytes, as [`crate::fetch`] takes them; of a folder its archive.
+    pub fn sequence(&self) -> &Sequence {
+        &self.content
+    }
+}
+
 /// What the bytes of an [`Entry`] are.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]

@@ -33,7 +33,7 @@ pub struct Input {
 #[derive(Debug, Clone)]
 enum From {
     Path(PathBuf),
-    Blob(Blob),
+    Blob(Box<Blob>),
 }
 
 /// How layers are made of files.
@@ -81,7 +81,7 @@ impl Input {
     /// # Errors
     /// As [`Input::path`].
     pub fn blob(blob: &Blob, title: &str, media_type: Option<&str>) -> Result<Input> {
-        Input::of(From::Blob(blob.clone()), title, media_type)
+        Input::of(From::Blob(Box::new(blob.clone())), title, media_type)
     }
 
     fn of(from: From, title: &str, media_type: Option<&str>) -> Result<Input> {
@@ -167,7 +167,7 @@ fn file(input: &Input, run: Run<'_>) -> Result<Blob> {
     let mut annotations = input.annotations.clone();
     annotations.insert(TITLE.to_string(), input.title.clone());
     let blob = match &input.from {
-        From::Blob(blob) => blob.clone(),
+        From::Blob(blob) => Blob::clone(blob),
         From::Path(path) => {
             let blob = Blob::file(path, run.watch)?;
             let meta = fs::metadata(path).map_err(|e| Error::io(path.display().to_string(), e))?;
@@ -188,10 +188,11 @@ fn file(input: &Input, run: Run<'_>) -> Result<Blob> {
 /// A folder as one layer, in the form of oras: every name in the tar begins with
 /// the title.
 fn folder(input: &Input, path: &Path, making: Making<'_>) -> Result<Blob> {
-    let mut options = FileOptions::default();
-    options.modified = making.modified;
-    options.hard_links = HardLinks::AsFiles;
-    let mut contents = Contents::new(options);
+    let mut contents = Contents::new(FileOptions {
+        modified: making.modified,
+        hard_links: HardLinks::AsFiles,
+        ..FileOptions::default()
+    });
     // The folder itself, where the path is a link to it.
     let real = fs::canonicalize(path).map_err(|e| Error::io(path.display().to_string(), e))?;
     contents.add_path(&real, &format!("/{}", input.title), &[])?;

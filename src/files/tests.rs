@@ -123,8 +123,11 @@ fn names_that_clash_are_refused() {
     assert!(matches!(made(at.path(), &["none"]), Err(Error::Io { .. })));
 }
 
+/// A layer's type, annotations and bytes.
+type Foreign<'a> = (&'a str, &'a [(&'a str, &'a str)], Vec<u8>);
+
 /// An artifact of layers as a registry may have them.
-fn foreign(layers: &[(&str, &[(&str, &str)], Vec<u8>)]) -> (Memory, Manifest) {
+fn foreign(layers: &[Foreign<'_>]) -> (Memory, Manifest) {
     let store = Memory::default();
     let config = Blob::empty();
     store.put_blob(&config, Watch::default()).unwrap();
@@ -211,7 +214,7 @@ fn hostile_names_are_refused_before_anything_is_fetched() {
     let bytes = || b"abc".to_vec();
     let of = |names: &[&str]| {
         let said: Vec<[(&str, &str); 1]> = names.iter().map(|name| [(TITLE, *name)]).collect();
-        let layers: Vec<(&str, &[(&str, &str)], Vec<u8>)> = said
+        let layers: Vec<Foreign<'_>> = said
             .iter()
             .map(|said| ("a/b", &said[..], bytes()))
             .collect();

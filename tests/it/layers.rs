@@ -32,6 +32,7 @@ const LAYERS: &[&str] = &[
     "cli/args",
     "cli/session",
     "cli/input cli/image",
+    "cli/artifact",
     "cli/commands",
     "cli/help",
     "cli",
@@ -63,6 +64,7 @@ const ANY_STORE: &str = "it works on a store, whichever it is";
 const STRANGERS: &[&str] = &[
     "cli/commands",
     "cli/commands/alias",
+    "cli/commands/artifact",
     "cli/commands/blob",
     "cli/commands/image",
     "cli/commands/logins",

@@ -24,6 +24,7 @@ mod edit_moves;
 mod engine;
 mod examples;
 mod fetch_parallel;
+mod files;
 mod fronts;
 mod hostile;
 mod if_match;

@@ -2,6 +2,7 @@
 //! the commands to say; so is how many there must be, because the wording of
 //! those errors is python-dxf's.
 
+mod artifacts;
 mod blobs;
 mod edit;
 mod images;
@@ -14,6 +15,7 @@ use clap::{Parser, Subcommand};
 use dxf_registry::{Digest, Error, RepoName, Result, Tag, Target};
 
 use crate::cli::exit::Failure;
+pub use artifacts::{About, Oci, PullFiles, PushFiles};
 pub use blobs::{DelAlias, DelBlob, GetDigest, PullBlob, PushBlob, SetAlias, VerifyAlias};
 pub use edit::{EditImage, Step, Verb};
 pub use images::{
@@ -93,6 +95,16 @@ pub enum Command {
     GetManifest(Named<words::RepoAliases>),
     /// Print the names of a repository's aliases
     ListAliases(Named<words::Repo>),
+    /// Store files and folders under their names; print repository@digest
+    ///
+    /// They become one artifact, which oras and other tools read. The same files
+    /// give the same digest everywhere. A file's media type may follow its path,
+    /// as in report.json:application/json.
+    PushFiles(PushFiles),
+    /// Write the files of an artifact into a folder; print their names
+    ///
+    /// Files that are there and the same are not fetched.
+    PullFiles(PullFiles),
     /// Print the names of the registry's repositories
     ListRepos(Named<words::Nothing>),
     /// Print a token for some actions: pull, push, delete, *

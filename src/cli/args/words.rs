@@ -192,6 +192,14 @@ const SHELL: Positional = Positional::new("shell", "Shell to complete words in")
 ]);
 const FOLDER: Positional = Positional::new("folder", "Folder to write to").hint(ValueHint::DirPath);
 
+const PATHS: Positional = Positional::new(
+    "PATH[:TYPE]",
+    "Files and folders, each with a media type behind it if wanted, or - for standard input",
+)
+.hint(ValueHint::AnyPath)
+.count(Count::Any);
+const MANIFEST: Positional = Positional::new("alias|digest", "Alias, or digest of a manifest");
+
 macro_rules! words {
     ($($(#[doc = $doc:literal])* $name:ident [$($one:ident),*])*) => { $(
         $(#[doc = $doc])*
@@ -218,6 +226,10 @@ words! {
     RepoMembers [REPO, ALIAS, MEMBERS]
     /// A repository, and aliases if any.
     RepoAliases [REPO, ALIASES]
+    /// A repository, an alias, and files to put there.
+    RepoFiles [REPO, ALIAS, PATHS]
+    /// A repository, and a manifest in it.
+    RepoManifest [REPO, MANIFEST]
     /// A repository, and what is to be done there.
     RepoActions [REPO, ACTIONS]
     /// An image.

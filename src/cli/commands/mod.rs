@@ -2,6 +2,7 @@
 //! room of its own beside this one.
 
 pub mod alias;
+pub mod artifact;
 pub mod blob;
 pub mod image;
 pub mod logins;

@@ -66,6 +66,8 @@ pub struct Context {
     anonymous: bool,
     /// How the helpers they name are run.
     pub helpers: Helpers,
+    /// When artifacts were made, seconds since 1970, where that is to be said.
+    pub epoch: Option<u64>,
     /// The platform to take of a multi-platform alias.
     pub platform: Option<Platform>,
     /// How `push-blob` cuts files, where it does.
@@ -112,6 +114,12 @@ impl Context {
             login_files,
             anonymous,
             helpers,
+            epoch: env.with(&vars::SOURCE_DATE_EPOCH, |text| {
+                let why = "it takes a number of seconds since 1970";
+                text.parse::<u32>()
+                    .map(u64::from)
+                    .map_err(|_| why.to_string())
+            })?,
             platform: env.word(&vars::PLATFORM)?,
             split: env.with(&vars::SPLIT, split)?,
             cache: cache(env),

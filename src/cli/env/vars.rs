@@ -113,6 +113,7 @@ variables! {
     REGISTRY_AUTH_FILE "REGISTRY_AUTH_FILE" Plain "unset" "auth.json of podman, skopeo and buildah"
     XDG_RUNTIME_DIR "XDG_RUNTIME_DIR" Plain "/run/containers/UID" "folder in which containers/auth.json is looked for"
     XDG_CONFIG_HOME "XDG_CONFIG_HOME" Plain "~/.config" "the same"
+    SOURCE_DATE_EPOCH "SOURCE_DATE_EPOCH" Plain "unset" "time that push-files writes into an artifact, seconds since 1970"
     XDG_CACHE_HOME "XDG_CACHE_HOME" Plain "~/.cache" "folder of caches"
     HOME "HOME" Plain "unset" "folder in which .docker, .config and .cache are looked for"
     PATH "PATH" Plain "unset" "folders in which credential helpers are looked for"

@@ -50,6 +50,12 @@ impl FromStr for Pattern {
 }
 
 impl Pattern {
+    /// Whether `path` fits any of `patterns`, taken by itself: `!` has no
+    /// meaning here.
+    pub fn any_fits(patterns: &[Pattern], path: &str) -> bool {
+        patterns.iter().any(|pattern| pattern.fits(path))
+    }
+
     /// Whether the name, or a folder on the way to it, fits.
     fn fits(&self, path: &str) -> bool {
         let ends = path.match_indices('/').map(|(at, _)| at);

@@ -1,0 +1,87 @@
+//! What the commands about artifacts take.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+
+use super::words::{self, Named};
+
+/// What `push-files` takes.
+#[derive(Args)]
+pub struct PushFiles {
+    /// The arguments.
+    #[command(flatten)]
+    pub words: Named<words::RepoFiles>,
+    /// How the artifact is described.
+    #[command(flatten)]
+    pub about: About,
+    /// The manifest that the artifact is about: a digest or an alias
+    #[arg(long, value_name = "DIGEST|ALIAS")]
+    pub subject: Option<String>,
+    /// Version of the image specification: 1.0 for registries that refuse 1.1
+    #[arg(long, value_name = "VERSION")]
+    pub oci: Option<Oci>,
+}
+
+/// How an artifact of files is described.
+#[derive(Args)]
+pub struct About {
+    /// Type of the artifact, such as application/vnd.example.report.v1
+    #[arg(long = "type", value_name = "TYPE")]
+    pub kind: Option<String>,
+    /// File to be the artifact's config
+    #[arg(long, value_name = "FILE[:TYPE]")]
+    pub config: Option<std::ffi::OsString>,
+    /// Annotation of the artifact
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub annotation: Vec<String>,
+    /// JSON file with annotations of $manifest, $config and each PATH
+    #[arg(long, value_name = "FILE")]
+    pub annotation_file: Option<PathBuf>,
+    /// When the artifact was made: now, epoch or a time such as 2026-01-31T12:00:00Z
+    #[arg(long, value_name = "TIME")]
+    pub created: Option<String>,
+    /// Name of the file that standard input is, where PATH is -
+    #[arg(long, value_name = "NAME[:TYPE]")]
+    pub name: Option<String>,
+    /// Keep the times of the files in folders
+    #[arg(long)]
+    pub keep_times: bool,
+}
+
+/// A version of the image specification.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Oci {
+    /// 1.0
+    #[value(name = "1.0")]
+    V1_0,
+    /// 1.1
+    #[value(name = "1.1")]
+    V1_1,
+}
+
+/// What `pull-files` takes.
+#[derive(Args)]
+pub struct PullFiles {
+    /// The arguments.
+    #[command(flatten)]
+    pub words: Named<words::RepoManifest>,
+    /// Folder to write to; with --file a file, or - for standard output
+    #[arg(short, long, value_name = "DIR")]
+    pub output: Option<PathBuf>,
+    /// Only the files that fit, such as '*.json' or 'docs/**'
+    #[arg(long, value_name = "GLOB")]
+    pub only: Vec<String>,
+    /// Only this file
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["only", "list"])]
+    pub file: Option<String>,
+    /// Print name, size, type and digest of each file, and write nothing
+    #[arg(long, conflicts_with_all = ["output", "keep"])]
+    pub list: bool,
+    /// Refuse to replace files
+    #[arg(long)]
+    pub keep: bool,
+    /// Take the artifact for this platform from an index
+    #[arg(long, value_name = "PLATFORM")]
+    pub platform: Option<String>,
+}

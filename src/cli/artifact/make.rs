@@ -1,0 +1,208 @@
+//! An artifact of the files, types and annotations that the command line gives.
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use dxf_registry::files::{self, Artifact, Input, Making, is_media_type, title};
+use dxf_registry::image::Timestamp;
+use dxf_registry::image::make::Modified;
+use dxf_registry::{Blob, Error, Result};
+
+use crate::cli::args::{self, About};
+use crate::cli::exit::Failure;
+use crate::cli::input;
+use crate::cli::session::Session;
+
+/// The config's type where none is given, as oras has it.
+const CONFIG_TYPE: &str = "application/vnd.unknown.config.v1+json";
+
+/// Annotations by what they are of: `$manifest`, `$config`, or a path as it was
+/// typed.
+type Notes = BTreeMap<String, BTreeMap<String, String>>;
+
+/// The artifact of `paths`, each a path with `:TYPE` behind it if wanted, or `-`
+/// for standard input.
+///
+/// # Errors
+/// [`Failure::Usage`] for options that contradict each other; those of
+/// [`files::layers`].
+pub fn artifact(
+    s: &mut Session<'_, '_>,
+    about: &About,
+    paths: &[std::ffi::OsString],
+) -> Result<Artifact, Failure> {
+    let mut notes = notes(about, s.context.epoch)?;
+    let inputs = inputs(s, about, paths, &mut notes)?;
+    let config = about.config.as_deref();
+    let config = config.map(|word| self::config(s, word)).transpose()?;
+    let of_config = notes.remove("$config").unwrap_or_default();
+    let manifest = notes.remove("$manifest").unwrap_or_default();
+    if let Some(path) = notes.keys().next() {
+        let what = format!("--annotation-file names {path}, which is not among the files");
+        return Err(args::usage(what));
+    }
+    let modified = match about.keep_times {
+        true => Modified::Source,
+        false => Modified::Fixed(0),
+    };
+    let making = Making::new(&s.context.tmpdir, s.run()).with_modified(modified);
+    let layers = files::layers(&inputs, making)?;
+    let mut made = match &about.kind {
+        Some(kind) => Artifact::new(kind, layers)?,
+        None => Artifact::untyped(layers),
+    };
+    if let Some(config) = config {
+        made = made.with_config(config.with_annotations(of_config));
+    }
+    Ok(made.with_annotations(manifest))
+}
+
+/// All annotations, and the time, which `SOURCE_DATE_EPOCH` gives too.
+fn notes(about: &About, epoch: Option<u64>) -> Result<Notes, Failure> {
+    let mut notes = Notes::new();
+    if let Some(path) = &about.annotation_file {
+        let what = path.display().to_string();
+        let text = fs::read(path).map_err(|e| Error::io(&what, e))?;
+        let why = "it is no JSON object of objects of texts, such as {\"$manifest\":{\"a\":\"b\"}}";
+        notes = serde_json::from_slice(&text).map_err(|_| Error::malformed(what, why))?;
+    }
+    let manifest = notes.entry("$manifest".to_string()).or_default();
+    for word in &about.annotation {
+        let Some((name, value)) = word.split_once('=').filter(|(name, _)| !name.is_empty()) else {
+            let what = format!("--annotation takes NAME=VALUE, not {word:?}");
+            return Err(args::usage(what));
+        };
+        if manifest
+            .insert(name.to_string(), value.to_string())
+            .is_some()
+        {
+            let what = format!("--annotation {name} is given twice");
+            return Err(args::usage(what));
+        }
+    }
+    let created = match (&about.created, epoch) {
+        (Some(word), _) => Some(time(word)?),
+        (None, Some(epoch)) => Some((UNIX_EPOCH + Duration::from_secs(epoch)).into()),
+        (None, None) => None,
+    };
+    if let Some(time) = created {
+        manifest.insert(files::CREATED.to_string(), time.to_string());
+    }
+    Ok(notes)
+}
+
+fn time(word: &str) -> Result<Timestamp> {
+    match word {
+        "now" => {
+            // Whole seconds, as others write it.
+            let now = SystemTime::now().duration_since(UNIX_EPOCH);
+            let now = now.map(|now| now.as_secs()).unwrap_or_default();
+            Ok((UNIX_EPOCH + Duration::from_secs(now)).into())
+        }
+        "epoch" => Ok(UNIX_EPOCH.into()),
+        moment => moment.parse(),
+    }
+}
+
+fn inputs(
+    s: &mut Session<'_, '_>,
+    about: &About,
+    paths: &[std::ffi::OsString],
+    notes: &mut Notes,
+) -> Result<Vec<Input>, Failure> {
+    let mut inputs = Vec::new();
+    for word in paths {
+        let (path, kind) = split(word)?;
+        let kind = kind.as_deref();
+        let input = if path == Path::new("-") {
+            let Some(name) = &about.name else {
+                return Err(args::usage("standard input needs a name: --name NAME"));
+            };
+            let (name, kind) = named(name);
+            let title = title(Path::new(name))?;
+            let blob = input::blob(s, OsStr::new("-"))?;
+            Input::blob(&blob, &title, kind)?
+        } else {
+            let exists = fs::metadata(&path);
+            exists.map_err(|e| Error::io(path.display().to_string(), e))?;
+            Input::path(&path, &title(&path)?, kind)?
+        };
+        let said = word.to_str().and_then(|typed| notes.remove(typed));
+        let said = said.or_else(|| path.to_str().and_then(|path| notes.remove(path)));
+        inputs.push(input.with_annotations(said.unwrap_or_default()));
+    }
+    if about.name.is_some() && !paths.iter().any(|word| word == "-") {
+        return Err(args::usage(
+            "--name is for standard input: give - as a path",
+        ));
+    }
+    Ok(inputs)
+}
+
+/// `NAME[:TYPE]` of standard input.
+fn named(word: &str) -> (&str, Option<&str>) {
+    match word.rsplit_once(':') {
+        Some((name, kind)) if is_media_type(kind) => (name, Some(kind)),
+        _ => (word, None),
+    }
+}
+
+/// The config of an artifact.
+fn config(s: &mut Session<'_, '_>, word: &OsStr) -> Result<Blob> {
+    let (path, kind) = split(word)?;
+    let blob = input::blob(s, path.as_os_str())?;
+    Ok(blob.with_media_type(kind.as_deref().unwrap_or(CONFIG_TYPE)))
+}
+
+/// `PATH[:TYPE]`, split at the last colon. A file whose name has one is meant as
+/// it is.
+fn split(word: &OsStr) -> Result<(PathBuf, Option<String>)> {
+    let bytes = word.as_bytes();
+    let whole = PathBuf::from(word);
+    let Some(colon) = bytes.iter().rposition(|byte| *byte == b':') else {
+        return Ok((whole, None));
+    };
+    if fs::symlink_metadata(&whole).is_ok() {
+        return Ok((whole, None));
+    }
+    let path = PathBuf::from(OsStr::from_bytes(&bytes[..colon]));
+    let kind = args::text(OsStr::from_bytes(&bytes[colon + 1..]))?;
+    let is_there = fs::symlink_metadata(&path).is_ok();
+    match is_media_type(kind) {
+        true => Ok((path, Some(kind.to_string()))),
+        false if is_there => {
+            let why = "a type is two names with a slash between, such as text/plain";
+            Err(Error::invalid("media type", kind, why))
+        }
+        false => Ok((whole, None)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn types_stand_behind_the_last_colon() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        fs::write(at("a:text"), "").unwrap();
+        fs::write(at("b"), "").unwrap();
+        let of = |name: &str| split(at(name).as_os_str());
+        assert_eq!(of("a:text").unwrap(), (at("a:text"), None));
+        assert_eq!(
+            of("a:text:text/x").unwrap(),
+            (at("a:text"), Some("text/x".into()))
+        );
+        assert_eq!(of("b").unwrap(), (at("b"), None));
+        assert_eq!(of("b:a/b").unwrap(), (at("b"), Some("a/b".into())));
+        assert!(matches!(of("b:plain"), Err(Error::Invalid { .. })));
+        assert_eq!(of("none:plain").unwrap(), (at("none:plain"), None));
+        assert_eq!(named("a:b"), ("a:b", None));
+        assert_eq!(named("a:b/c"), ("a", Some("b/c")));
+    }
+}

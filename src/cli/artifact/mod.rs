@@ -1,0 +1,3 @@
+//! What the commands about artifacts share.
+
+pub mod make;

@@ -1,0 +1,178 @@
+//! `pull-files`: the files of an artifact, whatever tool pushed it.
+
+use std::path::{Path, PathBuf};
+
+use dxf_registry::files::{Entry, Pull, Pulled, entries};
+use dxf_registry::graph::{Budget, Resolver, Select};
+use dxf_registry::image::make::Pattern;
+use dxf_registry::{Error, Manifest, Platform, ReadStore, Result, Target, fetch, json, text};
+use serde_json::{Value, json};
+
+use crate::cli::args::{self, PullFiles};
+use crate::cli::env::Shape;
+use crate::cli::exit::Failure;
+use crate::cli::out::file::Output;
+use crate::cli::out::size;
+use crate::cli::out::table::table;
+use crate::cli::session::Session;
+
+/// `pull-files [-o DIR] [--only GLOB]… [--keep] <repo> <alias|digest>`
+pub fn run(s: &mut Session<'_, '_>, args: &PullFiles) -> Result<(), Failure> {
+    let (repo, rest) = args.words.repo(1, 1)?;
+    let word = args::text(&rest[0])?;
+    let target: Target = word.strip_prefix('@').unwrap_or(word).parse()?;
+    let store = s.store(repo)?;
+    let manifest = chosen(s, &*store, &target, args.platform.as_deref())?;
+    let mut found = entries(&manifest)?;
+    if let Some(name) = &args.file {
+        return one(s, &*store, &found, (name, args));
+    }
+    if !args.only.is_empty() {
+        found = only(found, &args.only)?;
+    }
+    if args.list {
+        return list(s, &found);
+    }
+    for entry in found.iter().filter(|entry| !entry.is_named) {
+        s.console.warn(&format!(
+            "the artifact names no file for {}; it is written to {}",
+            entry.digest, entry.name
+        ));
+    }
+    let folder = args.output.clone().unwrap_or_else(|| PathBuf::from("."));
+    if folder == Path::new("-") {
+        return Err(args::usage(
+            "a folder can't go to standard output; --file NAME picks one file",
+        ));
+    }
+    write(s, &*store, &found, (&folder, args))
+}
+
+/// The manifest of a name, for one platform where it is an index.
+fn chosen(
+    s: &Session<'_, '_>,
+    store: &dyn ReadStore,
+    target: &Target,
+    platform: Option<&str>,
+) -> Result<Manifest> {
+    let platform: Option<Platform> = platform.map(str::parse).transpose()?;
+    let host = Platform::host();
+    let wanted = match platform.as_ref().or(s.context.platform.as_ref()) {
+        Some(platform) => Select::Platform(platform),
+        None => Select::Host(&host),
+    };
+    let manifest = store.manifest(target)?;
+    Resolver::new(store, &Budget::default(), s.run()).choose(manifest, wanted)
+}
+
+/// The entries that fit any of `globs`, or lie in a folder that does.
+fn only(found: Vec<Entry>, globs: &[String]) -> Result<Vec<Entry>> {
+    let patterns: Result<Vec<Pattern>> = globs.iter().map(|glob| glob.parse()).collect();
+    let patterns = patterns?;
+    let names: Vec<&str> = found.iter().map(|entry| entry.name.as_str()).collect();
+    if !names.iter().any(|name| Pattern::any_fits(&patterns, name)) {
+        let what = format!(
+            "a file that {} fits; there are: {}",
+            globs.join(", "),
+            some(&names)
+        );
+        return Err(Error::NotFound { what });
+    }
+    let mut found = found;
+    found.retain(|entry| Pattern::any_fits(&patterns, &entry.name));
+    Ok(found)
+}
+
+/// A few names, for an error.
+fn some(names: &[&str]) -> String {
+    const SHOWN: usize = 5;
+    let mut shown: Vec<String> = names
+        .iter()
+        .take(SHOWN)
+        .map(|n| text::one_line(n))
+        .collect();
+    match names.len() {
+        0 => shown.push("none".to_string()),
+        n if n > SHOWN => shown.push(format!("{} more", n - SHOWN)),
+        _ => {}
+    }
+    shown.join(", ")
+}
+
+/// Writes one file under another name, or to standard output.
+fn one(
+    s: &mut Session<'_, '_>,
+    store: &dyn ReadStore,
+    found: &[Entry],
+    (name, args): (&str, &PullFiles),
+) -> Result<(), Failure> {
+    let wanted = name.trim_end_matches('/');
+    let Some(entry) = found.iter().find(|entry| entry.name == wanted) else {
+        let names: Vec<&str> = found.iter().map(|entry| entry.name.as_str()).collect();
+        let what = format!("file {name}; there are: {}", some(&names));
+        return Err(Error::NotFound { what }.into());
+    };
+    let output = args.output.as_deref().unwrap_or(Path::new("."));
+    if output.is_dir() {
+        return write(s, store, std::slice::from_ref(entry), (output, args));
+    }
+    if entry.is_folder() {
+        let what = format!("{name}: a folder goes into a folder: -o DIR, which must exist");
+        return Err(Error::Unsupported { what }.into());
+    }
+    if args.keep && output != Path::new("-") && output.exists() {
+        let what = format!("{}: it exists and is not to be replaced", output.display());
+        return Err(Error::NotAllowed { what }.into());
+    }
+    let row = std::slice::from_ref(entry.sequence());
+    if crate::cli::out::file::is_plain(output) {
+        fetch::into_file(store, row, output, s.run())?;
+        return Ok(());
+    }
+    let mut to = Output::open(Some(output), s.interrupt)?;
+    let (run, shown) = (s.run(), to.name());
+    fetch::into_writer(store, row, (&shown, to.writer(s.out)), run)?;
+    Ok(to.commit()?)
+}
+
+/// Writes files, and prints the names of those that were fetched.
+fn write(
+    s: &mut Session<'_, '_>,
+    store: &dyn ReadStore,
+    found: &[Entry],
+    (folder, args): (&Path, &PullFiles),
+) -> Result<(), Failure> {
+    let pull = Pull::new(folder);
+    let pull = if args.keep {
+        pull.without_replacing()
+    } else {
+        pull
+    };
+    let pulled = pull.write(store, found, s.run())?;
+    for (entry, pulled) in found.iter().zip(pulled) {
+        if pulled == Pulled::Written {
+            s.foreign(&entry.name)?;
+        }
+    }
+    Ok(())
+}
+
+fn list(s: &mut Session<'_, '_>, found: &[Entry]) -> Result<(), Failure> {
+    if s.context.shape == Shape::Json {
+        let one = |entry: &Entry| {
+            json!({"name": entry.name, "size": entry.size, "mediaType": entry.media_type,
+                "digest": entry.digest, "folder": entry.is_folder(), "named": entry.is_named})
+        };
+        return s.line(json::python(&found.iter().map(one).collect::<Value>()));
+    }
+    let row = |entry: &Entry| {
+        vec![
+            text::clean(&entry.name),
+            size::show(entry.size),
+            text::clean(&entry.media_type),
+            entry.digest.to_string(),
+        ]
+    };
+    let rows: Vec<Vec<String>> = found.iter().map(row).collect();
+    table(s.out, &rows, &[1])
+}

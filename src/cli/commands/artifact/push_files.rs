@@ -1,0 +1,99 @@
+//! `push-files`: files and folders under their names, as one artifact.
+
+use dxf_registry::files::{Artifact, SpecVersion};
+use dxf_registry::graph::{PushTarget, push};
+use dxf_registry::image::Node;
+use dxf_registry::{Descriptor, Digest, Error, Result, Store, Tag, Target};
+
+use crate::cli::args::{self, Oci, PushFiles};
+use crate::cli::artifact::make;
+use crate::cli::exit::Failure;
+use crate::cli::session::Session;
+
+/// `push-files [options] <repo> <alias> PATH[:TYPE]…`
+pub fn run(s: &mut Session<'_, '_>, args: &PushFiles) -> Result<(), Failure> {
+    let (repo, rest) = args.words.repo(1, usize::MAX)?;
+    let [alias, paths @ ..] = rest else {
+        return Err(args::usage("too few arguments"));
+    };
+    let alias = args::text(alias)?;
+    let tag: Tag = alias.strip_prefix('@').unwrap_or(alias).parse()?;
+    if args.subject.is_some() && args.oci == Some(Oci::V1_0) {
+        return Err(args::usage(
+            "--subject needs version 1.1 of the specification",
+        ));
+    }
+    let store = s.store(repo.clone())?;
+    let mut artifact = make::artifact(s, &args.about, paths)?;
+    if let Some(word) = &args.subject {
+        artifact = artifact.with_subject(subject(&*store, word)?);
+    }
+    let digest = match args.oci {
+        Some(version) => put(s, &*store, &artifact.with_version(of(version)), tag)?,
+        None => either(s, &*store, artifact, (tag, args.subject.is_some()))?,
+    };
+    s.line(format_args!("{repo}@{digest}"))
+}
+
+fn of(version: Oci) -> SpecVersion {
+    match version {
+        Oci::V1_0 => SpecVersion::V1_0,
+        Oci::V1_1 => SpecVersion::V1_1,
+    }
+}
+
+/// The manifest that an artifact is about, which must be there.
+fn subject(store: &dyn Store, word: &str) -> Result<Descriptor> {
+    let target: Target = word.strip_prefix('@').unwrap_or(word).parse()?;
+    let found = store.head(&target)?;
+    found.ok_or_else(|| Error::NotFound {
+        what: format!("the subject {target} in {}", store.name()),
+    })
+}
+
+/// Pushes in version 1.1, or else, where the registry refuses such a manifest,
+/// in 1.0, which has no subject.
+fn either(
+    s: &Session<'_, '_>,
+    store: &dyn Store,
+    artifact: Artifact,
+    (tag, has_subject): (Tag, bool),
+) -> Result<Digest> {
+    match put(s, store, &artifact, tag.clone()) {
+        Err(error) if !has_subject && refuses_version(&error) => {
+            let digest = put(s, store, &artifact.with_version(SpecVersion::V1_0), tag)?;
+            s.console.warn(
+                "the registry refuses manifests of OCI 1.1; pushed as 1.0 (--oci 1.0 does so at once)",
+            );
+            Ok(digest)
+        }
+        pushed => pushed,
+    }
+}
+
+/// Whether a registry calls a manifest invalid that is none.
+fn refuses_version(error: &Error) -> bool {
+    let Error::Status {
+        request,
+        status: 400 | 415 | 422,
+        errors,
+        ..
+    } = error.what()
+    else {
+        return false;
+    };
+    let invalid = ["MANIFEST_INVALID", "UNSUPPORTED"];
+    request.url.contains("/manifests/") && errors.iter().any(|e| invalid.contains(&e.code.as_str()))
+}
+
+fn put(s: &Session<'_, '_>, store: &dyn Store, artifact: &Artifact, tag: Tag) -> Result<Digest> {
+    let image = artifact.image()?;
+    let digest = image.manifest().digest();
+    let target = Target::Tag(tag);
+    push(
+        &Node::Image(image),
+        &PushTarget::new(store, &target),
+        s.run(),
+    )?;
+    Ok(digest)
+}

@@ -1,0 +1,391 @@
+//! `push-files` and `pull-files`, alone and beside oras, oras-py and regctl.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::Path;
+use std::process::Command;
+
+use crate::support::data::blob;
+use crate::support::dxf::Dxf;
+use crate::support::peers::{each_server, oras, regctl};
+use crate::support::place::{Place, each_place};
+use crate::support::python::oras_py;
+use crate::support::registry::Registry;
+use crate::support::scratch;
+
+/// Eleven files, two of them in folders, and two folders to be kept as such.
+fn tree(at: &Path) -> Vec<String> {
+    let mut names = Vec::new();
+    for n in 0..9 {
+        let name = format!("file {n}.txt");
+        fs::write(at.join(&name), blob(n, 1000 * n as usize)).unwrap();
+        names.push(name);
+    }
+    fs::create_dir_all(at.join("some/deep")).unwrap();
+    for (n, name) in ["some/a.bin", "some/deep/ü.bin"].iter().enumerate() {
+        fs::write(at.join(name), blob(20 + n as u64, 70_000)).unwrap();
+        names.push(name.to_string());
+    }
+    for folder in ["d", "e"] {
+        fs::create_dir_all(at.join(folder).join("sub/empty")).unwrap();
+        fs::write(at.join(folder).join("one"), folder).unwrap();
+        fs::write(at.join(folder).join("sub/two.sh"), blob(30, 300_000)).unwrap();
+        fs::set_permissions(
+            at.join(folder).join("sub/two.sh"),
+            Permissions::from_mode(0o750),
+        )
+        .unwrap();
+        symlink("sub/two.sh", at.join(folder).join("link")).unwrap();
+        names.push(folder.to_string());
+    }
+    names
+}
+
+/// Whether everything that `names` name is the same in both folders, modes and
+/// links included.
+fn same(one: &Path, other: &Path, names: &[String]) {
+    for name in names {
+        let differs = Command::new("diff")
+            .args(["-r", "--no-dereference"])
+            .args([one.join(name), other.join(name)])
+            .output()
+            .expect("diff");
+        assert!(differs.status.success(), "{name}: {differs:?}");
+    }
+    let mode = |at: &Path| fs::metadata(at.join("d/sub/two.sh")).map(|m| m.permissions().mode());
+    if names.iter().any(|name| name == "d" || name == "d/sub") {
+        assert_eq!(mode(one).unwrap(), mode(other).unwrap());
+    }
+}
+
+each_place!(files_come_back_and_the_same_is_not_fetched, |place| {
+    let files = scratch();
+    let names = tree(files.path());
+    let push = |alias: &str| {
+        let words = ["push-files", "team/files", alias, "--type", "text/x-report"];
+        place
+            .dxf()
+            .current_dir(files.path())
+            .args(words)
+            .args(&names)
+            .ok()
+    };
+    let first = push("v1").text().to_string();
+    assert!(first.starts_with("team/files@sha256:"), "{first}");
+    fs::File::options()
+        .write(true)
+        .open(files.path().join("d/one"))
+        .unwrap()
+        .set_modified(std::time::UNIX_EPOCH)
+        .unwrap();
+    assert_eq!(push("v2").text(), first, "the same files, the same digest");
+    let out = files.path().join("out");
+    let pull = |more: &[&str]| {
+        let words = ["pull-files", "team/files", "v1", "-o"];
+        place
+            .dxf()
+            .current_dir(files.path())
+            .args(words)
+            .arg("out")
+            .args(more)
+    };
+    let said = pull(&[]).ok();
+    assert_eq!(
+        said.lines(),
+        names.iter().map(String::as_str).collect::<Vec<_>>()
+    );
+    same(files.path(), &out, &names);
+    // Again: files that are there are not fetched.
+    assert_eq!(pull(&[]).ok().lines(), ["d", "e"]);
+    fs::write(out.join("file 3.txt"), "changed").unwrap();
+    let refused = pull(&["--keep", "--only", "file*"]).fails(1);
+    refused.says("file 3.txt").says("not to be replaced");
+    assert_eq!(pull(&["--only", "file*"]).ok().text(), "file 3.txt\n");
+    // By name, to standard output and to a file.
+    let one = [
+        "pull-files",
+        "team/files",
+        "@v1",
+        "--file",
+        "some/a.bin",
+        "-o",
+    ];
+    let read = place.dxf().args(one).arg("-").ok().stdout;
+    assert!(read == fs::read(files.path().join("some/a.bin")).unwrap());
+    place
+        .dxf()
+        .current_dir(files.path())
+        .args(one)
+        .arg("one.bin")
+        .ok();
+    assert!(fs::read(files.path().join("one.bin")).unwrap() == read);
+    let digest = first.trim().split_once('@').unwrap().1;
+    let list = place.says(["pull-files", "--list", "team/files", digest]);
+    assert_eq!(list.lines().count(), 13);
+    assert!(list.contains("some/deep/ü.bin") && list.contains("application/octet-stream"));
+    let json = place.dxf().env("DXF_OUTPUT", "json");
+    let json = json
+        .args(["pull-files", "--list", "team/files", "v1"])
+        .ok()
+        .json();
+    assert_eq!(
+        (json[12]["name"].as_str(), json[12]["folder"].as_bool()),
+        (Some("e"), Some(true))
+    );
+    place.says(["verify-image", "team/files:v1"]);
+});
+
+each_place!(what_can_not_be_stored_is_told, |place| {
+    let files = scratch();
+    tree(files.path());
+    let push = |words: &[&str]| {
+        let push = place
+            .dxf()
+            .current_dir(files.path())
+            .args(["push-files", "team/bad", "v1"]);
+        push.args(words)
+    };
+    for (words, code, said) in [
+        (&["/etc/hostname"][..], 2, "absolute"),
+        (&["../x"], 1, "No such file"),
+        (&["d/one", "d/one"], 2, "twice"),
+        (&["d", "d/one"], 2, "it lies in d"),
+        (&["."], 2, "name what is in it"),
+        (&["d/one:plain"], 2, "two names with a slash"),
+        (&["none"], 1, "No such file"),
+        (&["-"], 2, "--name"),
+        (&["d/one", "--name", "x"], 2, "--name is for standard input"),
+        (&["d/one", "--type", "report"], 2, "media type"),
+        (&["d/one", "--annotation", "x"], 2, "NAME=VALUE"),
+        (&["d/one", "--subject", "nothing"], 2, "the subject nothing"),
+        (
+            &["d/one", "--subject", "v1", "--oci", "1.0"],
+            2,
+            "version 1.1",
+        ),
+    ] {
+        if said.contains("--") || said.contains("NAME=") || said.contains("version") {
+            push(words).misused(said);
+            continue;
+        }
+        let failed = push(words).fails(code);
+        assert!(failed.stderr.contains(said), "{words:?}: {}", failed.stderr);
+    }
+    assert!(
+        place
+            .run(["list-aliases", "team/bad"])
+            .run()
+            .text()
+            .is_empty()
+    );
+    let pull = |words: &[&str]| {
+        place
+            .dxf()
+            .current_dir(files.path())
+            .args(["pull-files"])
+            .args(words)
+    };
+    push(&["d/one"]).ok();
+    pull(&["team/bad", "nope"]).fails(2);
+    pull(&["team/bad", "v1", "--only", "zz*"])
+        .fails(2)
+        .says("d/one");
+    pull(&["team/bad", "v1", "--file", "zz"])
+        .fails(2)
+        .says("d/one");
+    pull(&["team/bad", "v1", "-o", "-"]).misused("--file NAME picks one file");
+});
+
+each_place!(types_annotations_and_times_are_as_asked, |place| {
+    let files = scratch();
+    tree(files.path());
+    let notes = r#"{"$manifest":{"k":"v"},"$config":{"c":"1"},"d/one":{"note":"x"}}"#;
+    fs::write(files.path().join("notes.json"), notes).unwrap();
+    let push = place
+        .dxf()
+        .current_dir(files.path())
+        .args(["push-files", "team/typed", "v1"]);
+    push.args([
+        "--config",
+        "file 1.txt:text/x-config",
+        "--type",
+        "text/x-model",
+    ])
+    .args([
+        "--annotation-file",
+        "notes.json",
+        "--annotation",
+        "a=b",
+        "--created",
+        "epoch",
+    ])
+    .args(["d/one:text/plain", "-", "--name", "in/put.json"])
+    .stdin("{}")
+    .ok();
+    let manifest = place.manifest("team/typed", "v1").unwrap();
+    let manifest: serde_json::Value = serde_json::from_slice(&manifest).unwrap();
+    assert_eq!(manifest["artifactType"], "text/x-model");
+    assert_eq!(manifest["config"]["mediaType"], "text/x-config");
+    assert_eq!(manifest["config"]["annotations"]["c"], "1");
+    let layers = &manifest["layers"];
+    assert_eq!(layers[0]["mediaType"], "text/plain");
+    assert_eq!(layers[0]["annotations"]["note"], "x");
+    assert_eq!(
+        layers[1]["annotations"]["org.opencontainers.image.title"],
+        "in/put.json"
+    );
+    let said = manifest["annotations"].to_string();
+    let expected = r#"{"a":"b","k":"v","org.opencontainers.image.created":"1970-01-01T00:00:00Z"}"#;
+    assert_eq!(said, expected);
+    // The time can come from the environment, and 1.0 is written when asked for.
+    let push = place
+        .dxf()
+        .current_dir(files.path())
+        .env("SOURCE_DATE_EPOCH", "86400");
+    push.args(["push-files", "team/typed", "v2", "d/one", "--oci", "1.0"])
+        .ok();
+    let manifest = String::from_utf8(place.manifest("team/typed", "v2").unwrap()).unwrap();
+    assert!(manifest.contains("1970-01-02T00:00:00Z") && !manifest.contains("artifactType"));
+    // An alias of blobs and a file in parts come out too.
+    fs::write(files.path().join("big"), blob(5, 300_000)).unwrap();
+    let big = place
+        .dxf()
+        .current_dir(files.path())
+        .args(["push-blob", "--split", "cdc:16KiB"]);
+    big.args(["team/typed", "big", "@parts"]).ok();
+    place
+        .dxf()
+        .current_dir(files.path())
+        .args(["push-blob", "team/typed", "d/one", "@plain"])
+        .ok();
+    let pull = |alias: &str| {
+        let pull = place.dxf().current_dir(files.path());
+        pull.args(["pull-files", "-o", "out", "team/typed", alias])
+            .ok()
+    };
+    assert_eq!(pull("parts").text(), "big\n");
+    assert!(fs::read(files.path().join("out/big")).unwrap() == blob(5, 300_000));
+    let plain = pull("plain");
+    assert!(plain.stderr.contains("names no file"), "{}", plain.stderr);
+    assert_eq!(
+        fs::read(files.path().join("out").join(plain.text().trim())).unwrap(),
+        b"d"
+    );
+});
+
+each_server!(oras_and_regctl_read_what_dxf_pushes, |registry| {
+    let files = scratch();
+    let names = tree(files.path());
+    let dxf = || Dxf::new().plain(registry.host()).current_dir(files.path());
+    let words = ["push-files", "team/ours", "v1", "--type", "text/x-report"];
+    dxf().args(words).args(&names).ok();
+    let name = format!("{}/team/ours:v1", registry.host());
+    if let Some(oras) = oras() {
+        let out = files.path().join("by oras");
+        oras.args(["pull", "--plain-http", "-o"])
+            .arg(&out)
+            .arg(&name)
+            .ok();
+        same(files.path(), &out, &names);
+    }
+    if let Some(regctl) = regctl(&[registry.host()]) {
+        let out = files.path().join("by regctl");
+        fs::create_dir(&out).unwrap();
+        regctl
+            .args(["artifact", "get", "-o"])
+            .arg(&out)
+            .arg(&name)
+            .ok();
+        same(files.path(), &out, &names[..11]);
+        assert!(
+            out.join("d/d/one").is_file(),
+            "it puts folders below themselves"
+        );
+    }
+});
+
+each_server!(dxf_reads_what_oras_and_regctl_push, |registry| {
+    let files = scratch();
+    let names = tree(files.path());
+    let pull = |repo: &str, out: &str| {
+        let pull = Dxf::new().plain(registry.host()).current_dir(files.path());
+        pull.args(["pull-files", "-o", out, repo, "v1"]).ok();
+        files.path().join(out)
+    };
+    if let Some(oras) = oras() {
+        let name = format!("{}/by/oras:v1", registry.host());
+        let push = oras
+            .current_dir(files.path())
+            .args(["push", "--plain-http", &name]);
+        push.args(&names).ok();
+        same(files.path(), &pull("by/oras", "from oras"), &names);
+    }
+    if let Some(regctl) = regctl(&[registry.host()]) {
+        let name = format!("{}/by/regctl:v1", registry.host());
+        let put = [
+            "artifact",
+            "put",
+            "--file-title",
+            "--artifact-type",
+            "text/x-t",
+            "-f",
+            "d",
+        ];
+        regctl.current_dir(files.path()).args(put).arg(&name).ok();
+        // It makes every symbolic link one to itself.
+        let folder = ["d/one", "d/sub"].map(String::from);
+        same(files.path(), &pull("by/regctl", "from regctl"), &folder);
+    }
+});
+
+#[test]
+fn oras_py_and_dxf_read_each_other() {
+    let registry = Registry::http();
+    let files = scratch();
+    let names = tree(files.path());
+    let host = registry.host();
+    let dxf = || Dxf::new().plain(host).current_dir(files.path());
+    dxf()
+        .args(["push-files", "ours/py", "v1"])
+        .args(&names)
+        .ok();
+    let script = format!(
+        "import oras.client\n\
+         client = oras.client.OrasClient(insecure=True)\n\
+         client.pull(target='{host}/ours/py:v1', outdir='pulled', overwrite=True)\n\
+         client.push(target='{host}/by/py:v1', files=['file 3.txt', 'd'], disable_path_validation=True)\n"
+    );
+    let Some(python) = oras_py(&script) else {
+        return;
+    };
+    python.current_dir(files.path()).ok();
+    // It unpacks no folders of oras' form by itself in every version; files it does.
+    same(files.path(), &files.path().join("pulled"), &names[..11]);
+    dxf()
+        .args(["pull-files", "-o", "from py", "by/py", "v1"])
+        .ok();
+    let theirs = [names[3].clone(), "d".to_string()];
+    same(files.path(), &files.path().join("from py"), &theirs);
+}
+
+#[test]
+fn a_folder_store_is_read_by_oras() {
+    let place = Place::folder();
+    let files = scratch();
+    let names = tree(files.path());
+    let push = place.dxf().current_dir(files.path());
+    push.args(["push-files", "team/local", "v1"])
+        .args(&names)
+        .ok();
+    let layout = files.path().join("layout");
+    let to = format!("oci:{}:v1", layout.display());
+    place.says(["copy-image", "team/local:v1", &to]);
+    let Some(oras) = oras() else { return };
+    let out = files.path().join("out");
+    let name = format!("{}:v1", layout.display());
+    oras.args(["pull", "--oci-layout", "-o"])
+        .arg(&out)
+        .arg(&name)
+        .ok();
+    same(files.path(), &out, &names);
+}
