@@ -118,7 +118,7 @@ fn familiar_name(name: &Reference) -> Option<String> {
 /// As [`read`].
 pub fn open(path: &Path, folder: &Path, run: Run<'_>) -> Result<Archive> {
     let items = read(path, folder, run)?;
-    Archive::new(&path.display().to_string(), items)
+    Archive::of(&path.display().to_string(), items)
 }
 
 /// Opens an archive that arrives on a pipe, kept in a nameless file in `folder`
@@ -132,7 +132,7 @@ pub fn open_stream(
     folder: &Path,
     run: Run<'_>,
 ) -> Result<Archive> {
-    Archive::new(what, read_stream(what, from, folder, run)?)
+    Archive::of(what, read_stream(what, from, folder, run)?)
 }
 
 /// The images of an archive in a file, plain or compressed. A compressed one

@@ -32,7 +32,11 @@ pub struct Archive {
 }
 
 impl Archive {
-    pub(super) fn new(name: &str, items: Vec<Item>) -> Result<Archive> {
+    /// The store of images that were read before; `name` names it in errors.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`] for more names than an index may list.
+    pub fn of(name: &str, items: Vec<Item>) -> Result<Archive> {
         let (mut blobs, mut entries) = (BTreeMap::new(), Vec::new());
         for item in &items {
             let digest = item.node.manifest().digest();

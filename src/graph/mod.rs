@@ -27,7 +27,7 @@ pub use plan::{Action, Plan, plan};
 pub use pull::{Remote, UrlFetcher};
 pub use push::{Nondistributable, PushTarget, Summary, push, push_manifest};
 pub(crate) use push::{push_again, send_all};
-pub use related::{Related, is_referrers_tag};
+pub use related::{Related, is_referrers_tag, is_related_tag};
 pub use resolve::Resolver;
 #[cfg(feature = "schema1-signing")]
 pub use signed::{Signed, put_signed};

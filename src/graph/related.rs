@@ -101,6 +101,16 @@ pub fn is_referrers_tag(tag: &str) -> bool {
     hex.is_some_and(|hex| hex.len() == 64 && hex.bytes().all(|b| b.is_ascii_hexdigit()))
 }
 
+/// Whether a tag is made of a digest, for what belongs to the manifest with that
+/// digest: a list of referrers, or one of cosign's.
+pub fn is_related_tag(tag: &str) -> bool {
+    let stem = COSIGN.iter().find_map(|suffix| {
+        let stem = tag.strip_suffix(suffix)?;
+        stem.strip_suffix('.')
+    });
+    is_referrers_tag(stem.unwrap_or(tag))
+}
+
 /// The digests of a node's manifests, its own first.
 fn digests(node: &Node) -> Vec<Digest> {
     fn below(node: &Node, to: &mut Vec<Digest>) {

@@ -675,7 +675,6 @@ fn words_that_make_no_copy() {
     cp(&["--all-tags", "a/b:1", "c/d"]).misused("leave the tags out");
     cp(&["--tags=v*", "a/b", "c/d:1"]).misused("leave the tags out");
     cp(&["--tags=[v", "a/b", "c/d"]).misused("--tags");
-    cp(&["--referrers", "oci-archive:x", "c/d"]).misused("--referrers");
     cp(&["--referrers", "--convert=oci", "a/b", "c/d"]).misused("--convert");
     cp(&["a/b:1", "c/D"]).fails(2);
     cp(&["a/b:1", "oci-archive:/nowhere/x.tar"])
@@ -859,4 +858,71 @@ fn what_an_engine_saved_keeps_its_image() {
     let after = cp(&format!("{archive}:saved:1"), "x/y:before");
     assert_eq!(after.text(), before.text());
     bench.dxf().args(["verify-image", "x/y:before"]).ok();
+}
+
+#[test]
+fn referrers_go_through_archives() {
+    let bench = Bench::new(Mode::Http);
+    let dir = scratch();
+    let path = file(&dir, "f.tar");
+    let (node, other) = (multi(), docker_image());
+    seed(bench.dxf(), &node, "a/b:v1");
+    seed(bench.dxf(), &other, "a/b:v2");
+    let source = repository(&bench, "a/b");
+    let child = node.images()[0].1.manifest().clone();
+    let sbom = attach(&*source, node.manifest(), "sbom");
+    let signature = attach(&*source, &sbom, "signature of the sbom");
+    let of_child = attach(&*source, &child, "sbom of a child");
+    let cosign = format!("sha256-{}.sig", node.manifest().digest().hex());
+    seed(
+        bench.dxf(),
+        &Node::Image(image("linux/s390x", Family::Oci, GZIP)),
+        &format!("a/b:{cosign}"),
+    );
+    let run = |words: &[&str]| bench.dxf().args(words).ok();
+    let archive = format!("oci-archive:{}", path.display());
+    let named = format!("{archive}:v1");
+    let copy = ["cp", "--referrers", "a/b:v1", &named];
+    let expected = format!("{archive}@{}\n", node_digest(&node));
+    for _ in 0..2 {
+        assert_eq!(run(&copy).text(), expected);
+    }
+    let items = read(&path);
+    let labels: Vec<String> = items.iter().flat_map(|item| item.labels.clone()).collect();
+    assert_eq!(
+        (items.len(), labels),
+        (5, vec!["v1".to_string(), cosign.clone()])
+    );
+    let all_there = |repo: &str| {
+        let store = repository(&bench, repo);
+        let listed = |subject: &Manifest| -> Vec<Digest> {
+            let found = store.referrers(&subject.digest()).unwrap();
+            found.iter().map(|d| d.digest).collect()
+        };
+        assert_eq!(listed(node.manifest()), [sbom.digest()], "{repo}");
+        assert_eq!(listed(&sbom), [signature.digest()]);
+        assert_eq!(listed(&child), [of_child.digest()]);
+        assert_eq!(manifest_digest(&bench, repo, "v"), node_digest(&node));
+        assert!(tags(&bench.raw(), repo).contains(&cosign));
+    };
+    // They are no images to choose from, and are left out unless asked for.
+    run(&["cp", "--referrers", &archive, "one/r:v"]);
+    all_there("one/r");
+    run(&["cp", &archive, "two/r:v"]);
+    run(&["push-image", &arg(&path), "three/r:v"]);
+    for repo in ["two/r", "three/r"] {
+        assert_eq!(tags(&bench.raw(), repo), ["v"]);
+        assert_eq!(manifest_digest(&bench, repo, "v"), node_digest(&node));
+    }
+    // From file to file, beside another image.
+    let second = file(&dir, "g.tar");
+    let to = format!("docker-archive:{}", second.display());
+    run(&["cp", "a/b:v2", &to]);
+    run(&["cp", "--referrers", &named, &format!("{to}:app:v")]);
+    run(&["cp", "--referrers", &format!("{to}:app:v"), "four/r:v"]);
+    all_there("four/r");
+    let spread = ["cp", "--tags=v*", "--referrers", &to, "five/r"];
+    assert_eq!(run(&spread).lines().len(), 2);
+    all_there("five/r");
+    assert_eq!(manifest_digest(&bench, "five/r", "v2"), node_digest(&other));
 }

@@ -138,31 +138,55 @@ impl Destination {
         items: &[Item],
         nondistributable: graph::Nondistributable,
     ) -> Result<Vec<Digest>, Failure> {
-        let digests: Vec<_> = items.iter().map(|i| i.node.manifest().digest()).collect();
-        if let (true, several @ 2..) = (self.has_one_name(), items.len()) {
-            let what = format!("{}: one name for {several} images", self.name);
+        let Opened::Store(store) = &self.to else {
+            return self.write(s, items, &[]);
+        };
+        self.must_be_one(items)?;
+        for item in items {
+            self.put_one(s, &**store, item, nondistributable)?;
+        }
+        Ok(digests(items))
+    }
+
+    /// Writes images to the archive as [`Destination::put`] does, and beside
+    /// them, under names of their own, `related` items.
+    ///
+    /// # Errors
+    /// As [`Destination::put`]; [`Error::Unsupported`] when it is no archive.
+    pub fn write(
+        &self,
+        s: &mut Session<'_, '_>,
+        items: &[Item],
+        related: &[Item],
+    ) -> Result<Vec<Digest>, Failure> {
+        let Opened::Archive {
+            path,
+            kind,
+            name,
+            existing,
+        } = &self.to
+        else {
+            let what = format!("{} is no archive", self.name);
             return Err(Error::Unsupported { what }.into());
+        };
+        self.must_be_one(items)?;
+        if *kind == ArchiveKind::Docker {
+            must_load(&self.name, items)?;
         }
-        match &self.to {
-            Opened::Archive {
-                path,
-                kind,
-                name,
-                existing,
-            } => {
-                if *kind == ArchiveKind::Docker {
-                    must_load(&self.name, items)?;
-                }
-                let items = renamed(items, *kind, name.as_deref())?;
-                add(s, &items, (path, existing))?;
-            }
-            Opened::Store(store) => {
-                for item in items {
-                    self.put_one(s, &**store, item, nondistributable)?;
-                }
-            }
+        let mut all = renamed(items, *kind, name.as_deref())?;
+        all.extend_from_slice(related);
+        add(s, &all, (path, existing))?;
+        Ok(digests(items))
+    }
+
+    /// Refuses several images where one name is written.
+    fn must_be_one(&self, items: &[Item]) -> Result<()> {
+        match (self.has_one_name(), items.len()) {
+            (true, several @ 2..) => Err(Error::Unsupported {
+                what: format!("{}: one name for {several} images", self.name),
+            }),
+            _ => Ok(()),
         }
-        Ok(digests)
     }
 
     /// What putting `node` there would have to do; nothing to ask of an archive.
@@ -222,6 +246,11 @@ impl Destination {
             _ => Ok(()),
         }
     }
+}
+
+fn digests(items: &[Item]) -> Vec<Digest> {
+    let digests = items.iter().map(|item| item.node.manifest().digest());
+    digests.collect()
 }
 
 /// What is said of a layer that stayed where it was.

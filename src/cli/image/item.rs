@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use dxf_registry::archive::Item;
+use dxf_registry::graph::is_related_tag;
 use dxf_registry::image::{Image, Node};
 use dxf_registry::{Error, Place, Reference, Result, Root, Tag, Target};
 
@@ -86,6 +87,24 @@ pub fn must_differ(items: &[Item]) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// The items but for those that only belong to another image: referrers without
+/// a name, and what cosign and other clients keep under tags made of a digest.
+/// Where everything is of that kind, it is what is meant.
+pub fn without_related(items: Vec<Item>) -> Vec<Item> {
+    match items.iter().all(is_related) {
+        true => items,
+        false => items.into_iter().filter(|item| !is_related(item)).collect(),
+    }
+}
+
+fn is_related(item: &Item) -> bool {
+    if item.names.is_empty() && item.labels.is_empty() {
+        return matches!(item.node.manifest().subject(), Ok(Some(_)));
+    }
+    let name_is = |n: &Reference| n.tag.as_ref().is_some_and(|t| is_related_tag(t.as_str()));
+    item.names.iter().all(name_is) && item.labels.iter().all(|label| is_related_tag(label))
 }
 
 /// The images of `items`, for what can be said of images alone.

@@ -14,7 +14,7 @@ use dxf_registry::{Error, Place, Platform, Reference, Result, Store};
 
 use crate::cli::args::Look;
 use crate::cli::exit::Failure;
-use crate::cli::image::item::{named, names};
+use crate::cli::image::item::{named, names, without_related};
 use crate::cli::image::open;
 use crate::cli::image::platform::{Choice, choose, must_fit, platform_missing};
 use crate::cli::session::Session;
@@ -42,44 +42,71 @@ pub fn node(s: &Session<'_, '_>, place: &Place, wanted: Select<'_>) -> Result<No
 /// # Errors
 /// Those of the archive; [`Error::Unsupported`] that names several.
 pub fn sole(s: &Session<'_, '_>, place: &Place) -> Result<Item> {
-    let mut items = archived(s, place)?;
+    only(archived(s, place)?).map_err(|e| e.at(&place.to_string()))
+}
+
+/// The one image of an archive's `items`, beside what belongs to it.
+///
+/// # Errors
+/// [`Error::NotFound`]; [`Error::Unsupported`] that names several.
+pub fn only(items: Vec<Item>) -> Result<Item> {
+    let mut items = without_related(items);
+    let all = names(&items);
     match (items.pop(), items.is_empty()) {
         (Some(item), true) => Ok(item),
         (None, _) => Err(Error::NotFound {
-            what: format!("an image in {place}"),
+            what: "an image".to_string(),
         }),
-        (Some(last), false) => {
-            items.push(last);
-            Err(Error::Unsupported {
-                what: format!("{place}: it holds several images: {}", names(&items)),
-            })
-        }
+        (Some(_), false) => Err(Error::Unsupported {
+            what: format!("it holds several images: {all}; name one after the file"),
+        }),
     }
 }
 
-/// The images of an archive; with a name behind its file, the one called so.
+/// The images of an archive; with a name after its file, the one called so.
 ///
 /// # Errors
 /// Those of the archive; [`Error::NotFound`] that says what names there are.
 pub fn archived(s: &Session<'_, '_>, place: &Place) -> Result<Vec<Item>> {
-    let Place::Archive { path, name, kind } = place else {
+    called(images_of(s, place)?, place)
+}
+
+/// All images of an archive, whatever name is wanted.
+///
+/// # Errors
+/// Those of the archive.
+pub fn images_of(s: &Session<'_, '_>, place: &Place) -> Result<Vec<Item>> {
+    let Place::Archive { path, .. } = place else {
         return Err(Error::Unsupported {
             what: format!("{place} is no archive"),
         });
     };
-    let mut items = archive::read(path, &s.context.tmpdir, s.run())?;
-    if let Some(name) = name {
-        let all = names(&items);
-        let full = match (kind, name.parse::<Reference>()) {
-            // A name without a tag means Docker's own.
-            (ArchiveKind::Docker, Ok(name)) if name.tag.is_none() => format!("{name}:latest"),
-            _ => name.clone(),
-        };
-        items.retain(|item| item.is_called(&full));
-        if items.is_empty() {
-            let what = format!("{name} in {} (there are: {all})", path.display());
-            return Err(Error::NotFound { what });
-        }
+    archive::read(path, &s.context.tmpdir, s.run())
+}
+
+/// The items of an archive that have the name after its file, if there is one.
+///
+/// # Errors
+/// [`Error::NotFound`] that says what names there are.
+pub fn called(mut items: Vec<Item>, place: &Place) -> Result<Vec<Item>> {
+    let Place::Archive {
+        path,
+        name: Some(name),
+        kind,
+    } = place
+    else {
+        return Ok(items);
+    };
+    let all = names(&items);
+    let full = match (kind, name.parse::<Reference>()) {
+        // A name without a tag means Docker's own.
+        (ArchiveKind::Docker, Ok(name)) if name.tag.is_none() => format!("{name}:latest"),
+        _ => name.clone(),
+    };
+    items.retain(|item| item.is_called(&full));
+    if items.is_empty() {
+        let what = format!("{name} in {} (there are: {all})", path.display());
+        return Err(Error::NotFound { what });
     }
     Ok(items)
 }
@@ -93,7 +120,7 @@ pub fn items(
 ) -> Result<Vec<Item>, Failure> {
     let mut items = match place {
         Place::Archive { .. } => {
-            let items = archived(s, place)?;
+            let items = without_related(archived(s, place)?);
             let chosen = items.into_iter().map(|mut item| {
                 item.node = choose(item.node, choice.wanted())?;
                 Ok(item)

@@ -1,21 +1,24 @@
 //! `copy-image`: from any store or archive to any other.
 
-use dxf_registry::archive::Item;
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use dxf_registry::archive::{Archive, Item};
 use dxf_registry::graph::{
-    Copier, CopyOptions, Nondistributable, Referrers, Remote, Select, is_referrers_tag,
+    Copier, CopyOptions, Nondistributable, Referrers, Related, Remote, Select, is_referrers_tag,
 };
 use dxf_registry::image::{self, Family, Node};
-use dxf_registry::{Digest, Error, Place, Platform, Result, Tag, Target};
+use dxf_registry::{Digest, Error, Place, Platform, Result, Store, Tag, Target};
 use serde_json::json;
 
 use crate::cli::args::{self, Convert, CopyImage};
 use crate::cli::env::Shape;
 use crate::cli::exit::Failure;
 use crate::cli::image::destination::{Destination, left_out};
-use crate::cli::image::item::{must_differ, named, names};
+use crate::cli::image::item::{must_differ, named, targets};
 use crate::cli::image::open;
 use crate::cli::image::platform::{choose, must_fit, platform_missing};
-use crate::cli::image::read::{archived, compressed, uncached};
+use crate::cli::image::read::{called, compressed, images_of, only, uncached};
 use crate::cli::out::json::List;
 use crate::cli::session::Session;
 
@@ -27,12 +30,6 @@ pub fn run(s: &mut Session<'_, '_>, args: &CopyImage) -> Result<(), Failure> {
     let whole = args.all_tags || args.tags.is_some();
     if whole && (from.is_named() || to.is_named()) {
         let why = "every tag goes to its own name; leave the tags out";
-        return Err(args::usage(why));
-    }
-    let is_archive = from.is_archive();
-    let to_archive = to.is_archive();
-    if args.referrers && (is_archive || to_archive) {
-        let why = "--referrers copies between registries and folders; archives hold none";
         return Err(args::usage(why));
     }
     let platform = args.platform.as_deref().filter(|word| *word != "all");
@@ -49,10 +46,10 @@ pub fn run(s: &mut Session<'_, '_>, args: &CopyImage) -> Result<(), Failure> {
         to_name: side("destination", &to),
     };
     let mut told = Told::new(s, &job.to);
-    match (is_archive, job.to.is_archive()) {
-        (false, false) => job.between_stores(s, &mut told)?,
-        (true, _) => job.read_archive(s, &mut told)?,
-        (false, true) => job.write_archive(s, &mut told)?,
+    let source = job.source(s)?;
+    match job.to.store() {
+        Some(store) => job.to_store(s, (&source, &**store), &mut told)?,
+        None => job.to_archive(s, &source, &mut told)?,
     }
     told.end(s)
 }
@@ -60,6 +57,21 @@ pub fn run(s: &mut Session<'_, '_>, args: &CopyImage) -> Result<(), Failure> {
 /// What a side of a copy is called in an error.
 fn side(side: &str, place: &Place) -> String {
     format!("{side} {place}")
+}
+
+/// A store to copy from: a repository, a layout or an archive.
+struct Source {
+    remote: Remote,
+    images: Vec<Wanted>,
+}
+
+/// An image that is copied.
+struct Wanted {
+    /// Its name in the source.
+    source: Target,
+    /// The image as it is to be copied, with the names that an archive has for
+    /// it; of a repository, it is not known yet.
+    item: Option<Item>,
 }
 
 struct Job<'a> {
@@ -145,72 +157,139 @@ impl Job<'_> {
         Error::NotFound { what }
     }
 
-    fn between_stores(&self, s: &mut Session<'_, '_>, told: &mut Told) -> Result<(), Failure> {
-        let Some(to) = self.to.store() else {
-            return Ok(());
-        };
+    fn source(&self, s: &Session<'_, '_>) -> Result<Source, Failure> {
+        if self.from.is_archive() {
+            return self.archive(s);
+        }
         let remote = self.remote(s)?;
         let targets = self.targets(&remote);
         let targets = targets.map_err(|e| e.at(&self.source_name()))?;
-        let copier = Copier::new(&remote, &**to, self.options());
-        for source in targets {
-            s.interrupt.stop().check()?;
-            let target = self.to.target.as_ref().unwrap_or(&source);
-            let done = copier.copy(&source, target, s.run());
-            let done = done.map_err(platform_missing)?;
-            for layer in &done.summary.left_out {
-                s.console.warn(&left_out(&layer.digest));
+        let wanted = |source| Wanted { source, item: None };
+        let images = targets.into_iter().map(wanted).collect();
+        Ok(Source { remote, images })
+    }
+
+    /// An archive as a source, with what belongs to the images that are copied.
+    fn archive(&self, s: &Session<'_, '_>) -> Result<Source, Failure> {
+        let from = self.source_name();
+        let mut all = images_of(s, &self.from).map_err(|e| e.at(&from))?;
+        let chosen = self.chosen(&all)?;
+        let mut images = Vec::new();
+        for mut item in chosen {
+            let old = item.node.manifest().digest();
+            item = compressed(s, item).map_err(|e| e.at(&from))?;
+            let same = |other: &&mut Item| other.node.manifest().digest() == old;
+            if let Some(other) = all.iter_mut().find(same) {
+                other.node = item.node.clone();
             }
-            let name = target.within(&self.to.name);
-            told.one(s, (&self.to.name, name), &done.digest)?;
+            let source = Target::Digest(item.node.manifest().digest());
+            let node = choose(item.node, self.wanted()).map_err(|e| e.at(&from))?;
+            item.node = self.finished(node)?.at(&from);
+            let item = Some(item);
+            images.push(Wanted { source, item });
+        }
+        let archive = Archive::of(&self.from.to_string(), all).map_err(|e| e.at(&from))?;
+        let remote = Remote::new(Arc::new(archive));
+        Ok(Source { remote, images })
+    }
+
+    /// The images of an archive that are copied, with the names that count.
+    fn chosen(&self, all: &[Item]) -> Result<Vec<Item>, Failure> {
+        let from = self.source_name();
+        let mut items = called(all.to_vec(), &self.from).map_err(|e| e.at(&from))?;
+        if !self.is_whole() {
+            let item = only(items).map_err(|e| e.at(&from))?;
+            return Ok(vec![item]);
+        }
+        let fits = |tag: &str| self.fits(tag) && !is_referrers_tag(tag);
+        for item in &mut items {
+            let tag_fits = |tag: &Tag| fits(tag.as_str());
+            item.names.retain(|n| n.tag.as_ref().is_some_and(tag_fits));
+            item.labels.retain(|label| fits(label));
+        }
+        items.retain(|item| !item.names.is_empty() || !item.labels.is_empty());
+        if items.is_empty() {
+            return Err(self.no_tags(&self.from.to_string()).at(&from).into());
+        }
+        if !self.to.is_archive() {
+            must_differ(&items).map_err(|e| e.at(&from))?;
+        }
+        Ok(items)
+    }
+
+    fn to_store(
+        &self,
+        s: &mut Session<'_, '_>,
+        (source, to): (&Source, &dyn Store),
+        told: &mut Told,
+    ) -> Result<(), Failure> {
+        let copier = Copier::new(&source.remote, to, self.options());
+        for image in &source.images {
+            let targets = match (&self.to.target, &image.item) {
+                (Some(target), _) => vec![target.clone()],
+                (None, Some(item)) => targets(item),
+                (None, None) => vec![image.source.clone()],
+            };
+            for (n, target) in targets.iter().enumerate() {
+                s.interrupt.stop().check()?;
+                let done = copier.copy(&image.source, target, s.run());
+                let done = done.map_err(platform_missing)?;
+                for layer in &done.summary.left_out {
+                    s.console.warn(&left_out(&layer.digest));
+                }
+                if n == 0 {
+                    let name = target.within(&self.to.name);
+                    told.one(s, (&self.to.name, name), &done.digest)?;
+                }
+            }
         }
         Ok(())
     }
 
-    /// What is in a file has been read already; its images go one by one.
-    fn read_archive(&self, s: &mut Session<'_, '_>, told: &mut Told) -> Result<(), Failure> {
+    fn to_archive(
+        &self,
+        s: &mut Session<'_, '_>,
+        source: &Source,
+        told: &mut Told,
+    ) -> Result<(), Failure> {
         let from = self.source_name();
-        let mut items = archived(s, &self.from).map_err(|e| e.at(&from))?;
-        if self.is_whole() {
-            for item in &mut items {
-                let tag_fits = |tag: &Tag| self.fits(tag.as_str());
-                item.names.retain(|n| n.tag.as_ref().is_some_and(tag_fits));
-                item.labels.retain(|label| self.fits(label));
+        let (mut items, mut related) = (Vec::new(), Vec::new());
+        for image in &source.images {
+            s.interrupt.stop().check()?;
+            let item = match &image.item {
+                Some(item) => item.clone(),
+                None => self.pulled(s, &source.remote, &image.source)?,
+            };
+            if self.args.referrers {
+                let mut each = |found: Related| {
+                    related.push(found);
+                    Ok(())
+                };
+                let done = source.remote.related(&item.node, s.run(), &mut each);
+                done.map_err(|e| e.at(&from))?;
             }
-            items.retain(|item| !item.names.is_empty() || !item.labels.is_empty());
-            if items.is_empty() {
-                return Err(self.no_tags(&self.from.to_string()).at(&from).into());
-            }
-            if !self.to.is_archive() {
-                must_differ(&items).map_err(|e| e.at(&from))?;
-            }
-        } else if items.len() > 1 {
-            let all = names(&items);
-            let what = format!("it holds several images: {all}; name one behind the file");
-            return Err(Error::Unsupported { what }.at(&from).into());
+            items.push(item);
         }
-        let items = items.into_iter().map(|mut item| {
-            item = compressed(s, item).map_err(|e| e.at(&from))?;
-            let node = choose(item.node, self.wanted()).map_err(|e| e.at(&from))?;
-            item.node = self.finished(node)?.at(&from);
-            Ok(item)
-        });
-        let items = items.collect::<Result<Vec<Item>, Failure>>()?;
-        self.put(s, &items, told)
+        let related = beside(&items, related, &from);
+        let done = self.to.write(s, &items, &related);
+        for digest in done.map_err(|e| e.at(&self.to_name))? {
+            told.one(s, (&self.to.name, self.to.name.clone()), &digest)?;
+        }
+        Ok(())
     }
 
-    fn write_archive(&self, s: &mut Session<'_, '_>, told: &mut Told) -> Result<(), Failure> {
+    /// An image of a repository, with its name.
+    fn pulled(
+        &self,
+        s: &Session<'_, '_>,
+        remote: &Remote,
+        target: &Target,
+    ) -> Result<Item, Failure> {
         let from = self.source_name();
-        let remote = self.remote(s)?;
-        let mut items = Vec::new();
-        for target in self.targets(&remote).map_err(|e| e.at(&from))? {
-            s.interrupt.stop().check()?;
-            let node = remote.pull(&target, self.wanted(), s.run());
-            let node = node.map_err(|e| platform_missing(e.at(&from)))?;
-            let node = self.finished(node)?.at(&from);
-            items.push(named(&self.from.with(&target), node));
-        }
-        self.put(s, &items, told)
+        let node = remote.pull(target, self.wanted(), s.run());
+        let node = node.map_err(|e| platform_missing(e.at(&from)))?;
+        let node = self.finished(node)?.at(&from);
+        Ok(named(&self.from.with(target), node))
     }
 
     /// The image in the words and for the platform asked for.
@@ -224,21 +303,25 @@ impl Job<'_> {
             None => node,
         })
     }
+}
 
-    fn put(&self, s: &mut Session<'_, '_>, items: &[Item], told: &mut Told) -> Result<(), Failure> {
-        let at_once = if self.to.is_archive() { items.len() } else { 1 };
-        for items in items.chunks(at_once.max(1)) {
-            let done = self.to.put(s, items, self.foreign());
-            for digest in done.map_err(|e| e.at(&self.to_name))? {
-                let name = match &self.to.target {
-                    Some(target) => target.within(&self.to.name),
-                    None => self.to.name.clone(),
-                };
-                told.one(s, (&self.to.name, name), &digest)?;
+/// What belongs to images, as items without a name or with cosign's tag; each
+/// once, and none that is copied itself.
+fn beside(items: &[Item], related: Vec<Related>, from: &str) -> Vec<Item> {
+    let mut seen: HashSet<Target> = items.iter().flat_map(targets).collect();
+    let digests = items.iter().map(|item| item.node.manifest().digest());
+    seen.extend(digests.map(Target::Digest));
+    let mut found = Vec::new();
+    for Related { target, node } in related {
+        if seen.insert(target.clone()) {
+            let mut item = Item::new(Vec::new(), node.at(from));
+            if let Target::Tag(tag) = target {
+                item.labels.push(tag.to_string());
             }
+            found.push(item);
         }
-        Ok(())
     }
+    found
 }
 
 /// Says what was copied, as it is done.

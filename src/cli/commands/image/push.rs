@@ -14,7 +14,7 @@ use dxf_registry::{Digest, Error, Place, Reference, Result, Tag, Target};
 use crate::cli::args::{self, PushImage};
 use crate::cli::exit::Failure;
 use crate::cli::image::destination::Destination;
-use crate::cli::image::item::{must_differ, names};
+use crate::cli::image::item::{must_differ, names, without_related};
 use crate::cli::image::open;
 use crate::cli::image::read::{archived, compressed};
 use crate::cli::session::Session;
@@ -186,6 +186,9 @@ fn chosen(mut items: Vec<Item>, args: &PushImage) -> Result<Vec<Item>, Failure> 
             let what = format!("an image called {word} (there are: {all})");
             return Err(Error::NotFound { what }.into());
         }
+    }
+    if args.tag.is_none() {
+        items = without_related(items);
     }
     match items.len() {
         1 => Ok(items),
