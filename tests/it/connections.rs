@@ -4,8 +4,8 @@
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
@@ -48,7 +48,13 @@ struct Peer(BufReader<TcpStream>);
 impl Peer {
     /// A request's line, its body read; nothing at the end.
     fn request(&mut self) -> io::Result<Option<String>> {
+        Ok(self.request_with("")?.map(|(line, _)| line))
+    }
+
+    /// The same, and the value of a header.
+    fn request_with(&mut self, name: &str) -> io::Result<Option<(String, Option<String>)>> {
         let (mut first, mut length) = (String::new(), 0);
+        let mut wanted = None;
         if self.0.read_line(&mut first)? == 0 {
             return Ok(None);
         }
@@ -59,12 +65,16 @@ impl Peer {
             if let Some(value) = lower.strip_prefix("content-length:") {
                 length = value.trim().parse().unwrap_or(0);
             }
+            let value = lower.strip_prefix(name).filter(|_| !name.is_empty());
+            if let Some(value) = value.and_then(|rest| rest.strip_prefix(':')) {
+                wanted = Some(value.trim().to_string());
+            }
             if lower.is_empty() {
                 break;
             }
         }
         io::copy(&mut (&mut self.0).take(length), &mut io::sink())?;
-        Ok(Some(first.trim_end().to_string()))
+        Ok(Some((first.trim_end().to_string(), wanted)))
     }
 
     fn say(&mut self, text: &str) -> io::Result<()> {
@@ -78,6 +88,10 @@ impl Peer {
             thread::sleep(Duration::from_millis(200));
         }
     }
+}
+
+fn lock(list: &Mutex<Vec<String>>) -> std::sync::MutexGuard<'_, Vec<String>> {
+    list.lock().expect("no panic in a server")
 }
 
 fn hasty(host: &str) -> Dxf {
@@ -176,6 +190,56 @@ fn connections_that_die_after_each_answer_cost_no_tries() {
         assert!(push.took < Duration::from_secs(2), "{push}");
     }
     assert_eq!(seen.load(Ordering::Relaxed), 30, "HEAD, POST and PUT each");
+}
+
+#[test]
+fn chunks_and_tokens_survive_connections_that_die_after_each_answer() {
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let heard = seen.clone();
+    // A registry and its token server in one: each of its connections answers
+    // once and is reset at the second request.
+    let wild = Wild::new(move |mut peer| {
+        let Some((line, token)) = peer.request_with("authorization")? else {
+            return Ok(());
+        };
+        let method = line.split(' ').next().unwrap_or_default().to_string();
+        let made = lock(&heard).iter().any(|seen| seen == "PUT");
+        let place = peer.0.get_ref().local_addr()?;
+        let asks = format!("401 No\r\nWWW-Authenticate: Bearer realm=\"http://{place}/token\"\r\n");
+        let (name, answer) = match method.as_str() {
+            "GET" if line.contains("/token") => {
+                lock(&heard).push("token".to_string());
+                let body = r#"{"token":"abc"}"#;
+                let length = body.len();
+                peer.say(&format!(
+                    "HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n{body}"
+                ))?;
+                return peer.request().map(drop);
+            }
+            _ if token.is_none() => ("401", asks.as_str()),
+            "HEAD" if made => ("HEAD", "200 OK\r\n"),
+            "HEAD" => ("HEAD", "404 No\r\n"),
+            "POST" => ("POST", "202 Go\r\nLocation: /v2/a/blobs/uploads/1\r\n"),
+            "PATCH" => ("PATCH", "202 Go on\r\nLocation: /v2/a/blobs/uploads/1\r\n"),
+            _ => ("PUT", "201 Made\r\n"),
+        };
+        lock(&heard).push(name.to_string());
+        let length = if method == "HEAD" { 1000 } else { 0 };
+        peer.say(&format!(
+            "HTTP/1.1 {answer}Content-Length: {length}\r\n\r\n"
+        ))?;
+        peer.request().map(drop)
+    });
+    let file = blob(1, 1000);
+    let dxf = Dxf::new().plain(&wild.0).env("DXF_RETRIES", "0");
+    let dxf = dxf.env("DXF_ALLOW_INSECURE_AUTH", "1");
+    let dxf = dxf.env("DXF_UPLOAD", "400").args(["push-blob", "a", "-"]);
+    let push = dxf.stdin(file.clone()).ok();
+    assert_eq!(push.text(), format!("{}\n", digest(&file)));
+    assert!(push.took < Duration::from_secs(2), "{push}");
+    let count = |name: &str| lock(&seen).iter().filter(|seen| *seen == name).count();
+    assert_eq!((count("PATCH"), count("POST"), count("PUT")), (3, 1, 1));
+    assert!(count("token") <= 2, "{:?}", lock(&seen));
 }
 
 fn gzipped(bytes: &[u8]) -> Vec<u8> {
