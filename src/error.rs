@@ -93,6 +93,9 @@ pub enum Error {
         errors: Vec<Diagnostic>,
         /// Where the refused credentials came from; `None` when there were none.
         source: Option<String>,
+        /// The kinds of login that the registry accepts, where this crate knows
+        /// none of them, such as `NTLM`; otherwise empty. (Boxed to stay small.)
+        accepts: Box<[String]>,
     },
     /// Credentials that would have to travel over plain http.
     InsecureAuth {
@@ -563,11 +566,11 @@ impl fmt::Display for Error {
             | Error::Unsupported { what } => f.write_str(what),
             Error::Helper { name, why } => write!(f, "credential helper {name}: {why}"),
             Error::NoPlatform { wanted, available } => {
-                let available = match available.as_slice() {
-                    [] => "none".to_string(),
-                    some => some.join(", "),
-                };
-                write!(f, "no image for platform {wanted}; there are: {available}")
+                write!(f, "no image for platform {wanted}; ")?;
+                match available.as_slice() {
+                    [] => f.write_str("none of its images names one"),
+                    some => write!(f, "there are: {}", some.join(", ")),
+                }
             }
             Error::Io { what, source } => write!(f, "{what}: {source}"),
             Error::At { place, error } => write!(f, "{place}: {error}"),
@@ -713,6 +716,7 @@ mod tests {
                 status: 401,
                 errors: said.clone(),
                 source: Some("DXF_PASSWORD".into()),
+                accepts: Box::default(),
             },
             Error::InsecureAuth {
                 url: "http://r".into(),

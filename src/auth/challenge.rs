@@ -5,6 +5,14 @@
 //! the wild leave out `service` (nvcr.io) or `scope` (gcr.io, Artifactory),
 //! put `Negotiate` first, and forget quotes, so all of that is read.
 
+use ::http::header::{HeaderMap, WWW_AUTHENTICATE};
+
+/// The challenges of an answer with these headers.
+pub fn of(headers: &HeaderMap) -> Vec<Challenge> {
+    let values = headers.get_all(WWW_AUTHENTICATE);
+    parse(values.iter().filter_map(|value| value.to_str().ok()))
+}
+
 /// One challenge: a scheme and its parameters.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Challenge {
@@ -53,6 +61,23 @@ pub fn parse<'a>(values: impl Iterator<Item = &'a str>) -> Vec<Challenge> {
         }
     }
     found
+}
+
+/// Schemes of the web that no registry client knows, as they are written.
+const OTHERS: [&str; 5] = ["Negotiate", "NTLM", "Kerberos", "Digest", "OAuth"];
+
+/// The schemes of challenges of which none can be answered; empty where one can.
+pub fn unsupported(challenges: &[Challenge]) -> Vec<String> {
+    let is = |name: &str| {
+        challenges
+            .iter()
+            .any(|c| c.scheme.eq_ignore_ascii_case(name))
+    };
+    if is("basic") || is("bearer") {
+        return Vec::new();
+    }
+    let known = OTHERS.iter().filter(|name| is(name));
+    known.map(|name| name.to_string()).collect()
 }
 
 struct Cursor<'a>(&'a str);
@@ -138,6 +163,18 @@ mod tests {
             .map(one)
             .collect::<Vec<_>>()
             .join(" ")
+    }
+
+    #[test]
+    fn schemes_that_nothing_answers_are_named() {
+        for (value, named) in [
+            ("Negotiate, NTLM", &["Negotiate", "NTLM"][..]),
+            ("digest realm=\"x\", nonce=\"y\"", &["Digest"]),
+            ("Negotiate, Basic realm=\"x\"", &[]),
+            ("Junk", &[]),
+        ] {
+            assert_eq!(unsupported(&parse([value].into_iter())), named, "{value}");
+        }
     }
 
     #[test]

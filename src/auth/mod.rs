@@ -15,8 +15,9 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use ::http::header::{AUTHORIZATION, HeaderMap, HeaderValue, WWW_AUTHENTICATE};
+use ::http::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 
+use crate::auth::challenge::Challenge;
 use crate::credentials::{Credentials, Found, Login};
 use crate::error::{Diagnostic, Error, RequestLine, Result, is_temporary_status};
 use crate::http::redirect::follow;
@@ -208,8 +209,7 @@ impl Auth {
         if refused.url.origin() != self.home.origin() {
             return Ok(false);
         }
-        let values = refused.headers.get_all(WWW_AUTHENTICATE);
-        let challenges = challenge::parse(values.iter().filter_map(|value| value.to_str().ok()));
+        let challenges = challenge::of(&refused.headers);
         let of = |scheme: &str| challenges.iter().find(|c| c.scheme == scheme);
         if let Some(bearer) = of("bearer")
             && let Some(realm) = bearer.get("realm")
@@ -404,17 +404,18 @@ impl Auth {
                     status,
                     errors,
                     source: self.tried(found),
+                    accepts: Box::default(),
                 },
                 other => other,
             })
     }
 
-    /// The error of a 401 that could not be answered.
+    /// The error of a 401 whose `challenges` could not be answered.
     pub fn unauthorized(
         &self,
         scope: &Scope,
-        request: RequestLine,
-        errors: Vec<Diagnostic>,
+        challenges: &[Challenge],
+        refused: (RequestLine, Vec<Diagnostic>),
     ) -> Error {
         let state = self.lock();
         let source = if state.was_given {
@@ -425,10 +426,11 @@ impl Auth {
         };
         drop(state);
         Error::Unauthorized {
-            request,
+            request: refused.0,
             status: 401,
-            errors,
+            errors: refused.1,
             source,
+            accepts: challenge::unsupported(challenges).into(),
         }
     }
 
@@ -494,8 +496,14 @@ impl Auth {
         if base.status != 401 {
             return Ok(told);
         }
-        let values = base.headers.get_all(WWW_AUTHENTICATE);
-        let challenges = challenge::parse(values.iter().filter_map(|value| value.to_str().ok()));
+        let challenges = challenge::of(&base.headers);
+        let refused = || {
+            let answer = (base.line().clone(), Vec::new());
+            self.unauthorized(&scope, &challenges, answer)
+        };
+        if !challenge::unsupported(&challenges).is_empty() {
+            return Err(refused());
+        }
         if let Some((realm, bearer)) = challenges
             .iter()
             .filter(|c| c.scheme == "bearer")
@@ -519,7 +527,7 @@ impl Auth {
         } else if challenges.iter().any(|c| c.scheme == "basic") {
             self.guard(&found.login)?;
             if found.login == Login::Anonymous {
-                return Err(self.unauthorized(&scope, base.line().clone(), Vec::new()));
+                return Err(refused());
             }
             told.scheme = "Basic";
             if let Some(value) = authorization(&found.login) {

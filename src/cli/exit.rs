@@ -98,6 +98,7 @@ pub fn line(operation: &str, failure: &Failure) -> String {
             format!("{name} is not set"),
             Some("try DXF_HOST=registry.example:5000, or DXF_HOST=oci:FOLDER for a folder".into()),
         ),
+        Failure::Missing(error) if lists_nothing(error) => (one_line(&error.to_string()), None),
         Failure::Missing(error) => (
             one_line(&error.to_string()),
             Some("try --platform with one of these".into()),
@@ -141,6 +142,13 @@ const SIDED: [&str; 8] = [
 /// What could be done about `error`.
 fn hint(error: &Error) -> Option<String> {
     let fixed = match error {
+        Error::Unauthorized { accepts, .. } if !accepts.is_empty() => {
+            return Some(format!(
+                "the server accepts {} logins only, and dxf sends passwords and tokens (Basic, \
+                 Bearer); ask its administrator for one of these, and for its address",
+                accepts.join(" or ")
+            ));
+        }
         Error::Unauthorized {
             status: 400 | 401 | 403,
             request,
@@ -163,6 +171,7 @@ fn hint(error: &Error) -> Option<String> {
         Error::Conflict { .. } => {
             "somebody else may have moved it; look at it (get-alias, get-digest --manifest) before trying again"
         }
+        error if lists_nothing(error) => return None,
         Error::NoPlatform { .. } => "set DXF_PLATFORM to one of these",
         Error::Io { source, .. } if source.kind() == ErrorKind::StorageFull => {
             "free space where the file goes, or set DXF_TMPDIR for temporary files"
@@ -170,6 +179,11 @@ fn hint(error: &Error) -> Option<String> {
         _ => return None,
     };
     Some(fixed.to_string())
+}
+
+/// Whether no image of an index says what it runs on.
+fn lists_nothing(error: &Error) -> bool {
+    matches!(error.what(), Error::NoPlatform { available, .. } if available.is_empty())
 }
 
 fn login_hint(url: &str, source: Option<&str>) -> String {
@@ -328,6 +342,7 @@ mod tests {
             status: 401,
             errors: vec![],
             source: source.map(str::to_string),
+            accepts: Box::default(),
         }
     }
 
@@ -485,6 +500,26 @@ mod tests {
     }
 
     #[test]
+    fn logins_of_other_kinds_are_named() {
+        let mut error = unauthorized(Some("DXF_PASSWORD"));
+        if let Error::Unauthorized { accepts, .. } = &mut error {
+            *accepts = ["Negotiate", "NTLM"].map(String::from).into();
+        }
+        let said = line("op", &error.into());
+        assert!(
+            said.contains("accepts Negotiate or NTLM logins only"),
+            "{said}"
+        );
+        assert!(!said.contains("refused"), "{said}");
+        let none = Error::NoPlatform {
+            wanted: "x/y".into(),
+            available: vec![],
+        };
+        let said = line("op", &Failure::Missing(none));
+        assert!(said.ends_with("none of its images names one"), "{said}");
+    }
+
+    #[test]
     fn ecr_is_named_what_makes_its_passwords() {
         let url = "https://1.dkr.ecr.eu-west-1.amazonaws.com/v2/a/tags/list";
         let refused = |source: Option<&str>| Error::Unauthorized {
@@ -492,6 +527,7 @@ mod tests {
             request: request("GET", url),
             errors: vec![],
             source: source.map(str::to_string),
+            accepts: Box::default(),
         };
         let mut expired = status("GET", url, 403, "DENIED");
         if let Error::Status { errors, .. } = &mut expired {

@@ -189,11 +189,18 @@ impl<'s, 'o> Session<'s, 'o> {
     }
 
     /// Writes names that came from elsewhere, one a line or as a JSON list, as
-    /// they arrive.
+    /// they arrive. One that is no name is left out, and is the error in the end.
     pub fn names(&mut self, names: impl Iterator<Item = Result<String>>) -> Result<(), Failure> {
-        let mut lead = "[";
+        let (mut lead, mut odd) = ("[", None);
         for name in names {
-            let name = name?;
+            let name = match name {
+                Ok(name) => name,
+                Err(error) if error.is_corrupt() => {
+                    odd = odd.or(Some(error));
+                    continue;
+                }
+                Err(error) => return Err(error.into()),
+            };
             match self.context.shape {
                 Shape::Text => self.line(one_line(&name))?,
                 Shape::Json => {
@@ -203,10 +210,12 @@ impl<'s, 'o> Session<'s, 'o> {
             lead = ", ";
         }
         match (self.context.shape, lead) {
-            (Shape::Text, _) => Ok(()),
-            (Shape::Json, "[") => self.line("[]"),
-            (Shape::Json, _) => self.line("]"),
+            (Shape::Text, _) => {}
+            (Shape::Json, "[") if odd.is_none() => self.line("[]")?,
+            (Shape::Json, "[") => {}
+            (Shape::Json, _) => self.line("]")?,
         }
+        odd.map_or(Ok(()), |error| Err(error.into()))
     }
 
     /// Writes what one platform says as `one` does, what several say as a line

@@ -29,8 +29,8 @@ pub enum Kind {
     Repositories,
 }
 
-/// An iterator over the names, which fetches a page when it needs one. After
-/// an error it ends.
+/// An iterator over the names, which fetches a page when it needs one. A name
+/// that breaks the grammar is an error in its place; any other error ends it.
 pub struct Listing<'a> {
     registry: &'a Registry,
     scope: Scope,
@@ -135,8 +135,8 @@ impl<'a> Listing<'a> {
         Ok(true)
     }
 
-    /// Names become paths and are printed; whatever breaks the grammar is an
-    /// error.
+    /// Names become paths and are printed; one that breaks the grammar is an
+    /// error, and hides no other.
     fn checked(&self, name: String) -> Result<String> {
         match self.kind {
             Kind::Tags => name.parse::<Tag>().map(drop),
@@ -153,11 +153,7 @@ impl Iterator for Listing<'_> {
     fn next(&mut self) -> Option<Result<String>> {
         loop {
             if let Some(name) = self.names.pop_front() {
-                let name = self.checked(name);
-                if name.is_err() {
-                    (self.pages.next, self.names) = (None, VecDeque::new());
-                }
-                return Some(name);
+                return Some(self.checked(name));
             }
             match self.fetch() {
                 Ok(true) => {}

@@ -22,6 +22,7 @@ use std::sync::Arc;
 
 use ::http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap};
 
+use crate::auth::challenge;
 use crate::auth::{self, Auth, Refusal, Scope};
 use crate::credentials::Credentials;
 use crate::error::{Error, Result};
@@ -370,10 +371,12 @@ impl Registry {
         // A 401 from anywhere else is that place's error, not a question to us.
         if response.status == 401 && response.url.origin() == self.0.base.origin() {
             let request = response.line().clone();
-            return self
-                .0
-                .auth
-                .unauthorized(scope, request, status::diagnostics(response));
+            let challenges = challenge::of(&response.headers);
+            return self.0.auth.unauthorized(
+                scope,
+                &challenges,
+                (request, status::diagnostics(response)),
+            );
         }
         status::refusal(response)
     }

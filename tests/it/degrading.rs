@@ -434,6 +434,24 @@ mod pages {
             assert!(list(&server).fails(65).stdout.is_empty(), "{body}");
         }
     }
+
+    #[test]
+    fn an_odd_name_hides_no_other() {
+        let next = "</v2/a/tags/list?last=x>; rel=\"next\"";
+        let page = r#"{"tags":["a","b c","","d"]}"#;
+        let server = Server::script([
+            on(ANY, TAGS)
+                .query("last", "x")
+                .reply(200)
+                .body(r#"{"tags":["e"]}"#),
+            on(ANY, TAGS).reply(200).header("Link", next).body(page),
+        ]);
+        let listed = list(&server).fails(65);
+        assert_eq!(listed.says("b c").text(), "a\nd\ne\n");
+        // What would be lost with a name that is not understood stays.
+        let verified = Dxf::new().plain(&server.host());
+        verified.args(["verify-alias", "--all", "a"]).fails(65);
+    }
 }
 
 #[test]

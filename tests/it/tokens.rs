@@ -504,7 +504,7 @@ fn the_token_server_can_be_pinned() {
 fn a_registry_that_is_never_content_ends_in_13() {
     let tokens = TokenServer::builder().start();
     let challenge = format!("Bearer realm=\"{}\",service=\"x\"", tokens.realm());
-    for challenge in [challenge.as_str(), "Basic realm=\"x\"", "Negotiate", ""] {
+    for challenge in [challenge.as_str(), "Basic realm=\"x\"", ""] {
         let registry = Server::script_tls([on(ANY, "/v2/*")
             .reply(401)
             .header("WWW-Authenticate", challenge)
@@ -529,6 +529,20 @@ fn a_registry_that_is_never_content_ends_in_13() {
         .fails(13)
         .says("DXF_USERNAME and DXF_PASSWORD");
     assert_eq!(reg.asked().len(), 1);
+}
+
+#[test]
+fn logins_of_other_kinds_are_named() {
+    let registry = Server::script([on(ANY, "/v2/*")
+        .reply(401)
+        .header("WWW-Authenticate", "Negotiate")
+        .header("WWW-Authenticate", "NTLM")]);
+    let dxf = Dxf::new().plain(&registry.host()).login(USER, PASSWORD);
+    let dxf = dxf.env("DXF_ALLOW_INSECURE_AUTH", "1");
+    for args in [&["list-aliases", "a"][..], &["auth", "a"], &["login"]] {
+        let ended = dxf.clone().args(args).fails(13);
+        ended.says("Negotiate or NTLM logins only");
+    }
 }
 
 #[test]
