@@ -176,6 +176,7 @@ fn dispatch(s: &mut Session<'_, '_>, command: &Command) -> Result<(), Failure> {
         Command::EditImage(args) => commands::image::edit::run(s, args),
         Command::CopyImage(args) => commands::image::copy::run(s, args),
         Command::TagImage(words) => commands::image::tag::run(s, words),
+        Command::ListReferrers(args) => artifacts::referrers::run(s, args),
         Command::LoadImage(args) => commands::image::load::run(s, args),
         Command::RunImage(args) => commands::image::run::run(s, args),
         Command::Cache(args) => tool::cache::run(s, args),

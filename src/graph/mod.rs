@@ -11,6 +11,7 @@ mod copy;
 mod plan;
 mod pull;
 mod push;
+mod referrers;
 mod related;
 mod resolve;
 #[cfg(feature = "schema1-signing")]
@@ -27,6 +28,7 @@ pub use plan::{Action, Plan, plan};
 pub use pull::{Remote, UrlFetcher};
 pub use push::{Nondistributable, PushTarget, Summary, push, push_manifest};
 pub(crate) use push::{push_again, send_all};
+pub use referrers::{Referrer, Scheme};
 pub use related::{Related, is_referrers_tag, is_related_tag};
 pub use resolve::Resolver;
 #[cfg(feature = "schema1-signing")]

@@ -42,17 +42,9 @@ impl Remote {
         let mut subjects = digests(node);
         let mut seen: HashSet<Target> = subjects.iter().copied().map(Target::Digest).collect();
         while !subjects.is_empty() {
-            let found = parallel::map(run.jobs, subjects, run.watch.stop, |subject, _| {
-                self.about(&subject)
-            })?;
-            let mut found: Vec<Target> = found.into_iter().flatten().collect();
-            found.retain(|target| seen.insert(target.clone()));
-            if seen.len() > MAX_RELATED {
-                let why = format!("there are more than {MAX_RELATED} of them");
-                return Err(Error::malformed("lists of referrers", why));
-            }
+            let found = self.about_each(subjects, &mut seen, run)?;
             subjects = Vec::new();
-            for target in found {
+            for (_, target) in found {
                 let node = match self.pull(&target, Select::All, run) {
                     Ok(node) => node,
                     // Lists that clients keep outlive what they list.
@@ -68,6 +60,27 @@ impl Remote {
             }
         }
         Ok(())
+    }
+
+    /// What belongs to each of `subjects` and was not `seen` before, with its
+    /// subject, in order.
+    pub(super) fn about_each(
+        &self,
+        subjects: Vec<Digest>,
+        seen: &mut HashSet<Target>,
+        run: Run<'_>,
+    ) -> Result<Vec<(Digest, Target)>> {
+        let found = parallel::map(run.jobs, subjects, run.watch.stop, |subject, _| {
+            let about = self.about(&subject)?.into_iter();
+            Ok(about.map(|target| (subject, target)).collect::<Vec<_>>())
+        })?;
+        let mut found: Vec<(Digest, Target)> = found.into_iter().flatten().collect();
+        found.retain(|(_, target)| seen.insert(target.clone()));
+        if seen.len() > MAX_RELATED {
+            let why = format!("there are more than {MAX_RELATED} of them");
+            return Err(Error::malformed("lists of referrers", why));
+        }
+        Ok(found)
     }
 
     /// The names of what belongs to one manifest.

@@ -55,6 +55,7 @@ mod progress;
 mod python_module;
 mod ranges;
 mod readme;
+mod referrers;
 mod retries;
 mod run_image;
 #[cfg(feature = "schema1-signing")]

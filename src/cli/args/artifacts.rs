@@ -85,3 +85,20 @@ pub struct PullFiles {
     #[arg(long, value_name = "PLATFORM")]
     pub platform: Option<String>,
 }
+
+/// What `list-referrers` takes.
+#[derive(Args)]
+pub struct ListReferrers {
+    /// The arguments.
+    #[command(flatten)]
+    pub words: Named<words::Image>,
+    /// Only referrers of this artifact type, and what leads to them
+    #[arg(long = "type", value_name = "T")]
+    pub kind: Option<String>,
+    /// Levels to follow: 1 for what refers to the image itself (all)
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub depth: Option<u32>,
+    /// os/architecture[/variant] to take of an index (the index and all in it)
+    #[arg(long, value_name = "P")]
+    pub platform: Option<String>,
+}

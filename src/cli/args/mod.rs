@@ -15,7 +15,7 @@ use clap::{Parser, Subcommand};
 use dxf_registry::{Digest, Error, RepoName, Result, Tag, Target};
 
 use crate::cli::exit::Failure;
-pub use artifacts::{About, Oci, PullFiles, PushFiles};
+pub use artifacts::{About, ListReferrers, Oci, PullFiles, PushFiles};
 pub use blobs::{DelAlias, DelBlob, GetDigest, PullBlob, PushBlob, SetAlias, VerifyAlias};
 pub use edit::{EditImage, Step, Verb};
 pub use images::{
@@ -133,6 +133,11 @@ pub enum Command {
     CopyImage(CopyImage),
     /// Give an image more tags; print repository:tag@digest
     TagImage(Named<words::ImageTags>),
+    /// Print what refers to an image: signatures, attestations, other artifacts
+    ///
+    /// A tree: below the image, each referrer with its type, digest, size and
+    /// annotations, and below it what refers to that one.
+    ListReferrers(ListReferrers),
     /// Pull an image into Docker or podman, whichever is there
     LoadImage(LoadImage),
     /// Run an image in Docker or podman; end as it ends

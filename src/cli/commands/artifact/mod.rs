@@ -1,5 +1,5 @@
-//! The commands about artifacts: files under their names, and what refers to
-//! other manifests.
+//! The commands about artifacts: named files, and what refers to an image.
 
 pub mod pull_files;
 pub mod push_files;
+pub mod referrers;
