@@ -212,7 +212,7 @@ fn status_hint(error: &Error) -> Option<String> {
         request,
         status,
         retry_after,
-        ..
+        errors,
     } = error
     else {
         return None;
@@ -244,7 +244,10 @@ fn status_hint(error: &Error) -> Option<String> {
             return Some(login_hint(&request.url, None));
         }
         403 => "the login may not do this here, or the repository does not exist",
-        400 if request.url.starts_with("http:") => "if it speaks https, unset DXF_INSECURE",
+        // A registry that names what is wrong has understood http.
+        400 if request.url.starts_with("http:") && errors.iter().all(|e| e.code.is_empty()) => {
+            "if it speaks https, unset DXF_INSECURE"
+        }
         413 => {
             "the registry, or a proxy before it, limits bodies (nginx: client_max_body_size); \
              DXF_UPLOAD=auto tries smaller chunks"
@@ -517,6 +520,14 @@ mod tests {
         };
         let said = line("op", &Failure::Missing(none));
         assert!(said.ends_with("none of its images names one"), "{said}");
+    }
+
+    #[test]
+    fn a_registry_that_speaks_http_is_not_asked_for_https() {
+        let url = "http://r.example:5000/v2/a/manifests/x";
+        let said = |code| line("op", &status("PUT", url, 400, code).into());
+        assert!(said("").contains("unset DXF_INSECURE"));
+        assert!(!said("MANIFEST_INVALID").contains("DXF_INSECURE"));
     }
 
     #[test]

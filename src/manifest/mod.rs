@@ -90,6 +90,7 @@ impl Manifest {
     /// A manifest as it was served or stored.
     ///
     /// # Errors
+    /// [`Error::Unsupported`] for a type that this crate does not know;
     /// [`Error::Malformed`] when the bytes are no JSON object, when the types
     /// in Content-Type and body contradict each other, or when it claims to be
     /// image and index at once (CVE-2021-41190).
@@ -120,7 +121,12 @@ impl Manifest {
         let named = served.or(written).and_then(kind_of);
         let kind = named
             .or(by_shape)
-            .ok_or_else(|| bad("it has neither layers nor manifests".into()))?;
+            .ok_or_else(|| match unknown_type(written, content_type) {
+                Some(text) => Error::Unsupported {
+                    what: format!("a manifest of the unknown type {text}"),
+                },
+                None => bad("it has neither layers nor manifests".into()),
+            })?;
         if by_shape.is_some_and(|shape| shape != kind) {
             return Err(bad(
                 format!("its type and its members disagree ({kind:?})").to_lowercase()
@@ -370,6 +376,13 @@ impl Shape {
     }
 }
 
+/// The type of a manifest that this crate does not know: what it says itself,
+/// or what it was served as, where that is more than "JSON".
+fn unknown_type<'a>(written: Option<&'a str>, served: Option<&'a str>) -> Option<&'a str> {
+    let specific = |text: &&str| text.starts_with("application/vnd.") && kind_of(text).is_none();
+    written.or(served).filter(specific)
+}
+
 fn kind_of(text: &str) -> Option<Kind> {
     match text {
         media_type::DOCKER_MANIFEST | media_type::OCI_MANIFEST => Some(Kind::Image),
@@ -387,6 +400,20 @@ mod tests {
 
     fn abc() -> Descriptor {
         Descriptor::new("", Digest::of(b"abc"), 3)
+    }
+
+    #[test]
+    fn an_unknown_type_is_named() {
+        let artifact = "application/vnd.oci.artifact.manifest.v1+json";
+        let says = |served: Option<&str>, body: Value| {
+            let made = Manifest::new(served, body.to_string().into_bytes());
+            made.unwrap_err().to_string()
+        };
+        let itself = says(None, json!({"mediaType": artifact, "blobs": []}));
+        assert_eq!(itself, format!("a manifest of the unknown type {artifact}"));
+        assert_eq!(says(Some(artifact), json!({"blobs": []})), itself);
+        let vague = says(Some("application/json"), json!({"blobs": []}));
+        assert!(vague.contains("neither layers"), "{vague}");
     }
 
     #[test]
