@@ -388,10 +388,14 @@ fn read(
     fetch::write(content, wanted, ("nowhere", to), watch).map(drop)
 }
 
-/// `error` with the name, where the bytes of its manifest are wrong.
+/// `error` with the name, where the bytes of its manifest are wrong, or of a
+/// kind that this crate does not know.
 fn corrupt(name: &Target, error: Error) -> Error {
     match error {
         error if error.is_corrupt() => Error::malformed(format!("alias {name}"), error),
+        Error::Unsupported { what } => Error::Unsupported {
+            what: format!("alias {name}: {what}"),
+        },
         error => error,
     }
 }
