@@ -1,8 +1,8 @@
-//! Numbers of bytes as people write them: `1048576`, `32MiB`, `100 MB`.
+//! Numbers of bytes as people write them: `1048576`, `32MiB`, `64M`, `100 MB`.
 
-/// The unit of each suffix; binary and decimal ones differ by 5 to 10 %, so
-/// nothing is guessed from a bare `M`.
-const UNITS: [(&str, u64); 7] = [
+/// The unit of each suffix. A bare letter is binary, as it is for `dd`, `split`,
+/// `docker` and every other tool that takes one.
+const UNITS: [(&str, u64); 13] = [
     ("KiB", 1 << 10),
     ("MiB", 1 << 20),
     ("GiB", 1 << 30),
@@ -10,6 +10,12 @@ const UNITS: [(&str, u64); 7] = [
     ("MB", 1_000_000),
     ("GB", 1_000_000_000),
     ("B", 1),
+    ("K", 1 << 10),
+    ("k", 1 << 10),
+    ("M", 1 << 20),
+    ("m", 1 << 20),
+    ("G", 1 << 30),
+    ("g", 1 << 30),
 ];
 
 /// Parses a size.
@@ -17,7 +23,8 @@ const UNITS: [(&str, u64); 7] = [
 /// # Errors
 /// The rule that `text` breaks.
 pub fn parse(text: &str) -> Result<u64, &'static str> {
-    const RULE: &str = "it takes a number of bytes, or a number with KiB, MiB, GiB, kB, MB or GB";
+    const RULE: &str =
+        "it takes a number of bytes, or a number with K, M, G, KiB, MiB, GiB, kB, MB or GB";
     let (digits, unit) = UNITS
         .iter()
         .find_map(|(name, unit)| Some((text.strip_suffix(name)?.trim_end(), *unit)))
@@ -59,6 +66,9 @@ mod tests {
             ("1kB", 1000),
             ("100 MB", 100_000_000),
             ("5GB", 5_000_000_000),
+            ("64M", 64 << 20),
+            ("1g", 1 << 30),
+            ("4 k", 4096),
         ] {
             assert_eq!(parse(text), Ok(size), "{text}");
         }
@@ -67,7 +77,8 @@ mod tests {
             "MiB",
             "-1",
             "+1",
-            "1M",
+            "1T",
+            "1Mi",
             "1mib",
             "1.5MiB",
             "1e6",
