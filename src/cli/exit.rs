@@ -36,6 +36,11 @@ pub enum Failure {
     Missing(Error),
     /// A signal ended the command, and the same command resumes from there.
     Resumable,
+    /// Blobs that a check found missing or wrong.
+    Damaged(String),
+    /// The registry wants credentials, of which the environment has only one
+    /// half: the variable that is set, and the one that is not.
+    HalfLogin(Box<Error>, (&'static str, &'static str)),
     /// A program that was run for the user ended with this status.
     Ended(u8),
     /// What the library says.
@@ -48,6 +53,9 @@ impl Failure {
         match self {
             Failure::Missing(error) => Failure::Missing(error.at(place)),
             Failure::Error(error) => Failure::Error(error.at(place)),
+            Failure::HalfLogin(error, names) => {
+                Failure::HalfLogin(Box::new(error.at(place)), names)
+            }
             failure => failure,
         }
     }
@@ -65,7 +73,9 @@ pub fn code(failure: &Failure, interrupted: u8) -> u8 {
         Failure::Usage(_) | Failure::Unset(_) | Failure::Missing(_) => return NOT_FOUND,
         Failure::Ended(code) => return *code,
         Failure::Resumable => return interrupted,
+        Failure::Damaged(_) => return DATA,
         Failure::Error(error) => error.what(),
+        Failure::HalfLogin(error, _) => error.what(),
     };
     match error {
         Error::Invalid { .. } => NOT_FOUND,
@@ -88,7 +98,7 @@ pub fn line(operation: &str, failure: &Failure) -> String {
         operation => format!("dxf: {operation}"),
     };
     let (said, hint) = match failure {
-        Failure::Usage(words) => return format!("{lead}: {words}"),
+        Failure::Usage(words) | Failure::Damaged(words) => (words.clone(), None),
         Failure::Ended(code) => (format!("it ended with {code}"), None),
         Failure::Resumable => (
             Error::Stopped.to_string(),
@@ -98,17 +108,38 @@ pub fn line(operation: &str, failure: &Failure) -> String {
             format!("{name} is not set"),
             Some("try DXF_HOST=registry.example:5000, or DXF_HOST=oci:FOLDER for a folder".into()),
         ),
-        Failure::Missing(error) if lists_nothing(error) => (one_line(&error.to_string()), None),
+        Failure::Missing(error) if lists_nothing(error) => (error.to_string(), None),
         Failure::Missing(error) => (
-            one_line(&error.to_string()),
+            error.to_string(),
             Some("try --platform with one of these".into()),
         ),
-        Failure::Error(error) => (one_line(&error.to_string()), sided_hint(error)),
+        Failure::HalfLogin(error, (set, unset)) => (
+            error.to_string(),
+            Some(format!("{set} is set, but {unset} is not; it takes both")),
+        ),
+        Failure::Error(error) => (error.to_string(), sided_hint(error)),
     };
+    let said = short(&said);
     match hint {
-        Some(hint) => format!("{lead}: {said}; {hint}"),
+        Some(hint) => format!("{lead}: {said}; {}", short(&hint)),
         None => format!("{lead}: {said}"),
     }
+}
+
+/// One line of `text`, which may hold the words of a server, a file or the
+/// command line: of a long one the beginning and the end, where the name of
+/// what failed and the reason are.
+fn short(text: &str) -> String {
+    const FIRST: usize = 600;
+    const LAST: usize = 300;
+    let text = one_line(text);
+    let length = text.chars().count();
+    if length <= FIRST + LAST {
+        return text;
+    }
+    let first: String = text.chars().take(FIRST).collect();
+    let last: String = text.chars().skip(length - LAST).collect();
+    format!("{first}…{last}")
 }
 
 /// What could be done about `error`, on the side where it happened.
@@ -173,7 +204,16 @@ fn hint(error: &Error) -> Option<String> {
         }
         error if lists_nothing(error) => return None,
         Error::NoPlatform { .. } => "set DXF_PLATFORM to one of these",
-        Error::Io { source, .. } if source.kind() == ErrorKind::StorageFull => {
+        Error::NotFound { what } if what.starts_with("alias ") && what.contains(" in oci:") => {
+            "dxf list-aliases prints the existing aliases of a repository"
+        }
+        Error::Io { what, source } if source.kind() == ErrorKind::StorageFull => {
+            if let Some(file) = what.strip_suffix(".partial") {
+                return Some(format!(
+                    "free space where {file} goes and run the same command again; \
+                     {what} is kept, and the download resumes from it"
+                ));
+            }
             "free space where the file goes, or set DXF_TMPDIR for temporary files"
         }
         _ => return None,
@@ -266,10 +306,15 @@ fn missing_name(method: &str, url: &str) -> Option<String> {
     if !matches!(method, "GET" | "HEAD") {
         return None;
     }
+    // What is written to an image without a tag, too.
+    let assumed = match name {
+        "latest" => " (latest is assumed where no tag is written)",
+        _ => "",
+    };
     Some(match name.contains(':') {
         true => format!("there is no manifest {name} in {repo}"),
         false => format!(
-            "there is no alias or image {name} in {repo}; dxf list-aliases {repo} prints the \
+            "there is no alias or image {name} in {repo}{assumed}; dxf list-aliases {repo} prints the \
              existing ones, with DXF_HOST={}",
             authority(url)
         ),
@@ -465,6 +510,14 @@ mod tests {
                 "linux/arm64",
             ),
             (Error::io("f", ErrorKind::StorageFull.into()), "free space"),
+            (
+                Error::io("f.bin.partial", ErrorKind::StorageFull.into()),
+                "free space where f.bin goes and run the same command again; f.bin.partial is kept",
+            ),
+            (
+                status("GET", "https://r/v2/a/b/manifests/latest", 404, ""),
+                "no alias or image latest in a/b (latest is assumed where no tag is written)",
+            ),
             (Error::invalid("alias", "@v1", "why"), "without @ here"),
         ];
         for (error, wanted) in table {
@@ -475,6 +528,18 @@ mod tests {
             );
             assert!(!said.contains('\n'));
         }
+    }
+
+    #[test]
+    fn half_a_login_is_named() {
+        let names = ("DXF_PASSWORD", "DXF_USERNAME");
+        let failure = Failure::HalfLogin(Box::new(unauthorized(None)), names);
+        assert_eq!(code(&failure, 130), 13);
+        let said = line("op", &failure);
+        assert!(
+            said.ends_with("DXF_PASSWORD is set, but DXF_USERNAME is not; it takes both"),
+            "{said}"
+        );
     }
 
     #[test]
@@ -563,5 +628,19 @@ mod tests {
         }
         let said = line("op", &error.into());
         assert!(!said.contains('\x1b') && !said.contains('\n'));
+        for failure in [
+            Failure::Usage(format!("a\nb{}", "x".repeat(100_000))),
+            Failure::Damaged("x".repeat(100_000)),
+            Error::invalid("digest", "x".repeat(100_000), "the reason").into(),
+            Error::malformed("x".repeat(100_000), "the reason").into(),
+        ] {
+            let said = line("op", &failure);
+            assert!(
+                said.chars().count() < 1500 && !said.contains('\n'),
+                "{said}"
+            );
+            let has_reason = matches!(failure, Failure::Error(_));
+            assert_eq!(said.contains("the reason"), has_reason, "{said}");
+        }
     }
 }

@@ -150,7 +150,22 @@ fn begin(
     };
     let mut session = Session::new(&context, out, input, &*progress);
     session.source = source;
-    dispatch(&mut session, command)
+    dispatch(&mut session, command).map_err(|failure| half_a_login(failure, &context))
+}
+
+/// A refusal where half of a login is set, which counts for nothing.
+fn half_a_login(failure: Failure, context: &Context) -> Failure {
+    match (failure, context.half_login) {
+        (Failure::Error(error), Some(names)) if is_no_login(&error) => {
+            Failure::HalfLogin(Box::new(error), names)
+        }
+        (failure, _) => failure,
+    }
+}
+
+/// Whether a registry refused a request that had no credentials.
+fn is_no_login(error: &Error) -> bool {
+    matches!(error.what(), Error::Unauthorized { source: None, .. })
 }
 
 fn dispatch(s: &mut Session<'_, '_>, command: &Command) -> Result<(), Failure> {

@@ -40,6 +40,20 @@ pub fn login(env: Env<'_>, anonymous: bool) -> Result<Option<(Login, &'static st
     Ok(header.map(|header| (Login::Header(header), source)))
 }
 
+/// Of a user's name and a password the variable that is set without the other,
+/// and that other, where nothing else says who to be.
+pub fn half(env: Env<'_>) -> Option<(&'static str, &'static str)> {
+    let name = |var| env.on_this_side(var).name;
+    let is_set = |var| env.raw(var).is_some() || env.is_empty(var);
+    let passwords = [&vars::PASSWORD, &vars::PASSWORD_FILE];
+    let password = passwords.into_iter().find(|var| is_set(var));
+    match (env.raw(&vars::USERNAME), password) {
+        (None, Some(password)) => Some((name(password), name(&vars::USERNAME))),
+        (Some(_), None) => Some((name(&vars::USERNAME), name(&vars::PASSWORD))),
+        _ => None,
+    }
+}
+
 fn password_file(env: Env<'_>) -> Result<Option<Secret>> {
     let Some(path) = env.path(&vars::PASSWORD_FILE) else {
         return Ok(None);

@@ -56,6 +56,8 @@ pub struct Context {
     token: Option<Secret>,
     /// The login for `DXF_HOST`, where the environment has one.
     login: Option<(Login, &'static str)>,
+    /// A user's name without a password, or the reverse ([`login::half`]).
+    pub half_login: Option<(&'static str, &'static str)>,
     /// Whom login and token are for.
     bound: Bound,
     /// The files with logins for every host, in the order they are asked.
@@ -109,6 +111,7 @@ impl Context {
                 .is_some_and(|(_, value)| value == "auto"),
             token: env.header(&vars::TOKEN)?.filter(|_| !anonymous),
             login: login::login(env, anonymous)?,
+            half_login: login::half(env),
             bound: Bound::Root,
             files: login::files(env, &login_files)?.with_helpers(helpers.clone()),
             login_files,
@@ -332,6 +335,17 @@ mod tests {
         assert_eq!(source(&[empty]), "none");
         assert_eq!(source(&[token, header]), "token, DXF_AUTHORIZATION");
         assert_eq!(source(&[anonymous, token, name, password]), "DXF_ANONYMOUS");
+    }
+
+    #[test]
+    fn half_a_login_is_noticed() {
+        let half = |pairs: &[(&str, &str)]| made(pairs).unwrap().half_login;
+        let (name, password) = (("DXF_USERNAME", "u"), ("DXF_PASSWORD", "p"));
+        assert_eq!(half(&[]), None);
+        assert_eq!(half(&[name, password]), None);
+        assert_eq!(half(&[name, ("DXF_PASSWORD", "")]), None);
+        assert_eq!(half(&[name]), Some(("DXF_USERNAME", "DXF_PASSWORD")));
+        assert_eq!(half(&[password]), Some(("DXF_PASSWORD", "DXF_USERNAME")));
     }
 
     #[test]

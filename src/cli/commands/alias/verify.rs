@@ -2,7 +2,7 @@
 
 use dxf_registry::artifact::Parts;
 use dxf_registry::graph::verify::{self, Finding, Scrutiny, Verdict};
-use dxf_registry::{Error, ReadStore, Result, Target, json};
+use dxf_registry::{ReadStore, Result, Target, json};
 use serde_json::{Value, json};
 
 use crate::cli::args::{self, VerifyAlias};
@@ -18,7 +18,7 @@ pub fn run(s: &mut Session<'_, '_>, args: &VerifyAlias) -> Result<(), Failure> {
         true => (0, 0),
         false => (1, usize::MAX),
     };
-    let (repo, rest) = args.words.repo(least, most)?;
+    let (repo, rest) = s.repo(&args.words, least, most)?;
     let mut targets = args::targets(rest)?;
     let store = s.store(repo)?;
     if args.all {
@@ -36,12 +36,10 @@ pub fn run(s: &mut Session<'_, '_>, args: &VerifyAlias) -> Result<(), Failure> {
     if bad == 0 {
         return Ok(());
     }
-    let what = format!("aliases in {}", store.name());
-    let why = format!(
-        "{bad} of {} things they name are missing or wrong",
-        found.len()
-    );
-    Err(Error::malformed(what, why).into())
+    let (all, name) = (found.len(), store.name());
+    let are = if bad == 1 { "is" } else { "are" };
+    let what = format!("{bad} of {all} blobs and manifests in {name} {are} missing or wrong");
+    Err(Failure::Damaged(what))
 }
 
 /// The tags. What is no name for one can't be looked up, so nothing is checked.
