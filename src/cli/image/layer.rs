@@ -15,8 +15,11 @@ pub fn find<'a>(layers: &[&'a Blob], word: &str) -> Result<&'a Blob> {
         return layers.get(number).copied().ok_or_else(|| Error::NotFound {
             what: match layers.len() {
                 0 => format!("layer {number}: the image has none"),
-                1 => format!("layer {number}: the image has layer 0 alone"),
-                n => format!("layer {number}: the image has 0 to {}", n - 1),
+                1 => format!("layer {number}: the image has 1 layer, number 0"),
+                n => format!(
+                    "layer {number}: the image has {n} layers, numbers 0 to {}",
+                    n - 1
+                ),
             },
         });
     }

@@ -244,8 +244,11 @@ impl Draft {
         Error::NotFound {
             what: match self.layers.len() {
                 0 => format!("layer {index}: the image has none"),
-                1 => format!("layer {index}: the image has layer 0 alone"),
-                n => format!("layer {index}: the image has 0 to {}", n - 1),
+                1 => format!("layer {index}: the image has 1 layer, number 0"),
+                n => format!(
+                    "layer {index}: the image has {n} layers, numbers 0 to {}",
+                    n - 1
+                ),
             },
         }
     }

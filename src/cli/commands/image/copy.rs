@@ -116,8 +116,13 @@ impl Job<'_> {
         self.args.all_tags || self.args.tags.is_some()
     }
 
+    /// What the source is called in an error; of many tags none is named.
     fn source_name(&self) -> String {
-        side("source", &self.from)
+        let name = side("source", &self.from);
+        match name.strip_suffix(":latest") {
+            Some(repository) if self.is_whole() => repository.to_string(),
+            _ => name,
+        }
     }
 
     fn fits(&self, tag: &str) -> bool {
@@ -151,8 +156,8 @@ impl Job<'_> {
 
     fn no_tags(&self, name: &str) -> Error {
         let what = match &self.args.tags {
-            Some(glob) => format!("a tag of {name} that {glob} fits"),
-            None => format!("a tag of {name}"),
+            Some(glob) => format!("no tag of {name} matches {glob}"),
+            None => format!("{name} has no tags"),
         };
         Error::NotFound { what }
     }
