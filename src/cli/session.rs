@@ -1,5 +1,6 @@
 //! One run of a command: its settings, its streams, and the store it works on.
 
+use std::ffi::OsString;
 use std::io::{Read, Write};
 use std::path::Path;
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use dxf_registry::{
 };
 use serde_json::Value;
 
+use crate::cli::args::Words;
 use crate::cli::env::{Context, Shape, vars};
 use crate::cli::exit::Failure;
 use crate::cli::interrupt::Interrupt;
@@ -127,6 +129,20 @@ impl<'s, 'o> Session<'s, 'o> {
         self.source.as_ref().unwrap_or(self.context)
     }
 
+    /// The repository that the first of `words` names in the store that
+    /// `DXF_HOST` names, and the `least` to `most` words after it.
+    ///
+    /// # Errors
+    /// As [`Words::repo`].
+    pub fn repo<'w>(
+        &self,
+        words: &'w Words,
+        least: usize,
+        most: usize,
+    ) -> Result<(RepoName, &'w [OsString]), Failure> {
+        words.repo(self.context.root.as_ref(), least, most)
+    }
+
     /// A repository of the store that `DXF_HOST` names.
     pub fn store(&self, repo: RepoName) -> Result<Box<dyn Store>, Failure> {
         Ok(match self.root()? {
@@ -170,10 +186,19 @@ impl<'s, 'o> Session<'s, 'o> {
 
     /// The manifest on standard input, for the platform asked for.
     pub fn stdin_manifest(&mut self, store: &dyn ReadStore) -> Result<ByPlatform<Manifest>> {
+        if self.terminal.stdin {
+            self.console.line(
+                "dxf: reading a manifest from the terminal; give aliases or digests to name blobs",
+            );
+        }
         let stdin = &mut *self.stdin;
         let bytes = self
             .interrupt
             .waiting(|| read_bounded("standard input", stdin, manifest::MAX_SIZE))?;
+        if bytes.is_empty() {
+            let why = "standard input is empty; give a digest or an alias, or pipe a manifest";
+            return Err(Error::malformed("manifest", why));
+        }
         let manifest = Manifest::new(None, bytes)?;
         alias::expand(store, manifest, self.context.platform.as_ref(), self.run())
     }
@@ -181,6 +206,16 @@ impl<'s, 'o> Session<'s, 'o> {
     /// Writes bytes to standard output as they are.
     pub fn write(&mut self, bytes: &[u8]) -> Result<(), Failure> {
         self.out.write_all(bytes).map_err(stdout)
+    }
+
+    /// Writes a document to standard output as it is; on a terminal it ends its
+    /// line, so that the shell's prompt begins a new one.
+    pub fn document(&mut self, bytes: &[u8]) -> Result<(), Failure> {
+        self.write(bytes)?;
+        match self.terminal.stdout && !bytes.ends_with(b"\n") {
+            true => self.write(b"\n"),
+            false => Ok(()),
+        }
     }
 
     /// Writes a line to standard output.

@@ -90,10 +90,31 @@ impl Place {
         Done { code, out, err }
     }
 
+    /// Runs a command whose output is a terminal.
+    fn at_terminal(&self, words: &[&str]) -> Done {
+        let mut out = Vec::new();
+        let terminal = Terminals {
+            stdout: true,
+            ..Terminals::default()
+        };
+        let (code, err) = self.run_at(terminal, (words, ""), &mut out);
+        let out = String::from_utf8(out).unwrap();
+        Done { code, out, err }
+    }
+
     fn run_into(
         &self,
         words: &[&str],
         stdin: &str,
+        stdout: &mut (dyn Write + Send),
+    ) -> (u8, String) {
+        self.run_at(Terminals::default(), (words, stdin), stdout)
+    }
+
+    fn run_at(
+        &self,
+        terminal: Terminals,
+        (words, stdin): (&[&str], &str),
         stdout: &mut (dyn Write + Send),
     ) -> (u8, String) {
         let err = Shared::default();
@@ -101,7 +122,7 @@ impl Place {
             stdin: &mut stdin.as_bytes(),
             stdout,
             console: Console::new(Box::new(err.clone())),
-            terminal: Terminals::default(),
+            terminal,
         };
         let words = std::iter::once("dxf").chain(words.iter().copied());
         let lookup = |name: &str| self.env.get(name).map(OsString::from);
@@ -528,12 +549,107 @@ fn a_bad_variable_is_named_and_nothing_else_happens() {
 fn auth_at_a_folder() {
     let place = Place::new();
     assert_eq!(place.ok(&["auth", "r", "pull"]), "");
+    let done = place.run(&["auth", "r"]);
+    assert_eq!((done.code, done.out.as_str()), (0, ""));
+    assert!(done.err.contains("name actions"), "{}", done.err);
     assert_eq!(
         place.ok(&["auth", "--explain", "r"]),
         "a folder needs no credentials\n"
     );
     let done = place.run(&["login"]);
     assert_eq!((done.code, done.out.as_str()), (2, ""));
+}
+
+#[test]
+fn a_mistake_is_told_what_to_write_instead() {
+    let mut place = Place::new();
+    let logins = place.path("logins");
+    place.set("DOCKER_CONFIG", &logins);
+    let file = place.file("f", "abc");
+    place.ok(&["push-blob", "r", &file, "@a"]);
+    let folder = place.path("tmp");
+    for (words, code, said) in [
+        (
+            &["push-blob", &file, "team/x", "@v"][..],
+            2,
+            format!(
+                "the arguments are the other way round; did you mean dxf push-blob team/x {file} @v?"
+            ),
+        ),
+        (
+            &["push-blob", "team/x:v1", &file],
+            2,
+            "team/x @v1".to_string(),
+        ),
+        (
+            &["push-blob", "r.example:1/team/x", &file],
+            2,
+            "DXF_HOST=r.example:1 dxf … team/x".to_string(),
+        ),
+        (
+            &["push-blob", "r", &folder],
+            1,
+            format!("dxf push-files r ALIAS {folder}, or tar -c {folder} | dxf push-blob r -"),
+        ),
+        (
+            &["mount-blob", "r", "r:v", &abc()],
+            2,
+            "an argument of its own".to_string(),
+        ),
+        (
+            &["get-alias", "r", "nope"],
+            2,
+            "dxf list-aliases".to_string(),
+        ),
+        (
+            &["pull-blob", "r"],
+            65,
+            "standard input is empty; give a digest or an alias".to_string(),
+        ),
+        (&["login", "r.example"], 2, "--password-stdin".to_string()),
+        (
+            &["login", "-u", "me", "r.example"],
+            2,
+            "standard input has none".to_string(),
+        ),
+        (
+            &["copy-image", "--tags", "zz*", "r", "oci:x"],
+            2,
+            format!("source oci:{}: Not Found: no tag of", place.path("store/r")),
+        ),
+    ] {
+        let done = place.run(words);
+        assert_eq!((done.code, done.out.as_str()), (code, ""), "{done:?}");
+        assert!(
+            done.err.lines().last().unwrap().contains(&said),
+            "{said}: {done:?}"
+        );
+    }
+    std::fs::remove_file(blob_file(&place)).unwrap();
+    let done = place.run(&["verify-alias", "r", "a"]);
+    assert_eq!(done.code, 65);
+    assert!(
+        done.err.contains("in oci:") && done.err.contains("missing or wrong"),
+        "{done:?}"
+    );
+}
+
+/// The file of the blob `abc` in repository `r`.
+fn blob_file(place: &Place) -> String {
+    let hex = Digest::of(b"abc").hex();
+    place.path(&format!("store/r/blobs/sha256/{hex}"))
+}
+
+#[test]
+fn a_document_ends_its_line_on_a_terminal() {
+    let place = Place::new();
+    let file = place.file("f", "abc");
+    place.ok(&["push-blob", "r", &file, "@a"]);
+    let bytes = place.ok(&["get-manifest", "r", "a"]);
+    let shown = place.at_terminal(&["get-manifest", "r", "a"]);
+    assert_eq!((shown.code, shown.out), (0, format!("{bytes}\n")));
+    let shown = place.at_terminal(&["set-alias", "r", "a", &abc()]);
+    assert_eq!((shown.code, shown.out), (0, format!("{bytes}\n")));
 }
 
 #[test]
@@ -583,7 +699,7 @@ fn a_path_means_its_file_in_every_command() {
         (&["set-alias", "team/app", ".x", "./f"], "invalid alias"),
         (
             &["push-image", "team/app:v1", tar.as_str()],
-            "did you mean dxf push-image",
+            "the arguments are the other way round; did you mean dxf push-image",
         ),
         (&["copy-image", "oci:none", "team/x"], "no file oci-layout"),
     ] {

@@ -6,13 +6,14 @@ mod artifacts;
 mod blobs;
 mod edit;
 mod images;
+mod repo;
 mod tool;
 mod words;
 
 use std::ffi::{OsStr, OsString};
 
 use clap::{Parser, Subcommand};
-use dxf_registry::{Digest, Error, RepoName, Result, Tag, Target};
+use dxf_registry::{Digest, Error, RepoName, Result, Root, Tag, Target};
 
 use crate::cli::exit::Failure;
 pub use artifacts::{About, ListReferrers, Oci, PullFiles, PushFiles};
@@ -22,6 +23,7 @@ pub use images::{
     Convert, CopyImage, Engine, Form, GetLayer, ListFiles, LoadImage, Look, Nondistributable,
     PullImage, PushImage, ResolveImage, RunImage,
 };
+pub use repo::repo;
 pub use tool::{Auth, Cache, Login};
 pub use words::Named;
 
@@ -210,13 +212,19 @@ impl Words {
         }
     }
 
-    /// A repository and at least `least` more words, `most` at the most.
+    /// A repository of `root` and at least `least` more words, `most` at the
+    /// most.
     ///
     /// # Errors
     /// As [`Words::take`], and for a name that is none.
-    pub fn repo(&self, least: usize, most: usize) -> Result<(RepoName, &[OsString]), Failure> {
+    pub fn repo(
+        &self,
+        root: Option<&Root>,
+        least: usize,
+        most: usize,
+    ) -> Result<(RepoName, &[OsString]), Failure> {
         match self.take(least + 1, most.saturating_add(1))? {
-            [repo, rest @ ..] => Ok((text(repo)?.parse()?, rest)),
+            [word, rest @ ..] => Ok((repo(text(word)?, root)?, rest)),
             [] => Err(usage("too few arguments")),
         }
     }

@@ -9,7 +9,7 @@ use crate::cli::session::Session;
 
 /// `get-digest [--manifest] <repo> [<alias> …]`
 pub fn run(s: &mut Session<'_, '_>, args: &GetDigest) -> Result<(), Failure> {
-    let (repo, rest) = args.words.repo(0, usize::MAX)?;
+    let (repo, rest) = s.repo(&args.words, 0, usize::MAX)?;
     let targets = args::targets(rest)?;
     let store = s.store(repo)?;
     let found = if args.manifest && s.context.platform.is_none() && !targets.is_empty() {

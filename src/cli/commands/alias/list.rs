@@ -8,7 +8,7 @@ use crate::cli::session::Session;
 
 /// `list-aliases <repo>`
 pub fn run(s: &mut Session<'_, '_>, words: &Words) -> Result<(), Failure> {
-    let (repo, _) = words.repo(0, 0)?;
+    let (repo, _) = s.repo(words, 0, 0)?;
     let store = s.store(repo)?;
     s.names(store.tag_names())
 }

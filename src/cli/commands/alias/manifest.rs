@@ -10,16 +10,16 @@ use crate::cli::session::Session;
 
 /// `get-manifest <repo> <alias> …`
 pub fn run(s: &mut Session<'_, '_>, words: &Words) -> Result<(), Failure> {
-    let (repo, rest) = words.repo(0, usize::MAX)?;
+    let (repo, rest) = s.repo(words, 0, usize::MAX)?;
     let targets = args::targets(rest)?;
     let store = s.store(repo)?;
     for target in &targets {
         match s.resolve(&*store, target)? {
-            ByPlatform::One(manifest) => s.write(manifest.bytes())?,
+            ByPlatform::One(manifest) => s.document(manifest.bytes())?,
             ByPlatform::Each(each) => {
                 let text = |m: &Manifest| String::from_utf8_lossy(m.bytes()).into_owned();
                 let members = each.iter().map(|(name, m)| (name.clone(), text(m).into()));
-                s.write(json::python(&Value::Object(members.collect())).as_bytes())?;
+                s.document(json::python(&Value::Object(members.collect())).as_bytes())?;
             }
         }
     }

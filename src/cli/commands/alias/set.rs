@@ -13,7 +13,7 @@ use crate::cli::session::Session;
 
 /// `set-alias [--if-match DIGEST|none] <repo> <alias> <digest>|<file> …`
 pub fn run(s: &mut Session<'_, '_>, args: &SetAlias) -> Result<(), Failure> {
-    let (repo, rest) = args.words.repo(2, usize::MAX)?;
+    let (repo, rest) = s.repo(&args.words, 2, usize::MAX)?;
     let settings = alias::Settings {
         format: s.context.format,
         expected: args.if_match.as_deref().map(expected).transpose()?,
@@ -24,7 +24,7 @@ pub fn run(s: &mut Session<'_, '_>, args: &SetAlias) -> Result<(), Failure> {
     let store = s.store(repo)?;
     let digests: Result<Vec<Digest>> = named.iter().map(|blob| blob.digest(s)).collect();
     let manifest = alias::set(&*store, &tag, &digests?, settings, s.run())?;
-    s.write(manifest.bytes())
+    s.document(manifest.bytes())
 }
 
 /// What `--if-match` says.

@@ -18,7 +18,7 @@ use crate::cli::session::Session;
 
 /// `pull-files [-o DIR] [--only GLOB]… [--keep] <repo> <alias|digest>`
 pub fn run(s: &mut Session<'_, '_>, args: &PullFiles) -> Result<(), Failure> {
-    let (repo, rest) = args.words.repo(1, 1)?;
+    let (repo, rest) = s.repo(&args.words, 1, 1)?;
     let word = args::text(&rest[0])?;
     let target: Target = word.strip_prefix('@').unwrap_or(word).parse()?;
     let store = s.store(repo)?;

@@ -12,7 +12,7 @@ use crate::cli::session::Session;
 
 /// `push-files [options] <repo> <alias> PATH[:TYPE]…`
 pub fn run(s: &mut Session<'_, '_>, args: &PushFiles) -> Result<(), Failure> {
-    let (repo, rest) = args.words.repo(1, usize::MAX)?;
+    let (repo, rest) = s.repo(&args.words, 1, usize::MAX)?;
     let [alias, paths @ ..] = rest else {
         return Err(args::usage("too few arguments"));
     };

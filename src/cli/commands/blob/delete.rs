@@ -13,7 +13,7 @@ use crate::cli::session::Session;
 
 /// `del-blob [--keep-alias] [--force] <repo> [<digest>|@alias …]`
 pub fn run(s: &mut Session<'_, '_>, args: &DelBlob) -> Result<(), Failure> {
-    let (repo, rest) = args.words.repo(0, usize::MAX)?;
+    let (repo, rest) = s.repo(&args.words, 0, usize::MAX)?;
     let selectors = args::selectors(rest)?;
     let store = s.store(repo)?;
     let mut doomed = Doomed::new(&*store, s.run());

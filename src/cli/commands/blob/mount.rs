@@ -8,9 +8,9 @@ use crate::cli::session::Session;
 
 /// `mount-blob <repo> <from-repo> <digest> [@alias]`
 pub fn run(s: &mut Session<'_, '_>, words: &Words) -> Result<(), Failure> {
-    let (repo, rest) = words.repo(2, 3)?;
+    let (repo, rest) = s.repo(words, 2, 3)?;
     let tag = args::alias(rest.get(2))?;
-    let from = args::text(&rest[0])?.parse()?;
+    let from = args::repo(args::text(&rest[0])?, s.context.root.as_ref())?;
     let digest: Digest = args::text(&rest[1])?.parse()?;
     let store = s.store(repo)?;
     store.mount_blob(&digest, &from, s.watch())?;

@@ -28,7 +28,7 @@ enum Piece {
 
 /// `pull-blob [-o FILE] [--base OLDFILE | --range A-B] <repo> [<digest>|@alias …]`
 pub fn run(s: &mut Session<'_, '_>, args: &PullBlob) -> Result<(), Failure> {
-    let (repo, rest) = args.words.repo(0, usize::MAX)?;
+    let (repo, rest) = s.repo(&args.words, 0, usize::MAX)?;
     let selectors = args::selectors(rest)?;
     let range = args.range.as_deref().map(str::parse).transpose()?;
     let old = args.base.as_deref().map(opened).transpose()?;

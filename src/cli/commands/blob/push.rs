@@ -1,13 +1,13 @@
 //! `push-blob`: stores a file or standard input, as one blob or in parts.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::Path;
 
 use dxf_registry::artifact::{self, Input, Split};
 use dxf_registry::stream::{Run, Watch};
-use dxf_registry::{Error, Result, Store, Tag, alias};
+use dxf_registry::{Error, RepoName, Result, Store, Tag, alias};
 
 use crate::cli::args::{self, PushBlob};
 use crate::cli::exit::Failure;
@@ -19,8 +19,10 @@ use crate::cli::{env, input};
 
 /// `push-blob [--split SIZE|cdc[:AVG]] <repo> <file>|- [@alias]`
 pub fn run(s: &mut Session<'_, '_>, args: &PushBlob) -> Result<(), Failure> {
-    let (repo, rest) = args.words.repo(1, 2)?;
+    in_order(args.words.take(2, 3)?)?;
+    let (repo, rest) = s.repo(&args.words, 1, 2)?;
     let tag = args::alias(rest.get(1))?;
+    no_folder(&repo, &rest[0])?;
     let split = asked(s, args)?;
     let store = s.store(repo)?;
     if let Some(split) = split {
@@ -35,6 +37,40 @@ pub fn run(s: &mut Session<'_, '_>, args: &PushBlob) -> Result<(), Failure> {
         None => drop(store.put_blob(&blob, s.watch())?),
     }
     s.line(blob.digest())
+}
+
+/// Refuses a file and a repository in the wrong order.
+fn in_order(words: &[OsString]) -> Result<(), Failure> {
+    let [file, repo, rest @ ..] = words else {
+        return Ok(());
+    };
+    let is_repo = repo
+        .to_str()
+        .is_some_and(|word| args::repo(word, None).is_ok());
+    if !is_repo || !Path::new(file).is_file() || Path::new(repo).exists() {
+        return Ok(());
+    }
+    let rest: String = rest
+        .iter()
+        .map(|word| format!(" {}", word.display()))
+        .collect();
+    let (file, repo) = (file.display(), repo.display());
+    Err(args::usage(format!(
+        "the arguments are the other way round; did you mean dxf push-blob {repo} {file}{rest}?"
+    )))
+}
+
+/// Refuses a folder, and says how to store one.
+fn no_folder(repo: &RepoName, word: &OsStr) -> Result<()> {
+    if !Path::new(word).is_dir() {
+        return Ok(());
+    }
+    let folder = word.display();
+    let what = format!(
+        "{folder}: a folder, not a regular file; try dxf push-files {repo} ALIAS {folder}, \
+         or tar -c {folder} | dxf push-blob {repo} - @ALIAS"
+    );
+    Err(Error::Unsupported { what })
 }
 
 /// How the file is to be cut, if it is.

@@ -9,7 +9,7 @@ use crate::cli::session::{Session, blob_size};
 
 /// `blob-size <repo> [<digest>|@alias …]`
 pub fn run(s: &mut Session<'_, '_>, words: &Words) -> Result<(), Failure> {
-    let (repo, rest) = words.repo(0, usize::MAX)?;
+    let (repo, rest) = s.repo(words, 0, usize::MAX)?;
     let selectors = args::selectors(rest)?;
     let store = s.store(repo)?;
     let mut sizes = Vec::new();

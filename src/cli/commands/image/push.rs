@@ -30,7 +30,9 @@ pub fn run(s: &mut Session<'_, '_>, args: &PushImage) -> Result<(), Failure> {
     let (file, image) = (&words[0], &words[1]);
     if file != "-" && Place::on_disk(file)?.is_missing() && Path::new(image).exists() {
         let (file, image) = (file.display(), image.display());
-        let why = format!("{file} does not exist; did you mean dxf push-image {image} {file}?");
+        let why = format!(
+            "the arguments are the other way round; did you mean dxf push-image {image} {file}?"
+        );
         return Err(args::usage(why));
     }
     let place = open::to_write(s, image)?;

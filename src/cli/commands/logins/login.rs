@@ -43,7 +43,7 @@ fn ask(s: &mut Session<'_, '_>, args: &Login) -> Result<(String, Secret)> {
         (Some(name), _) => name.clone(),
         (None, true) => prompt(s, "Username: ", Term::read_line)?,
         (None, false) => {
-            let why = "name the user with -u NAME";
+            let why = "name the user with -u NAME, and pipe the password with --password-stdin";
             return Err(Error::invalid("username", "", why));
         }
     };
@@ -89,5 +89,11 @@ fn piped(s: &mut Session<'_, '_>) -> Result<String> {
         .waiting(|| read_bounded("standard input", stdin, LONGEST))?;
     let text =
         String::from_utf8(bytes).map_err(|_| Error::invalid("password", "…", "it is not UTF-8"))?;
-    Ok(text.lines().next().unwrap_or_default().to_string())
+    match text.lines().next() {
+        Some(line) if !line.is_empty() => Ok(line.to_string()),
+        _ => {
+            let why = "standard input has none; pipe it: … | dxf login -u NAME --password-stdin";
+            Err(Error::invalid("password", "", why))
+        }
+    }
 }

@@ -11,7 +11,7 @@ use crate::cli::session::Session;
 
 /// `auth [--explain] <repo> <action> …`
 pub fn run(s: &mut Session<'_, '_>, args: &Auth) -> Result<(), Failure> {
-    let (repo, rest) = args.words.repo(0, usize::MAX)?;
+    let (repo, rest) = s.repo(&args.words, 0, usize::MAX)?;
     let actions: Result<Vec<String>> = rest
         .iter()
         .map(|w| Ok(args::text(w)?.to_string()))
@@ -20,13 +20,29 @@ pub fn run(s: &mut Session<'_, '_>, args: &Auth) -> Result<(), Failure> {
     let host = match s.root()? {
         Root::Registry(host) => host,
         Root::Folder(_) if args.explain => return s.line("a folder needs no credentials"),
-        Root::Folder(_) => return Ok(()),
+        Root::Folder(_) => {
+            no_token(s, &actions, "a folder");
+            return Ok(());
+        }
     };
     let granted = s.registry(host)?.authenticate(Some(&repo), &actions)?;
     match &granted.token {
         _ if args.explain => explanation(s, &granted),
         Some(token) => s.line(token.reveal()),
-        None => Ok(()),
+        None => {
+            no_token(s, &actions, host.as_str());
+            Ok(())
+        }
+    }
+}
+
+/// Says why nothing is printed, unless a script asks for certain actions and
+/// takes what it gets.
+fn no_token(s: &Session<'_, '_>, actions: &[String], place: &str) {
+    if actions.is_empty() {
+        s.console.warn(&format!(
+            "{place} gives no token; name actions to ask for one (pull, push, delete, *)"
+        ));
     }
 }
 
