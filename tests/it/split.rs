@@ -316,7 +316,7 @@ fn senseless_splits_are_wrong_usage() {
         ("0", "at least one byte"),
         ("", "it takes a size"),
         ("-1", "it takes a size"),
-        ("64M", "it takes a size"),
+        ("64T", "it takes a size"),
         ("rabin", "it takes a size"),
         ("cdc:", "it takes a size"),
         ("cdc:0", "power of two"),
