@@ -17,8 +17,10 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use crate::descriptor::Descriptor;
 use crate::digest::Digest;
 use crate::error::{Error, Result};
+use crate::graph::is_related_tag;
 use crate::hub;
 use crate::layout::Layout;
 use crate::reference::{Host, Reference, Tag, Target};
@@ -481,14 +483,16 @@ fn only(folder: &Path) -> Result<Target> {
         return Err(Error::NotFound { what });
     }
     let layout = Layout::at(folder);
-    let tags: Vec<String> = layout.tag_names().collect::<Result<_>>()?;
+    let mut tags: Vec<String> = layout.tag_names().collect::<Result<_>>()?;
+    // What belongs to an image is not another one.
+    tags.retain(|tag| !is_related_tag(tag));
     let several = |what: &str, choices| Error::Ambiguous {
         what: format!("{name} contains several images{what}; name one as oci:DIR:TAG"),
         choices,
     };
     match tags.as_slice() {
         [tag] => Ok(Target::Tag(tag.parse()?)),
-        [] => match layout.manifests()?.as_slice() {
+        [] => match images(&layout)?.as_slice() {
             [one] => Ok(Target::Digest(one.digest)),
             [] => Err(Error::NotFound {
                 what: format!("an image in {name}"),
@@ -497,6 +501,23 @@ fn only(folder: &Path) -> Result<Target> {
         },
         _ => Err(several("", tags)),
     }
+}
+
+/// What a layout lists, but for what only belongs to another image; where it
+/// lists nothing else, all of it.
+fn images(layout: &Layout) -> Result<Vec<Descriptor>> {
+    let all = layout.manifests()?;
+    if let [_] = all.as_slice() {
+        return Ok(all);
+    }
+    let is_image = |entry: &&Descriptor| {
+        let name = entry.annotations.get("org.opencontainers.image.ref.name");
+        let manifest = || layout.manifest(&Target::Digest(entry.digest));
+        let is_about = || manifest().is_ok_and(|m| matches!(m.subject(), Ok(Some(_))));
+        !name.is_some_and(|name| is_related_tag(name)) && !is_about()
+    };
+    let images: Vec<Descriptor> = all.iter().filter(is_image).cloned().collect();
+    Ok(if images.is_empty() { all } else { images })
 }
 
 #[cfg(test)]

@@ -222,6 +222,11 @@ impl Index {
         !found.is_empty()
     }
 
+    /// Whether an entry of a digest has a name.
+    pub fn is_named(&self, digest: &Digest) -> bool {
+        self.at_digest(digest, Named::Yes).next().is_some()
+    }
+
     /// Takes every entry of a digest away and says whether there was one.
     pub fn remove(&mut self, digest: &Digest) -> bool {
         let unnamed = self.at_digest(digest, Named::No);

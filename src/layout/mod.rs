@@ -14,6 +14,7 @@ mod files;
 pub(crate) mod index;
 mod lock;
 pub(crate) mod read;
+mod referrers;
 mod store;
 #[cfg(test)]
 mod tests;
@@ -37,6 +38,7 @@ use blobs::Blobs;
 use index::Index;
 use lock::{Held, Patience};
 use read::{Bytes, Files};
+use referrers::Change;
 
 /// The file that makes a folder a layout.
 const MARKER: &str = "oci-layout";
@@ -402,7 +404,10 @@ impl Layout {
             Target::Tag(tag) => index.tag(&entry, tag),
             Target::Digest(_) => index.add(&entry),
         }
-        self.save(index)
+        let listed = (manifest, &entry.digest);
+        let unused = self.relist((&mut index, &blobs), listed, Change::Add)?;
+        self.save(index)?;
+        unused.map_or(Ok(()), |list| blobs.remove(&list).map(drop))
     }
 }
 

@@ -13,6 +13,7 @@ use crate::stream::Watch;
 
 use super::index::Index;
 use super::read::Files;
+use super::referrers::Change;
 use super::{Layout, files};
 
 impl ReadStore for Layout {
@@ -137,15 +138,29 @@ impl Store for Layout {
 
     fn delete_manifest(&self, digest: &Digest) -> Result<()> {
         let _held = self.hold()?;
-        let mut index = Index::clone(&*self.index()?);
+        let (mut index, blobs) = (Index::clone(&*self.index()?), self.blobs()?);
+        let manifest = self.read(digest, index.listed(digest)?.as_ref());
+        let list = match &manifest {
+            Ok(Some(manifest)) => {
+                let listed = (manifest, digest);
+                self.relist((&mut index, &blobs), listed, Change::Remove)?
+            }
+            // What can't be read can be deleted.
+            _ => None,
+        };
         // The names first: a crash in between leaves a blob that nothing names,
         // not a name for nothing.
-        if index.remove(digest) {
+        let is_listed = index.remove(digest);
+        if is_listed || list.is_some() {
             self.save(index)?;
-        } else if self.read(digest, None)?.is_none() {
+        }
+        if !is_listed && manifest?.is_none() {
             return Err(self.unknown(&Target::Digest(*digest)));
         }
-        self.blobs()?.remove(digest).map(drop)
+        if let Some(list) = list {
+            blobs.remove(&list)?;
+        }
+        blobs.remove(digest).map(drop)
     }
 
     fn untag(&self, tag: &Tag) -> Result<()> {

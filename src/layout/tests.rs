@@ -5,6 +5,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::blob::{Blob, Bytes};
 use crate::descriptor::media_type::{self, OCTET_STREAM};
+use crate::error::if_found;
 use crate::file::trace;
 use crate::progress::Progress;
 use crate::reference::Tag;
@@ -407,6 +408,51 @@ fn referrers_are_found_by_their_subject() {
     assert_eq!(found.len(), 1);
     fs::write(f.path("a", &plain.digest()), b"{}").unwrap();
     assert!(repo.referrers(&subject.digest()).unwrap_err().is_corrupt());
+}
+
+#[test]
+fn referrers_are_listed_under_a_tag_too() {
+    let f = Fixture::new();
+    let repo = f.repo("a");
+    let b = f.push(&repo, b"1");
+    let subject = alias(&[&b]);
+    let about = |text: &str| {
+        let (d, size) = (subject.digest(), subject.bytes().len());
+        let text = format!(
+            r#"{{"subject":{{"mediaType":"","digest":"{d}","size":{size}}},"manifests":[],
+            "annotations":{{"k":"{text}"}}}}"#
+        );
+        Manifest::new(None, text.into_bytes()).unwrap()
+    };
+    let (one, two) = (about("one"), about("two"));
+    let list = || -> Option<Vec<Digest>> {
+        let name = format!("sha256-{}", subject.digest().hex());
+        let list = if_found(repo.manifest(&tag(&name))).unwrap()?;
+        let entries = list.index().unwrap().manifests;
+        Some(entries.into_iter().map(|entry| entry.digest).collect())
+    };
+    assert_eq!(list(), None);
+    for manifest in [&one, &two, &one] {
+        let target = Target::Digest(manifest.digest());
+        repo.put_manifest(manifest, &target).unwrap();
+    }
+    assert_eq!(list().unwrap(), [one.digest(), two.digest()]);
+    // The list that was replaced is neither listed nor kept.
+    assert_eq!(repo.manifests().unwrap().len(), 3);
+    let files = fs::read_dir(f.path("a", &one.digest()).parent().unwrap());
+    assert_eq!(files.unwrap().count(), 4);
+    assert_eq!(repo.referrers(&subject.digest()).unwrap().len(), 2);
+    repo.delete_manifest(&one.digest()).unwrap();
+    assert_eq!(list().unwrap(), [two.digest()]);
+    repo.delete_manifest(&two.digest()).unwrap();
+    assert_eq!(list(), None);
+    assert!(repo.manifests().unwrap().is_empty());
+    // What another tool keeps under that tag is left alone.
+    let name = format!("sha256-{}", subject.digest().hex());
+    repo.put_manifest(&subject, &tag(&name)).unwrap();
+    repo.put_manifest(&one, &Target::Digest(one.digest()))
+        .unwrap();
+    assert_eq!(repo.manifest(&tag(&name)).unwrap(), subject);
 }
 
 #[test]

@@ -7,6 +7,7 @@
 //! Knows nothing of fetching.
 
 mod build;
+mod referrers;
 mod select;
 mod view;
 
@@ -15,6 +16,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 pub use build::{Builder, repoint};
+pub(crate) use referrers::ReferrersList;
 pub use select::{
     ATTESTATION, ATTESTED, Select, best_fit, is_attestation, is_index, is_manifest, is_selectable,
 };

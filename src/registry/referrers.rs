@@ -13,14 +13,13 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use ::http::header::{ACCEPT, HeaderName};
-use serde_json::Value;
 
 use crate::descriptor::{Descriptor, media_type};
 use crate::digest::{Digest, Hasher};
 use crate::error::{Error, Result};
 use crate::http::Request;
-use crate::manifest::{Builder, Manifest};
-use crate::reference::{RepoName, Tag, Target};
+use crate::manifest::{Manifest, ReferrersList};
+use crate::reference::{RepoName, Target};
 use crate::registry::Repository;
 use crate::registry::listing::{MAX_PAGE, Pages};
 use crate::store::ReadStore;
@@ -63,7 +62,7 @@ pub(super) fn list(repository: &Repository, subject: &Digest) -> Result<Vec<Desc
     let mut found = match ask(repository, subject)? {
         Some(found) => found,
         None => match tagged(repository, &["pull"], subject)? {
-            Tagged::List(list) => list.entries,
+            Tagged::List(list) => list.into_entries(),
             Tagged::Nothing | Tagged::Subject | Tagged::Other(_) => Vec::new(),
         },
     };
@@ -140,7 +139,7 @@ fn ask(repository: &Repository, subject: &Digest) -> Result<Option<Vec<Descripto
         if answer.status != 200 {
             return Ok(None);
         }
-        let list = List::parse(subject, answer.content_type(), &answer.bytes)?;
+        let list = ReferrersList::parse(subject, answer.content_type(), &answer.bytes)?;
         // Some front ends have a page of their own for every address.
         let list = match (list, &found) {
             (Some(list), _) => list,
@@ -149,7 +148,7 @@ fn ask(repository: &Repository, subject: &Digest) -> Result<Option<Vec<Descripto
         };
         pages.follow(&url, &answer.headers);
         let found = found.get_or_insert_default();
-        found.extend(list.entries);
+        found.extend(list.into_entries());
         if found.len() > MAX_REFERRERS {
             return Err(wrong("it is too long"));
         }
@@ -167,11 +166,11 @@ enum Tagged {
     /// Something of this type, which is no list.
     Other(String),
     /// A list.
-    List(List),
+    List(ReferrersList),
 }
 
 fn tagged(repository: &Repository, actions: &[&str], subject: &Digest) -> Result<Tagged> {
-    let target = Target::Tag(tag(subject)?);
+    let target = Target::Tag(ReferrersList::tag(subject)?);
     let manifest = match repository.manifest_for(actions, &target) {
         Ok(manifest) => manifest,
         Err(error) if error.is_not_found() => return Ok(Tagged::Nothing),
@@ -184,18 +183,11 @@ fn tagged(repository: &Repository, actions: &[&str], subject: &Digest) -> Result
     }
     let media_type = manifest.media_type();
     Ok(
-        match List::parse(subject, Some(media_type), manifest.bytes())? {
+        match ReferrersList::parse(subject, Some(media_type), manifest.bytes())? {
             Some(list) => Tagged::List(list),
             None => Tagged::Other(media_type.to_string()),
         },
     )
-}
-
-/// The tag for the referrers of `subject`: at most 32 characters of the
-/// algorithm and 64 of the hash.
-fn tag(subject: &Digest) -> Result<Tag> {
-    let (algorithm, hex) = (subject.algorithm(), subject.hex());
-    format!("{algorithm:.32}-{hex:.64}").parse()
 }
 
 /// A change of a list that clients keep.
@@ -206,21 +198,11 @@ enum Change<'a> {
 
 impl Change<'_> {
     /// Makes the change, and says whether there was anything to change.
-    fn apply(&self, list: &mut List) -> bool {
-        let before = list.entries.len();
+    fn apply(&self, list: &mut ReferrersList) -> bool {
         match self {
-            Change::Add(entry) => {
-                if list
-                    .entries
-                    .iter()
-                    .all(|other| other.digest != entry.digest)
-                {
-                    list.entries.push((*entry).clone());
-                }
-            }
-            Change::Remove(digest) => list.entries.retain(|entry| entry.digest != **digest),
+            Change::Add(entry) => list.add(entry),
+            Change::Remove(digest) => list.remove(digest),
         }
-        list.entries.len() != before
     }
 }
 
@@ -229,14 +211,14 @@ impl Change<'_> {
 /// one may still be between the two, so the gap is narrow and not closed: the
 /// specification obliges no registry to honour `If-Match`.
 fn change(repository: &Repository, subject: &Digest, change: &Change<'_>) -> Result<()> {
-    let target = Target::Tag(tag(subject)?);
+    let target = Target::Tag(ReferrersList::tag(subject)?);
     let what = || format!("{target} in {}, the list of referrers", repository.name());
     let _held = lock(&repository.known_referrers().changing);
     let mut writes = 0;
     loop {
         let mut list = match tagged(repository, &["pull", "push"], subject)? {
             Tagged::List(list) => list,
-            Tagged::Nothing => List::new(),
+            Tagged::Nothing => ReferrersList::new(),
             Tagged::Subject => {
                 if matches!(change, Change::Add(_)) {
                     repository.warn(&format!(
@@ -264,57 +246,5 @@ fn change(repository: &Repository, subject: &Digest, change: &Change<'_>) -> Res
         }
         repository.send_manifest(&list.into_manifest()?, &target)?;
         writes += 1;
-    }
-}
-
-/// An index of referrers. Members nobody here knows are kept.
-struct List {
-    document: Builder,
-    entries: Vec<Descriptor>,
-}
-
-impl List {
-    /// A list of nothing.
-    fn new() -> List {
-        List {
-            document: Builder::new(media_type::OCI_INDEX),
-            entries: Vec::new(),
-        }
-    }
-
-    /// The list in `bytes`; `None` when they are no OCI index at all.
-    ///
-    /// # Errors
-    /// [`Error::Malformed`] for an index with an entry that can't be used: a
-    /// signature must not be overlooked because its neighbour is broken.
-    fn parse(subject: &Digest, content_type: Option<&str>, bytes: &[u8]) -> Result<Option<List>> {
-        let Ok(mut document) = Builder::parse("list of referrers", bytes) else {
-            return Ok(None);
-        };
-        let served = content_type.map(|text| text.split(';').next().unwrap_or(text).trim());
-        let written = document.get("mediaType").and_then(Value::as_str);
-        let named = written.filter(|text| !text.is_empty()).or(served);
-        let image = document.get("layers").is_some() || document.get("config").is_some();
-        if named != Some(media_type::OCI_INDEX) || image {
-            return Ok(None);
-        }
-        let Some(entries) = document.take_list("manifests") else {
-            return Ok(None);
-        };
-        let entries = entries.into_iter().map(serde_json::from_value);
-        let entries: Vec<Descriptor> = entries
-            .collect::<Result<_, _>>()
-            .map_err(|e| Error::malformed(format!("list of the referrers of {subject}"), e))?;
-        Ok(Some(List { document, entries }))
-    }
-
-    /// The list as it is put under its tag.
-    fn into_manifest(self) -> Result<Manifest> {
-        // Older clients left version and type out.
-        self.document
-            .manifests(&self.entries)
-            .member("schemaVersion", 2)
-            .media_type(media_type::OCI_INDEX)
-            .build()
     }
 }

@@ -304,7 +304,17 @@ fn referrers_go_along_and_are_listed() {
         assert_eq!(listed(&child), [of_child.digest()]);
         let tags: Vec<String> = store.tag_names().map(Result::unwrap).collect();
         assert!(tags.contains(&cosign), "{repo}: {tags:?}");
+        // Where regctl looks.
+        assert!(tags.contains(&format!("sha256-{hex}")), "{repo}: {tags:?}");
     }
+    // The folder still has one image to choose.
+    let one = between(&from, &to).args([&layout, "one/r:v"]).ok();
+    assert!(one.text().trim_end().ends_with(&node_digest(&node)));
+    to.dxf()
+        .args(["push-image", "--all", &arg(&file(&folder, "l")), "all/r"])
+        .ok();
+    let pushed = repository(&to, "all/r").referrers(&sbom.digest()).unwrap();
+    assert_eq!(pushed.len(), 1);
     // All tags: lists of referrers are no tags to copy.
     between(&from, &to).args(["--all-tags", "a/b", "e/f"]).ok();
     assert_eq!(tags(&to.raw(), "e/f"), [cosign.as_str(), "v1"]);

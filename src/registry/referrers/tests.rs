@@ -4,6 +4,8 @@ use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
+use serde_json::Value;
+
 use super::*;
 use crate::credentials::Credentials;
 use crate::http::{self, Observer, Scheme};
@@ -190,12 +192,12 @@ fn found(steps: impl IntoIterator<Item = Step>) -> Result<Vec<Descriptor>> {
 #[test]
 fn tags_are_cut_to_size() {
     assert_eq!(
-        tag(&Digest::of(b"abc")).unwrap().as_str(),
+        ReferrersList::tag(&Digest::of(b"abc")).unwrap().as_str(),
         "sha256-ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
     );
     let long: Digest = format!("sha512:{}", "ab".repeat(64)).parse().unwrap();
     let expected = format!("sha512-{}", "ab".repeat(32));
-    assert_eq!(tag(&long).unwrap().as_str(), expected);
+    assert_eq!(ReferrersList::tag(&long).unwrap().as_str(), expected);
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use dxf_registry::archive::{self, Item};
-use dxf_registry::graph::{Remote, Select};
+use dxf_registry::graph::{Remote, Select, is_referrers_tag};
 use dxf_registry::image::Node;
 use dxf_registry::layout::Layout;
 use dxf_registry::{Digest, Error, Place, Reference, Result, Tag, Target};
@@ -14,7 +14,7 @@ use dxf_registry::{Digest, Error, Place, Reference, Result, Tag, Target};
 use crate::cli::args::{self, PushImage};
 use crate::cli::exit::Failure;
 use crate::cli::image::destination::Destination;
-use crate::cli::image::item::{must_differ, names, without_related};
+use crate::cli::image::item::{must_differ, names, targets, without_related};
 use crate::cli::image::open;
 use crate::cli::image::read::{archived, compressed};
 use crate::cli::session::Session;
@@ -93,8 +93,15 @@ fn given(s: &mut Session<'_, '_>, word: &OsStr) -> Result<Vec<Item>, Failure> {
 }
 
 /// The items but for nameless ones that others consist of: a layout may list
-/// the images of an index beside it.
+/// the images of an index beside it. Lists of referrers are not pushed either,
+/// because the registry or its clients keep their own.
 fn without_parts(mut items: Vec<Item>) -> Vec<Item> {
+    items.retain(|item| {
+        let tags = targets(item);
+        let is_list =
+            |target: &Target| matches!(target, Target::Tag(t) if is_referrers_tag(t.as_str()));
+        !tags.iter().all(is_list)
+    });
     let mut parts = HashSet::new();
     for item in &items {
         below(&item.node, &mut parts);

@@ -1,0 +1,70 @@
+//! Lists of referrers in a layout. Its own index says what each manifest is about,
+//! which is enough for this crate and oras; regctl looks for a list under a tag
+//! made of the subject's digest, as in a registry without the API.
+
+use super::Layout;
+use super::blobs::Blobs;
+use super::index::Index;
+use super::read::Files;
+use crate::digest::Digest;
+use crate::error::Result;
+use crate::manifest::{Manifest, ReferrersList};
+
+/// What becomes of a manifest in its subject's list.
+#[derive(Clone, Copy)]
+pub(super) enum Change {
+    Add,
+    Remove,
+}
+
+impl Layout {
+    /// Brings the list of a manifest's subject up to date, if it has a subject,
+    /// and gives the digest of the old list when nothing lists that any more.
+    ///
+    /// What stands under the tag and is no list is left alone.
+    pub(super) fn relist(
+        &self,
+        (index, blobs): (&mut Index, &Blobs),
+        (manifest, digest): (&Manifest, &Digest),
+        change: Change,
+    ) -> Result<Option<Digest>> {
+        let Ok(Some(subject)) = manifest.subject() else {
+            return Ok(None);
+        };
+        let tag = ReferrersList::tag(&subject.digest)?;
+        let old = index.tagged(&tag)?;
+        let mut list = match &old {
+            None => ReferrersList::new(),
+            Some(entry) => match self.read(&entry.digest, Some(entry)) {
+                Ok(Some(found)) => {
+                    let kind = Some(found.media_type());
+                    match ReferrersList::parse(&subject.digest, kind, found.bytes()) {
+                        Ok(Some(list)) => list,
+                        _ => return Ok(None),
+                    }
+                }
+                _ => return Ok(None),
+            },
+        };
+        let changed = match change {
+            Change::Add => {
+                let mut entry = manifest.referrer()?;
+                entry.digest = *digest;
+                list.add(&entry)
+            }
+            Change::Remove => list.remove(digest),
+        };
+        if !changed {
+            return Ok(None);
+        }
+        if list.is_empty() {
+            index.untag(&tag);
+        } else {
+            let list = list.into_manifest()?;
+            blobs.write(&list.digest(), &mut list.bytes())?;
+            index.tag(&list.descriptor(), &tag);
+        }
+        let unused = old.map(|old| old.digest).filter(|old| !index.is_named(old));
+        Ok(unused.filter(|old| index.remove(old)))
+    }
+}
