@@ -29,7 +29,7 @@ pub use pull::{Remote, UrlFetcher};
 pub use push::{Nondistributable, PushTarget, Summary, push, push_manifest};
 pub(crate) use push::{push_again, send_all};
 pub use referrers::{Referrer, Scheme};
-pub use related::{Related, is_referrers_tag, is_related_tag};
+pub use related::{Related, is_referrers_tag, is_related_tag, referrers_lists};
 pub use resolve::Resolver;
 #[cfg(feature = "schema1-signing")]
 pub use signed::{Signed, put_signed};

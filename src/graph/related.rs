@@ -2,13 +2,13 @@
 //! materials and other referrers, and those of theirs; and what cosign keeps
 //! under tags made of a digest (`sha256-<hex>.sig`, `.att`, `.sbom`).
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
 use super::Remote;
 use crate::digest::Digest;
 use crate::error::{Error, Result};
-use crate::image::Node;
-use crate::manifest::Select;
+use crate::image::{Child, Index, Node};
+use crate::manifest::{ReferrersList, Select};
 use crate::parallel;
 use crate::reference::{Tag, Target};
 use crate::stream::Run;
@@ -112,6 +112,32 @@ pub fn is_referrers_tag(tag: &str) -> bool {
         .iter()
         .find_map(|lead| tag.strip_prefix(lead));
     hex.is_some_and(|hex| hex.len() == 64 && hex.bytes().all(|b| b.is_ascii_hexdigit()))
+}
+
+/// The lists of `referrers`, one for each of their subjects, under the tags where
+/// clients such as regctl look for them. Nodes without a subject are in none.
+///
+/// # Errors
+/// [`Error::Malformed`] for a referrer whose manifest can't be described.
+pub fn referrers_lists(referrers: &[Node]) -> Result<Vec<(Tag, Node)>> {
+    let mut by_subject: BTreeMap<Digest, (ReferrersList, Vec<Child>)> = BTreeMap::new();
+    for node in referrers {
+        let Ok(Some(subject)) = node.manifest().subject() else {
+            continue;
+        };
+        let descriptor = node.manifest().referrer()?;
+        let empty = || (ReferrersList::new(), Vec::new());
+        let (list, children) = by_subject.entry(subject.digest).or_insert_with(empty);
+        if list.add(&descriptor) {
+            let node = node.clone();
+            children.push(Child { descriptor, node });
+        }
+    }
+    let lists = by_subject.into_iter().map(|(subject, (list, children))| {
+        let index = Index::new(list.into_manifest()?, children)?;
+        Ok((ReferrersList::tag(&subject)?, Node::Index(index)))
+    });
+    lists.collect()
 }
 
 /// Whether a tag is made of a digest, for what belongs to the manifest with that

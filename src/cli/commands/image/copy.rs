@@ -6,6 +6,7 @@ use std::sync::Arc;
 use dxf_registry::archive::{Archive, Item};
 use dxf_registry::graph::{
     Copier, CopyOptions, Nondistributable, Referrers, Related, Remote, Select, is_referrers_tag,
+    referrers_lists,
 };
 use dxf_registry::image::{self, Family, Node};
 use dxf_registry::{Digest, Error, Place, Platform, Result, Store, Tag, Target};
@@ -275,7 +276,7 @@ impl Job<'_> {
             }
             items.push(item);
         }
-        let related = beside(&items, related, &from);
+        let related = beside(&items, related, &from)?;
         let done = self.to.write(s, &items, &related);
         for digest in done.map_err(|e| e.at(&self.to_name))? {
             told.one(s, (&self.to.name, self.to.name.clone()), &digest)?;
@@ -310,9 +311,10 @@ impl Job<'_> {
     }
 }
 
-/// What belongs to images, as items without a name or with cosign's tag; each
-/// once, and none that is copied itself.
-fn beside(items: &[Item], related: Vec<Related>, from: &str) -> Vec<Item> {
+/// What belongs to images, as items without a name or with cosign's tag, each
+/// once, and none that is copied itself; and the lists of all referrers.
+fn beside(items: &[Item], related: Vec<Related>, from: &str) -> Result<Vec<Item>> {
+    let nodes: Vec<Node> = related.iter().map(|r| r.node.clone().at(from)).collect();
     let mut seen: HashSet<Target> = items.iter().flat_map(targets).collect();
     let digests = items.iter().map(|item| item.node.manifest().digest());
     seen.extend(digests.map(Target::Digest));
@@ -326,7 +328,12 @@ fn beside(items: &[Item], related: Vec<Related>, from: &str) -> Vec<Item> {
             found.push(item);
         }
     }
-    found
+    for (tag, list) in referrers_lists(&nodes)? {
+        let labels = vec![tag.to_string()];
+        let item = Item::new(Vec::new(), list);
+        found.push(Item { labels, ..item });
+    }
+    Ok(found)
 }
 
 /// Says what was copied, as it is done.
