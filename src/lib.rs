@@ -134,7 +134,7 @@
 //! # }
 //! ```
 //!
-//! [`archive::read`] takes what Docker, podman, skopeo and crane save, and
+//! [`archive::open`] takes what Docker, podman, skopeo and crane save, and
 //! [`graph::push()`] puts an image into a store. [`image::check()`] reads an image
 //! and says whether it is what it claims; [`image::files`] lists what a container
 //! would see.
@@ -431,7 +431,7 @@
 //! archive::write(std::slice::from_ref(&item), Out::File(&saved), &form, run)?;
 //!
 //! // ImageRef.from_tarball(workplace, "saved.tar", "team/new", "v2").push()
-//! let items = archive::read(&saved, folder, run)?;
+//! let items = archive::open(&saved, folder, run)?.into_items();
 //! assert_eq!(items[0].node.manifest().digest(), item.node.manifest().digest());
 //! push(&items[0].node, &PushTarget::new(&to, &"v2".parse()?), run)?;
 //! # Ok(())

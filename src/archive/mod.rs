@@ -101,8 +101,9 @@ fn familiar_name(name: &Reference) -> Option<String> {
     Some(shorter.unwrap_or(short).to_string())
 }
 
-/// Opens an archive in a file as a store to read from. What is copied and what
-/// is not is as with [`read`].
+/// Opens an archive in a file, plain or compressed, as a store to read from. A
+/// compressed one is decompressed into a nameless file in `folder` first; a plain
+/// one is not copied at all.
 ///
 /// ```no_run
 /// use dxf_registry::{ReadStore, archive, stream::Run};
@@ -115,7 +116,10 @@ fn familiar_name(name: &Reference) -> Option<String> {
 /// ```
 ///
 /// # Errors
-/// As [`read`].
+/// [`Error::Malformed`] for a file that is no archive of images or an unsafe
+/// one, [`Error::Mismatch`] and [`Error::Size`] for content that is not what
+/// its name says, [`Error::Unsupported`] for a folder and for archives of
+/// Docker before 1.10, [`Error::Io`].
 pub fn open(path: &Path, folder: &Path, run: Run<'_>) -> Result<Archive> {
     let items = read(path, folder, run)?;
     Archive::of(&path.display().to_string(), items)
@@ -125,7 +129,7 @@ pub fn open(path: &Path, folder: &Path, run: Run<'_>) -> Result<Archive> {
 /// until the [`Archive`] is dropped; `what` names it in errors.
 ///
 /// # Errors
-/// As [`read_stream`].
+/// As [`open`], and the reader's own.
 pub fn open_stream(
     what: &str,
     from: impl Read + Send,
@@ -135,16 +139,8 @@ pub fn open_stream(
     Archive::of(what, read_stream(what, from, folder, run)?)
 }
 
-/// The images of an archive in a file, plain or compressed. A compressed one
-/// is decompressed into a nameless file in `folder` first; a plain one is not
-/// copied at all.
-///
-/// # Errors
-/// [`Error::Malformed`] for a file that is no archive of images or an unsafe
-/// one, [`Error::Mismatch`] and [`Error::Size`] for content that is not what
-/// its name says, [`Error::Unsupported`] for a folder and for archives of
-/// Docker before 1.10, [`Error::Io`].
-pub fn read(path: &Path, folder: &Path, run: Run<'_>) -> Result<Vec<Item>> {
+/// The images of an archive in a file.
+fn read(path: &Path, folder: &Path, run: Run<'_>) -> Result<Vec<Item>> {
     let what = path.display().to_string();
     let failed = |e| Error::io(&what, e);
     let mut file = File::open(path).map_err(failed)?;
@@ -169,12 +165,8 @@ pub fn read(path: &Path, folder: &Path, run: Run<'_>) -> Result<Vec<Item>> {
     items(&what, &Section::whole(file)?, run)
 }
 
-/// The images of an archive that arrives on a pipe, kept in a nameless file in
-/// `folder` meanwhile; `what` names it in errors, which are those of [`read`].
-///
-/// # Errors
-/// As [`read`], and the reader's own.
-pub fn read_stream(
+/// The images of an archive that arrives on a pipe.
+fn read_stream(
     what: &str,
     from: impl Read + Send,
     folder: &Path,

@@ -109,7 +109,9 @@ pub fn write(items: &[Item], form: Form, path: &Path) {
 }
 
 pub fn read(path: &Path) -> Vec<Item> {
-    let items = with_run(|run| archive::read(path, &std::env::temp_dir(), run)).unwrap();
+    let items = with_run(|run| archive::open(path, &std::env::temp_dir(), run))
+        .unwrap()
+        .into_items();
     for item in &items {
         for (_, image) in item.node.images() {
             with_run(|run| check(image, run)).unwrap();

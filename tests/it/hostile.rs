@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use dxf_registry::alias;
-use dxf_registry::archive::{self, Form, Item, Out};
+use dxf_registry::archive::{self, Archive, Form, Item, Out};
 use dxf_registry::blob::{Bytes, FileRange};
 use dxf_registry::cache::{Cache, Limits};
 use dxf_registry::credentials::{ConfigFile, Credentials, Files, Helpers, Provider};
@@ -396,7 +396,7 @@ proptest! {
         let folder = scratch();
         let start: &[u8] = [&b""[..], b"\x1f\x8b\x08\0\0\0\0\0", b"\x28\xb5\x2f\xfd\x04", b"index.json\0"][magic];
         let content = [start, &content].concat();
-        let read = archive::read_stream("x", &content[..], folder.path(), Run::default());
+        let read = archive::open_stream("x", &content[..], folder.path(), Run::default());
         prop_assert!(read.is_err());
         let blob = bytes(content);
         let _ = files::list(&blob, Watch::default(), &mut |_| Ok(()));
@@ -441,7 +441,8 @@ proptest! {
         let folder = scratch();
         let path = folder.path().join("archive.tar");
         fs::write(&path, content).unwrap();
-        for item in archive::read(&path, folder.path(), Run::default()).unwrap_or_default() {
+        let opened = archive::open(&path, folder.path(), Run::default());
+        for item in opened.map(Archive::into_items).unwrap_or_default() {
             let _ = item.is_called("app:v1");
             use_up(&item.node, folder.path());
         }

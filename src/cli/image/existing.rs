@@ -6,7 +6,7 @@ use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use dxf_registry::archive::{self, Item};
+use dxf_registry::archive::{self, Archive, Item};
 use dxf_registry::file::Stamp;
 use dxf_registry::{Error, Reference, Result};
 
@@ -38,16 +38,18 @@ impl Existing {
         if found.stamp.is_none_or(|stamp| stamp.len == 0) {
             return Ok(found);
         }
-        let items = archive::read(path, &s.context.tmpdir, s.run());
-        let items = items.map_err(|error| match error {
-            Error::Io { .. } | Error::Stopped => error,
-            _ => Error::Unsupported {
-                what: format!(
-                    "{} exists and is no image archive; name another file or remove it",
-                    path.display()
-                ),
-            },
-        })?;
+        let items = archive::open(path, &s.context.tmpdir, s.run());
+        let items = items
+            .map(Archive::into_items)
+            .map_err(|error| match error {
+                Error::Io { .. } | Error::Stopped => error,
+                _ => Error::Unsupported {
+                    what: format!(
+                        "{} exists and is no image archive; name another file or remove it",
+                        path.display()
+                    ),
+                },
+            })?;
         Ok(Existing { items, ..found })
     }
 

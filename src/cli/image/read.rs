@@ -81,7 +81,7 @@ pub fn images_of(s: &Session<'_, '_>, place: &Place) -> Result<Vec<Item>> {
             what: format!("{place} is no archive"),
         });
     };
-    archive::read(path, &s.context.tmpdir, s.run())
+    Ok(archive::open(path, &s.context.tmpdir, s.run())?.into_items())
 }
 
 /// The items of an archive that have the name after its file, if there is one.

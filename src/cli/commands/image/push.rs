@@ -76,8 +76,8 @@ fn given(s: &mut Session<'_, '_>, word: &OsStr) -> Result<Vec<Item>, Failure> {
     if word == "-" {
         let (run, folder) = (s.run(), &s.context.tmpdir);
         let stdin = &mut *s.stdin;
-        let read = || archive::read_stream("standard input", stdin, folder, run);
-        return Ok(s.interrupt.waiting(read)?);
+        let read = || archive::open_stream("standard input", stdin, folder, run);
+        return Ok(s.interrupt.waiting(read)?.into_items());
     }
     match Place::on_disk(word)? {
         Place::Layout {
