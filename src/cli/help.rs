@@ -2,7 +2,7 @@
 //! of words it does not understand, in the wording that scripts know from
 //! python-dxf.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 
 use clap::CommandFactory;
 use clap::builder::StyledStr;
@@ -24,6 +24,47 @@ pub fn usage_line(command: &str) -> String {
 /// The commands there are, with a line about each.
 pub fn help() -> String {
     lower(Cli::command().render_help())
+}
+
+/// `help`, `help <command>` and `version` as the options that mean the same.
+pub fn as_options(words: Vec<OsString>) -> Vec<OsString> {
+    let known = Cli::command();
+    match words.as_slice() {
+        [dxf, help] if help == "help" => vec![dxf.clone(), "--help".into()],
+        [dxf, help, command] if help == "help" && known.find_subcommand(command).is_some() => {
+            vec![dxf.clone(), command.clone(), "--help".into()]
+        }
+        [dxf, help, command] if help == "help" => vec![dxf.clone(), command.clone()],
+        [dxf, version] if version == "version" => vec![dxf.clone(), "--version".into()],
+        _ => words,
+    }
+}
+
+/// What other tools call something, and the commands for it here.
+const POINTERS: [(&str, &str); 17] = [
+    ("-v", "dxf --version"),
+    ("catalog", "list-repos"),
+    ("copy", "copy-image"),
+    ("delete", "del-alias or del-blob"),
+    ("digest", "get-digest"),
+    ("download", "pull-blob, pull-files or pull-image"),
+    ("get", "pull-blob, pull-files or pull-image"),
+    ("images", "list-repos or list-aliases"),
+    ("inspect", "get-manifest, get-config or list-layers"),
+    ("list", "list-repos or list-aliases"),
+    ("ls", "list-repos, list-aliases or list-files"),
+    ("manifest", "get-manifest"),
+    ("put", "push-blob, push-files or push-image"),
+    ("rm", "del-alias or del-blob"),
+    ("run", "run-image"),
+    ("tags", "list-aliases"),
+    ("upload", "push-blob, push-files or push-image"),
+];
+
+/// The commands for what other tools call `word`.
+fn pointer(word: &str) -> Option<String> {
+    let found = POINTERS.iter().find(|(name, _)| *name == word)?;
+    Some(found.1.to_string())
 }
 
 /// Text of clap's, with the word that scripts look for as argparse writes it.
@@ -52,9 +93,17 @@ pub fn explain(error: &clap::Error, word: Option<&OsStr>) -> (String, String) {
             first.trim_start_matches("error: ").to_string()
         }
     };
-    let hint = [ContextKind::SuggestedSubcommand, ContextKind::SuggestedArg]
-        .into_iter()
-        .find_map(|kind| best(error.get(kind)?));
+    let named = [ContextKind::InvalidSubcommand, ContextKind::InvalidArg];
+    let pointed = named.into_iter().find_map(|kind| {
+        let wrong = get(kind)?;
+        let is_first = word.is_some_and(|word| word == wrong.as_str());
+        pointer(&wrong).filter(|_| is_first)
+    });
+    let guessed = [ContextKind::SuggestedSubcommand, ContextKind::SuggestedArg];
+    let hint = pointed.or_else(|| {
+        let mut guessed = guessed.into_iter();
+        guessed.find_map(|kind| best(error.get(kind)?))
+    });
     let said = match hint {
         Some(hint) => format!("{said}; did you mean {hint}?"),
         None => match error.get(ContextKind::ValidValue) {

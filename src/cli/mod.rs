@@ -56,7 +56,7 @@ pub fn run(
     let console = streams.console.clone();
     let mut out = Out::new(streams.stdout, streams.terminal);
     let mut name = String::new();
-    let words: Vec<OsString> = words.into_iter().collect();
+    let words = help::as_options(words.into_iter().collect());
     let done = match parse(&words) {
         Ok((_, Cli { command: None })) => {
             console.raw(help::help().as_str());

@@ -55,10 +55,16 @@ pub enum Command {
     /// file they make. cdc cuts where the content says so, so that a changed
     /// file shares most parts with the old one; AVG is the average part, a
     /// power of two from 16KiB to 16MiB (4MiB).
+    #[command(
+        after_help = "Examples:\n  dxf push-blob team/models model.bin @v1\n  mysqldump shop | dxf push-blob --split 64MiB --min-size 1MiB team/dumps - @new"
+    )]
     PushBlob(PushBlob),
     /// Write blobs to standard output, or to a file
     ///
     /// Without arguments a manifest is read from standard input.
+    #[command(
+        after_help = "Examples:\n  dxf pull-blob -o model.bin team/models @v1\n  dxf pull-blob team/dumps @monday | mysql shop"
+    )]
     PullBlob(PullBlob),
     /// Print the sizes of blobs and aliases
     ///
@@ -75,6 +81,7 @@ pub enum Command {
     /// Name a list of blobs; print the manifest
     ///
     /// A file has a path separator in its name; it is hashed, not uploaded.
+    #[command(after_help = "Examples:\n  dxf set-alias team/models both ./first.bin ./second.bin")]
     SetAlias(SetAlias),
     /// Print the digests of the blobs that aliases name
     ///
@@ -84,6 +91,7 @@ pub enum Command {
     ///
     /// An alias is deleted by its manifest's digest, so aliases of the same
     /// blobs go too.
+    #[command(after_help = "Examples:\n  dxf del-alias team/models v1")]
     DelAlias(DelAlias),
     /// Check that all the blobs aliases name are there and right, a line each
     ///
@@ -96,6 +104,7 @@ pub enum Command {
     /// Print the manifests of aliases, byte for byte
     GetManifest(Named<words::RepoAliases>),
     /// Print the names of a repository's aliases
+    #[command(after_help = "Examples:\n  DXF_HOST=registry.example dxf list-aliases team/models")]
     ListAliases(Named<words::Repo>),
     /// Store files and folders under their names; print repository@digest
     ///
@@ -115,10 +124,16 @@ pub enum Command {
     ///
     /// The file is a docker-archive and an OCI layout at once, named after the
     /// repository unless FILE is given; - is standard output.
-    #[command(visible_alias = "pull")]
+    #[command(
+        visible_alias = "pull",
+        after_help = "Examples:\n  dxf pull-image docker.io/library/alpine:3.20 alpine.tar"
+    )]
     PullImage(PullImage),
     /// Push an archive or layout of images; print repository@digest
-    #[command(visible_alias = "push")]
+    #[command(
+        visible_alias = "push",
+        after_help = "Examples:\n  dxf push-image app.tar registry.example/team/app:v1"
+    )]
     PushImage(PushImage),
     /// Change an image and put it somewhere; print repository@digest
     ///
@@ -131,7 +146,10 @@ pub enum Command {
     ///
     /// From any registry, folder or archive to any other. The copy has the
     /// digest of the original.
-    #[command(visible_alias = "cp")]
+    #[command(
+        visible_alias = "cp",
+        after_help = "Examples:\n  dxf copy-image docker.io/library/alpine:3.20 registry.example/team/alpine:3.20\n  dxf copy-image --all-tags registry.example/team/app oci:./app"
+    )]
     CopyImage(CopyImage),
     /// Give an image more tags; print repository:tag@digest
     TagImage(Named<words::ImageTags>),
@@ -156,6 +174,7 @@ pub enum Command {
     /// Keep a login for a registry (DXF_HOST unless named)
     ///
     /// The password is read from the terminal, or from standard input.
+    #[command(after_help = "Examples:\n  dxf login -u me registry.example")]
     Login(Login),
     /// Forget the login for a registry (DXF_HOST unless named)
     Logout(Named<words::Host>),
