@@ -257,6 +257,36 @@ fn help_and_version_need_nothing() {
     assert_eq!(version, format!("dxf {}\n", env!("CARGO_PKG_VERSION")));
     assert!(place.ok(&["--help"]).contains("push-blob"));
     assert!(place.ok(&["pull-blob", "--help"]).contains("--output"));
+    assert_eq!(place.ok(&["help"]), place.ok(&["--help"]));
+    assert_eq!(
+        place.ok(&["help", "push-blob"]),
+        place.ok(&["push-blob", "--help"])
+    );
+    assert!(
+        place
+            .ok(&["push-blob", "-h"])
+            .contains("Examples:\n  dxf push-blob team")
+    );
+    assert_eq!(place.ok(&["version"]), version);
+    for (word, said) in [
+        (
+            "ls",
+            "there is no command ls; did you mean list-repos, list-aliases or list-files?",
+        ),
+        ("rm", "del-alias or del-blob"),
+        ("-v", "did you mean dxf --version?"),
+        ("inspect", "get-manifest"),
+    ] {
+        let done = place.run(&[word]);
+        assert_eq!((done.code, done.out.as_str()), (2, ""), "{done:?}");
+        assert!(done.err.contains(said), "{done:?}");
+    }
+    assert!(
+        place
+            .run(&["help", "nope"])
+            .err
+            .contains("there is no command nope")
+    );
     assert!(place.ok(&["completions", "bash"]).contains("push-blob"));
     let zsh = place.ok(&["completions", "zsh"]);
     for line in [
@@ -632,6 +662,25 @@ fn a_mistake_is_told_what_to_write_instead() {
         done.err.contains("in oci:") && done.err.contains("missing or wrong"),
         "{done:?}"
     );
+}
+
+#[test]
+fn what_is_too_short_moves_no_alias() {
+    let place = Place::new();
+    let file = place.file("f", "abc");
+    place.ok(&["push-blob", "--min-size", "3", "r", &file, "@a"]);
+    for split in [&[][..], &["--split", "64M"]] {
+        let words = [&["push-blob", "--min-size", "1K"], split, &["r", "-", "@a"]].concat();
+        let done = place.pipe(&words, "xyz");
+        assert_eq!((done.code, done.out.as_str()), (1, ""), "{done:?}");
+        assert!(
+            done.err.contains("standard input: 3 bytes are fewer"),
+            "{done:?}"
+        );
+        assert_eq!(place.ok(&["pull-blob", "r", "@a"]), "abc");
+    }
+    let done = place.run(&["push-blob", "--min-size", "x", "r", &file]);
+    assert_eq!((done.code, done.out.as_str()), (2, ""), "{done:?}");
 }
 
 /// The file of the blob `abc` in repository `r`.

@@ -15,6 +15,9 @@ pub struct PushBlob {
     /// Store the file in parts of this size, or cut where its content says so
     #[arg(long, value_name = "SIZE|cdc[:AVG]")]
     pub split: Option<String>,
+    /// Fail if there are fewer bytes, and leave the alias as it is
+    #[arg(long, value_name = "SIZE")]
+    pub min_size: Option<String>,
 }
 
 /// What `pull-blob` takes.

@@ -12,23 +12,25 @@ use dxf_registry::{Error, RepoName, Result, Store, Tag, alias};
 use crate::cli::args::{self, PushBlob};
 use crate::cli::exit::Failure;
 use crate::cli::interrupt::Interrupt;
-use crate::cli::out::bars;
 use crate::cli::out::sum::Sum;
+use crate::cli::out::{bars, size};
 use crate::cli::session::Session;
 use crate::cli::{env, input};
 
-/// `push-blob [--split SIZE|cdc[:AVG]] <repo> <file>|- [@alias]`
+/// `push-blob [--split SIZE|cdc[:AVG]] [--min-size SIZE] <repo> <file>|- [@alias]`
 pub fn run(s: &mut Session<'_, '_>, args: &PushBlob) -> Result<(), Failure> {
     in_order(args.words.take(2, 3)?)?;
     let (repo, rest) = s.repo(&args.words, 1, 2)?;
     let tag = args::alias(rest.get(1))?;
     no_folder(&repo, &rest[0])?;
     let split = asked(s, args)?;
+    let least = least(args)?;
     let store = s.store(repo)?;
     if let Some(split) = split {
-        return in_parts(s, &*store, (&rest[0], tag), split);
+        return in_parts(s, &*store, (&rest[0], tag), (split, least));
     }
     let blob = input::blob(s, &rest[0])?;
+    enough(&rest[0], blob.size(), least)?;
     match tag {
         Some(tag) => {
             let blobs = std::slice::from_ref(&blob);
@@ -82,19 +84,46 @@ fn asked(s: &Session<'_, '_>, args: &PushBlob) -> Result<Option<Split>, Failure>
     env::split(text).map(Some).map_err(wrong)
 }
 
+/// The least number of bytes to store.
+fn least(args: &PushBlob) -> Result<u64, Failure> {
+    let Some(text) = &args.min_size else {
+        return Ok(0);
+    };
+    let wrong = |why| args::usage(format!("invalid --min-size {text:?}: {why}"));
+    size::parse(text).map_err(wrong)
+}
+
+/// Refuses what is shorter than it should be: a program that fails ends a pipe
+/// as one that succeeds does, only sooner.
+fn enough(word: &OsStr, size: u64, least: u64) -> Result<()> {
+    if size >= least {
+        return Ok(());
+    }
+    let what = format!(
+        "{}: {size} bytes are fewer than --min-size; no alias was set",
+        shown(word)
+    );
+    Err(Error::Unsupported { what })
+}
+
+/// What the input is called.
+fn shown(word: &OsStr) -> String {
+    match word == "-" {
+        true => "standard input".to_string(),
+        false => word.display().to_string(),
+    }
+}
+
 /// Stores the file that `word` names, or standard input, in parts.
 fn in_parts(
     s: &mut Session<'_, '_>,
     store: &dyn Store,
     (word, tag): (&OsStr, Option<Tag>),
-    split: Split,
+    (split, least): (Split, u64),
 ) -> Result<(), Failure> {
     let (jobs, interrupt) = (s.run().jobs, s.interrupt);
     let is_stdin = word == "-";
-    let name = match is_stdin {
-        true => "standard input".to_string(),
-        false => word.display().to_string(),
-    };
+    let name = shown(word);
     let is_file = !is_stdin && !is_pipe(word)?;
     let file = is_file.then(|| Input::file(Path::new(word))).transpose()?;
     let bar = bars::named(s.context.show, s.console, &name);
@@ -121,6 +150,7 @@ fn in_parts(
     };
     let run = Run::new(jobs, Watch::new(&whole, interrupt.stop()));
     let pushed = artifact::push(store, input, split, run)?;
+    enough(word, pushed.parts().size, least)?;
     if let Some(tag) = tag {
         pushed.tag(store, &tag, run)?;
     }
