@@ -93,17 +93,7 @@ pub fn explain(error: &clap::Error, word: Option<&OsStr>) -> (String, String) {
             first.trim_start_matches("error: ").to_string()
         }
     };
-    let named = [ContextKind::InvalidSubcommand, ContextKind::InvalidArg];
-    let pointed = named.into_iter().find_map(|kind| {
-        let wrong = get(kind)?;
-        let is_first = word.is_some_and(|word| word == wrong.as_str());
-        pointer(&wrong).filter(|_| is_first)
-    });
-    let guessed = [ContextKind::SuggestedSubcommand, ContextKind::SuggestedArg];
-    let hint = pointed.or_else(|| {
-        let mut guessed = guessed.into_iter();
-        guessed.find_map(|kind| best(error.get(kind)?))
-    });
+    let hint = meant(error, word);
     let said = match hint {
         Some(hint) => format!("{said}; did you mean {hint}?"),
         None => match error.get(ContextKind::ValidValue) {
@@ -114,6 +104,22 @@ pub fn explain(error: &clap::Error, word: Option<&OsStr>) -> (String, String) {
         },
     };
     (said_of(&rendered, word), said)
+}
+
+/// What was probably meant: what another tool's word is called here, else the
+/// likeliest of clap's guesses.
+fn meant(error: &clap::Error, word: Option<&OsStr>) -> Option<String> {
+    let named = [ContextKind::InvalidSubcommand, ContextKind::InvalidArg];
+    let pointed = named.into_iter().find_map(|kind| {
+        let wrong = error.get(kind)?.to_string();
+        let is_first = word.is_some_and(|word| word == wrong.as_str());
+        pointer(&wrong).filter(|_| is_first)
+    });
+    let guessed = [ContextKind::SuggestedSubcommand, ContextKind::SuggestedArg];
+    pointed.or_else(|| {
+        let mut guessed = guessed.into_iter();
+        guessed.find_map(|kind| best(error.get(kind)?))
+    })
 }
 
 /// Whether what is too much is no option.
