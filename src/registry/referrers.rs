@@ -10,13 +10,16 @@
 mod tests;
 
 use std::collections::{HashMap, HashSet};
+use std::fs::File;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use ::http::header::{ACCEPT, HeaderName};
 
 use crate::descriptor::{Descriptor, media_type};
 use crate::digest::{Digest, Hasher};
 use crate::error::{Error, Result};
+use crate::file::try_lock;
 use crate::http::Request;
 use crate::manifest::{Manifest, ReferrersList};
 use crate::reference::{RepoName, Target};
@@ -31,6 +34,13 @@ pub(super) const SUBJECT: HeaderName = HeaderName::from_static("oci-subject");
 const MAX_REFERRERS: usize = 100_000;
 /// How often a list is written again because another writer undid the change.
 const RETRIES: usize = 3;
+/// How many times as long as a change took the list is left alone before it is
+/// read again, and the longest such time.
+const SETTLE: u32 = 3;
+const MAX_SETTLE: Duration = Duration::from_secs(2);
+/// The longest wait for other processes of this machine, and between two looks.
+const MAX_TURN: Duration = Duration::from_secs(60);
+const POLL: Duration = Duration::from_millis(10);
 /// How many subjects are remembered for manifests that may be deleted later.
 const MAX_REMEMBERED: usize = 10_000;
 
@@ -207,26 +217,24 @@ impl Change<'_> {
 }
 
 /// Changes the list of `subject` until it is as it should be when read again:
-/// between reading and writing it another client may have written its own. That
-/// one may still be between the two, so the gap is narrow and not closed: the
-/// specification obliges no registry to honour `If-Match`.
+/// between reading and writing it another client may have written its own list.
+/// Processes of this machine take turns. A writer elsewhere that read the list
+/// before this change has written it soon after, so the list is read again only
+/// after a few times as long as the change took. The specification obliges no
+/// registry to honour `If-Match`, so the gap is narrow and not closed.
 fn change(repository: &Repository, subject: &Digest, change: &Change<'_>) -> Result<()> {
     let target = Target::Tag(ReferrersList::tag(subject)?);
     let what = || format!("{target} in {}, the list of referrers", repository.name());
-    let _held = lock(&repository.known_referrers().changing);
     let mut writes = 0;
     loop {
+        let held = lock(&repository.known_referrers().changing);
+        let turn = turn(repository, subject)?;
+        let begun = Instant::now();
         let mut list = match tagged(repository, &["pull", "push"], subject)? {
             Tagged::List(list) => list,
             Tagged::Nothing => ReferrersList::new(),
             Tagged::Subject => {
-                if matches!(change, Change::Add(_)) {
-                    repository.warn(&format!(
-                        "{} has no API for referrers and can't hold a list of them, so what was \
-                         pushed is not listed as a referrer of {subject}",
-                        repository.name()
-                    ));
-                }
+                tell_unlisted(repository, subject, change);
                 return Ok(());
             }
             // The specification wants that left alone and told.
@@ -246,5 +254,37 @@ fn change(repository: &Repository, subject: &Digest, change: &Change<'_>) -> Res
         }
         repository.send_manifest(&list.into_manifest()?, &target)?;
         writes += 1;
+        drop((held, turn));
+        let settle = (begun.elapsed() * SETTLE).min(MAX_SETTLE);
+        repository.registry().settings().stop.wait(settle)?;
+    }
+}
+
+/// Waits until no other process of this machine changes the list, for a minute
+/// at most; `None` where files can't be locked. There are few lock files, which
+/// stay, so unrelated lists may wait for each other.
+fn turn(repository: &Repository, subject: &Digest) -> Result<Option<File>> {
+    let name = format!("{} {subject}", repository.name());
+    let place = Digest::of(name.as_bytes()).hex();
+    let path = std::env::temp_dir().join(format!("dxf-referrers-{:.1}.lock", place));
+    let begun = Instant::now();
+    while begun.elapsed() < MAX_TURN {
+        match try_lock(&path) {
+            Ok(None) => repository.registry().settings().stop.wait(POLL)?,
+            Ok(held) => return Ok(held),
+            // Another user's, for instance.
+            Err(_) => return Ok(None),
+        }
+    }
+    Ok(None)
+}
+
+fn tell_unlisted(repository: &Repository, subject: &Digest, change: &Change<'_>) {
+    if matches!(change, Change::Add(_)) {
+        repository.warn(&format!(
+            "{} has no API for referrers and can't hold a list of them, so what was pushed is not \
+             listed as a referrer of {subject}",
+            repository.name()
+        ));
     }
 }
