@@ -1,4 +1,5 @@
-//! What refers to an image: `list-referrers`.
+//! What refers to an image: `attach`, `detach` and `list-referrers`; and the
+//! commands that put manifests: `make-index`, `put-manifest`.
 
 use serde_json::{Value, json};
 
@@ -102,4 +103,144 @@ each_place! {
         at.run(["list-referrers", "--platform", "linux/s390x", "team/app:v1"]).fails(2);
         at.run(["list-referrers", "team/app:none"]).fails(2).says("Not Found");
     }
+}
+
+/// Puts an image of `{}` under a tag; its reference by digest.
+fn image(at: &Place, tag: &str) -> String {
+    at.put(REPO, b"{}");
+    let bytes = manifest("test/image", json!({}));
+    at.put_manifest(REPO, tag, MANIFEST, &bytes);
+    format!("team/app@{}", digest(&bytes))
+}
+
+each_place! {
+    what_is_attached_can_be_detached,
+    |at| {
+        let image = image(at, "v1");
+        std::fs::create_dir(at.work().join("a")).expect("a folder");
+        std::fs::write(at.work().join("a/sbom.json"), "{ }").expect("a file");
+        let words = ["attach", "--type", "test/sbom", "--annotation", "k=v", "team/app:v1", "a/sbom.json:text/json"];
+        let told = at.says(words);
+        let told = told.trim_end();
+        let (_, attached) = told.split_once('@').expect("a digest");
+        assert!(told.contains("team/app@sha256:"), "{told}");
+        let stored: Value = serde_json::from_slice(&at.manifest(REPO, attached).expect("a manifest")).expect("JSON");
+        assert_eq!(stored["artifactType"], "test/sbom");
+        assert_eq!(stored["subject"]["digest"], image.rsplit('@').next().expect("a digest"));
+        assert_eq!(stored["config"]["data"], "e30=");
+        assert_eq!(stored["annotations"], json!({"k": "v"}));
+        assert_eq!(stored["layers"][0]["mediaType"], "text/json");
+        assert_eq!(stored["layers"][0]["annotations"]["org.opencontainers.image.title"], "a/sbom.json");
+        assert_eq!(at.says(words).trim_end(), told, "the same again");
+        let note = ["attach", "--type", "test/note", "--annotation", "a=b", &image];
+        let note = at.says(note);
+        let found = listed(at, &["team/app:v1"]);
+        assert_eq!(found[0]["referrers"].as_array().expect("a list").len(), 2);
+        assert_eq!(found[0]["referrers"][0]["digest"], attached);
+        assert_eq!(at.says(["detach", "team/app:v1", attached]), "");
+        let found = listed(at, &["team/app:v1"]);
+        assert_eq!(found[0]["referrers"].as_array().expect("a list").len(), 1);
+        assert!(note.contains(text(&found[0]["referrers"][0]["digest"])));
+        at.run(["detach", "team/app:v1", attached]).fails(2).says("Not Found");
+        let own = image.rsplit('@').next().expect("a digest");
+        at.run(["detach", "team/app:v1", own]).fails(1).says("does not refer to");
+    }
+}
+
+each_place! {
+    bad_attachments_push_nothing,
+    |at| {
+        image(at, "v1");
+        std::fs::write(at.work().join("f"), "f").expect("a file");
+        let attach = |words: &[&str]| at.run(["attach"]).args(words);
+        attach(&["--type", "t/t", "team/app:none", "f"]).fails(2).says("push it first");
+        attach(&["--type", "t", "team/app:v1", "f"]).fails(2).says("media type");
+        attach(&["--type", "t/t", "team/app:v1", "f:text"]).fails(2).says("media type");
+        attach(&["--type", "t/t", "team/app:v1", "/etc/hostname"]).fails(2).says("absolute");
+        attach(&["--type", "t/t", "team/app:v1", "f", "./f"]).fails(2).says("twice");
+        attach(&["--type", "t/t", "team/app:v1"]).misused("nothing to attach");
+        attach(&["team/app:v1", "f"]).misused("needs a type");
+        assert!(!at.has_blob(REPO, &digest(b"f")));
+        assert_eq!(at.tags(REPO), ["v1"]);
+    }
+}
+
+each_place! {
+    indexes_are_made_and_changed,
+    |at| {
+        at.put(REPO, b"{}");
+        let mut names = Vec::new();
+        for arch in ["amd64", "arm64", "riscv64"] {
+            let config = json!({"os": "linux", "architecture": arch, "config": {},
+                "rootfs": {"type": "layers", "diff_ids": []}}).to_string();
+            at.put("team/parts", config.as_bytes());
+            let bytes = json!({"schemaVersion": 2, "mediaType": MANIFEST, "layers": [],
+                "config": {"mediaType": "application/vnd.oci.image.config.v1+json",
+                    "digest": digest(config.as_bytes()), "size": config.len()}}).to_string();
+            at.put_manifest("team/parts", arch, MANIFEST, bytes.as_bytes());
+            names.push(digest(bytes.as_bytes()));
+        }
+        let told = at.says(["make-index", "--annotation", "a=b", "team/app:all", "team/parts:amd64", "team/parts:arm64"]);
+        let bytes = at.manifest(REPO, "all").expect("an index");
+        assert_eq!(told, format!("team/app@{}\n", digest(&bytes)).replace("team/app", told.split('@').next().expect("a name")));
+        let index: Value = serde_json::from_slice(&bytes).expect("JSON");
+        assert_eq!(index["annotations"], json!({"a": "b"}));
+        assert_eq!(index["manifests"][0]["platform"], json!({"os": "linux", "architecture": "amd64"}));
+        assert_eq!(index["manifests"][1]["digest"], names[1].as_str());
+        at.says(["make-index", "--add", "team/parts:riscv64", "--remove", "linux/amd64", "team/app:all"]);
+        let index: Value = serde_json::from_slice(&at.manifest(REPO, "all").expect("an index")).expect("JSON");
+        let listed: Vec<&str> = index["manifests"].as_array().expect("a list").iter().map(|one| text(&one["digest"])).collect();
+        assert_eq!(listed, [&names[1], &names[2]]);
+        assert_eq!(index["annotations"], json!({"a": "b"}));
+        at.run(["make-index", "--remove", "linux/amd64", "team/app:all"]).fails(2).says("Not Found");
+        at.run(["make-index", "team/app:all"]).misused("too few arguments");
+    }
+}
+
+each_place! {
+    any_manifest_is_put_byte_for_byte,
+    |at| {
+        at.put(REPO, b"{}");
+        let bytes = manifest("test/odd", json!({"unknown": [1, 2]}));
+        let file = at.file(&bytes);
+        let told = at.says(["put-manifest", REPO, "odd", &file]);
+        assert_eq!(told, format!("{REPO}@{}\n", digest(&bytes)));
+        assert_eq!(at.manifest(REPO, "odd").expect("a manifest"), bytes);
+        at.run(["put-manifest", REPO, &digest(&bytes), "-"]).stdin(bytes.clone()).ok();
+        at.run(["put-manifest", REPO, &digest(b"other"), &file]).fails(65);
+        at.run(["put-manifest", REPO, "odd", "none"]).fails(1);
+        at.run(["put-manifest", REPO, "odd", "-"]).stdin("no JSON").fails(65);
+    }
+}
+
+/// Fifty processes attach to one image of a registry that keeps no list.
+#[test]
+fn many_writers_lose_nothing() {
+    let at = Place::registry(crate::support::bench::Mode::Http);
+    image(&at, "v1");
+    let running: Vec<_> = (0..50)
+        .map(|n| {
+            let note = format!("n={n}");
+            let words = [
+                "attach",
+                "--type",
+                "t/t",
+                "--annotation",
+                &note,
+                "team/app:v1",
+            ];
+            at.run(words).spawn()
+        })
+        .collect();
+    for one in running {
+        let done = one.finish();
+        assert_eq!(done.stderr, "", "{done}");
+    }
+    let found = listed(&at, &["team/app:v1"]);
+    let found = found[0]["referrers"].as_array().expect("a list").clone();
+    let notes: std::collections::BTreeSet<String> = found
+        .iter()
+        .map(|one| text(&one["annotations"]["n"]).to_string())
+        .collect();
+    assert_eq!(notes.len(), 50, "{found:?}");
 }

@@ -102,3 +102,34 @@ pub struct ListReferrers {
     #[arg(long, value_name = "P")]
     pub platform: Option<String>,
 }
+
+/// What `attach` takes.
+#[derive(Args)]
+pub struct Attach {
+    /// The arguments.
+    #[command(flatten)]
+    pub words: Named<words::ImageFiles>,
+    /// How the artifact is described.
+    #[command(flatten)]
+    pub about: About,
+    /// os/architecture[/variant] to attach to of an index (the index itself)
+    #[arg(long, value_name = "P")]
+    pub platform: Option<String>,
+}
+
+/// What `make-index` takes.
+#[derive(Args)]
+pub struct MakeIndex {
+    /// The arguments.
+    #[command(flatten)]
+    pub words: Named<words::IndexImages>,
+    /// Annotation of the index
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub annotation: Vec<String>,
+    /// Add an image to an existing index, in place of one for its platform
+    #[arg(long, value_name = "IMAGE")]
+    pub add: Vec<std::ffi::OsString>,
+    /// Remove a platform or a digest from an existing index
+    #[arg(long, value_name = "PLATFORM|DIGEST")]
+    pub remove: Vec<String>,
+}

@@ -16,7 +16,7 @@ use clap::{Parser, Subcommand};
 use dxf_registry::{Digest, Error, RepoName, Result, Root, Tag, Target};
 
 use crate::cli::exit::Failure;
-pub use artifacts::{About, ListReferrers, Oci, PullFiles, PushFiles};
+pub use artifacts::{About, Attach, ListReferrers, MakeIndex, Oci, PullFiles, PushFiles};
 pub use blobs::{DelAlias, DelBlob, GetDigest, PullBlob, PushBlob, SetAlias, VerifyAlias};
 pub use edit::{EditImage, Step, Verb};
 pub use images::{
@@ -158,6 +158,20 @@ pub enum Command {
     /// A tree: below the image, each referrer with its type, digest, size and
     /// annotations, and below it what refers to that one.
     ListReferrers(ListReferrers),
+    /// Store files as an artifact that refers to an image; print repository@digest
+    ///
+    /// The artifact gets no tag: list-referrers and other tools find it by the
+    /// image. Without files it consists of its annotations.
+    Attach(Attach),
+    /// Delete an artifact that refers to an image
+    Detach(Named<words::ImageReferrer>),
+    /// Make an index of images, or change one; print repository@digest
+    ///
+    /// The first argument names the index. Images in other places are copied to
+    /// its repository first; their platforms are read from their configs.
+    MakeIndex(MakeIndex),
+    /// Store a manifest byte for byte; print repository@digest
+    PutManifest(Named<words::RepoManifestFile>),
     /// Pull an image into Docker or podman, whichever is there
     LoadImage(LoadImage),
     /// Run an image in Docker or podman; end as it ends

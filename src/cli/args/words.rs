@@ -199,6 +199,14 @@ const PATHS: Positional = Positional::new(
 .hint(ValueHint::AnyPath)
 .count(Count::Any);
 const MANIFEST: Positional = Positional::new("alias|digest", "Alias, or digest of a manifest");
+const MANIFEST_FILE: Positional =
+    Positional::new("FILE|-", "File with the manifest, or - for standard input")
+        .hint(ValueHint::FilePath);
+const REFERRER: Positional = Positional::new("digest", "Digest of the artifact to delete");
+const INDEX: Positional = IMAGE.id("index", "Where to put the index");
+const IMAGES: Positional = IMAGE
+    .id("images", "Images and artifacts to list")
+    .count(Count::Any);
 
 macro_rules! words {
     ($($(#[doc = $doc:literal])* $name:ident [$($one:ident),*])*) => { $(
@@ -234,6 +242,14 @@ words! {
     RepoActions [REPO, ACTIONS]
     /// An image.
     Image [IMAGE]
+    /// A repository, a name, and a file with a manifest.
+    RepoManifestFile [REPO, MANIFEST, MANIFEST_FILE]
+    /// An image, and files to attach to it.
+    ImageFiles [IMAGE, PATHS]
+    /// An image, and what refers to it.
+    ImageReferrer [IMAGE, REFERRER]
+    /// An index, and what it is to list.
+    IndexImages [INDEX, IMAGES]
     /// An image, and where to write it.
     ImageTarget [IMAGE, TARGET]
     /// An archive, and where to push it.
