@@ -8,7 +8,7 @@ use super::index::{Index, Subjects};
 use crate::descriptor::Descriptor;
 use crate::digest::{Digest, Verify};
 use crate::error::{Error, Result, if_found};
-use crate::manifest::{self, Manifest};
+use crate::manifest::{self, Manifest, ReferrersList};
 use crate::reference::Target;
 use crate::store::{needs, refers_to};
 use crate::stream::read_bounded;
@@ -86,7 +86,8 @@ pub(crate) trait Files {
         Ok(Some(descriptor))
     }
 
-    /// The listed manifests whose subject is `subject`. All are read once an
+    /// The listed manifests whose subject is `subject`, and those that the
+    /// fallback tag lists. All manifests of the index are read once an
     /// index; those found again each time, and verified.
     fn referring(&self, subject: &Digest) -> Result<Vec<Descriptor>> {
         let index = self.index()?;
@@ -107,7 +108,29 @@ pub(crate) trait Files {
                 found.push(referrer);
             }
         }
+        for digest in self.listed_by_tag(subject)? {
+            if found.iter().all(|known| known.digest != digest)
+                && let Some(manifest) = self.listed(&index, &digest)?
+                && refers_to(&manifest, subject)
+            {
+                let mut referrer = manifest.referrer()?;
+                referrer.digest = digest;
+                found.push(referrer);
+            }
+        }
         Ok(found)
+    }
+
+    /// The referrers under the fallback tag of `subject`: regctl lists its own
+    /// nowhere else.
+    fn listed_by_tag(&self, subject: &Digest) -> Result<Vec<Digest>> {
+        let Some(manifest) = self.find(&Target::Tag(ReferrersList::tag(subject)?))? else {
+            return Ok(Vec::new());
+        };
+        let kind = Some(manifest.media_type());
+        let list = ReferrersList::parse(subject, kind, manifest.bytes())?;
+        let entries = list.map(ReferrersList::into_entries).unwrap_or_default();
+        Ok(entries.iter().map(|entry| entry.digest).collect())
     }
 
     /// What each manifest of the index is about.

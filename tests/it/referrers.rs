@@ -244,3 +244,28 @@ fn many_writers_lose_nothing() {
         .collect();
     assert_eq!(notes.len(), 50, "{found:?}");
 }
+
+/// regctl lists what refers to an image under the fallback tag alone.
+#[test]
+fn a_folder_lists_what_only_the_tag_lists() {
+    let at = Place::folder();
+    let image = image(&at, "v1");
+    let note = ["attach", "--type", "t/t", "--annotation", "a=b", &image];
+    let told = at.says(note);
+    let (_, attached) = told.trim_end().split_once('@').expect("a digest");
+    let blob = at.blob_file(REPO, attached);
+    let path = blob
+        .ancestors()
+        .nth(3)
+        .expect("a layout")
+        .join("index.json");
+    let bytes = std::fs::read(&path).expect("an index");
+    let mut index: Value = serde_json::from_slice(&bytes).expect("JSON");
+    let entries = index["manifests"].as_array_mut().expect("a list");
+    let all = entries.len();
+    entries.retain(|entry| entry["digest"] != attached);
+    assert_eq!(entries.len(), all - 1);
+    std::fs::write(&path, index.to_string()).expect("writing it");
+    let found = listed(&at, &["team/app:v1"]);
+    assert_eq!(found[0]["referrers"][0]["digest"], attached, "{found}");
+}
