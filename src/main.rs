@@ -20,6 +20,7 @@ fn main() -> ExitCode {
     let interrupt = Interrupt::default();
     interrupt::listen(&interrupt);
     let streams = Streams {
+        variables: std::env::vars_os().map(|(name, _)| name).collect(),
         // Neither is locked: a prompt for a password has a lock of its own, and
         // an archive is streamed from a worker.
         stdin: &mut io::stdin(),

@@ -43,6 +43,8 @@ pub struct Streams<'a> {
     pub console: Console,
     /// Which of them a person sits at.
     pub terminal: Terminals,
+    /// The names of all variables in the environment.
+    pub variables: Vec<OsString>,
 }
 
 /// Runs the command that `words` make, the program's name first, with the
@@ -54,6 +56,7 @@ pub fn run(
     interrupt: &Interrupt,
 ) -> u8 {
     let console = streams.console.clone();
+    let variables = streams.variables;
     let mut out = Out::new(streams.stdout, streams.terminal);
     let mut name = String::new();
     let words = help::as_options(words.into_iter().collect());
@@ -75,6 +78,9 @@ pub fn run(
                 console: &console,
                 interrupt,
             };
+            if let Command::ShowEnv(_) = command {
+                tool::show_env::misspelt(&console, &variables);
+            }
             begin(&command, Env::new(lookup), &mut out, input)
         }
         Err(error) if error.use_stderr() => {

@@ -123,6 +123,7 @@ impl Place {
             stdout,
             console: Console::new(Box::new(err.clone())),
             terminal,
+            variables: self.env.keys().map(OsString::from).collect(),
         };
         let words = std::iter::once("dxf").chain(words.iter().copied());
         let lookup = |name: &str| self.env.get(name).map(OsString::from);
@@ -550,6 +551,11 @@ fn no_secret_is_shown() {
         .set("DXF_HOST", "r.example")
         .set("DXF_USERNAME", "me")
         .set("https_proxy", "http://me:hunter2@proxy:1");
+    let mut wrong = Place::new();
+    wrong.set("DXF_HOTS", "r.example");
+    let done = wrong.run(&["show-env"]);
+    let warned = "dxf: warning: DXF_HOTS is set, but no variable has this name\n";
+    assert_eq!((done.code, done.err.as_str()), (0, warned));
     let shown = place.ok(&["show-env"]);
     assert!(!shown.contains("hunter2"), "{shown}");
     for line in [

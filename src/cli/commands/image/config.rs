@@ -11,5 +11,6 @@ use crate::cli::session::Session;
 pub fn run(s: &mut Session<'_, '_>, look: &Look) -> Result<(), Failure> {
     let image = one(s, look)?;
     image.config_blob().copy_to("standard output", s.out)?;
-    Ok(())
+    // A terminal's line is ended.
+    s.document(b"")
 }

@@ -1,5 +1,6 @@
 //! `show-env`: the variables that are in force, and where they come from.
 
+use std::ffi::OsString;
 use std::io::Write;
 
 use dxf_registry::json;
@@ -10,7 +11,17 @@ use crate::cli::env::show::{Line, line};
 use crate::cli::env::vars::{self, Env};
 use crate::cli::env::{Context, Shape};
 use crate::cli::exit::Failure;
-use crate::cli::out::console::{Out, stdout};
+use crate::cli::out::console::{Console, Out, stdout};
+
+/// Warns of variables whose names begin like those here and mean nothing.
+pub fn misspelt(console: &Console, variables: &[OsString]) {
+    for name in variables.iter().filter_map(|name| name.to_str()) {
+        let is_known = vars::ALL.iter().any(|var| var.name == name);
+        if name.starts_with("DXF_") && !is_known {
+            console.warn(&format!("{name} is set, but no variable has this name"));
+        }
+    }
+}
 
 /// `show-env`
 pub fn run(out: &mut Out<'_>, env: Env<'_>, context: &Context) -> Result<(), Failure> {
