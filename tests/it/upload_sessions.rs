@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use crate::support::data::{blob, digest};
 use crate::support::dxf::{Dxf, Output, push};
 use crate::support::memory::Memory;
+use crate::support::peers::Distribution3;
 use crate::support::registry::Registry;
 use crate::support::rules::{DELETE, GET, PATCH, POST, PUT, Response, Rule, on};
 use crate::support::server::Server;
@@ -415,4 +416,33 @@ fn a_killed_upload_goes_on_in_a_real_registry_where_it_can() {
         assert!(registry.raw().blob("a", &digest(&bytes)).expect(200).body == bytes);
         assert_eq!(chunks(&server).len(), 3 + sent_again);
     }
+}
+
+#[test]
+fn an_interrupted_upload_continues_in_distribution_3() {
+    let Some(registry) = Distribution3::start() else {
+        return;
+    };
+    let bytes = blob(10, 32 * MIB);
+    let folder = scratch();
+    let name = file(folder.path(), &bytes);
+    let server = Server::before(&registry, []);
+    let dxf = || {
+        let push = push(&server, &name).env("DXF_UPLOAD", "2MiB");
+        push.env("DXF_CACHE", folder.path().join("cache"))
+    };
+    let running = dxf().spawn();
+    let until = Instant::now() + Duration::from_secs(20);
+    while chunks(&server).len() < 4 {
+        assert!(Instant::now() < until);
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    running.signal("INT");
+    let ended = running.finish();
+    assert_eq!(ended.code, Some(130), "{ended}");
+    ended.says("run the same command again, and it continues");
+    dxf().ok();
+    assert_eq!(server.count(POST, UPLOADS), 1);
+    assert_eq!(server.count(DELETE, UPLOADS), 0);
+    assert!(registry.raw().blob("a", &digest(&bytes)).expect(200).body == bytes);
 }
