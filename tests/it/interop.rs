@@ -83,6 +83,55 @@ fn listed(host: &str, name: &str) -> [Vec<String>; 2] {
     ]
 }
 
+each_server!(attachments_of_each_are_listed_by_all, |registry| {
+    let files = scratch();
+    let Some(()) = make(registry, files.path()) else {
+        return;
+    };
+    let words = [
+        "attach",
+        "team/tool:1",
+        "--type",
+        "application/vnd.test.ours",
+    ];
+    let dxf = || dxf(registry).current_dir(files.path());
+    let made = dxf().args(words).arg("sbom.json:application/json").ok();
+    let digest = made
+        .text()
+        .trim()
+        .split_once('@')
+        .expect("a digest")
+        .1
+        .to_string();
+    let all = [NOTE, "application/vnd.test.ours", SBOM].map(String::from);
+    let mut sorted = all.to_vec();
+    sorted.sort();
+    assert_eq!(
+        listed(registry.host(), "team/tool:1"),
+        [sorted.clone(), sorted]
+    );
+    let tree = dxf().args(["list-referrers", "team/tool:1"]).ok();
+    for kind in &all {
+        assert!(tree.text().contains(kind.as_str()), "{kind}: {tree}");
+    }
+    let only = dxf()
+        .args(["list-referrers", "team/tool:1", "--type", SBOM])
+        .ok();
+    assert!(
+        only.text().contains(SBOM) && !only.text().contains(NOTE),
+        "{only}"
+    );
+    // What is attached comes out like any other artifact, by its digest.
+    dxf()
+        .args(["pull-files", "-o", "out", "team/tool", &digest])
+        .ok();
+    let read = std::fs::read(files.path().join("out/sbom.json")).expect("a file");
+    assert_eq!(read, b"{}\n");
+    dxf().args(["detach", "team/tool:1", &digest]).ok();
+    let left = [NOTE, SBOM].map(String::from).to_vec();
+    assert_eq!(listed(registry.host(), "team/tool:1"), [left.clone(), left]);
+});
+
 each_server!(referrers_of_oras_and_regctl_survive_a_folder, |registry| {
     let files = scratch();
     let Some(()) = make(registry, files.path()) else {
