@@ -77,8 +77,8 @@ impl Plan {
         self.chunk
     }
 
-    /// Whether the last body was refused or cut off: small ones, too, then ask
-    /// first, because a refusal may look like a connection that breaks off.
+    /// Whether the last body was refused: small ones, too, then ask first,
+    /// because a refusal may look like a connection that breaks off.
     pub fn is_wary(&self) -> bool {
         self.wary
     }
@@ -112,7 +112,8 @@ impl Plan {
     /// again at once.
     pub fn learn(&mut self, error: &Error) -> bool {
         let cut = matches!(error, Error::Network { kind, .. } if *kind == NetworkKind::Cut);
-        self.wary |= cut || error.status() == Some(413);
+        // Not after a cut: a body that waits for consent holds up some registries.
+        self.wary |= error.status() == Some(413);
         if std::mem::take(&mut self.changed) {
             return true;
         }
@@ -262,7 +263,7 @@ mod tests {
         assert_eq!(p.chunk(), Some(150_000));
         assert!(p.is_wary());
         p.trust();
-        assert!(!p.is_wary() && !p.learn(&cut()) && p.is_wary());
+        assert!(!p.is_wary() && !p.learn(&cut()) && !p.is_wary());
     }
 
     #[test]
