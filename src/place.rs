@@ -76,6 +76,7 @@ pub enum Place {
 /// What an archive is called. Both are read whatever is in them, and written as
 /// both at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum ArchiveKind {
     /// `docker-archive:`, which knows images by their full names.
     Docker,

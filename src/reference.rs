@@ -74,6 +74,7 @@ pub struct Reference {
 
 /// A repository in a registry: where a blob already lives.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub struct Origin {
     /// The registry.
     pub host: Host,

@@ -222,6 +222,7 @@ impl Drop for Hook {
 
 /// What a transfer reports to and obeys.
 #[derive(Clone, Copy)]
+#[non_exhaustive]
 pub struct Watch<'a> {
     /// Hears how far the transfer has come.
     pub progress: &'a dyn Progress,

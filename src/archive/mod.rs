@@ -43,6 +43,7 @@ pub struct Item {
 
 /// Where the manifest of an archived image comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Provenance {
     /// It came with the image and must be passed on byte for byte.
     Original,

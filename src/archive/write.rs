@@ -25,6 +25,7 @@ use crate::tar::{self, Dialect, Entry};
 
 /// What kind of archive is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Form {
     /// Docker-archive and OCI layout at once, every byte as it came.
     Hybrid,
@@ -34,6 +35,7 @@ pub enum Form {
 }
 
 /// Where an archive goes.
+#[non_exhaustive]
 pub enum Out<'a> {
     /// To a file, which is replaced when all is done.
     File(&'a Path),

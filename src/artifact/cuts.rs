@@ -113,6 +113,7 @@ impl Gear {
 
 /// A part of a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Piece {
     /// Where in the file it begins.
     pub offset: u64,

@@ -18,6 +18,7 @@ pub struct Input<'a> {
 }
 
 /// Where it comes from.
+#[non_exhaustive]
 pub enum Bytes<'a> {
     File(Arc<Stable>),
     Stream(&'a mut (dyn Read + Send), PathBuf),

@@ -46,6 +46,7 @@ const MAX_NAME: usize = 255;
 
 /// A file that is kept as several blobs.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Parts {
     /// Its name, without folders; `None` where it has none.
     pub name: Option<String>,

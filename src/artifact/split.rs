@@ -11,6 +11,7 @@ pub struct Split(pub(super) Kind);
 
 /// The two ways of cutting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Kind {
     /// Every so many bytes, never 0.
     Every(u64),

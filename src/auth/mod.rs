@@ -40,6 +40,7 @@ pub struct Settings {
 
 /// What to do when credentials would travel in the clear.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum InsecureAuth {
     /// Stop with [`Error::InsecureAuth`].
     #[default]

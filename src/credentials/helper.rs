@@ -46,6 +46,7 @@ impl Default for Helpers {
 
 /// A helper that is missing, fails or talks nonsense.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct HelperFailure {
     /// The program, such as `docker-credential-pass`.
     pub name: String,

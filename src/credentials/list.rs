@@ -11,6 +11,7 @@ use crate::error::Result;
 
 /// How a login is kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum How {
     /// In the file, as name and password.
     Auth,
@@ -32,6 +33,7 @@ impl fmt::Display for How {
 
 /// One login.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Listed {
     /// The credentials file that holds it, or names its helper; the name of the
     /// variable for a configuration given as text.
@@ -46,6 +48,7 @@ pub struct Listed {
 
 /// All logins that could be found.
 #[derive(Debug, Clone, Default)]
+#[non_exhaustive]
 pub struct Logins {
     /// In the order of the files.
     pub logins: Vec<Listed>,

@@ -38,6 +38,7 @@ pub struct ConfigFile {
 
 /// Where a login was saved.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Saved {
     /// The credentials file.
     pub file: PathBuf,

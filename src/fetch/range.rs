@@ -18,6 +18,7 @@ use crate::error::{Error, Result};
 /// # }
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum ByteRange {
     /// From the first to the last byte, both counted from 0 and both included.
     Between(u64, u64),

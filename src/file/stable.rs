@@ -13,6 +13,7 @@ use crate::error::{Error, Result};
 
 /// What tells one state of a file from another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Stamp {
     /// Device and inode: the same for two names of one file.
     pub id: (u64, u64),

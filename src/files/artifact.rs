@@ -20,6 +20,7 @@ const MAX_NAME: usize = 127;
 
 /// The version of the image specification that a manifest keeps to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub enum SpecVersion {
     /// 1.0: the type of the artifact is that of its config.
     V1_0,

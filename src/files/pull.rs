@@ -25,6 +25,7 @@ pub struct Pull<'a> {
 
 /// What became of an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Pulled {
     /// It was fetched.
     Written,

@@ -69,6 +69,7 @@ impl<'a> CopyOptions<'a> {
 /// What becomes of signatures and other referrers, which belong to an image
 /// without being named by it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub enum Referrers {
     /// It stays behind.
     #[default]

@@ -12,6 +12,7 @@ use crate::stream::Run;
 
 /// What a push does with a blob.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Action {
     /// Its bytes will be sent.
     Upload,

@@ -24,6 +24,7 @@ const MAX_SENDS: usize = 2;
 /// What a push does with non-distributable layers, which the image's makers keep
 /// elsewhere (image-spec, layer.md, "Non-Distributable Layers").
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub enum Nondistributable {
     /// Leaves them out; the manifest still names them.
     #[default]

@@ -14,6 +14,7 @@ use crate::text::without_login;
 
 /// How a server is spoken to.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Scheme {
     /// Over TLS.
     #[default]

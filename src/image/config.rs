@@ -55,6 +55,7 @@ pub struct Config(Value);
 
 /// A step of an image's history.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub struct Step {
     /// When, as it is written there (RFC 3339).
     pub created: Option<String>,

@@ -13,6 +13,7 @@ use crate::tar::{Entries, Entry, Kind};
 
 /// A file of an image.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Found {
     /// What it is, under the name it has in its layer.
     pub entry: Entry,

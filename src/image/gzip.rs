@@ -130,6 +130,7 @@ fn deflate_at(level: u32, block: &[u8]) -> Result<Vec<u8>> {
 
 /// Which layers [`recompress`] works on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Which {
     /// Those that are not compressed.
     Plain,

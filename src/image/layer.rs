@@ -71,6 +71,7 @@ impl Family {
 
 /// What the media type of a layer says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct LayerType {
     /// Whose word it is.
     pub family: Family,

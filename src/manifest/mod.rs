@@ -39,6 +39,7 @@ const MAX_ENTRIES: usize = 100_000;
 
 /// The kinds of manifest there are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Kind {
     /// One image or artifact: config and layers (Docker schema 2, OCI manifest).
     Image,

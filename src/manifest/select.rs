@@ -7,6 +7,7 @@ use crate::platform::Platform;
 
 /// What of an index is wanted.
 #[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
 pub enum Select<'a> {
     /// All of it.
     All,

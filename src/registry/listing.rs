@@ -22,6 +22,7 @@ const MAX_PAGES: usize = 10_000;
 
 /// What is listed.
 #[derive(Clone, Copy)]
+#[non_exhaustive]
 pub enum Kind {
     /// A repository's tags.
     Tags,

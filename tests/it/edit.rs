@@ -52,6 +52,42 @@ fn base(at: &Place) -> Vec<String> {
     layers(at, "team/app:1")
 }
 
+each_place!(owner_mode_and_time_of_added_files_are_as_asked, |at| {
+    std::fs::create_dir_all(at.work().join("conf")).unwrap();
+    std::fs::write(at.work().join("conf/a"), "a").unwrap();
+    let edit = at
+        .dxf()
+        .current_dir(at.work())
+        .args(["edit-image", "scratch", "own:1"]);
+    let edit = edit.args(["--owner", "7:8", "--mode", "640", "--mtime", "86400"]);
+    edit.args(["--add-path", "conf:/etc/conf", "--add-file", "/motd=hello"])
+        .ok();
+    let layer = at.work().join("layer.tar");
+    let get = at.dxf().args(["get-layer", "--uncompressed", "-o"]);
+    get.arg(&layer).args(["own:1", "0"]).ok();
+    let mut list = std::process::Command::new("tar");
+    let list = list
+        .args(["--utc", "--numeric-owner", "-tvf"])
+        .arg(&layer)
+        .output();
+    let list = String::from_utf8(list.expect("tar").stdout).expect("text");
+    let lines: Vec<&str> = list.lines().collect();
+    assert_eq!(lines.len(), 4, "{list}");
+    assert!(
+        lines
+            .iter()
+            .all(|line| line.contains(" 7/8 ") && line.contains("1970-01-02"))
+    );
+    assert!(
+        lines[1].starts_with("drwxr-x---") && lines[1].ends_with("etc/conf/"),
+        "{list}"
+    );
+    assert!(
+        lines[2..].iter().all(|line| line.starts_with("-rw-r-----")),
+        "{list}"
+    );
+});
+
 each_place!(layers_come_and_go_and_the_rest_stays, |at| {
     let before = base(at);
     std::fs::create_dir_all(at.work().join("conf/deep")).unwrap();

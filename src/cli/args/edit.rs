@@ -21,6 +21,18 @@ pub struct EditImage {
     /// Leave out of every --add-path what fits, as .dockerignore has it
     #[arg(long, value_name = "PATTERN")]
     pub exclude: Vec<String>,
+    /// Owner of every added file, by number, or `source` for that on this
+    /// machine (root)
+    #[arg(long, value_name = "UID[:GID]|source")]
+    pub owner: Option<String>,
+    /// Permissions of every added file, such as 644; folders get them too, and
+    /// may be entered by those they let read
+    #[arg(long, value_name = "MODE")]
+    pub mode: Option<String>,
+    /// Time of every added file, seconds since 1970, or `source` for that on
+    /// this machine (1970)
+    #[arg(long, value_name = "SECONDS|source")]
+    pub mtime: Option<String>,
     /// Print what would change and what would be sent, and send nothing
     #[arg(long)]
     pub dry_run: bool,

@@ -259,7 +259,11 @@ impl Contents {
         let mode = match what {
             // Not every system keeps one, and nobody asks for it.
             What::Symlink(_) => 0o777,
-            _ => seen.mode,
+            What::Folder => match self.options.mode {
+                Some(mode) => (mode | ((mode & 0o444) >> 2)) & 0o7777,
+                None => seen.mode,
+            },
+            _ => self.options.mode.map_or(seen.mode, |mode| mode & 0o7777),
         };
         let body = match what {
             What::Folder => Body::Folder,

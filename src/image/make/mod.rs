@@ -56,6 +56,7 @@ use crate::text::one_line;
 
 /// A layer that is in no image yet.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct Layer {
     /// Its bytes, under a media type that is true of them.
     pub blob: Blob,

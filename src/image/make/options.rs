@@ -2,6 +2,7 @@
 
 /// Whose the files of a layer are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Owner {
     /// This user's and group's, by number.
     Fixed(u64, u64),
@@ -11,6 +12,7 @@ pub enum Owner {
 
 /// When the files of a layer were last changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Modified {
     /// Then, seconds since 1970.
     Fixed(u64),
@@ -22,6 +24,7 @@ pub enum Modified {
 /// Whether a layer says something of the folders that its files lie in and that
 /// were not added themselves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Parents {
     /// Nothing. What lower layers have there stays: a `/tmp` for everybody,
     /// a `/lib` that is a link. Engines make what is missing, for root and 0755.
@@ -33,6 +36,7 @@ pub enum Parents {
 
 /// What becomes of several names of one file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum HardLinks {
     /// They are names of one file in the layer too.
     Kept,
@@ -42,6 +46,7 @@ pub enum HardLinks {
 
 /// What is not taken from the files themselves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct FileOptions {
     /// Root's unless set.
     pub owner: Owner,
@@ -51,6 +56,9 @@ pub struct FileOptions {
     pub parents: Parents,
     /// Kept unless set.
     pub hard_links: HardLinks,
+    /// Permission bits of files; folders have them too, and may be entered by
+    /// those they let read. What they are on this machine unless set.
+    pub mode: Option<u32>,
 }
 
 impl Default for FileOptions {
@@ -60,6 +68,7 @@ impl Default for FileOptions {
             modified: Modified::Fixed(0),
             parents: Parents::Implied,
             hard_links: HardLinks::Kept,
+            mode: None,
         }
     }
 }

@@ -29,6 +29,7 @@ const NEVER: &str = "0001-01-01T00:00:00Z";
 
 /// An image in the old format.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct Schema1 {
     /// The manifest, to be signed ([`crate::Manifest::signed`]).
     pub payload: Vec<u8>,

@@ -27,7 +27,8 @@ pub fn run(s: &mut Session<'_, '_>, args: &ListFiles) -> Result<(), Failure> {
     }
     if !image.is_runnable() {
         return Err(Error::Unsupported {
-            what: "it has no file system: its parts are no layers".to_string(),
+            what: "an artifact, not an image with a file system; pull-files writes its files"
+                .into(),
         }
         .into());
     }

@@ -6,7 +6,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use dxf_registry::graph::Select;
-use dxf_registry::image::make::{Contents, Layer, LayerOptions, Pattern};
+use dxf_registry::image::make::{Contents, FileOptions, Layer, LayerOptions, Pattern};
 use dxf_registry::image::{Editor, Image, Node};
 use dxf_registry::{Blob, Error, Place, Result};
 
@@ -24,7 +24,7 @@ const TEXT_MODE: u32 = 0o644;
 /// A change that was asked for.
 pub enum Asked {
     /// A layer of files, folders and removals.
-    Parts(Vec<Part>, Vec<Pattern>),
+    Parts(Vec<Part>, Vec<Pattern>, FileOptions),
     /// A layer of a tar.
     Tar(PathBuf),
     /// What needs nothing of this machine.
@@ -64,6 +64,8 @@ pub enum Change {
 pub fn parse(s: &Session<'_, '_>, args: &EditImage) -> Result<Vec<Asked>, Failure> {
     let exclude = args.exclude.iter().map(|word| word.parse());
     let exclude = exclude.collect::<Result<Vec<Pattern>>>()?;
+    let (owner, mode, mtime) = (&args.owner, &args.mode, &args.mtime);
+    let options = words::options(owner.as_deref(), mode.as_deref(), mtime.as_deref())?;
     let mut all: Vec<Asked> = Vec::new();
     for step in &args.steps.0 {
         let Some(part) = part(step)? else {
@@ -74,8 +76,8 @@ pub fn parse(s: &Session<'_, '_>, args: &EditImage) -> Result<Vec<Asked>, Failur
             continue;
         };
         match all.last_mut() {
-            Some(Asked::Parts(parts, _)) => parts.push(part),
-            _ => all.push(Asked::Parts(vec![part], exclude.clone())),
+            Some(Asked::Parts(parts, ..)) => parts.push(part),
+            _ => all.push(Asked::Parts(vec![part], exclude.clone(), options)),
         }
     }
     Ok(all)
@@ -161,19 +163,21 @@ fn pair(verb: Verb, word: &str) -> Result<Change, Failure> {
 impl Asked {
     /// Reads what it needs of this machine.
     pub fn make(self, options: LayerOptions<'_>) -> Result<Change> {
-        let (parts, exclude) = match self {
+        let (parts, exclude, files) = match self {
             Asked::Ready(change) => return Ok(*change),
             Asked::Tar(path) => {
                 return Ok(Change::Append(Box::new(Layer::from_tar(&path, options)?)));
             }
-            Asked::Parts(parts, exclude) => (parts, exclude),
+            Asked::Parts(parts, exclude, files) => (parts, exclude, files),
         };
-        let mut layer = Contents::default();
+        let mut layer = Contents::new(files);
         for part in parts {
             match part {
                 Part::Path(src, dest) => layer.add_path(&src, &dest, &exclude)?,
                 Part::File(src, dest) => layer.add_path(&followed(&src)?, &dest, &[])?,
-                Part::Text(dest, text) => layer.add_file(&dest, text, TEXT_MODE)?,
+                Part::Text(dest, text) => {
+                    layer.add_file(&dest, text, files.mode.unwrap_or(TEXT_MODE))?
+                }
                 Part::Removal(path) => layer.remove(&path)?,
             };
         }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use dxf_registry::image::Timestamp;
+use dxf_registry::image::make::{FileOptions, Modified, Owner};
 use dxf_registry::{Error, Result};
 
 use crate::cli::args;
@@ -78,6 +79,48 @@ pub fn command(word: &str) -> Result<Vec<String>> {
     })
 }
 
+/// What `--owner`, `--mode` and `--mtime` say of added files.
+pub fn options(
+    owner: Option<&str>,
+    mode: Option<&str>,
+    mtime: Option<&str>,
+) -> Result<FileOptions, Failure> {
+    let mut options = FileOptions::default();
+    match owner {
+        None => {}
+        Some("source") => options.owner = Owner::Source,
+        Some(word) => {
+            let (user, group) = word.split_once(':').unwrap_or((word, word));
+            let ids = user.parse::<u32>().ok().zip(group.parse::<u32>().ok());
+            let Some((user, group)) = ids else {
+                let what = format!("--owner takes UID, UID:GID or source, not {word:?}");
+                return Err(args::usage(what));
+            };
+            options.owner = Owner::Fixed(user.into(), group.into());
+        }
+    }
+    if let Some(word) = mode {
+        let bits = u32::from_str_radix(word, 8).ok();
+        let Some(bits) = bits.filter(|bits| *bits <= 0o7777) else {
+            let what = format!("--mode takes permissions such as 644, not {word:?}");
+            return Err(args::usage(what));
+        };
+        options.mode = Some(bits);
+    }
+    match mtime {
+        None => {}
+        Some("source") => options.modified = Modified::Source,
+        Some(word) => {
+            let Ok(seconds) = word.parse::<u32>() else {
+                let what = format!("--mtime takes seconds since 1970 or source, not {word:?}");
+                return Err(args::usage(what));
+            };
+            options.modified = Modified::Fixed(seconds.into());
+        }
+    }
+    Ok(options)
+}
+
 /// `now`, `epoch`, or a moment.
 pub fn time(word: &str) -> Result<Timestamp> {
     match word {
@@ -104,6 +147,30 @@ mod tests {
         assert_eq!(of("A-"), ("A".into(), None));
         assert!(matches!(pair("--env", "A"), Err(Failure::Usage(_))));
         assert_eq!(switch("80-"), ("80".into(), false));
+    }
+
+    #[test]
+    fn owners_modes_and_times_of_added_files() {
+        let made = options(Some("7:8"), Some("640"), Some("9")).unwrap();
+        assert_eq!(made.owner, Owner::Fixed(7, 8));
+        assert_eq!(
+            (made.mode, made.modified),
+            (Some(0o640), Modified::Fixed(9))
+        );
+        let made = options(Some("7"), None, Some("source")).unwrap();
+        assert_eq!(made.owner, Owner::Fixed(7, 7));
+        assert_eq!((made.mode, made.modified), (None, Modified::Source));
+        assert_eq!(options(None, None, None).unwrap(), FileOptions::default());
+        for (owner, mode, mtime) in [
+            (Some("me"), None, None),
+            (Some("1:"), None, None),
+            (None, Some("0o644"), None),
+            (None, Some("10000"), None),
+            (None, None, Some("-1")),
+        ] {
+            let failed = options(owner, mode, mtime);
+            assert!(matches!(failed, Err(Failure::Usage(_))));
+        }
     }
 
     #[test]
