@@ -19,7 +19,7 @@ use ::http::header::{ACCEPT, HeaderName};
 use crate::descriptor::{Descriptor, media_type};
 use crate::digest::{Digest, Hasher};
 use crate::error::{Error, Result};
-use crate::file::try_lock;
+use crate::file::{PRIVATE, make_folder, try_lock};
 use crate::http::Request;
 use crate::manifest::{Manifest, ReferrersList};
 use crate::reference::{RepoName, Target};
@@ -260,13 +260,21 @@ fn change(repository: &Repository, subject: &Digest, change: &Change<'_>) -> Res
     }
 }
 
-/// Waits until no other process of this machine changes the list, for a minute
-/// at most; `None` where files can't be locked. There are few lock files, which
-/// stay, so unrelated lists may wait for each other.
+/// Waits until no other process with the same folder for notes changes the list,
+/// for a minute at most; `None` where there is no such folder, or files can't be
+/// locked. There are few lock files, which stay, so unrelated lists may wait for
+/// each other.
 fn turn(repository: &Repository, subject: &Digest) -> Result<Option<File>> {
     let name = format!("{} {subject}", repository.name());
     let place = Digest::of(name.as_bytes()).hex();
-    let path = std::env::temp_dir().join(format!("dxf-referrers-{:.1}.lock", place));
+    let Some(notes) = repository.registry().sessions() else {
+        return Ok(None);
+    };
+    if make_folder(notes, PRIVATE).is_err() {
+        return Ok(None);
+    }
+    // Beside the notes of uploads, of which old ones are removed.
+    let path = notes.with_file_name(format!("referrers-{place:.1}.lock"));
     let begun = Instant::now();
     while begun.elapsed() < MAX_TURN {
         match try_lock(&path) {

@@ -218,6 +218,7 @@ each_place! {
 fn many_writers_lose_nothing() {
     let at = Place::registry(crate::support::bench::Mode::Http);
     image(&at, "v1");
+    let cache = at.work().join("cache");
     let running: Vec<_> = (0..50)
         .map(|n| {
             let note = format!("n={n}");
@@ -229,7 +230,8 @@ fn many_writers_lose_nothing() {
                 &note,
                 "team/app:v1",
             ];
-            at.run(words).spawn()
+            // Processes of one user, who find each other by their cache.
+            at.run(words).env("DXF_CACHE", &cache).spawn()
         })
         .collect();
     for one in running {
