@@ -27,8 +27,7 @@ pub fn run(s: &mut Session<'_, '_>, args: &ListFiles) -> Result<(), Failure> {
     }
     if !image.is_runnable() {
         return Err(Error::Unsupported {
-            what: "an artifact, not an image with a file system; pull-files writes its files"
-                .into(),
+            what: "an artifact with no file system; pull-files writes its files".into(),
         }
         .into());
     }
