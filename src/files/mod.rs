@@ -64,4 +64,4 @@ const FILE_METADATA: &str = "org.cncf.model.file.metadata+json";
 /// The artifact type where none is given, as oras has it.
 const UNKNOWN_ARTIFACT: &str = "application/vnd.unknown.artifact.v1";
 /// The config type where none is given, as oras has it.
-const UNKNOWN_CONFIG: &str = "application/vnd.unknown.config.v1+json";
+pub const UNKNOWN_CONFIG: &str = "application/vnd.unknown.config.v1+json";

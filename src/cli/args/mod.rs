@@ -11,8 +11,10 @@ mod tool;
 mod words;
 
 use std::ffi::{OsStr, OsString};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::{Parser, Subcommand};
+use dxf_registry::image::Timestamp;
 use dxf_registry::{Digest, Error, RepoName, Result, Root, Tag, Target};
 
 use crate::cli::exit::Failure;
@@ -280,6 +282,15 @@ pub fn alias(word: Option<&OsString>) -> Result<Option<Tag>, Failure> {
     match text(word)?.strip_prefix('@') {
         Some(name) => Ok(Some(name.parse()?)),
         None => Err(usage("invalid alias (it is written @NAME)")),
+    }
+}
+
+/// `now`, `epoch`, or a moment.
+pub fn time(word: &str) -> Result<Timestamp> {
+    match word {
+        "now" => Ok(SystemTime::now().into()),
+        "epoch" => Ok(UNIX_EPOCH.into()),
+        moment => moment.parse(),
     }
 }
 

@@ -5,10 +5,9 @@ use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, UNIX_EPOCH};
 
 use dxf_registry::files::{self, Artifact, Input, Making, is_media_type, title};
-use dxf_registry::image::Timestamp;
 use dxf_registry::image::make::Modified;
 use dxf_registry::{Blob, Error, Result};
 
@@ -16,9 +15,6 @@ use crate::cli::args::{self, About};
 use crate::cli::exit::Failure;
 use crate::cli::input;
 use crate::cli::session::Session;
-
-/// The config's type where none is given, as oras has it.
-const CONFIG_TYPE: &str = "application/vnd.unknown.config.v1+json";
 
 /// Annotations by what they are of: `$manifest`, `$config`, or a path as it was
 /// typed.
@@ -85,7 +81,7 @@ fn notes(about: &About, epoch: Option<u64>) -> Result<Notes, Failure> {
         }
     }
     let created = match (&about.created, epoch) {
-        (Some(word), _) => Some(time(word)?),
+        (Some(word), _) => Some(args::time(word)?),
         (None, Some(epoch)) => Some((UNIX_EPOCH + Duration::from_secs(epoch)).into()),
         (None, None) => None,
     };
@@ -93,19 +89,6 @@ fn notes(about: &About, epoch: Option<u64>) -> Result<Notes, Failure> {
         manifest.insert(files::CREATED.to_string(), time.to_string());
     }
     Ok(notes)
-}
-
-fn time(word: &str) -> Result<Timestamp> {
-    match word {
-        "now" => {
-            // Whole seconds, as others write it.
-            let now = SystemTime::now().duration_since(UNIX_EPOCH);
-            let now = now.map(|now| now.as_secs()).unwrap_or_default();
-            Ok((UNIX_EPOCH + Duration::from_secs(now)).into())
-        }
-        "epoch" => Ok(UNIX_EPOCH.into()),
-        moment => moment.parse(),
-    }
 }
 
 fn inputs(
@@ -155,7 +138,7 @@ fn named(word: &str) -> (&str, Option<&str>) {
 fn config(s: &mut Session<'_, '_>, word: &OsStr) -> Result<Blob> {
     let (path, kind) = split(word)?;
     let blob = input::blob(s, path.as_os_str())?;
-    Ok(blob.with_media_type(kind.as_deref().unwrap_or(CONFIG_TYPE)))
+    Ok(blob.with_media_type(kind.as_deref().unwrap_or(files::UNKNOWN_CONFIG)))
 }
 
 /// `PATH[:TYPE]`, split at the last colon. A file whose name has one is meant as

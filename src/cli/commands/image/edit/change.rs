@@ -118,7 +118,7 @@ fn change(s: &Session<'_, '_>, step: &Step) -> Result<Change, Failure> {
         Verb::StopSignal => set(move |e| e.stop_signal(&word)),
         Verb::History => set(move |e| e.history(&word)),
         Verb::Created => {
-            let time = words::time(&word)?;
+            let time = args::time(&word)?;
             set(move |e| e.created(&time))
         }
         Verb::Entrypoint => {

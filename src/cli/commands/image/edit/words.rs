@@ -3,9 +3,7 @@
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
 
-use dxf_registry::image::Timestamp;
 use dxf_registry::image::make::{FileOptions, Modified, Owner};
 use dxf_registry::{Error, Result};
 
@@ -121,15 +119,6 @@ pub fn options(
     Ok(options)
 }
 
-/// `now`, `epoch`, or a moment.
-pub fn time(word: &str) -> Result<Timestamp> {
-    match word {
-        "now" => Ok(SystemTime::now().into()),
-        "epoch" => Ok(UNIX_EPOCH.into()),
-        moment => moment.parse(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -207,8 +196,11 @@ mod tests {
 
     #[test]
     fn moments_have_names() {
-        assert_eq!(time("epoch").unwrap().to_string(), "1970-01-01T00:00:00Z");
-        assert!(time("now").unwrap().to_string().starts_with("20"));
-        assert!(time("later").is_err());
+        assert_eq!(
+            args::time("epoch").unwrap().to_string(),
+            "1970-01-01T00:00:00Z"
+        );
+        assert!(args::time("now").unwrap().to_string().starts_with("20"));
+        assert!(args::time("later").is_err());
     }
 }
