@@ -16,7 +16,7 @@ use crate::digest::{Digest, Hasher, Verify};
 use crate::error::{Error, Result};
 use crate::file::{self, Aside, Section};
 use crate::reference::Origin;
-use crate::stream::Buffer;
+use crate::stream::{Buffer, read_bounded};
 
 /// The folders in a cache.
 const ALGORITHMS: [&str; 2] = ["sha256", "sha512"];
@@ -83,6 +83,35 @@ impl Cache {
         // When it was last used; only pruning wants to know.
         let _ = file.set_modified(SystemTime::now());
         Some(bytes)
+    }
+
+    /// The bytes of a small blob that is there, verified now; `None` when it is
+    /// not, or larger than `limit` bytes.
+    pub fn document(&self, digest: &Digest, limit: u64) -> Option<Vec<u8>> {
+        let path = self.path(digest);
+        let file = file::open_regular(File::options().read(true), &path).ok()??;
+        let bytes = read_bounded("", &file, limit).ok()?;
+        let mut hasher = Hasher::like(digest);
+        hasher.update(&bytes);
+        if hasher.finish() != *digest {
+            let _ = fs::remove_file(&path);
+            return None;
+        }
+        let _ = file.set_modified(SystemTime::now());
+        Some(bytes)
+    }
+
+    /// Keeps a small blob, if its bytes are what `digest` says and the cache can
+    /// be written.
+    pub fn keep(&self, digest: &Digest, bytes: &[u8]) {
+        let mut hasher = Hasher::like(digest);
+        hasher.update(bytes);
+        if hasher.finish() == *digest
+            && let Ok(mut aside) = self.begin(digest)
+            && aside.file_mut().write_all(bytes).is_ok()
+        {
+            let _ = aside.commit_unsynced();
+        }
     }
 
     /// How much is in the cache.

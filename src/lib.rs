@@ -482,6 +482,7 @@ pub mod graph;
 pub mod http;
 pub mod hub;
 pub mod image;
+pub mod inventory;
 pub mod json;
 pub mod jws;
 pub mod layout;

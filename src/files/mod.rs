@@ -43,6 +43,7 @@ mod tests;
 mod title;
 mod unpack;
 
+pub use crate::manifest::CREATED;
 pub use artifact::{Artifact, SpecVersion, is_media_type};
 pub use entries::{Entry, Form, entries};
 pub use input::{Input, Making, layers};
@@ -51,8 +52,6 @@ pub use title::title;
 
 /// The annotation with the name of a file.
 pub const TITLE: &str = "org.opencontainers.image.title";
-/// The annotation with the time an artifact was made.
-pub const CREATED: &str = "org.opencontainers.image.created";
 /// oras' annotation with the digest of a folder's tar without compression.
 const CONTENT_DIGEST: &str = "io.deis.oras.content.digest";
 /// oras' annotation that marks a layer as a folder to unpack.

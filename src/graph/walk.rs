@@ -14,7 +14,7 @@ use crate::descriptor::Descriptor;
 use crate::digest::Digest;
 use crate::error::{Error, Result, if_found};
 use crate::image::MAX_DEPTH;
-use crate::manifest::{Kind, Manifest, is_manifest};
+use crate::manifest::{CREATED, Kind, Manifest, is_manifest};
 use crate::parallel;
 use crate::reference::{Tag, Target};
 use crate::store::ReadStore;
@@ -33,6 +33,11 @@ pub struct Links {
     /// The layers of an image; the entries of an index that are not manifests
     /// (BuildKit's cache).
     pub blobs: Vec<Descriptor>,
+    /// What the manifest says it is, where it is an artifact.
+    pub artifact_type: Option<String>,
+    /// When it was made, as its annotation `org.opencontainers.image.created`
+    /// says.
+    pub created: Option<String>,
     /// The file that the blobs are when concatenated, where [`Walk::with_files`]
     /// knows one.
     pub file: Option<Descriptor>,
@@ -215,16 +220,23 @@ impl Links {
             children: Vec::new(),
             config: None,
             blobs: Vec::new(),
+            artifact_type: None,
+            created: None,
             file: None,
         };
         links.manifest.digest = *digest;
         match manifest.kind() {
             Kind::Index => {
-                let entries = manifest.index()?.manifests.into_iter();
+                let mut index = manifest.index()?;
+                links.artifact_type = index.artifact_type.take();
+                links.created = index.annotations.remove(CREATED);
+                let entries = index.manifests.into_iter();
                 (links.children, links.blobs) = entries.partition(is_manifest);
             }
             Kind::Image => {
-                let image = manifest.image()?;
+                let mut image = manifest.image()?;
+                links.artifact_type = image.artifact_type.take();
+                links.created = image.annotations.remove(CREATED);
                 links.config = Some(image.config);
                 links.blobs = image.layers;
                 links.file = file_of(manifest)?;

@@ -25,6 +25,7 @@ const LAYERS: &[&str] = &[
     "graph",
     "archive alias artifact nondistributable",
     "files",
+    "inventory",
     "place",
     "cli/exit cli/interrupt",
     "cli/out",
@@ -55,6 +56,8 @@ const NEVER: &[(&str, &str, &str)] = &[
     ("alias", "layout", ANY_STORE),
     ("alias", "image", "an alias names blobs of any kind"),
     ("artifact", "registry", ANY_STORE),
+    ("inventory", "registry", ANY_STORE),
+    ("inventory", "layout", ANY_STORE),
     ("artifact", "layout", ANY_STORE),
 ];
 

@@ -68,6 +68,41 @@ fn days_of(year: u64, month: u64) -> u64 {
     }
 }
 
+impl Timestamp {
+    /// Seconds since 1970-01-01T00:00:00Z; fractions are dropped.
+    ///
+    /// ```
+    /// use dxf_registry::image::Timestamp;
+    /// let time: Timestamp = "2024-02-29T12:00:00.5+01:00".parse().unwrap();
+    /// assert_eq!(time.unix_seconds(), 1_709_204_400);
+    /// ```
+    pub fn unix_seconds(&self) -> i64 {
+        // The parser has checked the shape; what it lets through is a number.
+        let number = |from: usize, to: usize| {
+            let digits = self.0.get(from..to).unwrap_or_default();
+            digits.parse::<i64>().unwrap_or_default()
+        };
+        let days = days_before(number(0, 4), number(5, 7), number(8, 10));
+        let of_day = number(11, 13) * 3600 + number(14, 16) * 60 + number(17, 19);
+        let end = self.0.len();
+        let zone = match self.0.ends_with('Z') {
+            true => 0,
+            false => number(end - 5, end - 3) * 3600 + number(end - 2, end) * 60,
+        };
+        let is_west = self.0.as_bytes().get(end.saturating_sub(6)) == Some(&b'-');
+        days * 86_400 + of_day - if is_west { -zone } else { zone }
+    }
+}
+
+/// The days from 1970-01-01 to a date of the Gregorian calendar.
+fn days_before(year: i64, month: i64, day: i64) -> i64 {
+    // Years that begin in March have their leap day at the end.
+    let year = if month <= 2 { year - 1 } else { year };
+    let leap_days = year.div_euclid(4) - year.div_euclid(100) + year.div_euclid(400);
+    let of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
+    year * 365 + leap_days + of_year - 719_468
+}
+
 impl FromStr for Timestamp {
     type Err = Error;
 
@@ -143,6 +178,20 @@ mod tests {
     }
 
     #[test]
+    fn zones_move_the_moment() {
+        for (text, seconds) in [
+            ("1970-01-01T00:00:00Z", 0),
+            ("1970-01-01T00:00:00.999+01:30", -5_400),
+            ("1969-12-31T23:00:00-02:00", 3_600),
+            ("0000-01-01T00:00:00Z", -62_167_219_200),
+            ("2100-03-01T00:00:00Z", 4_107_542_400),
+        ] {
+            let time: Timestamp = text.parse().unwrap();
+            assert_eq!(time.unix_seconds(), seconds, "{text}");
+        }
+    }
+
+    #[test]
     fn only_moments_are_read() {
         for good in [
             "2024-02-29T23:59:59Z",
@@ -172,6 +221,7 @@ mod tests {
         fn what_is_written_is_read(seconds in 0u64..40_000_000_000) {
             let time = Timestamp::from(UNIX_EPOCH + Duration::from_secs(seconds));
             let back: Timestamp = time.to_string().parse().unwrap();
+            prop_assert_eq!(back.unix_seconds(), seconds as i64);
             prop_assert_eq!(back, time);
         }
 
