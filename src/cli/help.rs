@@ -161,7 +161,7 @@ mod tests {
     fn usage_is_one_line_a_command() {
         assert_eq!(
             usage_line("push-blob"),
-            "usage: dxf push-blob [OPTIONS] <repo> <file> [@alias]"
+            "usage: dxf push-blob [OPTIONS] <repo> <file> [@alias] | <repo> @alias -- <CMD>..."
         );
         assert!(usage_line("").starts_with("usage: dxf <command>"));
         let named = Cli::command();

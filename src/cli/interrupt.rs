@@ -91,6 +91,11 @@ impl Interrupt {
     /// The same for work that changes something outlasting the process, such as
     /// a terminal's echo: `undo` is called when a signal ends it meanwhile.
     pub fn waiting_with<T>(&self, undo: impl Fn() + Send + 'static, work: impl FnOnce() -> T) -> T {
+        self.undoing(undo, || self.waiting(work))
+    }
+
+    /// Runs `work`; `undo` is called when the process ends meanwhile.
+    pub fn undoing<T>(&self, undo: impl Fn() + Send + 'static, work: impl FnOnce() -> T) -> T {
         let farewell = || {
             self.0
                 .farewell
@@ -98,7 +103,7 @@ impl Interrupt {
                 .unwrap_or_else(PoisonError::into_inner)
         };
         *farewell() = Some(Box::new(undo));
-        let result = self.waiting(work);
+        let result = work();
         *farewell() = None;
         result
     }

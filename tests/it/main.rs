@@ -51,6 +51,7 @@ mod moby;
 mod partials;
 mod parts_pull;
 mod platforms;
+mod programs;
 mod progress;
 mod python_module;
 mod ranges;

@@ -1,8 +1,9 @@
 //! What the commands about blobs and aliases take.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, ValueHint};
 
 use super::words::{self, Named};
 
@@ -18,6 +19,10 @@ pub struct PushBlob {
     /// Fail if there are fewer bytes, and leave the alias as it is
     #[arg(long, value_name = "SIZE")]
     pub min_size: Option<String>,
+    /// Program to run, with its arguments: its output is stored under @alias if it
+    /// exits with 0, else @alias stays as it is
+    #[arg(last = true, value_name = "CMD", value_hint = ValueHint::CommandName)]
+    pub command: Vec<OsString>,
 }
 
 /// What `pull-blob` takes.

@@ -51,14 +51,16 @@ pub struct Cli {
 /// Everything that can be done.
 #[derive(Subcommand)]
 pub enum Command {
-    /// Store a file, or standard input; print its digest
+    /// Store a file, standard input or a program's output; print its digest
     ///
     /// With --split the digest of each part is printed, and @alias names the
     /// file they make. cdc cuts where the content says so, so that a changed
     /// file shares most parts with the old one; AVG is the average part, a
-    /// power of two from 16KiB to 16MiB (4MiB).
+    /// power of two from 16KiB to 16MiB (4MiB). After --, dxf runs CMD and
+    /// stores what it prints; @alias is set only if CMD exits with 0.
     #[command(
-        after_help = "Examples:\n  dxf push-blob team/models model.bin @v1\n  mysqldump shop | dxf push-blob --split 64MiB --min-size 1MiB team/dumps - @new"
+        override_usage = "dxf push-blob [OPTIONS] <repo> <file> [@alias] | <repo> @alias -- <CMD>...",
+        after_help = "Examples:\n  dxf push-blob team/models model.bin @v1\n  dxf push-blob --split 64MiB team/dumps @monday -- mysqldump shop\n  tar -c photos | dxf push-blob team/photos - @new"
     )]
     PushBlob(PushBlob),
     /// Write blobs to standard output, or to a file
@@ -235,6 +237,12 @@ pub enum Selector {
 }
 
 impl Words {
+    /// These words, and `more` after them.
+    pub fn and(&self, more: &[OsString]) -> Words {
+        let words = [&self.words[..], more].concat();
+        Words { words }
+    }
+
     /// The first `least` words and what follows them, `most` in all.
     ///
     /// # Errors

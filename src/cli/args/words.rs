@@ -129,8 +129,11 @@ impl Positional {
 const REPO: Positional = Positional::new("repo", "Repository, such as team/app");
 const FROM_REPO: Positional = Positional::new("from-repo", "Repository that has the blob");
 const DIGEST: Positional = Positional::new("digest", "Digest of the blob, such as sha256:…");
-const FILE: Positional =
-    Positional::new("file", "File to store, or - for standard input").hint(ValueHint::FilePath);
+/// Not required by clap, because all words may follow a `--`.
+const REPO_FIRST: Positional = REPO.count(Count::AtMostOne);
+const FILE: Positional = Positional::new("file", "File to store, or - for standard input")
+    .hint(ValueHint::FilePath)
+    .count(Count::AtMostOne);
 const TAG: Positional =
     Positional::new("@alias", "Alias to name the blob with").count(Count::AtMostOne);
 const BLOBS: Positional = Positional::new(
@@ -225,7 +228,7 @@ words! {
     /// A repository.
     Repo [REPO]
     /// A repository, a file and perhaps an alias.
-    RepoFile [REPO, FILE, TAG]
+    RepoFile [REPO_FIRST, FILE, TAG]
     /// A repository, and blobs if any.
     RepoBlobs [REPO, BLOBS]
     /// A repository, another one, and a blob to take from that.

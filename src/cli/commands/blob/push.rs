@@ -1,4 +1,5 @@
-//! `push-blob`: stores a file or standard input, as one blob or in parts.
+//! `push-blob`: stores a file, standard input or the output of a program, as one
+//! blob or in parts.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
@@ -7,38 +8,98 @@ use std::path::Path;
 
 use dxf_registry::artifact::{self, Input, Split};
 use dxf_registry::stream::{Run, Watch};
-use dxf_registry::{Error, RepoName, Result, Store, Tag, alias};
+use dxf_registry::{Blob, Error, RepoName, Result, Store, Tag, alias};
 
 use crate::cli::args::{self, PushBlob};
+use crate::cli::env;
 use crate::cli::exit::Failure;
+use crate::cli::input::{self, Program};
 use crate::cli::interrupt::Interrupt;
 use crate::cli::out::sum::Sum;
 use crate::cli::out::{bars, size};
 use crate::cli::session::Session;
-use crate::cli::{env, input};
 
-/// `push-blob [--split SIZE|cdc[:AVG]] [--min-size SIZE] <repo> <file>|- [@alias]`
+/// What is to be stored.
+enum Bytes<'w> {
+    /// A file, or standard input where it is `-`.
+    Word(&'w OsStr),
+    /// The output of a program.
+    Output(Program),
+}
+
+/// How to cut it, if at all, and how many bytes there must be at least.
+type How = (Option<Split>, u64);
+
+/// `push-blob [--split SIZE|cdc[:AVG]] [--min-size SIZE] <repo> <file>|- [@alias]`,
+/// or `<repo> @alias -- CMD …`
 pub fn run(s: &mut Session<'_, '_>, args: &PushBlob) -> Result<(), Failure> {
-    in_order(args.words.take(2, 3)?)?;
-    let (repo, rest) = s.repo(&args.words, 1, 2)?;
+    if runs(args) {
+        return output(s, args);
+    }
+    let words = args.words.and(&args.command);
+    in_order(words.take(2, 3)?)?;
+    let (repo, rest) = s.repo(&words, 1, 2)?;
     let tag = args::alias(rest.get(1))?;
     no_folder(&repo, &rest[0])?;
-    let split = asked(s, args)?;
-    let least = least(args)?;
+    let how = (asked(s, args)?, least(args)?);
     let store = s.store(repo)?;
+    put(s, &*store, (Bytes::Word(&rest[0]), tag), how)
+}
+
+/// Whether a program is to be run. Words after `--` are one only where a
+/// repository and an alias come before it; else they are more of the same, such
+/// as a file whose name begins with a dash.
+fn runs(args: &PushBlob) -> bool {
+    let alias = |word: &OsString| word.as_encoded_bytes().starts_with(b"@");
+    !args.command.is_empty() && matches!(args.words.take(2, 2), Ok([_, name]) if alias(name))
+}
+
+/// Stores what a program prints.
+fn output(s: &mut Session<'_, '_>, args: &PushBlob) -> Result<(), Failure> {
+    let (repo, rest) = s.repo(&args.words, 1, 1)?;
+    let tag = args::alias(rest.first())?;
+    let how = (asked(s, args)?, least(args)?);
+    let store = s.store(repo)?;
+    let program = Program::start(&args.command)?;
+    let (interrupt, ending) = (s.interrupt, program.ending());
+    interrupt.undoing(ending, || {
+        put(s, &*store, (Bytes::Output(program), tag), how)
+    })
+}
+
+/// Stores bytes, and names them.
+fn put(
+    s: &mut Session<'_, '_>,
+    store: &dyn Store,
+    (bytes, tag): (Bytes<'_>, Option<Tag>),
+    (split, least): How,
+) -> Result<(), Failure> {
     if let Some(split) = split {
-        return in_parts(s, &*store, (&rest[0], tag), (split, least));
+        return in_parts(s, store, (bytes, tag), (split, least));
     }
-    let blob = input::blob(s, &rest[0])?;
-    enough(&rest[0], blob.size(), least)?;
+    let name = bytes.shown();
+    let blob = whole(s, bytes)?;
+    enough(&name, blob.size(), least)?;
     match tag {
         Some(tag) => {
             let blobs = std::slice::from_ref(&blob);
-            alias::push(&*store, &tag, blobs, s.context.format, s.run())?;
+            alias::push(store, &tag, blobs, s.context.format, s.run())?;
         }
         None => drop(store.put_blob(&blob, s.watch())?),
     }
     s.line(blob.digest())
+}
+
+/// All of the bytes as one blob.
+fn whole(s: &mut Session<'_, '_>, bytes: Bytes<'_>) -> Result<Blob> {
+    match bytes {
+        Bytes::Word(word) => input::blob(s, word),
+        Bytes::Output(mut program) => {
+            let (name, folder) = (program.name().to_string(), &s.context.tmpdir);
+            let spool = || Blob::spooled(&name, &mut program, folder, s.watch());
+            s.interrupt.waiting(spool)
+        }
+    }
 }
 
 /// Refuses a file and a repository in the wrong order.
@@ -95,37 +156,43 @@ fn least(args: &PushBlob) -> Result<u64, Failure> {
 
 /// Refuses what is shorter than it should be: a program that fails ends a pipe
 /// as one that succeeds does, only sooner.
-fn enough(word: &OsStr, size: u64, least: u64) -> Result<()> {
+fn enough(name: &str, size: u64, least: u64) -> Result<()> {
     if size >= least {
         return Ok(());
     }
-    let what = format!(
-        "{}: {size} bytes are fewer than --min-size; no alias was set",
-        shown(word)
-    );
+    let what = format!("{name}: {size} bytes are fewer than --min-size; no alias was set");
     Err(Error::Unsupported { what })
 }
 
-/// What the input is called.
-fn shown(word: &OsStr) -> String {
-    match word == "-" {
-        true => "standard input".to_string(),
-        false => word.display().to_string(),
+impl<'w> Bytes<'w> {
+    /// What they are called.
+    fn shown(&self) -> String {
+        match self {
+            Bytes::Word(word) if *word == "-" => "standard input".to_string(),
+            Bytes::Word(word) => word.display().to_string(),
+            Bytes::Output(program) => program.name().to_string(),
+        }
+    }
+
+    /// The file that holds them, unless they can be read once only.
+    fn path(&self) -> Result<Option<&'w Path>> {
+        match *self {
+            Bytes::Word(word) if word != "-" && !is_pipe(word)? => Ok(Some(Path::new(word))),
+            _ => Ok(None),
+        }
     }
 }
 
-/// Stores the file that `word` names, or standard input, in parts.
+/// Stores bytes in parts, and names the file they make.
 fn in_parts(
     s: &mut Session<'_, '_>,
     store: &dyn Store,
-    (word, tag): (&OsStr, Option<Tag>),
+    (mut bytes, tag): (Bytes<'_>, Option<Tag>),
     (split, least): (Split, u64),
 ) -> Result<(), Failure> {
-    let (jobs, interrupt) = (s.run().jobs, s.interrupt);
-    let is_stdin = word == "-";
-    let name = shown(word);
-    let is_file = !is_stdin && !is_pipe(word)?;
-    let file = is_file.then(|| Input::file(Path::new(word))).transpose()?;
+    let (run, interrupt) = (s.run(), s.interrupt);
+    let name = bytes.shown();
+    let file = bytes.path()?.map(Input::file).transpose()?;
     let bar = bars::named(s.context.show, s.console, &name);
     let whole = Sum::new(&*bar, file.as_ref().and_then(Input::size));
     let mut opened;
@@ -133,12 +200,14 @@ fn in_parts(
     let input = match file {
         Some(file) => file,
         None => {
-            let from: &mut (dyn Read + Send) = if is_stdin {
-                s.stdin
-            } else {
-                let open = || File::open(word).map_err(|e| Error::io(&name, e));
-                opened = interrupt.waiting(open)?;
-                &mut opened
+            let from: &mut (dyn Read + Send) = match &mut bytes {
+                Bytes::Output(program) => program,
+                Bytes::Word(word) if *word == "-" => s.stdin,
+                Bytes::Word(word) => {
+                    let open = || File::open(word).map_err(|e| Error::io(&name, e));
+                    opened = interrupt.waiting(open)?;
+                    &mut opened
+                }
             };
             stream = Patient {
                 from,
@@ -148,9 +217,9 @@ fn in_parts(
             Input::stream(&name, &mut stream, &s.context.tmpdir)
         }
     };
-    let run = Run::new(jobs, Watch::new(&whole, interrupt.stop()));
+    let run = Run::new(run.jobs, Watch::new(&whole, interrupt.stop()));
     let pushed = artifact::push(store, input, split, run)?;
-    enough(word, pushed.parts().size, least)?;
+    enough(&name, pushed.parts().size, least)?;
     if let Some(tag) = tag {
         pushed.tag(store, &tag, run)?;
     }

@@ -3,6 +3,8 @@
 //! An upload needs its digest first and its bytes perhaps twice, so whatever
 //! can't be read again is spooled.
 
+mod program;
+
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::path::Path;
@@ -12,6 +14,7 @@ use dxf_registry::stream::{Stop, Watch};
 use dxf_registry::{Blob, Digest, Error, Result};
 
 use crate::cli::session::Session;
+pub use program::Program;
 
 /// The blob that `word` names: a file, or `-` for standard input.
 pub fn blob(s: &mut Session<'_, '_>, word: &OsStr) -> Result<Blob> {
