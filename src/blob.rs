@@ -159,6 +159,11 @@ impl Blob {
         self.source.open(from)
     }
 
+    /// Where its bytes come from.
+    pub(crate) fn source(&self) -> Arc<dyn Source> {
+        self.source.clone()
+    }
+
     /// The repository that already holds the blob, where one is known.
     pub fn origin(&self) -> Option<&Origin> {
         self.source.origin()
@@ -312,6 +317,43 @@ impl FileRange {
             len,
             stamp: None,
         }
+    }
+}
+
+impl FileRange {
+    /// The whole file at `path`, which must stay what it is now.
+    ///
+    /// # Errors
+    /// [`Error::Io`]; [`Error::Unsupported`] for anything but a regular file.
+    pub fn stable(path: &Path) -> Result<FileRange> {
+        let stamp = Stable::open(path)?.stamp();
+        let whole = FileRange::new(path, 0, stamp.len);
+        Ok(FileRange {
+            stamp: Some(stamp),
+            ..whole
+        })
+    }
+
+    /// The length, bytes.
+    pub fn size(&self) -> u64 {
+        self.len
+    }
+}
+
+/// Some bytes of a source.
+pub(crate) struct SourceRange {
+    /// What they are bytes of.
+    pub source: Arc<dyn Source>,
+    /// Where in it they begin.
+    pub start: u64,
+    /// How many they are.
+    pub len: u64,
+}
+
+impl Source for SourceRange {
+    fn open(&self, from: u64) -> Result<Box<dyn Read + Send + '_>> {
+        let reader = self.source.open(self.start.saturating_add(from))?;
+        Ok(Box::new(reader.take(self.len.saturating_sub(from))))
     }
 }
 

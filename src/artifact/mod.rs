@@ -16,5 +16,6 @@ pub use base::Base;
 pub use cuts::{Cuts, Piece};
 pub use input::Input;
 pub use parts::{ARTIFACT_TYPE, Parts};
+pub(crate) use parts::{DIGEST as PARTS_DIGEST, SPLIT as PARTS_SPLIT};
 pub use push::{Pushed, push};
 pub use split::Split;

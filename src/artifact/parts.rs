@@ -37,9 +37,9 @@ const TITLE: &str = "org.opencontainers.image.title";
 /// Its size.
 const SIZE: &str = "vnd.dxf.content.size";
 /// Its digest.
-const DIGEST: &str = "vnd.dxf.content.digest";
+pub(crate) const DIGEST: &str = "vnd.dxf.content.digest";
 /// How it was cut.
-const SPLIT: &str = "vnd.dxf.split";
+pub(crate) const SPLIT: &str = "vnd.dxf.split";
 
 /// The longest name of a file there is (Linux, macOS, Windows), bytes.
 const MAX_NAME: usize = 255;

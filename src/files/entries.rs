@@ -4,6 +4,7 @@
 
 use serde::Deserialize;
 
+use super::split::joined;
 use super::title::checked;
 use super::{CONTENT_DIGEST, FILE_METADATA, FILE_PATH, TITLE, UNPACK};
 use crate::artifact::Parts;
@@ -94,11 +95,16 @@ pub fn entries(manifest: &Manifest) -> Result<Vec<Entry>> {
         return unsupported("an image of a file system; pull-image takes it");
     }
     let mut found = Vec::new();
-    for layer in &image.layers {
+    for (layer, content) in joined(&image.layers)? {
         // The empty layer of artifacts without files is none.
-        if layer.media_type != media_type::OCI_EMPTY || name_of(layer).is_some() {
-            found.push(entry(layer, helm_name(&image, layer))?);
+        if layer.media_type == media_type::OCI_EMPTY && name_of(&layer).is_none() {
+            continue;
         }
+        let mut one = entry(&layer, helm_name(&image, &layer))?;
+        if let Some(parts) = content {
+            one.content = parts;
+        }
+        found.push(one);
     }
     if name_of(&image.config).is_some() {
         found.push(entry(&image.config, None)?);

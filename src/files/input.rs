@@ -4,13 +4,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde_json::json;
 
 use super::artifact::must_be_media_type;
+use super::split::{Cut, must_fit};
 use super::title::checked;
 use super::{CONTENT_DIGEST, FILE_METADATA, TITLE, UNPACK};
-use crate::blob::Blob;
+use crate::artifact::Split;
+use crate::blob::{Blob, FileRange};
 use crate::descriptor::media_type;
 use crate::error::{Error, Result};
 use crate::image::Family;
@@ -44,6 +47,9 @@ pub struct Making<'a> {
     pub folder: &'a Path,
     /// The times of the files in folders: 1970 unless set.
     pub modified: Modified,
+    /// How files and archives of folders are cut into several layers, where they
+    /// are larger than one part.
+    pub split: Option<Split>,
     /// How many files are read at once, watched by whom.
     pub run: Run<'a>,
 }
@@ -54,6 +60,7 @@ impl<'a> Making<'a> {
         Making {
             folder,
             modified: Modified::Fixed(0),
+            split: None,
             run,
         }
     }
@@ -62,6 +69,13 @@ impl<'a> Making<'a> {
     #[must_use]
     pub fn with_modified(self, modified: Modified) -> Making<'a> {
         Making { modified, ..self }
+    }
+
+    /// The same with large files in parts.
+    #[must_use]
+    pub fn with_split(self, split: Split) -> Making<'a> {
+        let split = Some(split);
+        Making { split, ..self }
     }
 }
 
@@ -113,7 +127,8 @@ impl Input {
     }
 }
 
-/// The layers of `inputs`, in order. Files are read to learn their digests and
+/// The layers of `inputs`, in order; with [`Making::split`] several for one that
+/// is larger than a part. Files are read to learn their digests and
 /// again when they are sent; folders become a tar in a file of its own. The same
 /// input makes the same layers on every machine; of a file's mode it is kept
 /// whether it can be run.
@@ -127,20 +142,22 @@ pub fn layers(inputs: &[Input], making: Making<'_>) -> Result<Vec<Blob>> {
     let run = making.run;
     let files: Vec<&Input> = inputs.iter().filter(|input| !input.is_folder()).collect();
     let read = parallel::map(run.jobs, files, run.watch.stop, |input, stop| {
-        file(input, run.stopped_by(stop))
+        let run = run.stopped_by(stop);
+        file(input, Making { run, ..making })
     })?;
     let mut read = read.into_iter();
     let mut layers = Vec::with_capacity(inputs.len());
     for input in inputs {
-        layers.push(match &input.from {
+        match &input.from {
             // A folder's blocks are compressed at once; one folder at a time.
-            From::Path(path) if input.is_folder() => folder(input, path, making)?,
-            _ => match read.next() {
-                Some(layer) => layer,
-                None => continue,
-            },
-        });
+            From::Path(path) if input.is_folder() => layers.extend(folder(input, path, making)?),
+            _ => layers.extend(read.next().into_iter().flatten()),
+        }
+        if let Some(split) = making.split {
+            must_fit(split, layers.len() as u64, None)?;
+        }
     }
+    must_name(&layers)?;
     Ok(layers)
 }
 
@@ -163,31 +180,64 @@ fn must_differ(inputs: &[Input]) -> Result<()> {
     Ok(())
 }
 
-fn file(input: &Input, run: Run<'_>) -> Result<Blob> {
-    let mut annotations = input.annotations.clone();
-    annotations.insert(TITLE.to_string(), input.title.clone());
-    let blob = match &input.from {
-        From::Blob(blob) => Blob::clone(blob),
-        From::Path(path) => {
-            let blob = Blob::file(path, run.watch)?;
-            let meta = fs::metadata(path).map_err(|e| Error::io(path.display().to_string(), e))?;
-            if meta.permissions().mode() & 0o100 != 0 {
-                let name = input.title.rsplit('/').next();
-                let said = json!({"name": name, "mode": EXECUTABLE, "uid": 0, "gid": 0,
-                    "size": blob.size(), "mtime": "1970-01-01T00:00:00Z", "typeflag": b'0'});
-                annotations.insert(FILE_METADATA.to_string(), said.to_string());
-            }
-            blob
+/// Refuses a part with the name of a file: other tools write both.
+fn must_name(layers: &[Blob]) -> Result<()> {
+    let mut seen = BTreeSet::new();
+    for layer in layers {
+        let title = layer.descriptor().annotations.get(TITLE);
+        if let Some(title) = title.filter(|title| !seen.insert(title.as_str())) {
+            let why = "a part of another file is called that";
+            return Err(Error::invalid("file name", title.clone(), why));
         }
-    };
-    let kind = input.media_type.as_deref();
-    let blob = blob.with_media_type(kind.unwrap_or(media_type::OCTET_STREAM));
-    Ok(blob.with_annotations(annotations))
+    }
+    Ok(())
 }
 
-/// A folder as one layer, in the form of oras: every name in the tar begins with
-/// the title.
-fn folder(input: &Input, path: &Path, making: Making<'_>) -> Result<Blob> {
+fn file(input: &Input, making: Making<'_>) -> Result<Vec<Blob>> {
+    let mut annotations = input.annotations.clone();
+    annotations.insert(TITLE.to_string(), input.title.clone());
+    let stop = making.run.watch.stop;
+    let cut = match (&input.from, making.split) {
+        (From::Path(path), Some(split)) => {
+            let source = FileRange::stable(path)?;
+            let size = source.size();
+            let what = path.display().to_string();
+            Some(Cut::new(&what, (Arc::new(source), size), split, stop)?)
+        }
+        (From::Blob(blob), Some(split)) => {
+            let source = (blob.source(), blob.size());
+            Some(Cut::new(&input.title, source, split, stop)?)
+        }
+        (_, None) => None,
+    };
+    let blob = match (&cut, &input.from) {
+        (Some(cut), _) => cut.whole.clone(),
+        (None, From::Blob(blob)) => Blob::clone(blob),
+        (None, From::Path(path)) => Blob::file(path, making.run.watch)?,
+    };
+    if let From::Path(path) = &input.from {
+        let meta = fs::metadata(path).map_err(|e| Error::io(path.display().to_string(), e))?;
+        if meta.permissions().mode() & 0o100 != 0 {
+            annotations.insert(FILE_METADATA.to_string(), metadata(input, blob.size()));
+        }
+    }
+    let kind = input.media_type.as_deref();
+    let blob = blob.with_media_type(kind.unwrap_or(media_type::OCTET_STREAM));
+    let blob = blob.with_annotations(annotations);
+    Ok(cut.map_or_else(|| vec![blob.clone()], |cut| cut.layers(&blob)))
+}
+
+/// What ModelPack says of an executable file.
+fn metadata(input: &Input, size: u64) -> String {
+    let name = input.title.rsplit('/').next();
+    let said = json!({"name": name, "mode": EXECUTABLE, "uid": 0, "gid": 0,
+        "size": size, "mtime": "1970-01-01T00:00:00Z", "typeflag": b'0'});
+    said.to_string()
+}
+
+/// A folder as one layer or its parts, in the form of oras: every name in the tar
+/// begins with the title.
+fn folder(input: &Input, path: &Path, making: Making<'_>) -> Result<Vec<Blob>> {
     let mut contents = Contents::new(FileOptions {
         modified: making.modified,
         hard_links: HardLinks::AsFiles,
@@ -212,5 +262,10 @@ fn folder(input: &Input, path: &Path, making: Making<'_>) -> Result<Blob> {
         Some(kind) => layer.blob.with_media_type(kind),
         None => layer.blob,
     };
-    Ok(blob.with_annotations(annotations))
+    let blob = blob.with_annotations(annotations);
+    let Some(split) = making.split else {
+        return Ok(vec![blob]);
+    };
+    let (source, stop) = ((blob.source(), blob.size()), making.run.watch.stop);
+    Ok(Cut::new(&input.title, source, split, stop)?.layers(&blob))
 }

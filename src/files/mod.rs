@@ -38,6 +38,7 @@ mod artifact;
 mod entries;
 mod input;
 mod pull;
+mod split;
 #[cfg(test)]
 mod tests;
 mod title;
@@ -56,6 +57,8 @@ pub const TITLE: &str = "org.opencontainers.image.title";
 const CONTENT_DIGEST: &str = "io.deis.oras.content.digest";
 /// oras' annotation that marks a layer as a folder to unpack.
 const UNPACK: &str = "io.deis.oras.content.unpack";
+/// The annotation of a first part with the descriptor that its file would have.
+const WHOLE: &str = "vnd.dxf.content+json";
 /// ModelPack's annotation with the name of a file.
 const FILE_PATH: &str = "org.cncf.model.filepath";
 /// ModelPack's annotation with the mode, owner and time of a file, as JSON.

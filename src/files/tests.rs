@@ -111,6 +111,112 @@ fn the_same_files_make_the_same_manifest() {
     assert_eq!(of(one.path()), of(two.path()));
 }
 
+fn made_in_parts(at: &Path, names: &[&str], split: &str) -> Result<Artifact> {
+    let inputs: Result<Vec<Input>> = names
+        .iter()
+        .map(|name| Input::path(&at.join(name), name, None))
+        .collect();
+    let making = Making::new(at, Run::default()).with_split(split.parse().unwrap());
+    Artifact::new("text/x-test", layers(&inputs?, making)?)
+}
+
+#[test]
+fn files_in_parts_come_back_whole() {
+    let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    tree(from.path());
+    let big: Vec<u8> = (0..300_000u32)
+        .flat_map(|n| n.wrapping_mul(n).to_le_bytes())
+        .collect();
+    fs::write(from.path().join("big"), &big).unwrap();
+    fs::set_permissions(from.path().join("big"), Permissions::from_mode(0o755)).unwrap();
+    fs::write(from.path().join("d/noise"), &big).unwrap();
+    let names = ["a.txt", "big", "d"];
+    for split in ["500000", "cdc:65536"] {
+        let artifact = made_in_parts(from.path(), &names, split).unwrap();
+        let (store, manifest) = stored(&artifact);
+        let layers = manifest.image().unwrap().layers;
+        assert!(layers.len() > 5, "{split}: {}", layers.len());
+        let first = &layers[1];
+        assert_eq!(first.media_type, media_type::OCTET_STREAM);
+        assert_eq!(first.annotations[TITLE], "big.part0001");
+        assert!(
+            layers
+                .iter()
+                .all(|layer| !layer.annotations.contains_key(UNPACK))
+        );
+        let found = entries(&manifest).unwrap();
+        let told: Vec<(&str, u64)> = found.iter().map(|e| (e.name.as_str(), e.size)).collect();
+        assert_eq!(told[..2], [("a.txt", 5), ("big", big.len() as u64)]);
+        assert_eq!(found[1].digest, crate::digest::Digest::of(&big));
+        assert!(found[1].is_executable && found[2].is_folder() && found.len() == 3);
+        let out = to.path().join(split.replace(':', ""));
+        Pull::new(&out)
+            .write(&store, &found, Run::default())
+            .unwrap();
+        assert!(fs::read(out.join("big")).unwrap() == big);
+        assert!(fs::read(out.join("d/noise")).unwrap() == big);
+        let again = Pull::new(&out)
+            .write(&store, &found, Run::default())
+            .unwrap();
+        assert_eq!(again[..2], [Pulled::Unchanged; 2]);
+    }
+    // What is no larger than a part is a layer like any other.
+    let plain = made(from.path(), &names).unwrap();
+    let whole = made_in_parts(from.path(), &names, "100000000").unwrap();
+    let bytes = |artifact: &Artifact| artifact.image().unwrap().manifest().bytes().to_vec();
+    assert_eq!(bytes(&plain), bytes(&whole));
+    let failed = made_in_parts(from.path(), &["big"], "10").unwrap_err();
+    assert!(failed.to_string().contains("that works is 293"), "{failed}");
+    fs::write(from.path().join("big.part0002"), "x").unwrap();
+    let failed = made_in_parts(from.path(), &["big", "big.part0002"], "500000").unwrap_err();
+    assert!(
+        failed.to_string().contains("a part of another file"),
+        "{failed}"
+    );
+}
+
+#[test]
+fn parts_that_are_not_complete_are_refused() {
+    type Change<'a> = &'a dyn Fn(&mut Vec<serde_json::Value>);
+    let from = tempfile::tempdir().unwrap();
+    fs::write(from.path().join("f"), "abcdefgh").unwrap();
+    fs::write(from.path().join("g"), "x").unwrap();
+    let artifact = made_in_parts(from.path(), &["f", "g"], "3").unwrap();
+    let manifest = artifact.image().unwrap().manifest().clone();
+    assert_eq!(manifest.image().unwrap().layers.len(), 4);
+    let changed = |change: Change<'_>| {
+        let mut builder = Builder::of(&manifest).unwrap();
+        let mut layers = builder.take_list("layers").unwrap();
+        change(&mut layers);
+        entries(&builder.layers(layers).build().unwrap())
+    };
+    assert_eq!(changed(&|_| {}).unwrap().len(), 2);
+    let said = |layers: &mut Vec<serde_json::Value>, at: usize, name: &str, text: &str| {
+        layers[at]["annotations"][name] = text.into();
+    };
+    let table: [(&str, Change<'_>); 7] = [
+        ("one is missing", &|layers| drop(layers.remove(1))),
+        ("the first is missing", &|layers| drop(layers.remove(0))),
+        ("the end is missing", &|layers| layers.truncate(2)),
+        ("one is of another file", &|layers| {
+            said(layers, 1, "vnd.dxf.content.digest", "sha256:00");
+        }),
+        ("one is larger", &|layers| {
+            layers[1]["size"] = u64::MAX.into()
+        }),
+        ("no descriptor", &|layers| said(layers, 0, WHOLE, "{}")),
+        ("a name that leads out", &|layers| {
+            let text = layers[0]["annotations"][WHOLE].as_str().unwrap();
+            let text = text.replace(":\"f\"", ":\"../f\"");
+            said(layers, 0, WHOLE, &text);
+        }),
+    ];
+    for (name, change) in table {
+        let failed = changed(change).map(|found| found.len());
+        assert!(failed.is_err_and(|e| e.is_corrupt()), "{name}");
+    }
+}
+
 #[test]
 fn names_that_clash_are_refused() {
     let at = tempfile::tempdir().unwrap();

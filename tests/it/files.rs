@@ -338,6 +338,38 @@ each_server!(dxf_reads_what_oras_and_regctl_push, |registry| {
     }
 });
 
+each_server!(files_in_parts_are_read_as_one, |registry| {
+    let files = scratch();
+    let names = tree(files.path());
+    let dxf = || Dxf::new().plain(registry.host()).current_dir(files.path());
+    let push = |split: &str| {
+        let words = ["push-files", "team/split", "v1", "--split", split];
+        dxf().args(words).args(&names).ok().text().to_string()
+    };
+    assert_eq!(push("64KiB"), push("64KiB"));
+    dxf()
+        .args(["pull-files", "-o", "out", "team/split", "v1"])
+        .ok();
+    same(files.path(), &files.path().join("out"), &names);
+    let list = dxf()
+        .args(["pull-files", "--list", "team/split", "v1"])
+        .ok();
+    assert_eq!(list.lines().len(), names.len(), "{}", list.text());
+    dxf()
+        .args(["push-files", "team/split", "v2", "d", "--split", "20"])
+        .fails(2)
+        .says("smallest size that works");
+    // To other tools the parts are files.
+    let Some(oras) = oras() else { return };
+    let name = format!("{}/team/split:v1", registry.host());
+    let pull = oras.args(["pull", "--plain-http", "-o"]);
+    pull.arg(files.path().join("oras")).arg(&name).ok();
+    let parts = files.path().join("oras/some/deep");
+    let read = |name: &str| fs::read(parts.join(name)).unwrap();
+    let whole = [read("ü.bin.part0001"), read("ü.bin.part0002")].concat();
+    assert!(whole == fs::read(files.path().join("some/deep/ü.bin")).unwrap());
+});
+
 #[test]
 fn oras_py_and_dxf_read_each_other() {
     let registry = Registry::http();

@@ -21,6 +21,10 @@ pub struct PushFiles {
     /// Version of the image specification: 1.0 for registries that refuse 1.1
     #[arg(long, value_name = "VERSION")]
     pub oci: Option<Oci>,
+    /// Store larger files and folders in parts of this size, or cut where their
+    /// content says so; other tools write the parts
+    #[arg(long, value_name = "SIZE|cdc[:AVG]")]
+    pub split: Option<String>,
 }
 
 /// How an artifact of files is described.

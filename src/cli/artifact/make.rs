@@ -7,6 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, UNIX_EPOCH};
 
+use dxf_registry::artifact::Split;
 use dxf_registry::files::{self, Artifact, Input, Making, is_media_type, title};
 use dxf_registry::image::make::Modified;
 use dxf_registry::{Blob, Error, Result};
@@ -21,7 +22,7 @@ use crate::cli::session::Session;
 type Notes = BTreeMap<String, BTreeMap<String, String>>;
 
 /// The artifact of `paths`, each a path with `:TYPE` behind it if wanted, or `-`
-/// for standard input.
+/// for standard input; large ones in parts with `split`.
 ///
 /// # Errors
 /// [`Failure::Usage`] for options that contradict each other; those of
@@ -30,6 +31,7 @@ pub fn artifact(
     s: &mut Session<'_, '_>,
     about: &About,
     paths: &[std::ffi::OsString],
+    split: Option<Split>,
 ) -> Result<Artifact, Failure> {
     let mut notes = notes(about, s.context.epoch)?;
     let inputs = inputs(s, about, paths, &mut notes)?;
@@ -45,7 +47,8 @@ pub fn artifact(
         true => Modified::Source,
         false => Modified::Fixed(0),
     };
-    let making = Making::new(&s.context.tmpdir, s.run()).with_modified(modified);
+    let mut making = Making::new(&s.context.tmpdir, s.run()).with_modified(modified);
+    making.split = split;
     let layers = files::layers(&inputs, making)?;
     let mut made = match &about.kind {
         Some(kind) => Artifact::new(kind, layers)?,

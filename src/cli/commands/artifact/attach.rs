@@ -29,7 +29,7 @@ pub fn run(s: &mut Session<'_, '_>, args: &Attach) -> Result<(), Failure> {
     let place = open::to_read(s, image)?;
     let store = open::store(s, s.context, &place)?;
     let name = Destination::new(s, &place)?.name;
-    let artifact = make::artifact(s, about, paths)?;
+    let artifact = make::artifact(s, about, paths, None)?;
     let subject = subject(s, (&*store, &place), platform.as_ref())?;
     let image = artifact.with_subject(subject).image()?;
     let digest = image.manifest().digest();

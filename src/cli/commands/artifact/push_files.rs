@@ -1,5 +1,6 @@
 //! `push-files`: files and folders under their names, as one artifact.
 
+use dxf_registry::artifact::Split;
 use dxf_registry::files::{Artifact, SpecVersion};
 use dxf_registry::graph::{PushTarget, push};
 use dxf_registry::image::Node;
@@ -7,6 +8,7 @@ use dxf_registry::{Descriptor, Digest, Error, Result, Store, Tag, Target};
 
 use crate::cli::args::{self, Oci, PushFiles};
 use crate::cli::artifact::make;
+use crate::cli::env;
 use crate::cli::exit::Failure;
 use crate::cli::session::Session;
 
@@ -23,8 +25,9 @@ pub fn run(s: &mut Session<'_, '_>, args: &PushFiles) -> Result<(), Failure> {
             "--subject needs version 1.1 of the specification",
         ));
     }
+    let split = args.split.as_deref().map(asked).transpose()?;
     let store = s.store(repo.clone())?;
-    let mut artifact = make::artifact(s, &args.about, paths)?;
+    let mut artifact = make::artifact(s, &args.about, paths, split)?;
     if let Some(word) = &args.subject {
         artifact = artifact.with_subject(subject(&*store, word)?);
     }
@@ -33,6 +36,12 @@ pub fn run(s: &mut Session<'_, '_>, args: &PushFiles) -> Result<(), Failure> {
         None => either(s, &*store, artifact, (tag, args.subject.is_some()))?,
     };
     s.line(format_args!("{repo}@{digest}"))
+}
+
+/// How large files are cut.
+fn asked(text: &str) -> Result<Split, Failure> {
+    let wrong = |why| args::usage(format!("invalid --split {text:?}: {why}"));
+    env::split(text).map_err(wrong)
 }
 
 fn of(version: Oci) -> SpecVersion {
