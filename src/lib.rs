@@ -15,6 +15,8 @@
 //! * [Errors](#errors)
 //! * [Tests of one's own](#tests-of-ones-own), [longer examples](#longer-examples)
 //! * [Where things are](#where-things-are), [what stays](#what-stays)
+//! * Coming from [python-dxf's module](#coming-from-python-dxfs-module),
+//!   [moby-distribution](#coming-from-moby-distribution)
 //!
 //! # A first blob
 //!
@@ -456,6 +458,70 @@
 //!
 //! The library prints nothing and reads no environment variables (but for the
 //! platform's own certificate lookup); paths, proxies and logins are given to it.
+//!
+//! # Coming from python-dxf's module
+//!
+//! Each row names its test in `tests/it/python_module.rs`.
+//!
+//! | the module | here | test |
+//! |---|---|---|
+//! | `DXFBase(host)`, `DXF(host, repo)`, `insecure`, `tlsverify` | `Registry::connect(host, settings, credentials)`, `.repository(name)`; `Settings::with_scheme`, `Tls::with_roots` | `a_client_is_made_from_a_host` |
+//! | `auth=` a function, called at a 401 | `Credentials::ask(closure)`, asked again after a refusal | `an_auth_callback_is_asked_at_a_401_and_not_before` |
+//! | … that raises | … that gives an `Error`, which ends the request | `an_auth_callback_may_fail_the_request` |
+//! | `authenticate(username, password, actions)` | `Registry::authenticate(repo, actions)`; the login is in the `Credentials` | `a_token_is_granted_for_actions_or_refused` |
+//! | `token`, got and set | `Repository::token`, `Registry::set_token`, `Credentials::with_token` | `a_token_is_asked_for_read_and_given_back` |
+//! | `auth_host=` | `Settings::with_auth_host` | `an_auth_host_replaces_the_token_servers` |
+//! | `DXFAuthInsecureError` | `Error::InsecureAuth`, unless `Settings::with_insecure_auth` allows it | `credentials_stay_at_home_over_http` |
+//! | `timeout=` | `http::Settings::with_idle_timeout`, `with_connect_timeout` | `silence_ends_a_request` |
+//! | `with DXFBase(…)`, `DXF.from_base(base, repo)` | every `Repository` of a `Registry` and its clones share connections and tokens | `many_repositories_share_one_connection_and_tokens` |
+//! | `push_blob(filename)`, `push_blob(data=…, digest=…)` with bytes or an iterator | `put_blob` of `Blob::file`, `Blob::bytes`, `Blob::spooled`: a reader of any length, in a file without a name, its digest learnt on the way | `blobs_come_from_files_bytes_and_readers` |
+//! | `push_blob(…, check_exists=False)` | `send_blob` | `looking_first_is_optional` |
+//! | `progress=` | `Progress` in a `Watch`, for pulls too; `Stop` ends a transfer | `progress_is_heard_both_ways_and_can_end_a_transfer` |
+//! | `pull_blob(digest, size=True)` | `pull_blob`: a reader and the size; wrong bytes are an error of the reader, not an end | `a_pull_is_a_reader_that_knows_its_size_and_checks_itself` |
+//! | `blob_size`, `mount_blob`, `del_blob` | `blob_size`, `mount_blob`, `delete_blob`; a blob that is not there has no size (`None`) | `blobs_are_sized_mounted_and_deleted` |
+//! | `set_alias(alias, *digests)`, `get_alias(alias, sizes=True)` | `alias::set`, `alias::blobs` | `aliases_are_set_and_read_with_their_sizes` |
+//! | `get_alias(…, platform=…)` | `alias::resolve`: one, or each by platform | `aliases_of_platforms_give_one_or_all` |
+//! | `make_manifest`, `set_manifest` | `Manifest::alias`, `put_manifest`: any manifest, its bytes kept | `manifests_are_made_put_and_got_byte_for_byte` |
+//! | `get_manifest`, `get_manifest_and_response`, `head_manifest_and_response` | `manifest`: bytes, type and digest, of an index too; `head` | `manifests_are_made_put_and_got_byte_for_byte` |
+//! | `get_digest` | `alias::config`, and `Manifest::digest` for the manifest's own | `digests_are_of_the_config_or_of_the_manifest` |
+//! | `del_alias` | `alias::delete`, `alias::delete_only` | `an_alias_is_deleted_and_says_what_it_was` |
+//! | `api_version_check()` | `Registry::api_version` with the login, `Registry::ping` without | `the_api_version_is_asked_for` |
+//! | `list_aliases()`, `list_repos()` | `tags`, `Registry::repos` | `tags_and_repositories_are_listed` |
+//! | `list_aliases(batch_size=100, iterate=True)`, `list_repos(…)` | `tags_paged`, `repos_paged`; every list is lazy | `lists_come_lazily_in_pages_of_the_size_asked_for` |
+//! | `hash_bytes`, `hash_file`, `split_digest` | `Digest::of`, `blob::measure`, `Digest::algorithm` and `hex` | `bytes_and_files_are_hashed` |
+//! | `DXFUnauthorizedError`, `DXFUnexpectedStatusCodeError`, `DXFUnexpectedDigestMethodError`, `DXFUnsupportedSchemaType` | `Error::is_unauthorized`, `Error::Status`, `Error::Invalid`, `Error::Unsupported` | `exceptions_are_kinds_of_one_error` |
+//! | `DXFMountFailed` | `Error::NotMounted`; a mount that is merely refused becomes a copy | `blobs_are_sized_mounted_and_deleted` |
+//! | `DXFDigestMismatchError` | `Error::Mismatch`, `Error::Size` | `a_pull_is_a_reader_that_knows_its_size_and_checks_itself` |
+//! | `DXFPlatformDataNotFound` | `Error::NoPlatform` | `aliases_of_platforms_give_one_or_all` |
+//!
+//! # Coming from moby-distribution
+//!
+//! Each row names its test in `tests/it/moby.rs` or `tests/it/schema1.rs`.
+//!
+//! | moby-distribution | here | test |
+//! |---|---|---|
+//! | `DockerRegistryV2Client.from_api_endpoint(endpoint, username, password)` | `Registry::connect(host, settings, credentials)` | `a_client_is_made_with_a_login` |
+//! | `APIEndpoint.is_secure_repository`, and the detection it is for | `Registry::detect`, `Registry::scheme`: a certificate that is not trusted is an error, and http is for this machine | `an_endpoint_is_detected` |
+//! | `ping` | `Registry::ping`, without a login; `Registry::api_version` with one | `a_ping_needs_no_login` |
+//! | `Blob(local_path=…)`, `Blob(fileobj=…)`, to upload | `put_blob` of `Blob::file`, `Blob::spooled`; what is there is not sent | `blobs_go_up_from_paths_and_readers` |
+//! | `Blob.upload()`, `Blob.upload_at_one_time()` | `Repository::with_upload`: `UploadMode::Chunked`, `Monolithic`, or what the registry takes | `an_upload_is_streamed_or_sent_at_one_time` |
+//! | `Blob.download()` to a path or a fileobj | `fetch::into_file`, `fetch::write`, `pull_blob`; digests are checked | `blobs_come_down_to_paths_and_writers` |
+//! | `Blob.stat()`, `Blob.delete()` | `blob_size`, `delete_blob` | `blobs_are_statted_and_deleted` |
+//! | `Blob.mount_from(repo)` | `mount_blob`; one that is refused becomes a copy, without a file or a session left over | `a_mount_falls_back_to_a_copy` |
+//! | `ManifestRef.get(media_type)` | `Repository::manifest_as(&[media_type], target)`; `manifest` takes what there is, lists and indexes too | `manifests_are_got_by_media_type` |
+//! | `ManifestRef.get_metadata()` | `head`: `None` for what is not there | `a_manifest_has_metadata_or_is_absent` |
+//! | `ManifestRef.put(manifest)` | `put_manifest`, byte for byte | `manifests_are_put_byte_for_byte` |
+//! | `ManifestRef.delete()`, `delete(raise_not_found=False)` | `delete_manifest`, `error::if_found(store.delete_manifest(…))` | `a_manifest_is_deleted_and_may_be_gone_already` |
+//! | `put` of a schema 1 manifest, signed anew | with the feature `schema1-signing`: `graph::put_signed` makes one of an image; `Manifest::signed` | `a_signed_image_goes_in_comes_back_and_runs` |
+//! | `get` of one, which nobody verifies | `Manifest::signers` verifies; images whose signatures are wrong are refused | `a_tampered_manifest_is_refused_here_and_there` |
+//! | `MOBY_DISTRIBUTION_PRIVATE_KEY`, or a fresh one | `jws::SigningKey::from_pem`, EC P-256 without a password; `SigningKey::generate` | `keys_of_openssl_sign` |
+//! | `Tags.list()`, `Tags.get(tag)` | `tags`, all pages; `head` | `tags_are_listed_and_looked_up` |
+//! | `Tags.untag(tag)` | `untag`; a registry that can't is an error, and keeps the manifest | `untagging_takes_the_tag_and_nothing_else` |
+//! | `ImageRef.from_image(…)`, `push` | `graph::Remote::pull`, `graph::push`: layers are mounted | `images_are_copied_and_mounted` |
+//! | `ImageRef.from_tarball(…)`, `save(dest)`, `image_json` | `archive::open`, `archive::write`, `Image::config` | `images_come_from_tarballs_and_are_saved` |
+//! | `add_layer` of a plain tar, called gzip | layers are called what they are, or compressed first | `layers_are_called_what_they_are` |
+//! | a warning with the `Authorization` header in it | `http::Observer` hears of no header at all | `refusals_tell_no_credentials` |
+//! | `sha256` alone | `sha512` too | `digests_may_be_sha512` |
 //!
 //! # What stays
 //!

@@ -10,6 +10,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use dxf_registry::text::without_login;
 
 use crate::cli::args::Cli;
+use crate::cli::manual::TOPICS;
 
 /// How `command` is used, in one line.
 pub fn usage_line(command: &str) -> String {
@@ -21,23 +22,56 @@ pub fn usage_line(command: &str) -> String {
     })
 }
 
-/// The commands there are, with a line about each.
+/// The commands there are, with a line about each, and the manual's topics.
 pub fn help() -> String {
-    lower(Cli::command().render_help())
+    lower(Cli::command().after_help(topics()).render_help())
 }
 
-/// `help`, `help <command>` and `version` as the options that mean the same.
+/// The manual's topics, in lines that fit a terminal.
+fn topics() -> String {
+    let mut text = "Topics (dxf help TOPIC):".to_string();
+    let mut column = usize::MAX;
+    for (at, topic) in TOPICS.iter().enumerate() {
+        let comma = if at + 1 < TOPICS.len() { "," } else { "" };
+        if column.saturating_add(topic.len() + 2) > 78 {
+            text += "\n ";
+            column = 1;
+        }
+        text += &format!(" {topic}{comma}");
+        column += topic.len() + 2;
+    }
+    text
+}
+
+/// `help`, `help <command>` and `version` as the options that mean the same. A
+/// word that only begins a topic stands for it.
 pub fn as_options(words: Vec<OsString>) -> Vec<OsString> {
     let known = Cli::command();
     match words.as_slice() {
         [dxf, help] if help == "help" => vec![dxf.clone(), "--help".into()],
-        [dxf, help, command] if help == "help" && known.find_subcommand(command).is_some() => {
-            vec![dxf.clone(), command.clone(), "--help".into()]
-        }
-        [dxf, help, command] if help == "help" => vec![dxf.clone(), command.clone()],
         [dxf, version] if version == "version" => vec![dxf.clone(), "--version".into()],
+        [dxf, help, command] if help == "help" => {
+            if known.find_subcommand(command).is_some() {
+                return vec![dxf.clone(), command.clone(), "--help".into()];
+            }
+            match topic(command) {
+                Some(topic) => vec![dxf.clone(), help.clone(), topic.into()],
+                None if command.as_encoded_bytes().starts_with(b"-") => words,
+                None => vec![dxf.clone(), command.clone()],
+            }
+        }
         _ => words,
     }
+}
+
+/// The topic of this name, or the only one that begins with it.
+fn topic(word: &OsStr) -> Option<&'static str> {
+    let word = word.to_str()?;
+    let exact = TOPICS.iter().find(|topic| **topic == word);
+    let mut begun = TOPICS.iter().filter(|topic| topic.starts_with(word));
+    exact
+        .or_else(|| begun.next().filter(|_| begun.next().is_none()))
+        .copied()
 }
 
 /// What other tools call something, and the commands for it here.
@@ -156,6 +190,19 @@ fn best(guesses: &ContextValue) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn topics_are_found_and_no_commands() {
+        assert_eq!(topic("large-files".as_ref()), Some("large-files"));
+        assert_eq!(topic("large".as_ref()), Some("large-files"));
+        assert_eq!(topic("coming".as_ref()), None);
+        assert_eq!(topic("nope".as_ref()), None);
+        let known = Cli::command();
+        for topic in TOPICS {
+            assert!(known.find_subcommand(topic).is_none(), "{topic}");
+        }
+        assert!(topics().lines().all(|line| line.len() <= 80));
+    }
 
     #[test]
     fn usage_is_one_line_a_command() {

@@ -15,6 +15,7 @@ mod exit;
 mod help;
 mod image;
 mod input;
+mod manual;
 mod session;
 
 use std::ffi::OsString;
@@ -139,6 +140,7 @@ fn begin(
     match command {
         Command::Completions(words) => return tool::completions::run(out, words),
         Command::Man(words) => return tool::man::run(words),
+        Command::Help(words) => return tool::help::run(out, env, &input, words),
         _ => {}
     }
     let context = Context::new(env, input.terminal)?;
@@ -217,7 +219,9 @@ fn dispatch(s: &mut Session<'_, '_>, command: &Command) -> Result<(), Failure> {
         Command::ResolveImage(args) => commands::image::resolve::run(s, args),
         Command::VerifyImage(args) => commands::image::verify::run(s, args),
         // These were done before a session was needed.
-        Command::ShowEnv(_) | Command::Completions(_) | Command::Man(_) => Ok(()),
+        Command::ShowEnv(_) | Command::Completions(_) | Command::Man(_) | Command::Help(_) => {
+            Ok(())
+        }
     }
 }
 

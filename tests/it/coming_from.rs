@@ -1,21 +1,30 @@
-//! README's table for those who come from crpy and docker-drag: every line of
-//! its right column is run as it stands there.
+//! The manual's tables for those who come from other tools: every command in
+//! their right columns is run as it stands there.
+
+use std::fs;
 
 use dxf_registry::image::layer::Family;
 use dxf_registry::image::{Image, Node};
 
 use crate::archive::{GZIP, image, multi};
+use crate::readme::page;
 use crate::support::bench::{Bench, Mode};
 use crate::support::dxf::Dxf;
 use crate::support::registry::PASSWORD;
 
-/// The commands of the table: what stands between the last pair of backticks.
+/// The pages whose tables are run, in this order.
+const TOPICS: [&str; 3] = [
+    "coming-from-crpy",
+    "coming-from-docker-drag",
+    "coming-from-crane-skopeo-oras",
+];
+
+/// The commands of the tables: what stands between the last pair of backticks.
 fn commands() -> Vec<String> {
-    let readme = include_str!("../../README.md");
-    let section = readme.split("## Coming from crpy and docker-drag").nth(1);
-    let section = section.unwrap().split("\n## ").next().unwrap();
-    let rows = section.lines().filter(|line| line.starts_with("| `"));
+    let text = TOPICS.map(page).concat();
+    let rows = text.lines().filter(|line| line.starts_with("| `"));
     rows.map(|row| row.rsplit('`').nth(1).unwrap().to_string())
+        .filter(|line| line.contains("dxf "))
         .collect()
 }
 
@@ -62,7 +71,8 @@ fn every_line_of_the_table_works() {
     fill(&tls);
     fill(&http);
     let all = commands();
-    assert!(all.len() >= 25, "{all:#?}");
+    assert!(all.len() >= 45, "{all:#?}");
+    fs::write(dir.path().join("report.json"), "{}").unwrap();
     let digest = multi().manifest().digest().to_string();
     for line in all {
         let bench = if line.contains("DXF_INSECURE=1") {

@@ -30,6 +30,7 @@ const LAYERS: &[&str] = &[
     "cli/exit cli/interrupt",
     "cli/out",
     "cli/env",
+    "cli/manual",
     "cli/args",
     "cli/session",
     "cli/input cli/image",

@@ -1,4 +1,4 @@
-//! README's table for those who come from moby-distribution: each row names
+//! The library's table for those who come from moby-distribution: each row names
 //! the test that proves it, here or in `schema1.rs`.
 
 use std::io::Read;
@@ -84,7 +84,7 @@ fn pulled(repo: &Repository, tag: &str) -> Node {
 #[test]
 fn every_row_names_a_test_that_is_here() {
     let here = concat!(include_str!("moby.rs"), include_str!("schema1.rs"));
-    assert_proved("### Coming from moby-distribution", here, 20);
+    assert_proved("//! # Coming from moby-distribution", here, 20);
 }
 
 #[test]

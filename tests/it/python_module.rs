@@ -1,4 +1,4 @@
-//! README's table for those who come from python-dxf's module: each row names
+//! The library's table for those who come from python-dxf's module: each row names
 //! the test below that proves it.
 
 use std::io::Read;
@@ -87,7 +87,7 @@ fn set(store: &dyn Store, name: &str, blobs: &[Blob]) -> Manifest {
 #[test]
 fn every_row_names_a_test_that_is_here() {
     let here = include_str!("python_module.rs");
-    assert_proved("### Coming from python-dxf's module", here, 25);
+    assert_proved("//! # Coming from python-dxf's module", here, 25);
 }
 
 #[test]

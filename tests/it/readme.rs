@@ -1,18 +1,40 @@
-//! README says what the command does: every variable and every command in its
-//! tables exists, and each that exists is there.
+//! README and the manual describe the command: every variable and every command
+//! in their tables exists, and each that exists is there.
 
 use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
 
 use crate::support::dxf::Dxf;
 
-const README: &str = include_str!("../../README.md");
+/// The pages of the manual: topics and texts.
+pub fn pages() -> Vec<(String, String)> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/manual");
+    let paths = fs::read_dir(folder).unwrap();
+    let paths = paths.map(|entry| entry.unwrap().path());
+    let mut pages: Vec<_> = paths
+        .filter(|path| path.extension().is_some_and(|ext| ext == "md"))
+        .map(|path| {
+            let topic = path.file_stem().unwrap().to_str().unwrap().to_string();
+            (topic, fs::read_to_string(&path).unwrap())
+        })
+        .collect();
+    pages.sort();
+    pages
+}
 
-/// Fails unless every row of a section's table ends with the name of a test
-/// in `tests`, and there are at least so many.
+/// The page of one topic.
+pub fn page(topic: &str) -> String {
+    let found = pages().into_iter().find(|(name, _)| name == topic);
+    found.expect(topic).1
+}
+
+/// Fails unless every row of a table in the library's documentation ends with
+/// the name of a test in `tests`, and there are at least so many.
 pub fn assert_proved(heading: &str, tests: &str, least: usize) {
-    let section = README.split(heading).nth(1).unwrap();
-    let section = section.split("\n#").next().unwrap();
-    let rows = section.lines().filter(|line| line.starts_with("| `"));
+    let section = include_str!("../../src/lib.rs").split(heading).nth(1);
+    let section = section.unwrap().split("\n//! #").next().unwrap();
+    let rows = section.lines().filter(|line| line.starts_with("//! | `"));
     let rows: Vec<&str> = rows.collect();
     assert!(rows.len() >= least, "{rows:#?}");
     for row in rows {
@@ -21,16 +43,17 @@ pub fn assert_proved(heading: &str, tests: &str, least: usize) {
     }
 }
 
-/// The code spans in the first cells of all tables.
-fn first_cells() -> Vec<Vec<&'static str>> {
-    let rows = README.lines().filter_map(|line| line.strip_prefix("| "));
+/// The code spans in the first cells of all tables of a text.
+fn first_cells(text: &str) -> Vec<Vec<&str>> {
+    let rows = text.lines().filter_map(|line| line.strip_prefix("| "));
     let cells = rows.map(|row| row.split(" | ").next().unwrap_or_default());
     // Cells of nothing but code spans: `A`, `B`
     let bare = |cell: &&str| {
         cell.split(", ")
             .all(|part| part.starts_with('`') && part.ends_with('`'))
     };
-    let spans = |cell: &'static str| {
+    let spans = |cell| {
+        let cell: &str = cell;
         cell.split(", ")
             .map(|part| part.trim_matches('`'))
             .collect()
@@ -39,12 +62,19 @@ fn first_cells() -> Vec<Vec<&'static str>> {
 }
 
 #[test]
+fn readme_is_short() {
+    let lines = include_str!("../../README.md").lines().count();
+    assert!(lines <= 200, "{lines} lines");
+}
+
+#[test]
 fn the_table_of_variables_is_that_of_show_env() {
     let is_name = |word: &&str| {
         word.bytes()
             .all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_')
     };
-    let told: Vec<&str> = first_cells()
+    let text = page("configuration");
+    let told: Vec<&str> = first_cells(&text)
         .into_iter()
         .flatten()
         .filter(is_name)
@@ -76,9 +106,15 @@ fn the_table_of_variables_is_that_of_show_env() {
 
 #[test]
 fn the_table_of_commands_is_that_of_the_help() {
-    let first_word = |span: &&'static str| span.split(' ').next();
+    fn first_word<'a>(span: &&'a str) -> Option<&'a str> {
+        span.split(' ').next()
+    }
     let is_command = |word: &&str| word.contains('-') && !word.starts_with('-');
-    let spans: Vec<&str> = first_cells().into_iter().flatten().collect();
+    // Not the pages about other tools, which begin with their commands.
+    let pages = pages().into_iter();
+    let pages = pages.filter(|(topic, _)| !topic.starts_with("coming-from-"));
+    let text: String = pages.map(|(_, text)| text).collect();
+    let spans: Vec<&str> = first_cells(&text).into_iter().flatten().collect();
     let told: BTreeSet<&str> = spans.iter().filter_map(first_word).collect();
     let help = Dxf::new().args(["--help"]).ok();
     let (_, commands) = help

@@ -214,6 +214,10 @@ pub enum Command {
     ResolveImage(ResolveImage),
     /// Read everything an image refers to, and check digests, sizes and diff ids
     VerifyImage(Look),
+    /// Show a page of the manual, or the help of a command
+    ///
+    /// Without a topic, print the commands and topics.
+    Help(Named<words::Topic>),
     /// Print the variables that are in force, and where they come from
     ShowEnv(Named<words::Nothing>),
     /// Print a completion script for bash, elvish, fish, powershell or zsh

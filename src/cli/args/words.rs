@@ -10,6 +10,7 @@ use clap::builder::PossibleValuesParser;
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, ValueHint, value_parser};
 
 use super::Words;
+use crate::cli::manual::TOPICS;
 
 /// An argument that is no option.
 #[derive(Clone, Copy)]
@@ -193,6 +194,9 @@ const SHELL: Positional = Positional::new("shell", "Shell to complete words in")
     "powershell",
     "zsh",
 ]);
+const TOPIC: Positional = Positional::new("topic", "Page of the manual, or a command")
+    .values(TOPICS)
+    .count(Count::AtMostOne);
 const FOLDER: Positional = Positional::new("folder", "Folder to write to").hint(ValueHint::DirPath);
 
 const PATHS: Positional = Positional::new(
@@ -271,6 +275,8 @@ words! {
     Host [HOST]
     /// A shell.
     Shell [SHELL]
+    /// A page of the manual.
+    Topic [TOPIC]
     /// A folder.
     Folder [FOLDER]
 }

@@ -117,6 +117,7 @@ variables! {
     XDG_CACHE_HOME "XDG_CACHE_HOME" Plain "~/.cache" "folder of caches"
     HOME "HOME" Plain "unset" "folder in which .docker, .config and .cache are looked for"
     PATH "PATH" Plain "unset" "folders in which credential helpers are looked for"
+    PAGER "PAGER" Plain "less" "program that shows pages of the manual on a terminal"
     NO_COLOR "NO_COLOR" Plain "unset" "anything: no colours"
 }
 

@@ -1,6 +1,7 @@
-//! `man`: the manual pages, into a folder.
+//! `man`: writes man pages into a folder, those of the commands (section 1) and
+//! those of the manual (section 7).
 
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::Path;
 
 use clap::CommandFactory;
@@ -9,6 +10,7 @@ use dxf_registry::file::{self, Aside};
 
 use crate::cli::args::{Cli, Words};
 use crate::cli::exit::Failure;
+use crate::cli::manual::{PAGES, roff};
 
 /// `man <folder>`
 pub fn run(words: &Words) -> Result<(), Failure> {
@@ -24,12 +26,18 @@ pub fn run(words: &Words) -> Result<(), Failure> {
         let mut bytes = Vec::new();
         let rendered = page.render(&mut bytes);
         rendered
-            .and_then(|()| {
-                let mut aside = Aside::beside(&path)?;
-                aside.file_mut().write_all(&bytes)?;
-                aside.commit_unsynced()
-            })
+            .and_then(|()| write(&path, &bytes))
             .map_err(|e| failed(&path, e))?;
     }
+    for page in PAGES {
+        let path = folder.join(roff::file_name(page));
+        write(&path, roff::render(page).as_bytes()).map_err(|e| failed(&path, e))?;
+    }
     Ok(())
+}
+
+fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut aside = Aside::beside(path)?;
+    aside.file_mut().write_all(bytes)?;
+    aside.commit_unsynced()
 }

@@ -2,5 +2,6 @@
 
 pub mod cache;
 pub mod completions;
+pub mod help;
 pub mod man;
 pub mod show_env;
