@@ -454,6 +454,7 @@
 //! | [`image`] | images, their configs and layers, whether they are what they say, and how to change them |
 //! | [`archive`] | images in a file: docker-archive and OCI layout |
 //! | [`graph`], [`nondistributable`] | images out of a store and into one, and layers that are kept elsewhere |
+//! | [`keeping`] | freeing what nothing reaches |
 //! | [`hub`], [`json`], [`text`] | for tools: Docker Hub's names, Python's JSON, text fit for a terminal |
 //!
 //! The library prints nothing and reads no environment variables (but for the
@@ -551,6 +552,7 @@ pub mod image;
 pub mod inventory;
 pub mod json;
 pub mod jws;
+pub mod keeping;
 pub mod layout;
 pub mod manifest;
 pub mod nondistributable;

@@ -206,6 +206,7 @@ fn dispatch(s: &mut Session<'_, '_>, command: &Command) -> Result<(), Failure> {
         Command::ListReferrers(args) => artifacts::referrers::run(s, args),
         Command::LoadImage(args) => commands::image::load::run(s, args),
         Command::RunImage(args) => commands::image::run::run(s, args),
+        Command::Gc(args) => commands::keeping::gc::run(s, args),
         Command::Cache(args) => tool::cache::run(s, args),
         Command::Login(args) => logins::login::run(s, args),
         Command::Logout(words) => logins::logout::run(s, words),

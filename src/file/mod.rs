@@ -8,6 +8,7 @@
 
 mod aside;
 mod folder;
+mod inode;
 mod locked;
 mod regular;
 mod section;
@@ -18,6 +19,7 @@ pub(crate) mod trace;
 
 pub use aside::{Aside, AsideFolder, follow, sweep};
 pub use folder::{PRIVATE, SHARED, SharedSync, make_folder, parent, sync_folder, sync_tree};
+pub use inode::Inode;
 pub use locked::{lock_folder, own, try_lock};
 pub use regular::open_regular;
 pub use section::{Section, SectionReader};

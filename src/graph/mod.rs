@@ -4,10 +4,11 @@
 //! [`Remote`] reads what a name stands for, [`push`] stores it, [`Copier`] does
 //! both, [`plan`] tells what [`push`] would do. [`Resolver`] finds the manifests
 //! of an index, [`walk`] goes through all that names reach within a [`budget`],
-//! [`verify`] checks it. All know [`crate::Store`] and none of its kinds.
+//! [`verify`] checks it, [`mark`](mark::mark) tells what must stay. All know [`crate::Store`] and none of its kinds.
 
 pub mod budget;
 mod copy;
+pub mod mark;
 mod plan;
 mod pull;
 mod push;

@@ -125,10 +125,14 @@ pub(super) fn put_there(
     if !known.has(&digest) && to.store.head(&Target::Digest(digest))?.is_none() {
         return Ok(None);
     }
-    known.add([digest]);
     if matches!(to.target, Target::Tag(_)) {
-        push_manifest(to.store, manifest, to.target, None)?;
+        match push_manifest(to.store, manifest, to.target, None) {
+            // Collected since it was looked at.
+            Err(error) if is_denied(&error) => return Ok(None),
+            done => done?,
+        }
     }
+    known.add([digest]);
     Ok(Some(Summary {
         known_manifests: 1,
         ..Summary::default()
@@ -318,7 +322,7 @@ pub(crate) fn push_again<T>(
 ) -> Result<T> {
     for _ in 0..MAX_SENDS {
         match push() {
-            Err(error) if error.denies_blob() => {
+            Err(error) if is_denied(&error) => {
                 if !send()? {
                     return Err(error);
                 }
@@ -327,6 +331,12 @@ pub(crate) fn push_again<T>(
         }
     }
     push()
+}
+
+/// Whether a store refused a manifest for something that it lacks. A folder says
+/// so without a code.
+fn is_denied(error: &Error) -> bool {
+    error.denies_blob() || matches!(error.what(), Error::NotFound { .. })
 }
 
 /// Stores blobs that the store claims to contain, several at once; gives whether

@@ -16,6 +16,7 @@ mod lock;
 pub(crate) mod read;
 mod referrers;
 mod store;
+pub(crate) mod sweep;
 #[cfg(test)]
 mod tests;
 

@@ -62,6 +62,14 @@ impl ReadStore for Layout {
 }
 
 impl Store for Layout {
+    fn size_to_write(&self, digest: &Digest) -> Result<Option<u64>> {
+        let (blobs, size) = (self.blobs()?, self.blob_size(digest)?);
+        if size.is_some() {
+            blobs.touch(digest);
+        }
+        Ok(size)
+    }
+
     fn put_blob(&self, blob: &Blob, watch: Watch<'_>) -> Result<Put> {
         watch.stop.check()?;
         self.create()?;
@@ -69,6 +77,7 @@ impl Store for Layout {
         if blobs.size(&digest).ok().flatten() == Some(blob.size())
             && blobs.holds(&digest, watch.stop)?
         {
+            blobs.touch(&digest);
             return Ok(Put::Existed);
         }
         files::make_folder(&self.scratch()?)?;
@@ -97,6 +106,7 @@ impl Store for Layout {
         };
         self.create()?;
         if here.holds(digest, watch.stop)? {
+            here.touch(digest);
             return Ok(Put::Existed);
         }
         files::make_folder(&self.scratch()?)?;

@@ -26,7 +26,7 @@ const LAYERS: &[&str] = &[
     "archive alias artifact nondistributable",
     "files",
     "inventory",
-    "place",
+    "place keeping",
     "cli/exit cli/interrupt",
     "cli/out",
     "cli/env",
@@ -71,6 +71,7 @@ const STRANGERS: &[&str] = &[
     "cli/commands/artifact",
     "cli/commands/blob",
     "cli/commands/image",
+    "cli/commands/keeping",
     "cli/commands/logins",
     "cli/commands/tool",
 ];

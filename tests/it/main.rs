@@ -26,6 +26,7 @@ mod examples;
 mod fetch_parallel;
 mod files;
 mod fronts;
+mod gc;
 mod hostile;
 mod if_match;
 mod images;

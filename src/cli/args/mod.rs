@@ -6,12 +6,13 @@ mod artifacts;
 mod blobs;
 mod edit;
 mod images;
+mod keeping;
 mod repo;
 mod tool;
 mod words;
 
 use std::ffi::{OsStr, OsString};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use clap::{Parser, Subcommand};
 use dxf_registry::image::Timestamp;
@@ -25,6 +26,7 @@ pub use images::{
     Convert, CopyImage, Engine, Form, GetLayer, ListFiles, LoadImage, Look, Nondistributable,
     PullImage, PushImage, ResolveImage, RunImage,
 };
+pub use keeping::Gc;
 pub use repo::repo;
 pub use tool::{Auth, Cache, Login};
 pub use words::Named;
@@ -185,6 +187,13 @@ pub enum Command {
         override_usage = "dxf run-image [--engine E] [--platform P] [--keep] [--engine-arg ARG] <image> [cmd …]"
     )]
     RunImage(RunImage),
+    /// Free what no alias reaches, in a folder; print what is freed
+    ///
+    /// Without arguments in all its repositories. What was stored or used within
+    /// the last hour stays, because its alias may be on the way. A manifest that
+    /// can't be read stops the command before anything is deleted.
+    #[command(after_help = "Examples:\n  DXF_HOST=oci:./store dxf gc --dry-run")]
+    Gc(Gc),
     /// Say how large the layer cache is, or make it smaller
     ///
     /// `prune` without limits empties it.
@@ -306,6 +315,27 @@ pub fn time(word: &str) -> Result<Timestamp> {
     }
 }
 
+/// `90s`, `15m`, `12h`, `30d` or `2w`, as the value of option `name`.
+pub fn duration(name: &'static str, text: &str) -> Result<Duration> {
+    const UNITS: [(char, u64); 5] = [
+        ('s', 1),
+        ('m', 60),
+        ('h', 3600),
+        ('d', 86_400),
+        ('w', 604_800),
+    ];
+    let found = UNITS.iter().find_map(|(unit, seconds)| {
+        let digits = text.strip_suffix(*unit)?;
+        let plain = digits.bytes().all(|b| b.is_ascii_digit());
+        let number: u64 = digits.parse().ok().filter(|_| plain)?;
+        number.checked_mul(*seconds)
+    });
+    found.map(Duration::from_secs).ok_or_else(|| {
+        let why = "it takes a whole number with s, m, h, d or w, such as 30d";
+        Error::invalid(name, text, why)
+    })
+}
+
 /// Digests and `@aliases`.
 pub fn selectors(words: &[OsString]) -> Result<Vec<Selector>> {
     let one = |word: &OsString| {
@@ -349,6 +379,25 @@ mod tests {
         assert_eq!(found[2], Selector::Alias(Target::Digest(digest)));
         for bad in ["name", "@", "@-x", "@a/b", "sha1:00", ""] {
             assert!(selectors(&[bad.into()]).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn durations() {
+        for (text, seconds) in [("0s", 0), ("90s", 90), ("12h", 43_200), ("2w", 1_209_600)] {
+            assert_eq!(duration("--x", text).unwrap().as_secs(), seconds, "{text}");
+        }
+        for bad in [
+            "",
+            "d",
+            "5",
+            "-1d",
+            "+1d",
+            "1.5h",
+            "1y",
+            "99999999999999999w",
+        ] {
+            assert!(duration("--x", bad).is_err(), "{bad}");
         }
     }
 }

@@ -128,6 +128,7 @@ impl Positional {
 }
 
 const REPO: Positional = Positional::new("repo", "Repository, such as team/app");
+const REPOS: Positional = REPO.count(Count::Any);
 const FROM_REPO: Positional = Positional::new("from-repo", "Repository that has the blob");
 const DIGEST: Positional = Positional::new("digest", "Digest of the blob, such as sha256:…");
 /// Not required by clap, because all words may follow a `--`.
@@ -231,6 +232,8 @@ words! {
     Nothing []
     /// A repository.
     Repo [REPO]
+    /// Repositories, if any.
+    Repos [REPOS]
     /// A repository, a file and perhaps an alias.
     RepoFile [REPO_FIRST, FILE, TAG]
     /// A repository, and blobs if any.

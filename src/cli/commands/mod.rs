@@ -5,5 +5,6 @@ pub mod alias;
 pub mod artifact;
 pub mod blob;
 pub mod image;
+pub mod keeping;
 pub mod logins;
 pub mod tool;

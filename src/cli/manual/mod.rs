@@ -34,6 +34,7 @@ pages! {
     "artifacts"
     "images"
     "editing-images"
+    "housekeeping"
     "logins"
     "configuration"
     "registries"

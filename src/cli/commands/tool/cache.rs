@@ -1,7 +1,5 @@
 //! `cache`: what the layers kept for later runs take, and giving it back.
 
-use std::time::Duration;
-
 use dxf_registry::cache::{Cache, Limits, Usage};
 use dxf_registry::{Error, json};
 use serde_json::json;
@@ -49,7 +47,9 @@ pub fn run(s: &mut Session<'_, '_>, args: &Args) -> Result<(), Failure> {
 
 /// Without limits nothing is kept.
 fn limits(args: &Args) -> Result<Limits, Error> {
-    let older_than = args.older_than.as_deref().map(duration).transpose()?;
+    let older_than = args.older_than.as_deref();
+    let older_than = older_than.map(|text| args::duration("--older-than", text));
+    let older_than = older_than.transpose()?;
     let max_size = args.max_size.as_deref().map(|text| {
         size::parse(text).map_err(|why| Error::invalid("--max-size", text, why.to_string()))
     });
@@ -58,49 +58,4 @@ fn limits(args: &Args) -> Result<Limits, Error> {
         max_size: max_size.or(older_than.is_none().then_some(0)),
         older_than,
     })
-}
-
-/// `90s`, `15m`, `12h`, `30d`, `2w`.
-fn duration(text: &str) -> Result<Duration, Error> {
-    const UNITS: [(char, u64); 5] = [
-        ('s', 1),
-        ('m', 60),
-        ('h', 3600),
-        ('d', 86_400),
-        ('w', 604_800),
-    ];
-    let found = UNITS.iter().find_map(|(unit, seconds)| {
-        let digits = text.strip_suffix(*unit)?;
-        let plain = digits.bytes().all(|b| b.is_ascii_digit());
-        let number: u64 = digits.parse().ok().filter(|_| plain)?;
-        number.checked_mul(*seconds)
-    });
-    found.map(Duration::from_secs).ok_or_else(|| {
-        let why = "it takes a whole number with s, m, h, d or w, such as 30d";
-        Error::invalid("--older-than", text, why)
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn durations() {
-        for (text, seconds) in [("0s", 0), ("90s", 90), ("12h", 43_200), ("2w", 1_209_600)] {
-            assert_eq!(duration(text).unwrap().as_secs(), seconds, "{text}");
-        }
-        for bad in [
-            "",
-            "d",
-            "5",
-            "-1d",
-            "+1d",
-            "1.5h",
-            "1y",
-            "99999999999999999w",
-        ] {
-            assert!(duration(bad).is_err(), "{bad}");
-        }
-    }
 }
