@@ -9,12 +9,12 @@ use clap::builder::StyledStr;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use dxf_registry::text::without_login;
 
-use crate::cli::args::Cli;
+use crate::cli::args::{Cli, guide};
 use crate::cli::manual::TOPICS;
 
 /// How `command` is used, in one line.
 pub fn usage_line(command: &str) -> String {
-    let mut all = Cli::command();
+    let mut all = guide::command();
     all.build();
     lower(match all.find_subcommand_mut(command) {
         Some(found) => found.render_usage(),
@@ -22,25 +22,9 @@ pub fn usage_line(command: &str) -> String {
     })
 }
 
-/// The commands there are, with a line about each, and the manual's topics.
+/// The commands in groups, with a line about each, and the manual's topics.
 pub fn help() -> String {
-    lower(Cli::command().after_help(topics()).render_help())
-}
-
-/// The manual's topics, in lines that fit a terminal.
-fn topics() -> String {
-    let mut text = "Topics (dxf help TOPIC):".to_string();
-    let mut column = usize::MAX;
-    for (at, topic) in TOPICS.iter().enumerate() {
-        let comma = if at + 1 < TOPICS.len() { "," } else { "" };
-        if column.saturating_add(topic.len() + 2) > 78 {
-            text += "\n ";
-            column = 1;
-        }
-        text += &format!(" {topic}{comma}");
-        column += topic.len() + 2;
-    }
-    text
+    lower(guide::command().render_help())
 }
 
 /// `help`, `help <command>` and `version` as the options that mean the same. A
@@ -201,7 +185,6 @@ mod tests {
         for topic in TOPICS {
             assert!(known.find_subcommand(topic).is_none(), "{topic}");
         }
-        assert!(topics().lines().all(|line| line.len() <= 80));
     }
 
     #[test]

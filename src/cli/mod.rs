@@ -21,10 +21,10 @@ mod session;
 use std::ffi::OsString;
 use std::io::{Read, Write};
 
-use clap::{CommandFactory, FromArgMatches};
+use clap::FromArgMatches;
 use dxf_registry::Error;
 
-use args::{Cli, Command};
+use args::{Cli, Command, guide};
 use commands::{alias, artifact as artifacts, blob, logins, tool};
 use env::Context;
 use env::vars::Env;
@@ -115,7 +115,7 @@ pub fn run(
 
 /// The command's name, and what the words mean.
 fn parse(words: &[OsString]) -> Result<(String, Cli), clap::Error> {
-    let found = Cli::command().try_get_matches_from(words)?;
+    let found = guide::command().try_get_matches_from(words)?;
     let name = found.subcommand_name().unwrap_or_default().to_string();
     Ok((name, Cli::from_arg_matches(&found)?))
 }

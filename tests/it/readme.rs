@@ -3,7 +3,8 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use crate::support::dxf::Dxf;
 
@@ -109,7 +110,10 @@ fn the_table_of_commands_is_that_of_the_help() {
     fn first_word<'a>(span: &&'a str) -> Option<&'a str> {
         span.split(' ').next()
     }
-    let is_command = |word: &&str| word.contains('-') && !word.starts_with('-');
+    let is_command = |word: &&str| {
+        let letters = |b: u8| b.is_ascii_lowercase() || b == b'-';
+        word.contains('-') && !word.starts_with('-') && word.bytes().all(letters)
+    };
     // Not the pages about other tools, which begin with their commands.
     let pages = pages().into_iter();
     let pages = pages.filter(|(topic, _)| !topic.starts_with("coming-from-"));
@@ -117,14 +121,11 @@ fn the_table_of_commands_is_that_of_the_help() {
     let spans: Vec<&str> = first_cells(&text).into_iter().flatten().collect();
     let told: BTreeSet<&str> = spans.iter().filter_map(first_word).collect();
     let help = Dxf::new().args(["--help"]).ok();
-    let (_, commands) = help
-        .text()
-        .split_once("Commands:\n")
-        .expect("a list of commands");
-    let (commands, _) = commands.split_once("\n\n").expect("an end");
-    let known: BTreeSet<&str> = commands
+    let (groups, _) = help.text().split_once("Options:\n").expect("options");
+    // A line of a command: its name, perhaps another, and what it does.
+    let known: BTreeSet<&str> = groups
         .lines()
-        .filter_map(|line| line.strip_prefix("  ")?.split(' ').next())
+        .filter_map(|line| line.strip_prefix("  ")?.split([' ', ',']).next())
         .filter(|word| !word.is_empty())
         .collect();
     let missing: Vec<_> = known.difference(&told).collect();
@@ -134,4 +135,29 @@ fn the_table_of_commands_is_that_of_the_help() {
         .filter(|word| is_command(word) && !known.contains(*word))
         .collect();
     assert!(unknown.is_empty(), "unknown {unknown:?}");
+}
+
+#[test]
+fn man_pages_are_made_without_a_warning() {
+    let folder = tempfile::tempdir().unwrap();
+    Dxf::new()
+        .args(["man", "."])
+        .current_dir(folder.path())
+        .ok();
+    let files = fs::read_dir(folder.path()).unwrap();
+    let files: Vec<_> = files.map(|file| file.unwrap().path()).collect();
+    let of = |section: &str| {
+        let matches = |file: &&PathBuf| file.extension().is_some_and(|ext| ext == section);
+        files.iter().filter(matches).count()
+    };
+    assert!(of("1") >= 40, "{files:?}");
+    assert_eq!(of("7"), pages().len());
+    let mut groff = Command::new("groff");
+    groff
+        .args(["-k", "-man", "-ww", "-z", "-Tutf8"])
+        .args(&files);
+    match groff.output() {
+        Ok(done) => assert_eq!(String::from_utf8_lossy(&done.stderr), ""),
+        Err(e) => crate::engine::skipped("groff", &e.to_string()),
+    }
 }

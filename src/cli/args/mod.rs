@@ -5,6 +5,7 @@
 mod artifacts;
 mod blobs;
 mod edit;
+pub mod guide;
 mod images;
 mod keeping;
 mod repo;
@@ -31,10 +32,10 @@ pub use repo::repo;
 pub use tool::{Auth, Cache, Login};
 pub use words::Named;
 
-/// Store anything in a container registry, or in a folder.
+/// Store files and images in a container registry, or in a folder
 ///
-/// DXF_HOST names the store: a registry, as host or host:port, or oci:FOLDER.
-/// Everything else comes from the environment too: see `dxf show-env`.
+/// DXF_HOST names the store: a registry, as host or host:port, or oci:FOLDER. All other
+/// settings are environment variables too: see `dxf help configuration`.
 #[derive(Parser)]
 #[command(
     name = "dxf",
@@ -53,138 +54,212 @@ pub struct Cli {
 /// Everything that can be done.
 #[derive(Subcommand)]
 pub enum Command {
-    /// Store a file, standard input or a program's output; print its digest
+    /// Store a file, standard input or a program's output; print the digest
     ///
-    /// With --split the digest of each part is printed, and @alias names the
-    /// file they make. cdc cuts where the content says so, so that a changed
-    /// file shares most parts with the old one; AVG is the average part, a
-    /// power of two from 16KiB to 16MiB (4MiB). After --, dxf runs CMD and
-    /// stores what it prints; @alias is set only if CMD exits with 0.
+    /// With --split, dxf prints the digest of each part, and @alias names the
+    /// whole file. `cdc` chooses the boundaries by content, so that versions of
+    /// a file share most parts; AVG is the average part, a power of two from
+    /// 16KiB to 16MiB (default 4MiB). After --, dxf runs CMD and stores its
+    /// output; it sets @alias only if CMD exits with 0.
     #[command(
         override_usage = "dxf push-blob [OPTIONS] <repo> <file> [@alias] | <repo> @alias -- <CMD>...",
         after_help = "Examples:\n  dxf push-blob team/models model.bin @v1\n  dxf push-blob --split 64MiB team/dumps @monday -- mysqldump shop\n  tar -c photos | dxf push-blob team/photos - @new"
     )]
     PushBlob(PushBlob),
-    /// Write blobs to standard output, or to a file
+    /// Write blobs to standard output or a file
     ///
-    /// Without arguments a manifest is read from standard input.
+    /// Without arguments, dxf reads a manifest from standard input and writes
+    /// its blobs. With -o it resumes after an interruption.
     #[command(
         after_help = "Examples:\n  dxf pull-blob -o model.bin team/models @v1\n  dxf pull-blob team/dumps @monday | mysql shop"
     )]
     PullBlob(PullBlob),
     /// Print the sizes of blobs and aliases
     ///
-    /// Without arguments a manifest is read from standard input.
+    /// Without arguments, dxf reads a manifest from standard input.
+    #[command(
+        after_help = "Examples:\n  dxf blob-size team/models @v1\n  dxf get-alias team/models v1 | xargs dxf blob-size team/models"
+    )]
     BlobSize(Named<words::RepoBlobs>),
-    /// Take a blob over from another repository; print its digest
+    /// Copy a blob from another repository; print its digest
+    ///
+    /// The registry copies it if it can; otherwise dxf does.
+    #[command(
+        after_help = "Examples:\n  dxf mount-blob team/copy team/models $(dxf get-alias team/models v1)\n  dxf mount-blob team/copy team/models $(dxf get-alias team/models v1) @v1"
+    )]
     MountBlob(Named<words::RepoMount>),
-    /// Delete blobs; with @alias, the alias and all its blobs
+    /// Delete blobs; with @alias, the alias and its blobs
     ///
     /// Blobs that another alias names are kept, unless --force is given.
-    /// Without arguments a manifest is read from standard input, and its blobs
-    /// are deleted.
+    /// Without arguments, dxf reads a manifest from standard input and deletes
+    /// its blobs.
+    #[command(
+        after_help = "Examples:\n  dxf del-blob team/models @v1\n  dxf del-blob --keep-alias team/models @v1"
+    )]
     DelBlob(DelBlob),
     /// Name a list of blobs; print the manifest
     ///
-    /// A file has a path separator in its name; it is hashed, not uploaded.
-    #[command(after_help = "Examples:\n  dxf set-alias team/models both ./first.bin ./second.bin")]
+    /// An argument that contains / is a file; dxf hashes it and does not upload
+    /// it.
+    #[command(
+        after_help = "Examples:\n  dxf set-alias team/models both ./first.bin ./second.bin\n  dxf set-alias --if-match none team/models v1 ./first.bin"
+    )]
     SetAlias(SetAlias),
     /// Print the digests of the blobs that aliases name
     ///
-    /// Without arguments a manifest is read from standard input.
+    /// Without arguments, dxf reads a manifest from standard input.
+    #[command(
+        after_help = "Examples:\n  dxf get-alias team/models v1\n  dxf get-manifest team/models v1 | dxf get-alias team/models"
+    )]
     GetAlias(Named<words::RepoAliases>),
-    /// Delete aliases; print the digests of the blobs they named
+    /// Delete aliases; print the digests of their blobs
     ///
-    /// An alias is deleted by its manifest's digest, so aliases of the same
-    /// blobs go too.
-    #[command(after_help = "Examples:\n  dxf del-alias team/models v1")]
+    /// Registries delete by the manifest's digest, so other aliases with the
+    /// same manifest go too, unless --only is given.
+    #[command(
+        after_help = "Examples:\n  dxf del-alias team/models v1\n  dxf del-alias --only team/models v1"
+    )]
     DelAlias(DelAlias),
-    /// Check that all the blobs aliases name are there and right, a line each
+    /// Check that all blobs of aliases exist and are intact
     ///
-    /// Each blob is read once, from whatever holds it, and its digest checked.
+    /// dxf reads each blob once and checks its digest, prints a line for each
+    /// alias, and exits with 65 if a blob is missing or wrong.
+    #[command(
+        after_help = "Examples:\n  dxf verify-alias team/models v1\n  dxf verify-alias --fast --all team/models"
+    )]
     VerifyAlias(VerifyAlias),
     /// Print the config digests of aliases: an image's id
     ///
-    /// Without arguments a manifest is read from standard input.
+    /// Without arguments, dxf reads a manifest from standard input.
+    #[command(
+        after_help = "Examples:\n  dxf get-digest team/app v1\n  dxf get-digest --manifest team/app v1"
+    )]
     GetDigest(GetDigest),
-    /// Print the manifests of aliases, byte for byte
+    /// Print manifests byte for byte
+    #[command(
+        after_help = "Examples:\n  dxf get-manifest team/app v1\n  DXF_PLATFORM=linux/amd64 dxf get-manifest team/app v1"
+    )]
     GetManifest(Named<words::RepoAliases>),
-    /// Print the names of a repository's aliases
-    #[command(after_help = "Examples:\n  DXF_HOST=registry.example dxf list-aliases team/models")]
+    /// Print the aliases of a repository
+    #[command(
+        after_help = "Examples:\n  dxf list-aliases team/models\n  DXF_HOST=registry.example dxf list-aliases team/app"
+    )]
     ListAliases(Named<words::Repo>),
-    /// Store files and folders under their names; print repository@digest
+    /// Store files and folders as an artifact; print its digest
     ///
-    /// They become one artifact, which oras and other tools read. The same files
-    /// give the same digest everywhere. A file's media type may follow its path,
-    /// as in report.json:application/json.
+    /// Other tools such as oras read the artifact. The same files give the same
+    /// digest everywhere. A media type may follow a path, as in
+    /// report.json:application/json.
+    #[command(
+        after_help = "Examples:\n  dxf push-files team/reports 2026-11 summary.json charts\n  dxf push-files team/reports 2026-11 --type application/vnd.example.report.v1 summary.json:application/json"
+    )]
     PushFiles(PushFiles),
-    /// Write the files of an artifact into a folder; print their names
+    /// Write the files of an artifact to a folder; print their names
     ///
-    /// Files that are there and the same are not fetched.
+    /// dxf does not fetch files that are up to date.
+    #[command(
+        after_help = "Examples:\n  dxf pull-files team/reports 2026-11 -o reports\n  dxf pull-files team/reports 2026-11 --only '*.json' -o reports"
+    )]
     PullFiles(PullFiles),
-    /// Print the names of the registry's repositories
+    /// Print the repositories of the registry
+    #[command(
+        after_help = "Examples:\n  dxf list-repos\n  DXF_HOST=registry.example DXF_OUTPUT=json dxf list-repos"
+    )]
     ListRepos(Named<words::Nothing>),
-    /// Print a token for some actions: pull, push, delete, *
+    /// Print a token for actions: pull, push, delete, *
+    ///
+    /// With --explain, dxf prints where the credentials came from, and what the
+    /// registry granted; no secrets.
+    #[command(
+        after_help = "Examples:\n  DXF_TOKEN=$(dxf auth team/models pull push)\n  dxf auth --explain team/models pull"
+    )]
     Auth(Auth),
-    /// Write an image to a file that `docker load` takes, or to a folder
+    /// Write an image to a file that `docker load` reads, or a folder
     ///
     /// The file is a docker-archive and an OCI layout at once, named after the
     /// repository unless FILE is given; - is standard output.
     #[command(
         visible_alias = "pull",
-        after_help = "Examples:\n  dxf pull-image docker.io/library/alpine:3.20 alpine.tar"
+        after_help = "Examples:\n  dxf pull-image docker.io/library/alpine:3.20 alpine.tar\n  dxf pull-image --format oci --platform all team/app:v1 layout"
     )]
     PullImage(PullImage),
-    /// Push an archive or layout of images; print repository@digest
+    /// Push an archive or a layout; print repository@digest
     #[command(
         visible_alias = "push",
-        after_help = "Examples:\n  dxf push-image app.tar registry.example/team/app:v1"
+        after_help = "Examples:\n  dxf push-image app.tar registry.example/team/app:v1\n  docker save app | dxf push-image - team/app:v1"
     )]
     PushImage(PushImage),
-    /// Change an image and put it somewhere; print repository@digest
+    /// Change an image without downloading it; print its digest
     ///
-    /// `scratch` is an image with nothing in it. Layers that stay are not
-    /// downloaded where they only have to be mounted. New ones are the same
-    /// from the same files on every machine: root's, and from 1970.
-    /// Neighbouring --add-path, --add-file and --remove-path make one layer.
+    /// `scratch` is an empty image. New layers are reproducible: owner root,
+    /// times 1970. Consecutive --add-path, --add-file and --remove-path make
+    /// one layer.
+    #[command(
+        after_help = "Examples:\n  dxf edit-image --add-path ./site:/srv --env LANG=C.UTF-8 team/app:v1 team/app:v2\n  dxf edit-image --dry-run --rebase debian:12.1 debian:12.2 team/app:v1 team/app:v2"
+    )]
     EditImage(EditImage),
     /// Copy an image or a repository; print repository@digest
     ///
-    /// From any registry, folder or archive to any other. The copy has the
-    /// digest of the original.
+    /// The source and the destination are registries, folders or archives. The
+    /// copy has the digest of the original.
     #[command(
         visible_alias = "cp",
         after_help = "Examples:\n  dxf copy-image docker.io/library/alpine:3.20 registry.example/team/alpine:3.20\n  dxf copy-image --all-tags registry.example/team/app oci:./app"
     )]
     CopyImage(CopyImage),
     /// Give an image more tags; print repository:tag@digest
+    #[command(
+        after_help = "Examples:\n  dxf tag-image team/app:v1 stable latest\n  dxf tag-image team/app@sha256:… v1"
+    )]
     TagImage(Named<words::ImageTags>),
-    /// Print what refers to an image: signatures, attestations, other artifacts
+    /// Print what refers to an image: signatures, SBOMs, artifacts
     ///
-    /// A tree: below the image, each referrer with its type, digest, size and
-    /// annotations, and below it what refers to that one.
+    /// The output is a tree: below the image each referrer with its type,
+    /// digest, size and annotations, and below it what refers to that one.
+    #[command(
+        after_help = "Examples:\n  dxf list-referrers team/app:v1\n  dxf list-referrers --type application/spdx+json team/app:v1"
+    )]
     ListReferrers(ListReferrers),
-    /// Store files as an artifact that refers to an image; print repository@digest
+    /// Store files as an artifact that refers to an image
     ///
     /// The artifact gets no tag: list-referrers and other tools find it by the
-    /// image. Without files it consists of its annotations.
+    /// image. Without files it consists of its annotations. Prints
+    /// repository@digest.
+    #[command(
+        after_help = "Examples:\n  dxf attach --type application/spdx+json team/app:v1 sbom.json\n  dxf attach --type application/vnd.example.approval --annotation by=me team/app:v1"
+    )]
     Attach(Attach),
     /// Delete an artifact that refers to an image
+    #[command(
+        after_help = "Examples:\n  dxf detach team/app:v1 sha256:…\n  dxf detach registry.example/team/app:v1 sha256:…"
+    )]
     Detach(Named<words::ImageReferrer>),
-    /// Make an index of images, or change one; print repository@digest
+    /// Make an index of images, or change one; print its digest
     ///
-    /// The first argument names the index. Images in other places are copied to
-    /// its repository first; their platforms are read from their configs.
+    /// The first argument names the index. dxf first copies images in other
+    /// places to its repository, and reads their platforms from their configs.
+    #[command(
+        after_help = "Examples:\n  dxf make-index team/app:v1 team/app:v1-amd64 team/app:v1-arm64\n  dxf make-index --remove linux/386 team/app:v1"
+    )]
     MakeIndex(MakeIndex),
     /// Store a manifest byte for byte; print repository@digest
-    PutManifest(Named<words::RepoManifestFile>),
-    /// Pull an image into Docker or podman, whichever is there
-    LoadImage(LoadImage),
-    /// Run an image in Docker or podman; end as it ends
-    ///
-    /// What follows the image is the command to run in it, as it is.
     #[command(
-        override_usage = "dxf run-image [--engine E] [--platform P] [--keep] [--engine-arg ARG] <image> [cmd …]"
+        after_help = "Examples:\n  dxf put-manifest team/app v2 manifest.json\n  dxf get-manifest team/app v1 | dxf put-manifest team/app v2 -"
+    )]
+    PutManifest(Named<words::RepoManifestFile>),
+    /// Pull an image into Docker or podman
+    ///
+    /// No file is written in between.
+    #[command(
+        after_help = "Examples:\n  dxf load-image team/app:v1\n  dxf load-image --engine podman --tag app:test team/app:v1"
+    )]
+    LoadImage(LoadImage),
+    /// Run an image in Docker or podman, and exit with its status
+    ///
+    /// The words after the image are the command to run in it.
+    #[command(
+        override_usage = "dxf run-image [--engine E] [--platform P] [--keep] [--engine-arg ARG] <image> [cmd …]",
+        after_help = "Examples:\n  dxf run-image docker.io/library/alpine:3.20 uname -a\n  dxf run-image --engine-arg=--network=none team/app:v1"
     )]
     RunImage(RunImage),
     /// Free what no alias reaches, in a folder; print what is freed
@@ -192,46 +267,98 @@ pub enum Command {
     /// Without arguments in all its repositories. What was stored or used within
     /// the last hour stays, because its alias may be on the way. A manifest that
     /// can't be read stops the command before anything is deleted.
-    #[command(after_help = "Examples:\n  DXF_HOST=oci:./store dxf gc --dry-run")]
+    #[command(
+        after_help = "Examples:\n  DXF_HOST=oci:./store dxf gc --dry-run\n  DXF_HOST=oci:./store dxf gc team/models"
+    )]
     Gc(Gc),
-    /// Say how large the layer cache is, or make it smaller
+    /// Print the size of the layer cache, or shrink it
     ///
     /// `prune` without limits empties it.
+    #[command(
+        after_help = "Examples:\n  dxf cache size\n  dxf cache prune --older-than 30d --max-size 10GiB"
+    )]
     Cache(Cache),
-    /// Keep a login for a registry (DXF_HOST unless named)
+    /// Log in to a registry
     ///
-    /// The password is read from the terminal, or from standard input.
-    #[command(after_help = "Examples:\n  dxf login -u me registry.example")]
+    /// dxf tries the login, then stores it where Docker stores it. The default
+    /// registry is DXF_HOST. It reads the password from the terminal, or from
+    /// standard input.
+    #[command(
+        after_help = "Examples:\n  dxf login -u me registry.example\n  pass registry | dxf login -u me --password-stdin registry.example"
+    )]
     Login(Login),
-    /// Forget the login for a registry (DXF_HOST unless named)
+    /// Log out of a registry
+    ///
+    /// The default registry is DXF_HOST.
+    #[command(after_help = "Examples:\n  dxf logout\n  dxf logout registry.example")]
     Logout(Named<words::Host>),
-    /// Print the registries there are logins for
+    /// Print the registries that have a login
+    #[command(after_help = "Examples:\n  dxf list-logins\n  DXF_OUTPUT=json dxf list-logins")]
     ListLogins(Named<words::Nothing>),
-    /// Print the platforms an image is for, and the manifest of each
+    /// Print an image's platforms and their manifests
+    #[command(
+        after_help = "Examples:\n  dxf list-platforms docker.io/library/alpine:3.20\n  DXF_OUTPUT=json dxf list-platforms team/app:v1"
+    )]
     ListPlatforms(Named<words::Image>),
-    /// Print an image's config, byte for byte
+    /// Print an image's config byte for byte
+    #[command(
+        after_help = "Examples:\n  dxf get-config team/app:v1\n  dxf get-config --platform linux/arm64 team/app:v1 | jq .config.Env"
+    )]
     GetConfig(Look),
-    /// Print the commands an image was made with, one a line
+    /// Print the commands that made an image, one per line
+    #[command(
+        after_help = "Examples:\n  dxf get-history team/app:v1\n  dxf get-history --platform linux/arm64 docker.io/library/alpine:3.20"
+    )]
     GetHistory(Look),
-    /// Print an image's layers: number, digest, size, type and what made it
+    /// Print an image's layers: number, digest, size, type, command
+    #[command(
+        after_help = "Examples:\n  dxf list-layers team/app:v1\n  DXF_OUTPUT=json dxf list-layers team/app:v1"
+    )]
     ListLayers(Look),
-    /// Write one layer of an image to standard output, or to a file
+    /// Write one layer of an image
+    #[command(
+        after_help = "Examples:\n  dxf get-layer -o layer.tgz team/app:v1 0\n  dxf get-layer --uncompressed team/app:v1 0 | tar t"
+    )]
     GetLayer(GetLayer),
     /// Print the files of an image, or of one layer
+    #[command(
+        after_help = "Examples:\n  dxf list-files team/app:v1\n  dxf list-files --layer 0 team/app:v1"
+    )]
     ListFiles(ListFiles),
     /// Print the hosts and addresses that a pull would contact
+    ///
+    /// dxf fetches one byte of each layer, to see where the registry redirects.
+    #[command(
+        after_help = "Examples:\n  dxf resolve-image docker.io/library/alpine:3.20\n  dxf resolve-image -4 team/app:v1"
+    )]
     ResolveImage(ResolveImage),
-    /// Read everything an image refers to, and check digests, sizes and diff ids
+    /// Check every digest, size and diff id of an image
+    ///
+    /// dxf reads everything that the image refers to, without the cache, and
+    /// exits with 65 if something is missing or wrong.
+    #[command(
+        after_help = "Examples:\n  dxf verify-image team/app:v1\n  dxf verify-image oci:./layout:v1"
+    )]
     VerifyImage(Look),
     /// Show a page of the manual, or the help of a command
     ///
-    /// Without a topic, print the commands and topics.
+    /// Without a topic, dxf lists the commands and topics.
+    #[command(after_help = "Examples:\n  dxf help large-files\n  dxf help push-blob")]
     Help(Named<words::Topic>),
-    /// Print the variables that are in force, and where they come from
+    /// Print the variables in use, and where each value came from
+    #[command(after_help = "Examples:\n  dxf show-env\n  DXF_OUTPUT=json dxf show-env")]
     ShowEnv(Named<words::Nothing>),
-    /// Print a completion script for bash, elvish, fish, powershell or zsh
+    /// Print a completion script for bash, zsh, fish and others
+    #[command(
+        after_help = "Examples:\n  dxf completions bash > ~/.local/share/bash-completion/completions/dxf\n  dxf completions fish > ~/.config/fish/completions/dxf.fish"
+    )]
     Completions(Named<words::Shell>),
-    /// Write the manual pages into a folder
+    /// Write the man pages into a folder
+    ///
+    /// Commands are in section 1, the pages of the manual in section 7.
+    #[command(
+        after_help = "Examples:\n  dxf man dxf-man\n  dxf man /tmp/dxf-man && man /tmp/dxf-man/dxf-push-blob.1"
+    )]
     Man(Named<words::Folder>),
 }
 

@@ -54,8 +54,8 @@ fn row(cells: &[String]) -> String {
     format!(".TP\n{first}\n{}\n", line(&rest))
 }
 
-/// A line of text that no macro begins with.
-fn line(text: &str) -> String {
+/// A line of text in roff, which no macro begins.
+pub fn line(text: &str) -> String {
     let text = escaped(text);
     match text.starts_with(['.', '\'']) {
         true => format!("\\&{text}"),
@@ -76,7 +76,8 @@ fn escaped(text: &str) -> String {
             '~' => out += "\\(ti",
             ON => out += "\\fB",
             OFF => out += "\\fR",
-            c => out.push(c),
+            c if c.is_ascii() => out.push(c),
+            c => out += &format!("\\[u{:04X}]", u32::from(c)),
         }
     }
     out
@@ -90,7 +91,7 @@ mod tests {
     fn a_page_is_roff() {
         let page = Page {
             topic: "x-y",
-            markdown: "# Title\n\n.dot `-o`\n\n## Next\n\n```sh\ndxf \\\n```\n\n| `a` | b |\n|---|---|\n\n- one\n",
+            markdown: "# Title\n\n.dot `-o` …\n\n## Next\n\n```sh\ndxf \\\n```\n\n| `a` | b |\n|---|---|\n\n- one\n",
         };
         let text = render(&page);
         let (head, body) = text.split_once(".SH DESCRIPTION\n").unwrap();
@@ -101,7 +102,7 @@ mod tests {
         );
         assert_eq!(
             body,
-            ".PP\n\\&.dot \\fB\\-o\\fR\n.SH NEXT\n.PP\n.RS 4\n.nf\ndxf \\e\n.fi\n.RE\n.TP\n\\fBa\\fR\nb\n.IP \\(bu 2\none\n"
+            ".PP\n\\&.dot \\fB\\-o\\fR \\[u2026]\n.SH NEXT\n.PP\n.RS 4\n.nf\ndxf \\e\n.fi\n.RE\n.TP\n\\fBa\\fR\nb\n.IP \\(bu 2\none\n"
         );
     }
 }
