@@ -34,6 +34,25 @@ pub mod media_type {
     pub const OCTET_STREAM: &str = "application/octet-stream";
 }
 
+/// The annotations that the specification or common practice give a meaning
+/// (image-spec, annotations.md).
+pub mod annotation {
+    /// When something was made (RFC 3339).
+    pub const CREATED: &str = "org.opencontainers.image.created";
+    /// The version of what is packed.
+    pub const VERSION: &str = "org.opencontainers.image.version";
+    /// The name of a file.
+    pub const TITLE: &str = "org.opencontainers.image.title";
+    /// What a layout's index calls an image: often only its tag.
+    pub const REF_NAME: &str = "org.opencontainers.image.ref.name";
+    /// The same in full, `docker.io/library/app:tag`, as containerd writes it.
+    pub const FULL_NAME: &str = "io.containerd.image.name";
+    /// The digest of the image that this one was built on.
+    pub const BASE_DIGEST: &str = "org.opencontainers.image.base.digest";
+    /// The reference of the image that this one was built on.
+    pub const BASE_NAME: &str = "org.opencontainers.image.base.name";
+}
+
 /// What points at a blob or manifest: its type, digest and size.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

@@ -17,7 +17,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use crate::descriptor::Descriptor;
+use crate::descriptor::{Descriptor, annotation};
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::graph::is_related_tag;
@@ -512,7 +512,7 @@ fn images(layout: &Layout) -> Result<Vec<Descriptor>> {
         return Ok(all);
     }
     let is_image = |entry: &&Descriptor| {
-        let name = entry.annotations.get("org.opencontainers.image.ref.name");
+        let name = entry.annotations.get(annotation::REF_NAME);
         let manifest = || layout.manifest(&Target::Digest(entry.digest));
         let is_about = || manifest().is_ok_and(|m| matches!(m.subject(), Ok(Some(_))));
         !name.is_some_and(|name| is_related_tag(name)) && !is_about()

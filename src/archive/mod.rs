@@ -10,14 +10,14 @@ mod plan;
 mod store;
 mod write;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io::{Read, Seek};
 use std::path::Path;
 
-use self::oci::REF_NAME;
 pub use self::store::Archive;
 pub use self::write::{Form, Out, Settings, write};
+use crate::descriptor::Descriptor;
 use crate::error::{Error, Result};
 use crate::file::{Section, Spool};
 use crate::hub;
@@ -62,6 +62,17 @@ impl Item {
             node,
             provenance: Provenance::Original,
         }
+    }
+
+    /// Adds what it is called: no name twice, however it is written.
+    fn called(&mut self, names: Vec<Reference>, label: Option<String>) {
+        let whole = |name: &Reference| full_name(name).unwrap_or_else(|| name.to_string());
+        for name in names {
+            if !self.names.iter().any(|known| whole(known) == whole(&name)) {
+                self.names.push(name);
+            }
+        }
+        self.labels.extend(label);
     }
 
     /// Whether `word` means this item: a full name, with or without what Docker
@@ -140,6 +151,31 @@ pub fn open_stream(
     Archive::of(what, read_stream(what, from, folder, run)?)
 }
 
+/// What the index of a layout lists, in its order: each image once, with all the
+/// names it has there. `read` gets it.
+///
+/// # Errors
+/// Those of `read`.
+pub fn items(
+    entries: &[Descriptor],
+    mut read: impl FnMut(&Descriptor) -> Result<Node>,
+) -> Result<Vec<Item>> {
+    let (mut items, mut known) = (Vec::<Item>::new(), HashMap::new());
+    for entry in entries {
+        let (names, label) = oci::names(entry);
+        let at = match known.get(&entry.digest) {
+            Some(&at) => at,
+            None => {
+                items.push(Item::new(Vec::new(), read(entry)?));
+                known.insert(entry.digest, items.len() - 1);
+                items.len() - 1
+            }
+        };
+        items[at].called(names, label);
+    }
+    Ok(items)
+}
+
 /// The images of an archive in a file.
 fn read(path: &Path, folder: &Path, run: Run<'_>) -> Result<Vec<Item>> {
     let what = path.display().to_string();
@@ -163,7 +199,7 @@ fn read(path: &Path, folder: &Path, run: Run<'_>) -> Result<Vec<Item>> {
     if Compression::sniff(&head) != Compression::None {
         return read_stream(&what, file, folder, run);
     }
-    items(&what, &Section::whole(file)?, run)
+    contents(&what, &Section::whole(file)?, run)
 }
 
 /// The images of an archive that arrives on a pipe.
@@ -180,7 +216,7 @@ fn read_stream(
         CopyError::Read(e) => Error::io(what, e),
         CopyError::Write(e) => Error::io(format!("temporary file in {}", folder.display()), e),
     })?;
-    items(what, &spool.finish(), run)
+    contents(what, &spool.finish(), run)
 }
 
 struct Stoppable<'a, R>(R, Watch<'a>);
@@ -192,7 +228,7 @@ impl<R: Read> Read for Stoppable<'_, R> {
     }
 }
 
-fn items(what: &str, tar: &Section, run: Run<'_>) -> Result<Vec<Item>> {
+fn contents(what: &str, tar: &Section, run: Run<'_>) -> Result<Vec<Item>> {
     let index = Index::new(what, tar, run.watch.stop)?;
     let listed = docker::list(&index)?;
     if index.get(oci::INDEX).is_some() {
@@ -275,21 +311,13 @@ fn oci_items(index: &Index, listed: Option<&[docker::Listed]>) -> Result<Vec<Ite
             }
         }
         if let Some(item) = items.iter_mut().find(same) {
-            item.names.extend(names);
-            item.labels.extend(found.label);
+            item.called(names, found.label);
             continue;
         }
-        items.push(Item {
-            names,
-            labels: found.label.into_iter().collect(),
-            node: found.node,
-            provenance,
-        });
-    }
-    for item in &mut items {
-        let mut seen = HashSet::new();
-        item.names
-            .retain(|name| seen.insert(full_name(name).unwrap_or_else(|| name.to_string())));
+        let mut item = Item::new(Vec::new(), found.node);
+        item.provenance = provenance;
+        item.called(names, found.label);
+        items.push(item);
     }
     Ok(items)
 }

@@ -6,6 +6,7 @@ use std::io::Read;
 
 use crate::blob::{Blob, Source};
 use crate::descriptor::Descriptor;
+use crate::descriptor::annotation::{FULL_NAME, REF_NAME};
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::graph::Budget;
@@ -19,10 +20,6 @@ use crate::tar::Index;
 pub(crate) const INDEX: &str = "index.json";
 /// The file that says which version of the layout it is.
 pub(crate) const MARK: &str = "oci-layout";
-/// The annotation with the tag, or whatever the writer called the image.
-pub(crate) const REF_NAME: &str = "org.opencontainers.image.ref.name";
-/// The annotation in which containerd keeps the whole name.
-pub(crate) const FULL_NAME: &str = "io.containerd.image.name";
 
 /// What the index of a layout lists.
 pub(crate) struct Found {
@@ -58,7 +55,8 @@ pub(crate) fn read(index: &Index) -> Result<Vec<Found>> {
     Ok(all)
 }
 
-fn names(entry: &Descriptor) -> (Vec<Reference>, Option<String>) {
+/// The full name of an entry, and what the layout calls it.
+pub(crate) fn names(entry: &Descriptor) -> (Vec<Reference>, Option<String>) {
     let label = entry.annotations.get(REF_NAME);
     let full = entry
         .annotations

@@ -7,9 +7,10 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use super::docker::LIST;
-use super::oci::{FULL_NAME, INDEX, MARK, REF_NAME, blob_name};
+use super::oci::{INDEX, MARK, blob_name};
 use super::{Item, familiar_name, full_name};
 use crate::blob::Blob;
+use crate::descriptor::annotation::{FULL_NAME, REF_NAME};
 use crate::descriptor::{Descriptor, media_type};
 use crate::digest::Digest;
 use crate::error::{Error, Result};

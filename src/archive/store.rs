@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use serde_json::json;
 
+use super::Item;
 use super::plan::index_entries;
-use super::{Item, REF_NAME};
 use crate::blob::Blob;
 use crate::descriptor::Descriptor;
+use crate::descriptor::annotation::REF_NAME;
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::image::Node;

@@ -24,6 +24,7 @@ use std::collections::BTreeMap;
 
 use crate::artifact::Split;
 use crate::blob::Blob;
+use crate::descriptor::annotation::TITLE;
 use crate::descriptor::{Descriptor, media_type};
 use crate::digest::Digest;
 use crate::error::{Error, Result};
@@ -32,8 +33,6 @@ use crate::manifest::{Builder, Kind, Manifest};
 /// What the manifest of a file in parts says it is.
 pub const ARTIFACT_TYPE: &str = "application/vnd.dxf.parts.v1";
 
-/// The name of the file (image-spec, annotations.md).
-const TITLE: &str = "org.opencontainers.image.title";
 /// Its size.
 const SIZE: &str = "vnd.dxf.content.size";
 /// Its digest.

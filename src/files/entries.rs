@@ -8,6 +8,7 @@ use super::split::joined;
 use super::title::checked;
 use super::{CONTENT_DIGEST, FILE_METADATA, FILE_PATH, TITLE, UNPACK};
 use crate::artifact::Parts;
+use crate::descriptor::annotation::VERSION;
 use crate::descriptor::{Descriptor, media_type};
 use crate::digest::Digest;
 use crate::error::{Error, Result};
@@ -19,8 +20,6 @@ use crate::manifest::{Kind, Manifest};
 const HELM_CONFIG: &str = "application/vnd.cncf.helm.config.v1+json";
 const HELM_CHART: &str = "application/vnd.cncf.helm.chart.content.v1.tar+gzip";
 const HELM_PROVENANCE: &str = "application/vnd.cncf.helm.chart.provenance.v1.prov";
-/// The annotation with a chart's version.
-const VERSION: &str = "org.opencontainers.image.version";
 /// The hexadecimal digits of a digest in a made-up name.
 const DIGITS: usize = 12;
 

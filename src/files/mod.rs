@@ -44,15 +44,13 @@ mod tests;
 mod title;
 mod unpack;
 
-pub use crate::manifest::CREATED;
+pub use crate::descriptor::annotation::{CREATED, TITLE};
 pub use artifact::{Artifact, SpecVersion, is_media_type};
 pub use entries::{Entry, Form, entries};
 pub use input::{Input, Making, layers};
 pub use pull::{Pull, Pulled};
 pub use title::title;
 
-/// The annotation with the name of a file.
-pub const TITLE: &str = "org.opencontainers.image.title";
 /// oras' annotation with the digest of a folder's tar without compression.
 const CONTENT_DIGEST: &str = "io.deis.oras.content.digest";
 /// oras' annotation that marks a layer as a folder to unpack.

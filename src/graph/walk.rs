@@ -10,11 +10,11 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::Budget;
-use crate::descriptor::Descriptor;
+use crate::descriptor::{Descriptor, annotation};
 use crate::digest::Digest;
 use crate::error::{Error, Result, if_found};
 use crate::image::MAX_DEPTH;
-use crate::manifest::{CREATED, Kind, Manifest, is_manifest};
+use crate::manifest::{Kind, Manifest, is_manifest};
 use crate::parallel;
 use crate::reference::{Tag, Target};
 use crate::store::ReadStore;
@@ -229,14 +229,14 @@ impl Links {
             Kind::Index => {
                 let mut index = manifest.index()?;
                 links.artifact_type = index.artifact_type.take();
-                links.created = index.annotations.remove(CREATED);
+                links.created = index.annotations.remove(annotation::CREATED);
                 let entries = index.manifests.into_iter();
                 (links.children, links.blobs) = entries.partition(is_manifest);
             }
             Kind::Image => {
                 let mut image = manifest.image()?;
                 links.artifact_type = image.artifact_type.take();
-                links.created = image.annotations.remove(CREATED);
+                links.created = image.annotations.remove(annotation::CREATED);
                 links.config = Some(image.config);
                 links.blobs = image.layers;
                 links.file = file_of(manifest)?;

@@ -5,13 +5,14 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use crate::descriptor::annotation::CREATED;
 use crate::descriptor::{Descriptor, media_type};
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::graph::walk::{Links, Step, Walk};
 use crate::image::Timestamp;
 use crate::image::config::{self, Config};
-use crate::manifest::{CREATED, is_attestation, is_selectable};
+use crate::manifest::{is_attestation, is_selectable};
 use crate::platform::Platform;
 use crate::reference::{Tag, Target};
 use crate::store::ReadStore;

@@ -15,13 +15,12 @@ use serde::de::{self, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
+use crate::descriptor::annotation::REF_NAME;
 use crate::descriptor::{Descriptor, media_type};
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::reference::Tag;
 
-/// The annotation that names an entry.
-const REF_NAME: &str = "org.opencontainers.image.ref.name";
 /// The entries of an index at most: more than its largest size has room for
 /// when each names a digest and a tag.
 const MAX_ENTRIES: usize = 1 << 17;

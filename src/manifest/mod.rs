@@ -33,10 +33,6 @@ use crate::jws::{SigningKey, sign};
 /// The largest manifest that is read, bytes (distribution-spec: at least 4 MiB).
 pub const MAX_SIZE: u64 = 4 << 20;
 
-/// The annotation that says when something was made (RFC 3339; image-spec,
-/// annotations.md).
-pub const CREATED: &str = "org.opencontainers.image.created";
-
 /// How many layers or entries a manifest may name: far beyond any real one,
 /// yet small enough that a hostile one can't exhaust anything.
 const MAX_ENTRIES: usize = 100_000;

@@ -4,16 +4,13 @@
 //! says itself stays. So a `PATH` that came with the base follows the base,
 //! as it would have been had the image been built on the new one.
 
+use crate::descriptor::annotation::{BASE_DIGEST, BASE_NAME};
 use serde_json::{Map, Value};
 
 use super::settings::env_of;
 use super::{Draft, Editor, object};
 use crate::error::{Error, Result};
 use crate::image::Image;
-
-/// What an image is based on (image-spec, annotations.md).
-const BASE_DIGEST: &str = "org.opencontainers.image.base.digest";
-const BASE_NAME: &str = "org.opencontainers.image.base.name";
 
 impl Editor {
     /// Puts the layers of `new` in the place of those of `old`, on which the

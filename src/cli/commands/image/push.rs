@@ -6,10 +6,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use dxf_registry::archive::{self, Item};
+use dxf_registry::descriptor::annotation;
 use dxf_registry::graph::{Remote, Select, is_referrers_tag};
 use dxf_registry::image::Node;
 use dxf_registry::layout::Layout;
-use dxf_registry::{Digest, Error, Place, Reference, Result, Tag, Target};
+use dxf_registry::{Descriptor, Digest, Error, Place, Result, Target};
 
 use crate::cli::args::{self, PushImage};
 use crate::cli::exit::Failure;
@@ -18,11 +19,6 @@ use crate::cli::image::item::{must_differ, names, targets, without_related};
 use crate::cli::image::open;
 use crate::cli::image::read::{archived, compressed};
 use crate::cli::session::Session;
-
-/// What a layout's index calls an image (image-spec, annotations.md).
-const REF_NAME: &str = "org.opencontainers.image.ref.name";
-/// The same in full, by containerd and by [`archive::write`].
-const FULL_NAME: &str = "io.containerd.image.name";
 
 /// `push-image [options] <FILE|DIR|-> <image>`
 pub fn run(s: &mut Session<'_, '_>, args: &PushImage) -> Result<(), Failure> {
@@ -129,46 +125,24 @@ fn layout_items(
     path: &Path,
     target: Option<&Target>,
 ) -> Result<Vec<Item>, Failure> {
-    let layout = Layout::at(path);
     if !path.join("oci-layout").exists() {
         let why = "it has no file oci-layout, so it is no image layout";
         return Err(Error::malformed(path.display().to_string(), why).into());
     }
-    let mut found: Vec<(Digest, Vec<Reference>, Vec<String>)> = Vec::new();
-    for entry in layout.manifests()? {
-        let label = entry.annotations.get(REF_NAME).cloned();
-        let name = entry.annotations.get(FULL_NAME);
-        let name = name.and_then(|name| name.parse().ok());
-        match found
-            .iter_mut()
-            .find(|(digest, ..)| *digest == entry.digest)
-        {
-            Some((_, names, labels)) => {
-                names.extend(name);
-                labels.extend(label);
-            }
-            None => found.push((
-                entry.digest,
-                name.into_iter().collect(),
-                label.into_iter().collect(),
-            )),
-        }
+    let layout = Layout::at(path);
+    let mut entries = layout.manifests()?;
+    if let Some(target) = target {
+        let chosen: HashSet<Digest> = entries
+            .iter()
+            .filter(|entry| names_it(entry, target))
+            .map(|entry| entry.digest)
+            .collect();
+        entries.retain(|entry| chosen.contains(&entry.digest));
     }
     let remote = Remote::new(Arc::new(layout));
-    match target {
-        None => {}
-        Some(Target::Digest(digest)) => found.retain(|(found, ..)| found == digest),
-        Some(Target::Tag(tag)) => found.retain(|(_, _, labels)| has(labels, tag)),
-    }
-    let whole = |(digest, names, labels): (Digest, Vec<Reference>, Vec<String>)| {
-        let node = remote.pull(&Target::Digest(digest), Select::All, s.run())?;
-        Ok(Item {
-            labels,
-            ..Item::new(names, node)
-        })
-    };
-    let items: Result<Vec<Item>> = found.into_iter().map(whole).collect();
-    let items = items?;
+    let items = archive::items(&entries, |entry| {
+        remote.pull(&Target::Digest(entry.digest), Select::All, s.run())
+    })?;
     if items.is_empty() {
         let what = match target {
             Some(target) => format!("{target} in {}", path.display()),
@@ -179,8 +153,15 @@ fn layout_items(
     Ok(items)
 }
 
-fn has(labels: &[String], tag: &Tag) -> bool {
-    labels.iter().any(|label| label == tag.as_str())
+/// Whether an entry of a layout's index is what `target` names.
+fn names_it(entry: &Descriptor, target: &Target) -> bool {
+    match target {
+        Target::Digest(digest) => entry.digest == *digest,
+        Target::Tag(tag) => {
+            let label = entry.annotations.get(annotation::REF_NAME);
+            label.is_some_and(|label| label == tag.as_str())
+        }
+    }
 }
 
 /// The images to push.
