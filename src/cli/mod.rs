@@ -148,7 +148,9 @@ fn begin(
         return tool::show_env::run(out, env, &context);
     }
     let source = match command {
-        Command::CopyImage(_) | Command::EditImage(_) => context.source(env, input.terminal)?,
+        Command::CopyImage(_) | Command::EditImage(_) | Command::MakeIndex(_) => {
+            context.source(env, input.terminal)?
+        }
         _ => None,
     };
     let progress = bars::progress(context.show, input.console);

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{UNKNOWN_ARTIFACT, UNKNOWN_CONFIG};
 use crate::blob::Blob;
@@ -12,6 +12,7 @@ use crate::descriptor::{Descriptor, media_type};
 use crate::error::{Error, Result};
 use crate::image::Image;
 use crate::manifest::{Builder, Manifest};
+use crate::platform::Platform;
 
 /// The empty config's two bytes, in base64, as its descriptor carries them.
 const EMPTY_DATA: &str = "e30=";
@@ -70,6 +71,30 @@ impl Artifact {
     #[must_use]
     pub fn with_config(self, config: Blob) -> Artifact {
         Artifact {
+            config: Some(config),
+            ..self
+        }
+    }
+
+    /// The same for one platform, which its config says as that of an image does
+    /// (oras `--artifact-platform`); a config of its own is kept.
+    #[must_use]
+    pub fn with_platform(self, platform: &Platform) -> Artifact {
+        if self.config.is_some() {
+            return self;
+        }
+        let mut said = json!({"architecture": platform.architecture, "os": platform.os});
+        if let Some(version) = platform.os_version() {
+            said["os.version"] = version.into();
+        }
+        if let Some(variant) = &platform.variant {
+            said["variant"] = variant.as_str().into();
+        }
+        let config = Blob::bytes(media_type::OCI_CONFIG, said.to_string().into_bytes());
+        // Without a type of its own it would be taken for an image.
+        let artifact_type = self.artifact_type.clone();
+        Artifact {
+            artifact_type: artifact_type.or_else(|| Some(UNKNOWN_ARTIFACT.to_string())),
             config: Some(config),
             ..self
         }

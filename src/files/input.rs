@@ -11,7 +11,7 @@ use serde_json::json;
 use super::artifact::must_be_media_type;
 use super::split::{Cut, must_fit};
 use super::title::checked;
-use super::{CONTENT_DIGEST, FILE_METADATA, TITLE, UNPACK};
+use super::{CONTENT_DIGEST, FILE_METADATA, FILE_PATH, TITLE, UNPACK, model};
 use crate::artifact::Split;
 use crate::blob::{Blob, FileRange};
 use crate::descriptor::media_type;
@@ -23,6 +23,8 @@ use crate::stream::Run;
 
 /// The mode that is kept of a file: whether it can be run.
 const EXECUTABLE: u32 = 0o755;
+/// The mode of other files.
+const PLAIN: u32 = 0o644;
 
 /// A file or folder that becomes a layer, and its name there.
 #[derive(Debug, Clone)]
@@ -30,7 +32,16 @@ pub struct Input {
     title: String,
     media_type: Option<String>,
     annotations: BTreeMap<String, String>,
+    dialect: Dialect,
     from: From,
+}
+
+/// In whose words a layer says what its file is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Dialect {
+    Oras,
+    /// Also in ModelPack's.
+    ModelPack,
 }
 
 #[derive(Debug, Clone)]
@@ -104,6 +115,7 @@ impl Input {
             title: checked(title)?,
             media_type: media_type.map(str::to_string),
             annotations: BTreeMap::new(),
+            dialect: Dialect::Oras,
             from,
         })
     }
@@ -115,6 +127,14 @@ impl Input {
             annotations,
             ..self
         }
+    }
+
+    /// The same as a file of a model: with the type that its name means to
+    /// ModelPack, unless it has one, and with ModelPack's annotations.
+    #[must_use]
+    pub fn in_model(self) -> Input {
+        let dialect = Dialect::ModelPack;
+        Input { dialect, ..self }
     }
 
     /// The name.
@@ -215,23 +235,39 @@ fn file(input: &Input, making: Making<'_>) -> Result<Vec<Blob>> {
         (None, From::Blob(blob)) => Blob::clone(blob),
         (None, From::Path(path)) => Blob::file(path, making.run.watch)?,
     };
-    if let From::Path(path) = &input.from {
-        let meta = fs::metadata(path).map_err(|e| Error::io(path.display().to_string(), e))?;
-        if meta.permissions().mode() & 0o100 != 0 {
-            annotations.insert(FILE_METADATA.to_string(), metadata(input, blob.size()));
+    let mode = match &input.from {
+        From::Path(path) => {
+            let meta = fs::metadata(path).map_err(|e| Error::io(path.display().to_string(), e))?;
+            meta.permissions().mode()
         }
+        From::Blob(_) => PLAIN,
+    };
+    let is_model = input.dialect == Dialect::ModelPack;
+    if mode & 0o100 != 0 {
+        annotations.insert(
+            FILE_METADATA.to_string(),
+            metadata(input, EXECUTABLE, &blob),
+        );
+    } else if is_model {
+        annotations.insert(FILE_METADATA.to_string(), metadata(input, PLAIN, &blob));
     }
-    let kind = input.media_type.as_deref();
-    let blob = blob.with_media_type(kind.unwrap_or(media_type::OCTET_STREAM));
-    let blob = blob.with_annotations(annotations);
+    if is_model {
+        annotations.insert(FILE_PATH.to_string(), input.title.clone());
+    }
+    let kind = match &input.media_type {
+        Some(kind) => kind.clone(),
+        None if is_model => model::media_type(&input.title, blob.size()),
+        None => media_type::OCTET_STREAM.to_string(),
+    };
+    let blob = blob.with_media_type(&kind).with_annotations(annotations);
     Ok(cut.map_or_else(|| vec![blob.clone()], |cut| cut.layers(&blob)))
 }
 
-/// What ModelPack says of an executable file.
-fn metadata(input: &Input, size: u64) -> String {
+/// What ModelPack says of a file.
+fn metadata(input: &Input, mode: u32, blob: &Blob) -> String {
     let name = input.title.rsplit('/').next();
-    let said = json!({"name": name, "mode": EXECUTABLE, "uid": 0, "gid": 0,
-        "size": size, "mtime": "1970-01-01T00:00:00Z", "typeflag": b'0'});
+    let said = json!({"name": name, "mode": mode, "uid": 0, "gid": 0,
+        "size": blob.size(), "mtime": "1970-01-01T00:00:00Z", "typeflag": b'0'});
     said.to_string()
 }
 

@@ -37,6 +37,7 @@
 mod artifact;
 mod entries;
 mod input;
+mod model;
 mod pull;
 mod split;
 #[cfg(test)]
@@ -48,6 +49,7 @@ pub use crate::descriptor::annotation::{CREATED, TITLE};
 pub use artifact::{Artifact, SpecVersion, is_media_type};
 pub use entries::{Entry, Form, entries};
 pub use input::{Input, Making, layers};
+pub use model::{MODEL_CONFIG, MODEL_TYPE, model_config, model_files};
 pub use pull::{Pull, Pulled};
 pub use title::title;
 

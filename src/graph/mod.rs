@@ -8,6 +8,7 @@
 
 pub mod budget;
 mod copy;
+mod index;
 pub mod mark;
 mod plan;
 mod pull;
@@ -25,6 +26,7 @@ pub mod walk;
 pub use crate::manifest::Select;
 pub use budget::Budget;
 pub use copy::{Copied, Copier, CopyOptions, Referrers};
+pub use index::add_to_index;
 pub use plan::{Action, Plan, plan};
 pub use pull::{Remote, UrlFetcher};
 pub use push::{Nondistributable, PushTarget, Summary, push, push_manifest};

@@ -137,14 +137,15 @@ impl<'a> Resolver<'a> {
         Ok(Some(entry).filter(is_selectable).into_iter().collect())
     }
 
-    /// Where an image runs, as its config says; `None` for what is no image.
+    /// Where an image or artifact runs, as its config says; `None` where it has none
+    /// that says so.
     fn platform_of(&self, manifest: &Manifest) -> Result<Option<Platform>> {
         if manifest.kind() == Kind::Schema1 {
             // Its config is made of the layers' histories when it is pulled.
             return Ok(None);
         }
         let image = manifest.image()?;
-        if !config::describes(&image.config, &image.layers) {
+        if !config::has_platform(&image) {
             return Ok(None);
         }
         self.budget.hold(image.config.size)?;

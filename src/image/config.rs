@@ -11,6 +11,7 @@ use super::layer::{Family, LayerType};
 use crate::descriptor::{Descriptor, media_type};
 use crate::digest::Digest;
 use crate::error::{Error, Result};
+use crate::manifest::ImageManifest;
 use crate::platform::Platform;
 
 /// The largest config that is read, bytes (as containers/image).
@@ -39,6 +40,15 @@ pub fn describes<'a>(
     };
     let is_docker = kinds.iter().all(|kind| kind.family == Family::Docker);
     is_config(&config.media_type) || is_docker && !kinds.is_empty() && is_old(&config.media_type)
+}
+
+/// Whether a manifest has a config that says for which platform it is: an image,
+/// or an artifact as `oras push --artifact-platform` makes one.
+pub fn has_platform(manifest: &ImageManifest) -> bool {
+    let config = &manifest.config;
+    let is_artifact = manifest.artifact_type.is_some();
+    is_artifact && config.media_type == media_type::OCI_CONFIG
+        || describes(config, &manifest.layers)
 }
 
 /// The types of configs that Docker pushed by mistake (moby#22378).

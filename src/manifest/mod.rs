@@ -7,6 +7,7 @@
 //! Knows nothing of fetching.
 
 mod build;
+mod index;
 mod referrers;
 mod select;
 mod view;
@@ -16,6 +17,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 pub use build::{Builder, repoint};
+pub use index::IndexBuilder;
 pub(crate) use referrers::ReferrersList;
 pub use select::{
     ATTESTATION, ATTESTED, Select, best_fit, is_attestation, is_index, is_manifest, is_selectable,

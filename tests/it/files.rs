@@ -370,6 +370,145 @@ each_server!(files_in_parts_are_read_as_one, |registry| {
     assert!(whole == fs::read(files.path().join("some/deep/ü.bin")).unwrap());
 });
 
+each_server!(a_model_is_one_to_other_tools, |registry| {
+    let files = scratch();
+    let model = files.path().join("m");
+    fs::create_dir_all(model.join("sub")).unwrap();
+    fs::write(model.join("sub/model.safetensors"), blob(1, 100_000)).unwrap();
+    fs::write(model.join("config.json"), "{}").unwrap();
+    fs::write(model.join("README.md"), "read").unwrap();
+    symlink("sub/model.safetensors", model.join("same.safetensors")).unwrap();
+    let dxf = || Dxf::new().plain(registry.host()).current_dir(files.path());
+    let words = [
+        "push-files",
+        "--model",
+        "team/model",
+        "v1",
+        "m",
+        "--annotation",
+    ];
+    let push = dxf().args(words).arg("org.opencontainers.image.version=2");
+    push.ok();
+    let manifest = dxf().args(["get-manifest", "team/model", "v1"]).ok().json();
+    let kind = |name: &str| format!("application/vnd.cncf.model.{name}");
+    assert_eq!(manifest["artifactType"], kind("manifest.v1+json"));
+    assert_eq!(manifest["config"]["mediaType"], kind("config.v1+json"));
+    let layers = manifest["layers"].as_array().unwrap();
+    let told: Vec<(&str, &str)> = layers
+        .iter()
+        .map(|layer| {
+            let name = &layer["annotations"]["org.cncf.model.filepath"];
+            (name.as_str().unwrap(), layer["mediaType"].as_str().unwrap())
+        })
+        .collect();
+    let expected = [
+        ("m/README.md", "doc.v1.raw"),
+        ("m/config.json", "weight.config.v1.raw"),
+        ("m/same.safetensors", "weight.v1.raw"),
+        ("m/sub/model.safetensors", "weight.v1.raw"),
+    ];
+    let expected = expected.map(|(name, end)| (name, kind(end)));
+    assert!(
+        told.iter().zip(&expected).all(|(a, b)| *a == (b.0, &b.1)),
+        "{told:?}"
+    );
+    let config = manifest["config"]["digest"].as_str().unwrap();
+    let config = dxf().args(["pull-blob", "team/model", config]).ok().json();
+    assert_eq!(config["descriptor"]["version"], "2");
+    assert_eq!(config["config"]["format"], "safetensors");
+    assert_eq!(config["modelfs"]["diffIds"][3], layers[3]["digest"]);
+    let out = files.path().join("out");
+    dxf()
+        .args(["pull-files", "-o", "out", "team/model", "v1"])
+        .ok();
+    same(files.path(), &out, &["m/README.md".into(), "m/sub".into()]);
+    let Some(oras) = oras() else { return };
+    let name = format!("{}/team/model:v1", registry.host());
+    let pull = oras.args(["pull", "--plain-http", "-o"]);
+    pull.arg(files.path().join("oras")).arg(&name).ok();
+    let names = ["m/README.md".to_string(), "m/sub".to_string()];
+    same(files.path(), &files.path().join("oras"), &names);
+});
+
+each_server!(artifacts_are_kept_by_platform, |registry| {
+    let files = scratch();
+    let dxf = || Dxf::new().plain(registry.host()).current_dir(files.path());
+    let push = |platform: &str, text: &str| {
+        fs::write(files.path().join("tool"), text).unwrap();
+        let words = ["push-files", "--platform", platform, "team/tool", "v1"];
+        let push = dxf().args(words).args(["tool", "--type", "text/x-tool"]);
+        push.ok().text().to_string()
+    };
+    let first = push("linux/amd64", "amd");
+    let both = push("linux/arm/v7", "arm");
+    assert_ne!(first, both);
+    assert_eq!(push("linux/arm/v7", "arm"), both, "the same again");
+    let pull = |platform: &str| {
+        let words = ["pull-files", "--platform", platform, "team/tool", "v1"];
+        dxf().args(words).args(["--file", "tool", "-o", "-"])
+    };
+    assert_eq!(pull("linux/amd64").ok().text(), "amd");
+    assert_eq!(pull("linux/arm/v7").ok().text(), "arm");
+    pull("linux/s390x").fails(1).says("linux/amd64");
+    push("linux/amd64", "new");
+    assert_eq!(pull("linux/amd64").ok().text(), "new");
+    let index = dxf().args([
+        "get-manifest",
+        "team/tool",
+        &both.trim()["team/tool@".len()..],
+    ]);
+    let index = index.env("DXF_PLATFORM", "linux/arm/v7").ok().json();
+    assert_eq!(
+        index["config"]["mediaType"],
+        "application/vnd.oci.image.config.v1+json"
+    );
+    // An alias of one manifest is left alone.
+    dxf()
+        .args(["push-files", "team/tool", "plain", "tool"])
+        .ok();
+    let words = [
+        "push-files",
+        "--platform",
+        "linux/amd64",
+        "team/tool",
+        "plain",
+        "tool",
+    ];
+    dxf().args(words).fails(1).says("no index of platforms");
+    // oras pushes one for a platform, and make-index finds out which.
+    let Some(oras) = oras() else { return };
+    let name = format!("{}/team/tool:by-oras", registry.host());
+    let push = [
+        "push",
+        "--plain-http",
+        "--artifact-platform",
+        "linux/riscv64",
+        &name,
+    ];
+    oras.current_dir(files.path()).args(push).arg("tool").ok();
+    let image = |tag: &str| format!("{}/team/tool:{tag}", registry.host());
+    dxf()
+        .args(["make-index", &image("all"), &image("by-oras")])
+        .ok();
+    let listed = dxf().args(["list-platforms", &image("all")]).ok();
+    assert!(listed.text().contains("linux/riscv64"), "{}", listed.text());
+    let words = [
+        "pull-files",
+        "--platform",
+        "linux/riscv64",
+        "team/tool",
+        "all",
+    ];
+    assert_eq!(
+        dxf()
+            .args(words)
+            .args(["--file", "tool", "-o", "-"])
+            .ok()
+            .text(),
+        "new"
+    );
+});
+
 #[test]
 fn oras_py_and_dxf_read_each_other() {
     let registry = Registry::http();

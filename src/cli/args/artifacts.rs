@@ -23,8 +23,16 @@ pub struct PushFiles {
     pub oci: Option<Oci>,
     /// Store larger files and folders in parts of this size, or cut where their
     /// content says so; other tools write the parts
-    #[arg(long, value_name = "SIZE|cdc[:AVG]")]
+    #[arg(long, value_name = "SIZE|cdc[:AVG]", conflicts_with = "model")]
     pub split: Option<String>,
+    /// Store the files as a model in the format of ModelPack, each file of a
+    /// folder by itself
+    #[arg(long)]
+    pub model: bool,
+    /// os/architecture[/variant] that the files are for: the alias is an index of
+    /// the artifacts for each platform, and this one is added or replaced
+    #[arg(long, value_name = "P")]
+    pub platform: Option<String>,
 }
 
 /// How an artifact of files is described.

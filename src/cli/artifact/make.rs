@@ -21,8 +21,19 @@ use crate::cli::session::Session;
 /// typed.
 type Notes = BTreeMap<String, BTreeMap<String, String>>;
 
+/// What files become in an artifact.
+#[derive(Debug, Clone, Copy)]
+pub enum Form {
+    /// A layer for each file or folder.
+    Layers,
+    /// The same, but several for what is larger than a part.
+    Parts(Split),
+    /// The files of a model.
+    Model,
+}
+
 /// The artifact of `paths`, each a path with `:TYPE` behind it if wanted, or `-`
-/// for standard input; large ones in parts with `split`.
+/// for standard input.
 ///
 /// # Errors
 /// [`Failure::Usage`] for options that contradict each other; those of
@@ -31,12 +42,18 @@ pub fn artifact(
     s: &mut Session<'_, '_>,
     about: &About,
     paths: &[std::ffi::OsString],
-    split: Option<Split>,
+    form: Form,
 ) -> Result<Artifact, Failure> {
     let mut notes = notes(about, s.context.epoch)?;
-    let inputs = inputs(s, about, paths, &mut notes)?;
+    let inputs = inputs(s, about, (paths, form), &mut notes)?;
     let config = about.config.as_deref();
-    let config = config.map(|word| self::config(s, word)).transpose()?;
+    let usual = match form {
+        Form::Model => files::MODEL_CONFIG,
+        _ => files::UNKNOWN_CONFIG,
+    };
+    let config = config
+        .map(|word| self::config(s, word, usual))
+        .transpose()?;
     let of_config = notes.remove("$config").unwrap_or_default();
     let manifest = notes.remove("$manifest").unwrap_or_default();
     if let Some(path) = notes.keys().next() {
@@ -48,9 +65,19 @@ pub fn artifact(
         false => Modified::Fixed(0),
     };
     let mut making = Making::new(&s.context.tmpdir, s.run()).with_modified(modified);
-    making.split = split;
+    if let Form::Parts(split) = form {
+        making = making.with_split(split);
+    }
     let layers = files::layers(&inputs, making)?;
-    let mut made = match &about.kind {
+    let is_model = matches!(form, Form::Model);
+    let (kind, config) = match (about.kind.as_deref(), is_model) {
+        (kind, false) => (kind, config),
+        (kind, true) => {
+            let config = config.unwrap_or_else(|| files::model_config(&layers, &manifest));
+            (Some(kind.unwrap_or(files::MODEL_TYPE)), Some(config))
+        }
+    };
+    let mut made = match kind {
         Some(kind) => Artifact::new(kind, layers)?,
         None => Artifact::untyped(layers),
     };
@@ -97,29 +124,29 @@ fn notes(about: &About, epoch: Option<u64>) -> Result<Notes, Failure> {
 fn inputs(
     s: &mut Session<'_, '_>,
     about: &About,
-    paths: &[std::ffi::OsString],
+    (paths, form): (&[std::ffi::OsString], Form),
     notes: &mut Notes,
 ) -> Result<Vec<Input>, Failure> {
     let mut inputs = Vec::new();
     for word in paths {
         let (path, kind) = split(word)?;
         let kind = kind.as_deref();
-        let input = if path == Path::new("-") {
-            let Some(name) = &about.name else {
-                return Err(args::usage("standard input needs a name: --name NAME"));
-            };
-            let (name, kind) = named(name);
-            let title = title(Path::new(name))?;
-            let blob = input::blob(s, OsStr::new("-"))?;
-            Input::blob(&blob, &title, kind)?
+        let found = if path == Path::new("-") {
+            vec![standard_input(s, about, form)?]
         } else {
             let exists = fs::metadata(&path);
             exists.map_err(|e| Error::io(path.display().to_string(), e))?;
-            Input::path(&path, &title(&path)?, kind)?
+            match form {
+                Form::Model => files::model_files(&path, &title(&path)?, kind)?,
+                _ => vec![Input::path(&path, &title(&path)?, kind)?],
+            }
         };
-        let said = word.to_str().and_then(|typed| notes.remove(typed));
-        let said = said.or_else(|| path.to_str().and_then(|path| notes.remove(path)));
-        inputs.push(input.with_annotations(said.unwrap_or_default()));
+        let typed = [word.to_str(), path.to_str()];
+        for input in found {
+            let names = typed.iter().flatten().copied().chain([input.title()]);
+            let said = names.into_iter().find_map(|name| notes.remove(name));
+            inputs.push(input.with_annotations(said.unwrap_or_default()));
+        }
     }
     if about.name.is_some() && !paths.iter().any(|word| word == "-") {
         return Err(args::usage(
@@ -127,6 +154,21 @@ fn inputs(
         ));
     }
     Ok(inputs)
+}
+
+/// The file that standard input is.
+fn standard_input(s: &mut Session<'_, '_>, about: &About, form: Form) -> Result<Input, Failure> {
+    let Some(name) = &about.name else {
+        return Err(args::usage("standard input needs a name: --name NAME"));
+    };
+    let (name, kind) = named(name);
+    let title = title(Path::new(name))?;
+    let blob = input::blob(s, OsStr::new("-"))?;
+    let input = Input::blob(&blob, &title, kind)?;
+    Ok(match form {
+        Form::Model => input.in_model(),
+        _ => input,
+    })
 }
 
 /// `NAME[:TYPE]` of standard input.
@@ -137,11 +179,11 @@ fn named(word: &str) -> (&str, Option<&str>) {
     }
 }
 
-/// The config of an artifact.
-fn config(s: &mut Session<'_, '_>, word: &OsStr) -> Result<Blob> {
+/// The config of an artifact, of the type `usual` unless it says another one.
+fn config(s: &mut Session<'_, '_>, word: &OsStr, usual: &str) -> Result<Blob> {
     let (path, kind) = split(word)?;
     let blob = input::blob(s, path.as_os_str())?;
-    Ok(blob.with_media_type(kind.as_deref().unwrap_or(files::UNKNOWN_CONFIG)))
+    Ok(blob.with_media_type(kind.as_deref().unwrap_or(usual)))
 }
 
 /// `PATH[:TYPE]`, split at the last colon. A file whose name has one is meant as

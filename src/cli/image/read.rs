@@ -13,6 +13,7 @@ use dxf_registry::place::ArchiveKind;
 use dxf_registry::{Error, Place, Platform, Reference, Result, Store};
 
 use crate::cli::args::Look;
+use crate::cli::env::Context;
 use crate::cli::exit::Failure;
 use crate::cli::image::item::{named, names, without_related};
 use crate::cli::image::open;
@@ -25,9 +26,30 @@ use crate::cli::session::Session;
 /// # Errors
 /// Those of the store or the archive, [`Error::NoPlatform`].
 pub fn node(s: &Session<'_, '_>, place: &Place, wanted: Select<'_>) -> Result<Node, Failure> {
-    let Some(store) = open::repository(s, place)? else {
+    node_by(s, s.context, (place, wanted))
+}
+
+/// The same at the source of a copy, which may have variables of its own.
+///
+/// # Errors
+/// As [`node`].
+pub fn source_node(
+    s: &Session<'_, '_>,
+    place: &Place,
+    wanted: Select<'_>,
+) -> Result<Node, Failure> {
+    node_by(s, s.source(), (place, wanted))
+}
+
+fn node_by(
+    s: &Session<'_, '_>,
+    context: &Context,
+    (place, wanted): (&Place, Select<'_>),
+) -> Result<Node, Failure> {
+    if place.is_archive() {
         return choose(sole(s, place)?.node, wanted);
-    };
+    }
+    let store = open::store(s, context, place)?;
     let remote = match place.host() {
         Some(_) => remote(s, store),
         // A folder is at hand already.

@@ -5,7 +5,7 @@ use dxf_registry::image::Node;
 use dxf_registry::{Descriptor, Error, Place, Platform, ReadStore, Target};
 
 use crate::cli::args::{self, Attach};
-use crate::cli::artifact::make;
+use crate::cli::artifact::make::{self, Form};
 use crate::cli::exit::Failure;
 use crate::cli::image::destination::Destination;
 use crate::cli::image::open;
@@ -29,7 +29,7 @@ pub fn run(s: &mut Session<'_, '_>, args: &Attach) -> Result<(), Failure> {
     let place = open::to_read(s, image)?;
     let store = open::store(s, s.context, &place)?;
     let name = Destination::new(s, &place)?.name;
-    let artifact = make::artifact(s, about, paths, None)?;
+    let artifact = make::artifact(s, about, paths, Form::Layers)?;
     let subject = subject(s, (&*store, &place), platform.as_ref())?;
     let image = artifact.with_subject(subject).image()?;
     let digest = image.manifest().digest();

@@ -3,17 +3,16 @@
 use std::ffi::OsString;
 
 use dxf_registry::graph::{Nondistributable, PushTarget, Select, push, push_manifest};
-use dxf_registry::image::{Image, Node};
-use dxf_registry::manifest::{ATTESTED, Builder, Kind, Manifest, is_selectable};
+use dxf_registry::image::{Image, Node, config};
+use dxf_registry::manifest::{IndexBuilder, Kind};
 use dxf_registry::store::Expected;
-use dxf_registry::{Descriptor, Digest, Error, Platform, Result, Store, Target, descriptor};
-use serde_json::Value;
+use dxf_registry::{Descriptor, Digest, Error, Result, Store, Target};
 
 use crate::cli::args::{self, MakeIndex};
 use crate::cli::exit::Failure;
 use crate::cli::image::destination::Destination;
 use crate::cli::image::open;
-use crate::cli::image::read::node;
+use crate::cli::image::read::source_node;
 use crate::cli::session::Session;
 
 /// `make-index [options] <image> [<image> …]`
@@ -40,16 +39,25 @@ pub fn run(s: &mut Session<'_, '_>, args: &MakeIndex) -> Result<(), Failure> {
         true => Some(store.manifest(target)?),
         false => None,
     };
-    let mut index = Changed::new(old.as_ref())?;
+    let mut index = match &old {
+        Some(old) if old.kind() != Kind::Index => {
+            let what =
+                "it is one image and no index; make-index without --add and --remove makes one";
+            return Err(Error::Unsupported { what: what.into() }.into());
+        }
+        Some(old) => IndexBuilder::of(old)?,
+        None => IndexBuilder::default(),
+    };
     for word in &args.remove {
-        index.remove(word)?;
+        remove(&mut index, word)?;
     }
-    for (entry, old) in index.add_all(s, &**store, sources)? {
+    for (entry, old) in add_all(s, (&mut index, &**store), sources)? {
         s.console.warn(&format!(
             "{entry} replaces {old}, which is for the same platform"
         ));
     }
-    let manifest = index.manifest(annotations)?;
+    index.annotate(annotations);
+    let manifest = index.build()?;
     let digest = manifest.digest();
     let expected = match (&old, to.expected) {
         (Some(old), expected) => Some(Expected::Manifest(expected.unwrap_or(old.digest()))),
@@ -73,132 +81,38 @@ fn annotations(words: &[String]) -> Result<Vec<(String, String)>, Failure> {
     split.collect()
 }
 
-/// An index that is being made.
-struct Changed {
-    document: Builder,
-    entries: Vec<Value>,
+/// Removes the entries that a digest or a platform names.
+fn remove(index: &mut IndexBuilder, word: &str) -> Result<()> {
+    let found = match word.contains(':') {
+        true => index.remove(&word.parse()?),
+        false => index.remove_platform(&word.parse()?),
+    };
+    if found {
+        return Ok(());
+    }
+    let what = format!("{word} in the index");
+    Err(Error::NotFound { what })
 }
 
-impl Changed {
-    /// A new index, or a copy of one.
-    fn new(old: Option<&Manifest>) -> Result<Changed> {
-        let Some(old) = old else {
-            let document = Builder::new(descriptor::media_type::OCI_INDEX);
-            return Ok(Changed {
-                document,
-                entries: Vec::new(),
-            });
-        };
-        if old.kind() != Kind::Index {
-            let what =
-                "it is one image and no index; make-index without --add and --remove makes one";
-            return Err(Error::Unsupported {
-                what: what.to_string(),
-            });
-        }
-        let mut document = Builder::of(old)?;
-        let entries = document.take_list("manifests").unwrap_or_default();
-        Ok(Changed { document, entries })
-    }
-
-    /// Removes the entries of a digest or platform, and their attestations.
-    fn remove(&mut self, word: &str) -> Result<()> {
-        let (digest, platform) = match word.contains(':') {
-            true => (Some(word.parse::<Digest>()?), None),
-            false => (None, Some(word.parse::<Platform>()?)),
-        };
-        let mut gone: Vec<String> = Vec::new();
-        for entry in self.entries.iter().filter_map(read) {
-            let is_meant = Some(entry.digest) == digest
-                || platform.is_some() && is_selectable(&entry) && same(&entry, platform.as_ref());
-            if is_meant {
-                gone.push(entry.digest.to_string());
-            }
-        }
-        if gone.is_empty() {
-            let what = format!("{word} in the index");
-            return Err(Error::NotFound { what });
-        }
-        self.entries.retain(|value| {
-            read(value).is_none_or(|entry| {
-                let about = entry.annotations.get(ATTESTED);
-                !gone.contains(&entry.digest.to_string())
-                    && !about.is_some_and(|d| gone.contains(d))
-            })
-        });
-        Ok(())
-    }
-
-    /// Copies images into `store` and lists them; what replaces what.
-    fn add_all(
-        &mut self,
-        s: &Session<'_, '_>,
-        store: &dyn Store,
-        words: &[OsString],
-    ) -> Result<Vec<(Digest, Digest)>, Failure> {
-        let mut replaced = Vec::new();
-        for word in words {
-            let place = open::to_read(s, word)?;
-            let node = node(s, &place, Select::All)?.at(&format!("source {place}"));
-            for (entry, node) in entries(&node)? {
-                s.interrupt.stop().check()?;
-                let target = Target::Digest(entry.digest);
-                let to =
-                    PushTarget::new(store, &target).with_nondistributable(Nondistributable::Skip);
-                push(&node, &to, s.run())?;
-                replaced.extend(self.add(&entry).map(|old| (entry.digest, old)));
-            }
-        }
-        Ok(replaced)
-    }
-
-    /// Lists an entry once; of one platform the last. The digest it replaces.
-    fn add(&mut self, entry: &Descriptor) -> Option<Digest> {
-        let known = |value: &Value| {
-            read(value).map(|known| (known.digest, same(&known, entry.platform.as_ref())))
-        };
-        let fits = is_selectable(entry);
-        let at = self.entries.iter().position(|value| {
-            known(value).is_some_and(|(digest, same)| digest == entry.digest || fits && same)
-        });
-        match at {
-            None => {
-                self.entries.push(entry.into());
-                None
-            }
-            Some(at) => {
-                let old = std::mem::replace(&mut self.entries[at], entry.into());
-                let old = read(&old).map(|old| old.digest)?;
-                (old != entry.digest).then_some(old)
-            }
+/// Copies images into `store` and lists them; what replaces what.
+fn add_all(
+    s: &Session<'_, '_>,
+    (index, store): (&mut IndexBuilder, &dyn Store),
+    words: &[OsString],
+) -> Result<Vec<(Digest, Digest)>, Failure> {
+    let mut replaced = Vec::new();
+    for word in words {
+        let place = open::source(s, word)?;
+        let node = source_node(s, &place, Select::All)?.at(&format!("source {place}"));
+        for (entry, node) in entries(&node)? {
+            s.interrupt.stop().check()?;
+            let target = Target::Digest(entry.digest);
+            let to = PushTarget::new(store, &target).with_nondistributable(Nondistributable::Skip);
+            push(&node, &to, s.run())?;
+            replaced.extend(index.add(&entry).map(|old| (entry.digest, old)));
         }
     }
-
-    fn manifest(mut self, annotations: Vec<(String, String)>) -> Result<Manifest> {
-        let mut document = self.document.manifests(std::mem::take(&mut self.entries));
-        if !annotations.is_empty() {
-            let mut all = match document.get("annotations") {
-                Some(Value::Object(all)) => all.clone(),
-                _ => serde_json::Map::new(),
-            };
-            all.extend(
-                annotations
-                    .into_iter()
-                    .map(|(name, value)| (name, value.into())),
-            );
-            document = document.annotations(all);
-        }
-        document.build()
-    }
-}
-
-/// An entry; `None` for what is none, which is kept as it is.
-fn read(value: &Value) -> Option<Descriptor> {
-    serde_json::from_value(value.clone()).ok()
-}
-
-fn same(entry: &Descriptor, platform: Option<&Platform>) -> bool {
-    is_selectable(entry) && entry.platform.as_ref() == platform
+    Ok(replaced)
 }
 
 /// What an index lists of a node: the image, or what its index lists.
@@ -227,9 +141,14 @@ fn described(image: &Image, mut entry: Descriptor) -> Result<Descriptor> {
     if entry.platform.is_some() {
         return Ok(entry);
     }
+    if config::has_platform(&image.manifest().image()?) {
+        let platform = image.config()?.platform();
+        entry.platform = Some(platform).filter(|p| image.is_runnable() || !p.is_unknown());
+    }
     if image.is_runnable() {
-        entry.platform = Some(image.config()?.platform());
-    } else if let Some(kind) = image.manifest().referrer()?.artifact_type() {
+        return Ok(entry);
+    }
+    if let Some(kind) = image.manifest().referrer()?.artifact_type() {
         entry.rest.insert("artifactType".to_string(), kind.into());
     }
     Ok(entry)

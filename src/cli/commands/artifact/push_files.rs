@@ -2,12 +2,12 @@
 
 use dxf_registry::artifact::Split;
 use dxf_registry::files::{Artifact, SpecVersion};
-use dxf_registry::graph::{PushTarget, push};
+use dxf_registry::graph::{PushTarget, add_to_index, push};
 use dxf_registry::image::Node;
-use dxf_registry::{Descriptor, Digest, Error, Result, Store, Tag, Target};
+use dxf_registry::{Descriptor, Digest, Error, Platform, Result, Store, Tag, Target};
 
 use crate::cli::args::{self, Oci, PushFiles};
-use crate::cli::artifact::make;
+use crate::cli::artifact::make::{self, Form};
 use crate::cli::env;
 use crate::cli::exit::Failure;
 use crate::cli::session::Session;
@@ -20,22 +20,62 @@ pub fn run(s: &mut Session<'_, '_>, args: &PushFiles) -> Result<(), Failure> {
     };
     let alias = args::text(alias)?;
     let tag: Tag = alias.strip_prefix('@').unwrap_or(alias).parse()?;
-    if args.subject.is_some() && args.oci == Some(Oci::V1_0) {
+    let platform: Option<Platform> = args.platform.as_deref().map(str::parse).transpose()?;
+    if args.oci == Some(Oci::V1_0) && (args.subject.is_some() || platform.is_some()) {
         return Err(args::usage(
-            "--subject needs version 1.1 of the specification",
+            "--subject and --platform need version 1.1 of the specification",
         ));
     }
-    let split = args.split.as_deref().map(asked).transpose()?;
+    let form = form(args)?;
     let store = s.store(repo.clone())?;
-    let mut artifact = make::artifact(s, &args.about, paths, split)?;
+    let mut artifact = make::artifact(s, &args.about, paths, form)?;
     if let Some(word) = &args.subject {
         artifact = artifact.with_subject(subject(&*store, word)?);
     }
+    if let Some(platform) = platform {
+        let digest = for_platform(s, &*store, &artifact, (&tag, platform))?;
+        return s.line(format_args!("{repo}@{digest}"));
+    }
+    let tag = Target::Tag(tag);
     let digest = match args.oci {
-        Some(version) => put(s, &*store, &artifact.with_version(of(version)), tag)?,
-        None => either(s, &*store, artifact, (tag, args.subject.is_some()))?,
+        Some(version) => put(s, &*store, &artifact.with_version(of(version)), &tag)?,
+        None => either(s, &*store, artifact, (&tag, args.subject.is_some()))?,
     };
     s.line(format_args!("{repo}@{digest}"))
+}
+
+/// What the files become.
+fn form(args: &PushFiles) -> Result<Form, Failure> {
+    match &args.split {
+        Some(text) => Ok(Form::Parts(asked(text)?)),
+        None if args.model => Ok(Form::Model),
+        None => Ok(Form::Layers),
+    }
+}
+
+/// Pushes the artifact for one platform, and lists it in the index that the
+/// alias points to.
+fn for_platform(
+    s: &Session<'_, '_>,
+    store: &dyn Store,
+    artifact: &Artifact,
+    (tag, platform): (&Tag, Platform),
+) -> Result<Digest> {
+    let image = artifact.clone().with_platform(&platform).image()?;
+    let manifest = image.manifest();
+    let mut entry = manifest.descriptor();
+    let kind = manifest.referrer()?;
+    if let Some(kind) = kind.artifact_type() {
+        entry.rest.insert("artifactType".to_string(), kind.into());
+    }
+    entry.platform = Some(platform);
+    let target = Target::Digest(entry.digest);
+    push(
+        &Node::Image(image),
+        &PushTarget::new(store, &target),
+        s.run(),
+    )?;
+    add_to_index(store, tag, &entry, s.interrupt.stop())
 }
 
 /// How large files are cut.
@@ -66,11 +106,11 @@ fn either(
     s: &Session<'_, '_>,
     store: &dyn Store,
     artifact: Artifact,
-    (tag, has_subject): (Tag, bool),
+    (target, has_subject): (&Target, bool),
 ) -> Result<Digest> {
-    match put(s, store, &artifact, tag.clone()) {
+    match put(s, store, &artifact, target) {
         Err(error) if !has_subject && refuses_version(&error) => {
-            let digest = put(s, store, &artifact.with_version(SpecVersion::V1_0), tag)?;
+            let digest = put(s, store, &artifact.with_version(SpecVersion::V1_0), target)?;
             s.console.warn(
                 "the registry refuses manifests of OCI 1.1; pushed as 1.0 (--oci 1.0 does so at once)",
             );
@@ -95,13 +135,17 @@ fn refuses_version(error: &Error) -> bool {
     request.url.contains("/manifests/") && errors.iter().any(|e| invalid.contains(&e.code.as_str()))
 }
 
-fn put(s: &Session<'_, '_>, store: &dyn Store, artifact: &Artifact, tag: Tag) -> Result<Digest> {
+fn put(
+    s: &Session<'_, '_>,
+    store: &dyn Store,
+    artifact: &Artifact,
+    target: &Target,
+) -> Result<Digest> {
     let image = artifact.image()?;
     let digest = image.manifest().digest();
-    let target = Target::Tag(tag);
     push(
         &Node::Image(image),
-        &PushTarget::new(store, &target),
+        &PushTarget::new(store, target),
         s.run(),
     )?;
     Ok(digest)
