@@ -32,6 +32,28 @@ pub fn make_folder(path: &Path, mode: u32) -> io::Result<()> {
     }
 }
 
+/// Sets when the symbolic link at `path` was last changed, seconds since 1970;
+/// zero leaves it as it is.
+///
+/// # Errors
+/// When it does not exist, or belongs to another user.
+pub fn set_link_time(path: &Path, seconds: u64) -> io::Result<()> {
+    use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, utimensat};
+    if seconds == 0 {
+        return Ok(());
+    }
+    let time = Timespec {
+        // Within what every file system keeps.
+        tv_sec: u32::try_from(seconds).unwrap_or(u32::MAX).into(),
+        tv_nsec: 0,
+    };
+    let times = Timestamps {
+        last_access: time,
+        last_modification: time,
+    };
+    Ok(utimensat(CWD, path, &times, AtFlags::SYMLINK_NOFOLLOW)?)
+}
+
 /// Makes the names in `folder` survive a loss of power.
 ///
 /// # Errors

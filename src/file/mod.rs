@@ -18,7 +18,9 @@ mod stable;
 pub(crate) mod trace;
 
 pub use aside::{Aside, AsideFolder, follow, sweep};
-pub use folder::{PRIVATE, SHARED, SharedSync, make_folder, parent, sync_folder, sync_tree};
+pub use folder::{
+    PRIVATE, SHARED, SharedSync, make_folder, parent, set_link_time, sync_folder, sync_tree,
+};
 pub use inode::Inode;
 pub use locked::{lock_folder, own, try_lock};
 pub use regular::open_regular;

@@ -271,17 +271,23 @@ fn metadata(input: &Input, mode: u32, blob: &Blob) -> String {
     said.to_string()
 }
 
-/// A folder as one layer or its parts, in the form of oras: every name in the tar
-/// begins with the title.
-fn folder(input: &Input, path: &Path, making: Making<'_>) -> Result<Vec<Blob>> {
+/// What the archive of a folder contains.
+pub(super) fn contents(path: &Path, title: &str, modified: Modified) -> Result<Contents> {
     let mut contents = Contents::new(FileOptions {
-        modified: making.modified,
+        modified,
         hard_links: HardLinks::AsFiles,
         ..FileOptions::default()
     });
     // The folder itself, where the path is a link to it.
     let real = fs::canonicalize(path).map_err(|e| Error::io(path.display().to_string(), e))?;
-    contents.add_path(&real, &format!("/{}", input.title), &[])?;
+    contents.add_path(&real, &format!("/{title}"), &[])?;
+    Ok(contents)
+}
+
+/// A folder as one layer or its parts, in the form of oras: every name in the tar
+/// begins with the title.
+fn folder(input: &Input, path: &Path, making: Making<'_>) -> Result<Vec<Blob>> {
+    let contents = contents(path, &input.title, making.modified)?;
     let layer = Layer::from_contents(
         &contents,
         LayerOptions {

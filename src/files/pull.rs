@@ -7,14 +7,17 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use super::entries::{Entry, Form};
+use super::input::contents;
 use super::unpack::{Archive, is_below, unpack};
 use crate::digest::Hasher;
 use crate::error::{Error, Result};
 use crate::fetch;
 use crate::file::{SHARED, make_folder};
+use crate::image::make::Modified;
 use crate::parallel;
 use crate::store::ReadStore;
 use crate::stream::{Buffer, Run, Stop, copy};
+use crate::tar::Dialect;
 
 /// Where files go, and what happens to those that are there.
 #[derive(Debug, Clone, Copy)]
@@ -29,7 +32,7 @@ pub struct Pull<'a> {
 pub enum Pulled {
     /// It was fetched.
     Written,
-    /// The file was there, and the same.
+    /// The file or folder was there, and the same.
     Unchanged,
 }
 
@@ -50,7 +53,8 @@ impl<'a> Pull<'a> {
 
     /// Writes files, in no particular order, and says of each what became of it.
     ///
-    /// A file that is there and the same is not fetched. What an earlier call
+    /// A file or folder that is there and the same is not fetched, where the
+    /// artifact says what a folder contains (oras and this crate do). What an earlier call
     /// left unfinished is continued.
     ///
     /// # Errors
@@ -109,7 +113,11 @@ impl<'a> Pull<'a> {
                     false => "something else is in the way; remove it, or choose another folder",
                 });
             }
-            if is_last && self.keep && !holds(&path, entry, stop)? {
+            let is_same = || match holds(&path, entry, stop)? {
+                true => Ok(true),
+                false => is_same_folder(&path, entry, stop),
+            };
+            if is_last && self.keep && !is_same()? {
                 return in_the_way("it exists and is not to be replaced");
             }
         }
@@ -132,6 +140,9 @@ impl<'a> Pull<'a> {
             } else {
                 Pulled::Written
             });
+        }
+        if is_same_folder(&path, entry, run.watch.stop)? {
+            return Ok(Pulled::Unchanged);
         }
         let archive = Fetched(beside(&path, entry));
         if !holds(&archive.0, entry, run.watch.stop)? {
@@ -190,6 +201,38 @@ fn holds(path: &Path, entry: &Entry, stop: &Stop) -> Result<bool> {
     let read = copy(&mut file, &mut hasher, &mut Buffer::new());
     stop.check()?;
     Ok(read.is_ok() && hasher.0.finish() == entry.digest)
+}
+
+/// Whether the folder at `path` is the one that `entry` names: whether it makes
+/// the same tar, with the times of its files (as oras writes one, or as this crate)
+/// or without any.
+fn is_same_folder(path: &Path, entry: &Entry, stop: &Stop) -> Result<bool> {
+    let Form::Folder(Some(tar)) = &entry.form else {
+        return Ok(false);
+    };
+    if !fs::symlink_metadata(path).is_ok_and(|meta| meta.is_dir()) {
+        return Ok(false);
+    }
+    let ways = [
+        (Modified::Source, Dialect::Go),
+        (Modified::Source, Dialect::Pax),
+        (Modified::Fixed(0), Dialect::Pax),
+    ];
+    for (modified, dialect) in ways {
+        // What can't be read or put into a tar did not come out of one.
+        let Ok(contents) = contents(path, &entry.name, modified) else {
+            return Ok(false);
+        };
+        if modified == Modified::Source && !contents.has_whole_times() {
+            continue;
+        }
+        let made = contents.tar_digest(dialect, stop);
+        stop.check()?;
+        if made.is_ok_and(|made| made == *tar) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// A hash of what is written to it.

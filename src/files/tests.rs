@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, Permissions};
 use std::io::Write;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
 
 use serde_json::json;
@@ -85,12 +85,54 @@ fn files_and_folders_come_back_as_they_were() {
     // Nothing else is left there.
     assert_eq!(fs::read_dir(&out).unwrap().count(), 3);
     // Again: what is the same stays; a folder gets back what it lost.
+    let again = pull.without_replacing();
+    let again = again.write(&store, &found, Run::default()).unwrap();
+    assert_eq!(again, [Pulled::Unchanged; 3]);
     fs::remove_file(out.join("d/one")).unwrap();
     fs::write(out.join("d/own"), "mine").unwrap();
     let again = pull.write(&store, &found, Run::default()).unwrap();
     assert_eq!(again[..2], [Pulled::Unchanged; 2]);
+    assert_eq!(again[2], Pulled::Written);
     assert_eq!(fs::read(out.join("d/one")).unwrap(), b"1");
     assert_eq!(fs::read(out.join("d/own")).unwrap(), b"mine");
+}
+
+#[test]
+fn folders_with_times_of_their_own_are_known_again() {
+    let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    tree(from.path());
+    let input = Input::path(&from.path().join("d"), "some/d", None).unwrap();
+    let making = Making::new(from.path(), Run::default());
+    let making = making.with_modified(crate::image::make::Modified::Source);
+    let artifact = Artifact::new("text/x-test", layers(&[input], making).unwrap()).unwrap();
+    let (store, manifest) = stored(&artifact);
+    let found = entries(&manifest).unwrap();
+    let write = || {
+        let pull = Pull::new(to.path());
+        pull.write(&store, &found, Run::default()).unwrap()
+    };
+    assert_eq!(write(), [Pulled::Written]);
+    let times = |at: &Path| {
+        let names = ["", "one", "link", "sub", "sub/two"];
+        names.map(|name| fs::symlink_metadata(at.join(name)).unwrap().mtime())
+    };
+    let out = to.path().join("some/d");
+    assert_eq!(times(&out), times(&from.path().join("d")));
+    assert_eq!(write(), [Pulled::Unchanged]);
+    fs::set_permissions(out.join("one"), Permissions::from_mode(0o600)).unwrap();
+    assert_eq!(write(), [Pulled::Written]);
+    fs::write(out.join("one"), "2").unwrap();
+    assert_eq!(write(), [Pulled::Written]);
+    // What no archive has is none of it.
+    rustix::fs::mknodat(
+        rustix::fs::CWD,
+        out.join("pipe"),
+        rustix::fs::FileType::Fifo,
+        rustix::fs::Mode::RUSR,
+        0,
+    )
+    .unwrap();
+    assert_eq!(write(), [Pulled::Written]);
 }
 
 #[test]
@@ -158,7 +200,7 @@ fn files_in_parts_come_back_whole() {
         let again = Pull::new(&out)
             .write(&store, &found, Run::default())
             .unwrap();
-        assert_eq!(again[..2], [Pulled::Unchanged; 2]);
+        assert_eq!(again, [Pulled::Unchanged; 3]);
     }
     // What is no larger than a part is a layer like any other.
     let plain = made(from.path(), &names).unwrap();

@@ -7,11 +7,11 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::digest::{Digest, Hashed};
 use crate::error::{Error, Result};
-use crate::file::{AsideFolder, sync_folder, sync_tree};
+use crate::file::{AsideFolder, set_link_time, sync_folder, sync_tree};
 use crate::image::layer::Uncompressed;
 use crate::stream::{Buffer, CopyError, Stop, copy};
 use crate::tar::{Entries, Entry, Kind};
@@ -69,7 +69,7 @@ pub(super) fn unpack(
     let mut filling = Filling {
         what: archive.what,
         root: aside.path(),
-        modes: Vec::new(),
+        folders: Vec::new(),
     };
     filling.fill(archive.title, Entries::new(archive.what, &mut plain), stop)?;
     // What follows the end of the tar is part of the digest.
@@ -124,8 +124,8 @@ fn stays_inside(depth: usize, link: &[u8]) -> bool {
 struct Filling<'a> {
     what: &'a str,
     root: PathBuf,
-    /// The permissions that folders get when everything is in them.
-    modes: Vec<(PathBuf, u32)>,
+    /// The permissions and times that folders get when everything is in them.
+    folders: Vec<(PathBuf, u32, u64)>,
 }
 
 impl Filling<'_> {
@@ -157,7 +157,10 @@ impl Filling<'_> {
             };
             if below.is_empty() {
                 match entry.kind {
-                    Kind::Directory => self.modes.push((self.root.clone(), entry.mode)),
+                    Kind::Directory => {
+                        let root = self.root.clone();
+                        self.folders.push((root, entry.mode, entry.modified));
+                    }
                     _ => return Err(self.bad(&entry, "the folder itself is none")),
                 }
                 continue;
@@ -182,7 +185,8 @@ impl Filling<'_> {
                     return Err(self.bad(entry, "it is a link that leads out of the folder"));
                 }
                 let made = symlink(std::ffi::OsStr::from_bytes(&entry.link), &path);
-                made.map_err(|e| self.taken(entry, &path, e))
+                made.map_err(|e| self.taken(entry, &path, e))?;
+                set_link_time(&path, entry.modified).map_err(|e| self.failed(&path, e))
             }
             Kind::HardLink => self.hard_link(entry, &path, strip),
             _ => Err(self.bad(entry, "it is neither file, folder nor link")),
@@ -224,7 +228,7 @@ impl Filling<'_> {
             Err(e) if e.kind() == ErrorKind::AlreadyExists && is_real_folder(&path) => {}
             made => made.map_err(|e| self.taken(entry, &path, e))?,
         }
-        self.modes.push((path, entry.mode));
+        self.folders.push((path, entry.mode, entry.modified));
         Ok(())
     }
 
@@ -248,9 +252,7 @@ impl Filling<'_> {
     fn settle(&self, mut file: &File, entry: &Entry) -> io::Result<()> {
         file.flush()?;
         if entry.modified > 0 {
-            file.set_modified(
-                UNIX_EPOCH + Duration::from_secs(entry.modified.min(u32::MAX.into())),
-            )?;
+            file.set_modified(time(entry.modified))?;
         }
         file.set_permissions(Permissions::from_mode(entry.mode & 0o777))
     }
@@ -276,18 +278,28 @@ impl Filling<'_> {
         fs::hard_link(&from, path).map_err(|e| self.taken(entry, path, e))
     }
 
-    /// Gives folders their permissions, the deepest first.
+    /// Gives folders their permissions and times, the deepest first.
     fn finish(&mut self) -> Result<()> {
-        let root = (self.root.clone(), FOLDER_MODE);
-        let mut modes = vec![root];
-        modes.append(&mut self.modes);
-        for (path, mode) in modes.iter().rev() {
+        let root = (self.root.clone(), FOLDER_MODE, 0);
+        let mut folders = vec![root];
+        folders.append(&mut self.folders);
+        for (path, mode, modified) in folders.iter().rev() {
             // A folder that its owner can't enter could not be replaced.
             let mode = Permissions::from_mode(mode & 0o777 | 0o700);
-            fs::set_permissions(path, mode).map_err(|e| self.failed(path, e))?;
+            let mut done = fs::set_permissions(path, mode);
+            if *modified > 0 {
+                let folder = done.and_then(|()| File::open(path));
+                done = folder.and_then(|folder| folder.set_modified(time(*modified)));
+            }
+            done.map_err(|e| self.failed(path, e))?;
         }
         Ok(())
     }
+}
+
+/// Seconds since 1970, within what every file system keeps.
+fn time(seconds: u64) -> SystemTime {
+    UNIX_EPOCH + Duration::from_secs(seconds.min(u32::MAX.into()))
 }
 
 fn is_real_folder(path: &Path) -> bool {

@@ -16,6 +16,7 @@ pub(crate) struct Member<'a> {
 /// A tar that is made while it is read.
 pub(crate) struct Stream<'a, I> {
     members: I,
+    dialect: Dialect,
     /// A header, padding or the end, and how much of it was read.
     block: io::Cursor<Vec<u8>>,
     content: Option<Content<'a>>,
@@ -34,17 +35,23 @@ impl<'a, I: Iterator<Item = Result<Member<'a>>>> Stream<'a, I> {
     pub fn new(members: I) -> Stream<'a, I> {
         Stream {
             members,
+            dialect: Dialect::Pax,
             block: io::Cursor::default(),
             content: None,
             ended: false,
         }
     }
 
+    /// The same with headers in another dialect.
+    pub fn with_dialect(self, dialect: Dialect) -> Stream<'a, I> {
+        Stream { dialect, ..self }
+    }
+
     fn advance(&mut self) -> Result<()> {
         match self.members.next() {
             Some(member) => {
                 let Member { entry, content } = member?;
-                self.block = io::Cursor::new(header(&entry, Dialect::Pax)?);
+                self.block = io::Cursor::new(header(&entry, self.dialect)?);
                 self.content = Some(Content {
                     name: entry.name().into_owned(),
                     reader: content.unwrap_or_else(|| Box::new(io::empty())),

@@ -24,6 +24,9 @@ const LONG_NAME: &[u8] = b"././@LongLink";
 pub(crate) enum Dialect {
     /// POSIX ustar with PAX records: layers.
     Pax,
+    /// The same as Go's archive/tar writes it, and oras with it: folders are called
+    /// as files are, and checksums end with a blank.
+    Go,
     /// GNU's, which knows long names only: archives of images.
     Gnu,
 }
@@ -35,7 +38,8 @@ pub(crate) enum Dialect {
 /// [`Error::Malformed`] for a name that is empty or has a zero byte in it.
 pub(crate) fn header(entry: &Entry, dialect: Dialect) -> Result<Vec<u8>> {
     let mut path = entry.path.clone();
-    if entry.kind == Kind::Directory && !path.ends_with(b"/") {
+    let is_folder = entry.kind == Kind::Directory && dialect != Dialect::Go;
+    if is_folder && !path.ends_with(b"/") {
         path.push(b'/');
     }
     if path.is_empty() || path.contains(&0) || entry.link.contains(&0) {
@@ -43,7 +47,7 @@ pub(crate) fn header(entry: &Entry, dialect: Dialect) -> Result<Vec<u8>> {
         return Err(Error::malformed(entry.name(), why));
     }
     let mut out = match dialect {
-        Dialect::Pax => records(entry, &path)?,
+        Dialect::Pax | Dialect::Go => records(entry, &path)?,
         Dialect::Gnu => long_name(&path)?,
     };
     let fill = |header: &mut Header| {
@@ -122,7 +126,7 @@ fn block(
     fill: impl FnOnce(&mut Header) -> io::Result<()>,
 ) -> Result<[u8; BLOCK as usize]> {
     let mut header = match dialect {
-        Dialect::Pax => Header::new_ustar(),
+        Dialect::Pax | Dialect::Go => Header::new_ustar(),
         Dialect::Gnu => Header::new_gnu(),
     };
     let old = header.as_old_mut();
@@ -132,6 +136,12 @@ fn block(
     header.set_entry_type(kind);
     fill(&mut header).map_err(|e| Error::io("tar header", e))?;
     header.set_cksum();
+    if dialect == Dialect::Go {
+        let sum = header.cksum().map_err(|e| Error::io("tar header", e))?;
+        // It is below 2^18, so it fits.
+        let text = format!("{sum:06o}\0 ");
+        header.as_old_mut().cksum.copy_from_slice(text.as_bytes());
+    }
     Ok(*header.as_bytes())
 }
 

@@ -95,8 +95,10 @@ each_place!(files_come_back_and_the_same_is_not_fetched, |place| {
         names.iter().map(String::as_str).collect::<Vec<_>>()
     );
     same(files.path(), &out, &names);
-    // Again: files that are there are not fetched.
-    assert_eq!(pull(&[]).ok().lines(), ["d", "e"]);
+    // Again: files and folders that are there are not fetched.
+    assert_eq!(pull(&["--keep"]).ok().text(), "");
+    fs::write(out.join("e/one"), "changed").unwrap();
+    assert_eq!(pull(&[]).ok().text(), "e\n");
     fs::write(out.join("file 3.txt"), "changed").unwrap();
     let refused = pull(&["--keep", "--only", "file*"]).fails(1);
     refused.says("file 3.txt").says("not to be replaced");
@@ -319,6 +321,11 @@ each_server!(dxf_reads_what_oras_and_regctl_push, |registry| {
             .args(["push", "--plain-http", &name]);
         push.args(&names).ok();
         same(files.path(), &pull("by/oras", "from oras"), &names);
+        let again = Dxf::new().plain(registry.host()).current_dir(files.path());
+        let again = again
+            .args(["pull-files", "-o", "from oras", "by/oras", "v1"])
+            .ok();
+        assert_eq!(again.text(), "");
     }
     if let Some(regctl) = regctl(&[registry.host()]) {
         let name = format!("{}/by/regctl:v1", registry.host());

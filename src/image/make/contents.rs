@@ -1,6 +1,7 @@
 //! What a layer is to hold, put together piece by piece.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::io::Read;
 use std::ops::Bound;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -10,10 +11,12 @@ use super::dest::{Dest, Name, is_whiteout};
 use super::options::{FileOptions, HardLinks, Modified, Owner, Parents};
 use super::pattern::Pattern;
 use super::walk::{self, Found, Seen, What};
+use crate::digest::{Digest, Hasher};
 use crate::error::{Error, Result};
 use crate::file::Stable;
 use crate::image::name::{OPAQUE, WHITEOUT, join, split};
 use crate::image::stack::MAX_FILES;
+use crate::stream::{Buffer, Stop};
 use crate::tar::{self, Entry, Kind};
 use crate::text::one_line;
 
@@ -228,6 +231,34 @@ impl Contents {
             modified: lower.modified,
             attributes: lower.attributes,
         });
+    }
+
+    /// The digest of the tar that this is in a dialect, which is made and not kept.
+    ///
+    /// # Errors
+    /// [`Error::Io`] for what can't be read, [`Error::ChangedWhileRead`] for a file
+    /// that changed since it was added, [`Error::Stopped`].
+    pub(crate) fn tar_digest(&self, dialect: tar::Dialect, stop: &Stop) -> Result<Digest> {
+        let mut hasher = Hasher::new();
+        let mut tar = tar::Stream::new(self.tar_members()).with_dialect(dialect);
+        let mut buffer = Buffer::new();
+        loop {
+            stop.check()?;
+            match tar.read(&mut buffer).map_err(|e| Error::io("tar", e))? {
+                0 => return Ok(hasher.finish()),
+                n => hasher.update(&buffer[..n]),
+            }
+        }
+    }
+
+    /// Whether all files were last changed at a full second, as those are that an
+    /// archive gave their times.
+    pub(crate) fn has_whole_times(&self) -> bool {
+        let mut bodies = self.parts.values().map(|part| &part.body);
+        bodies.all(|body| match body {
+            Body::File { seen, .. } => seen.stamp.modified.1 == 0,
+            _ => true,
+        })
     }
 
     /// What was done, for an image's history.
