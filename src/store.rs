@@ -243,6 +243,18 @@ pub trait Store: ReadStore {
     /// Those of the store.
     fn put_manifest(&self, manifest: &Manifest, target: &Target) -> Result<()>;
 
+    /// Stores manifests under their digests, in order, each as
+    /// [`Store::put_manifest`] does. The default calls that; a store whose lists of
+    /// referrers are kept by its clients writes each list once.
+    ///
+    /// # Errors
+    /// Those of the store.
+    fn put_manifests(&self, manifests: &[(Digest, &Manifest)]) -> Result<()> {
+        manifests.iter().try_for_each(|(digest, manifest)| {
+            self.put_manifest(manifest, &Target::Digest(*digest))
+        })
+    }
+
     /// Stores a blob even if the store claims to contain it: the retry after a
     /// registry first claimed that and then refused a manifest because it lacks
     /// the blob. The default is [`Store::put_blob`].
@@ -302,6 +314,17 @@ pub trait Store: ReadStore {
     /// As [`Store::delete_blob`].
     fn delete_manifest(&self, digest: &Digest) -> Result<()> {
         Err(not_allowed(self, &format!("delete manifest {digest}")))
+    }
+
+    /// Removes a manifest from the list of the referrers of `subject`, where
+    /// clients keep that list; whether it contained it. The default does nothing:
+    /// a store that lists by itself lists what it contains.
+    ///
+    /// # Errors
+    /// Those of the store.
+    fn unlist(&self, subject: &Digest, referrer: &Digest) -> Result<bool> {
+        let _ = (subject, referrer);
+        Ok(false)
     }
 
     /// Removes one tag and leaves its manifest.
@@ -365,6 +388,9 @@ where
     fn put_manifest(&self, manifest: &Manifest, target: &Target) -> Result<()> {
         (**self).put_manifest(manifest, target)
     }
+    fn put_manifests(&self, manifests: &[(Digest, &Manifest)]) -> Result<()> {
+        (**self).put_manifests(manifests)
+    }
     fn send_blob(&self, blob: &Blob, watch: Watch<'_>) -> Result<Put> {
         (**self).send_blob(blob, watch)
     }
@@ -382,6 +408,9 @@ where
     }
     fn delete_manifest(&self, digest: &Digest) -> Result<()> {
         (**self).delete_manifest(digest)
+    }
+    fn unlist(&self, subject: &Digest, referrer: &Digest) -> Result<bool> {
+        (**self).unlist(subject, referrer)
     }
     fn untag(&self, tag: &Tag) -> Result<()> {
         (**self).untag(tag)

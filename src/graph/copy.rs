@@ -4,7 +4,8 @@
 
 use super::pull::Remote;
 use super::push::{
-    Known, Nondistributable, PushTarget, Summary, own_digest, push_manifest, put_missing, put_there,
+    Known, Nondistributable, PushTarget, Summary, own_digest, push_manifest, put_all, put_missing,
+    put_there,
 };
 use crate::digest::Digest;
 use crate::error::{Error, Result};
@@ -15,6 +16,10 @@ use crate::platform::Platform;
 use crate::reference::Target;
 use crate::store::Store;
 use crate::stream::Run;
+
+/// How many referrers are put together, and the bytes of their manifests.
+const MAX_WAITING: usize = 500;
+const MAX_WAITING_SIZE: usize = 8 << 20;
 
 /// What of a repository is copied, and how.
 #[derive(Debug, Clone, Copy, Default)]
@@ -95,6 +100,26 @@ pub struct Copied {
     pub digest: Digest,
     /// What had to be done for that.
     pub summary: Summary,
+}
+
+/// Referrers that are put together.
+#[derive(Default)]
+struct Waiting {
+    nodes: Vec<(Digest, Node)>,
+    /// The bytes of their manifests.
+    size: usize,
+}
+
+impl Waiting {
+    fn add(&mut self, digest: Digest, node: Node) {
+        self.size += node.manifest().bytes().len();
+        self.nodes.push((digest, node));
+    }
+
+    /// Whether there are so many that they are to be put.
+    fn is_full(&self) -> bool {
+        self.nodes.len() >= MAX_WAITING || self.size >= MAX_WAITING_SIZE
+    }
 }
 
 /// What is going to be copied.
@@ -197,19 +222,43 @@ impl<'a> Copier<'a> {
         Ok(Copied { digest, summary })
     }
 
+    /// Copies what belongs to a node. Referrers are put several at a time.
     fn give_related(&self, node: &Node, from: &str, run: Run<'_>) -> Result<()> {
         let to = self.to.name();
+        let mut waiting = Waiting::default();
+        let give = |waiting: &mut Waiting| {
+            let nodes = std::mem::take(waiting).nodes;
+            let Some((first, _)) = nodes.first() else {
+                return Ok(());
+            };
+            let to_it = Target::Digest(*first);
+            let put = put_all(&nodes, &self.to(&to_it), &self.known, run);
+            put.map_err(|e| e.at(&format!("destination {to}, the referrers of {from}")))
+        };
         self.from
             .related(node, run, &mut |related| {
-                let (node, to_it) = (related.node.at(from), self.to(&related.target));
-                let put = || match put_there(node.manifest(), &to_it, &self.known)? {
-                    Some(_) => Ok(()),
-                    None => put_missing(&node, &to_it, &self.known, run).map(drop),
-                };
+                let node = related.node.at(from);
                 let place = related.target.within(&to);
-                put().map_err(|e: Error| e.at(&format!("destination {place}")))
+                match &related.target {
+                    Target::Digest(digest) => {
+                        waiting.add(*digest, node);
+                        match waiting.is_full() {
+                            true => give(&mut waiting),
+                            false => Ok(()),
+                        }
+                    }
+                    tag @ Target::Tag(_) => {
+                        let to_it = self.to(tag);
+                        let put = match put_there(node.manifest(), &to_it, &self.known)? {
+                            Some(_) => Ok(()),
+                            None => put_missing(&node, &to_it, &self.known, run).map(drop),
+                        };
+                        put.map_err(|e| e.at(&format!("destination {place}")))
+                    }
+                }
             })
-            .map_err(|e| e.at(from))
+            .map_err(|e| e.at(from))?;
+        give(&mut waiting)
     }
 
     fn to<'b>(&'b self, target: &'b Target) -> PushTarget<'b> {

@@ -146,10 +146,44 @@ pub(super) fn put_missing(
     known: &Known,
     run: Run<'_>,
 ) -> Result<Summary> {
-    let manifest = node.manifest();
+    let (below, summary) = put_below(node, to, known, run)?;
+    let manifests = || {
+        put_children(&below.children, to.store, run)?;
+        push_manifest(to.store, node.manifest(), to.target, None)
+    };
+    push_again(manifests, || send_all(to.store, &below.doubtful, run))?;
+    known.add(below.digests());
+    known.add([own_digest(node.manifest(), to.target)?]);
+    Ok(summary)
+}
+
+/// What lies below a node and the store lacked.
+pub(super) struct Below<'a> {
+    /// Its children, innermost last, which are not put yet.
+    children: Vec<&'a Child>,
+    /// Blobs that are in the store now.
+    blobs: Vec<Digest>,
+    /// Those the store said it held.
+    doubtful: Vec<&'a Blob>,
+}
+
+impl Below<'_> {
+    fn digests(&self) -> Vec<Digest> {
+        let children = self.children.iter().map(|child| child.descriptor.digest);
+        self.blobs.iter().copied().chain(children).collect()
+    }
+}
+
+/// Puts the blobs below a node that the store lacks.
+fn put_below<'a>(
+    node: &'a Node,
+    to: &PushTarget<'_>,
+    known: &Known,
+    run: Run<'_>,
+) -> Result<(Below<'a>, Summary)> {
     let mut summary = Summary::default();
-    let missing = missing(node, to.store, known, &mut summary, run)?;
-    let mut blobs = needed(node, &missing, to.nondistributable, &mut summary.left_out);
+    let children = missing(node, to.store, known, &mut summary, run)?;
+    let mut blobs = needed(node, &children, to.nondistributable, &mut summary.left_out);
     blobs.retain(|blob| !known.has(blob.digest()));
     let sent: Vec<Digest> = blobs.iter().map(|blob| *blob.digest()).collect();
     let done = parallel::map(run.jobs, blobs, run.watch.stop, |blob, stop| {
@@ -157,15 +191,43 @@ pub(super) fn put_missing(
         Ok((blob, put))
     })?;
     let doubtful = summary.count(done);
-    let manifests = || {
-        put_children(&missing, to.store, run)?;
-        push_manifest(to.store, manifest, to.target, None)
+    let below = Below {
+        children,
+        blobs: sent,
+        doubtful,
     };
-    push_again(manifests, || send_all(to.store, &doubtful, run))?;
-    known.add(sent);
-    known.add(missing.iter().map(|child| child.descriptor.digest));
-    known.add([own_digest(manifest, to.target)?]);
-    Ok(summary)
+    Ok((below, summary))
+}
+
+/// Puts nodes under their digests, in order: what is below all of them first, so
+/// that a store can write a list of referrers once for all of them.
+pub(super) fn put_all(
+    nodes: &[(Digest, Node)],
+    to: &PushTarget<'_>,
+    known: &Known,
+    run: Run<'_>,
+) -> Result<()> {
+    let mut all = Vec::new();
+    for (digest, node) in nodes {
+        if known.has(digest) || to.store.head(&Target::Digest(*digest))?.is_some() {
+            known.add([*digest]);
+            continue;
+        }
+        let (below, _) = put_below(node, to, known, run)?;
+        known.add(below.blobs.iter().copied());
+        all.push((*digest, node.manifest(), below));
+    }
+    let manifests: Vec<(Digest, &Manifest)> = all.iter().map(|(d, m, _)| (*d, *m)).collect();
+    let children: Vec<&Child> = all.iter().flat_map(|(.., b)| b.children.clone()).collect();
+    let doubtful: Vec<&Blob> = all.iter().flat_map(|(.., b)| b.doubtful.clone()).collect();
+    let put = || {
+        put_children(&children, to.store, run)?;
+        to.store.put_manifests(&manifests)
+    };
+    push_again(put, || send_all(to.store, &doubtful, run))?;
+    known.add(children.iter().map(|child| child.descriptor.digest));
+    known.add(manifests.iter().map(|(digest, _)| *digest));
+    Ok(())
 }
 
 /// The digest a manifest has where it is going.

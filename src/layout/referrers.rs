@@ -31,14 +31,33 @@ impl Layout {
         let Ok(Some(subject)) = manifest.subject() else {
             return Ok(None);
         };
-        let tag = ReferrersList::tag(&subject.digest)?;
+        let mut entry = manifest.referrer()?;
+        entry.digest = *digest;
+        let changed =
+            self.change_list((index, blobs), &subject.digest, &mut |list| match change {
+                Change::Add => list.add(&entry),
+                Change::Remove => list.remove(digest),
+            })?;
+        Ok(changed.flatten())
+    }
+
+    /// Changes the list of the referrers of `subject`; `None` when there was
+    /// nothing to change, else the digest of an old list that nothing lists any
+    /// more.
+    pub(super) fn change_list(
+        &self,
+        (index, blobs): (&mut Index, &Blobs),
+        subject: &Digest,
+        change: &mut dyn FnMut(&mut ReferrersList) -> bool,
+    ) -> Result<Option<Option<Digest>>> {
+        let tag = ReferrersList::tag(subject)?;
         let old = index.tagged(&tag)?;
         let mut list = match &old {
             None => ReferrersList::new(),
             Some(entry) => match self.read(&entry.digest, Some(entry)) {
                 Ok(Some(found)) => {
                     let kind = Some(found.media_type());
-                    match ReferrersList::parse(&subject.digest, kind, found.bytes()) {
+                    match ReferrersList::parse(subject, kind, found.bytes()) {
                         Ok(Some(list)) => list,
                         _ => return Ok(None),
                     }
@@ -46,15 +65,7 @@ impl Layout {
                 _ => return Ok(None),
             },
         };
-        let changed = match change {
-            Change::Add => {
-                let mut entry = manifest.referrer()?;
-                entry.digest = *digest;
-                list.add(&entry)
-            }
-            Change::Remove => list.remove(digest),
-        };
-        if !changed {
+        if !change(&mut list) {
             return Ok(None);
         }
         if list.is_empty() {
@@ -65,6 +76,6 @@ impl Layout {
             index.tag(&list.descriptor(), &tag);
         }
         let unused = old.map(|old| old.digest).filter(|old| !index.is_named(old));
-        Ok(unused.filter(|old| index.remove(old)))
+        Ok(Some(unused.filter(|old| index.remove(old))))
     }
 }

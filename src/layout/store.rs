@@ -6,7 +6,7 @@ use crate::blob::Blob;
 use crate::descriptor::Descriptor;
 use crate::digest::{Digest, Verify};
 use crate::error::{Error, Result};
-use crate::manifest::Manifest;
+use crate::manifest::{Manifest, ReferrersList};
 use crate::reference::{RepoName, Tag, Target};
 use crate::store::{Content, Expected, Names, Put, ReadStore, Store, Tags, parsed, receive};
 use crate::stream::Watch;
@@ -171,6 +171,20 @@ impl Store for Layout {
             blobs.remove(&list)?;
         }
         blobs.remove(digest).map(drop)
+    }
+
+    fn unlist(&self, subject: &Digest, referrer: &Digest) -> Result<bool> {
+        let _held = self.hold()?;
+        let (mut index, blobs) = (Index::clone(&*self.index()?), self.blobs()?);
+        let mut remove = |list: &mut ReferrersList| list.remove(referrer);
+        let Some(unused) = self.change_list((&mut index, &blobs), subject, &mut remove)? else {
+            return Ok(false);
+        };
+        self.save(index)?;
+        if let Some(list) = unused {
+            blobs.remove(&list)?;
+        }
+        Ok(true)
     }
 
     fn untag(&self, tag: &Tag) -> Result<()> {

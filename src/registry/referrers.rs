@@ -9,7 +9,7 @@
 #[cfg(test)]
 mod tests;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs::File;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -34,6 +34,8 @@ pub(super) const SUBJECT: HeaderName = HeaderName::from_static("oci-subject");
 const MAX_REFERRERS: usize = 100_000;
 /// How often a list is written again because another writer undid the change.
 const RETRIES: usize = 3;
+/// How often a list is read again because its entity tag was not that any more.
+const MAX_REFUSED: usize = 50;
 /// How many times as long as a change took the list is left alone before it is
 /// read again, and the longest such time.
 const SETTLE: u32 = 3;
@@ -72,7 +74,7 @@ pub(super) fn list(repository: &Repository, subject: &Digest) -> Result<Vec<Desc
     let mut found = match ask(repository, subject)? {
         Some(found) => found,
         None => match tagged(repository, &["pull"], subject)? {
-            Tagged::List(list) => list.into_entries(),
+            Tagged::List(list, _) => list.into_entries(),
             Tagged::Nothing | Tagged::Subject | Tagged::Other(_) => Vec::new(),
         },
     };
@@ -93,15 +95,31 @@ pub(super) fn remember(repository: &Repository, manifest: &Manifest, target: &Ta
     }
 }
 
-/// Lists a manifest that a registry took without listing it itself
-/// (distribution-spec, "Pushing Manifests with Subject").
-pub(super) fn added(repository: &Repository, manifest: &Manifest, target: &Target) -> Result<()> {
-    let Some(subject) = manifest.subject()? else {
-        return Ok(());
-    };
-    let mut entry = manifest.referrer()?;
-    entry.digest = digest(manifest, target);
-    change(repository, &subject.digest, &Change::Add(&entry))
+/// Lists manifests that a registry took without listing them itself
+/// (distribution-spec, "Pushing Manifests with Subject"); each list is written
+/// once.
+pub(super) fn added(repository: &Repository, manifests: &[(Digest, &Manifest)]) -> Result<()> {
+    let mut by_subject: BTreeMap<Digest, Vec<Descriptor>> = BTreeMap::new();
+    for (digest, manifest) in manifests {
+        let Some(subject) = manifest.subject()? else {
+            continue;
+        };
+        let mut entry = manifest.referrer()?;
+        entry.digest = *digest;
+        by_subject.entry(subject.digest).or_default().push(entry);
+    }
+    for (subject, entries) in by_subject {
+        change(repository, &subject, &Change::Add(&entries))?;
+    }
+    Ok(())
+}
+
+/// Takes a manifest from a list that clients keep; whether it was in it.
+pub(super) fn unlist(repository: &Repository, subject: &Digest, referrer: &Digest) -> Result<bool> {
+    match ask(repository, subject)? {
+        Some(_) => Ok(false),
+        None => change(repository, subject, &Change::Remove(referrer)),
+    }
 }
 
 /// Takes a manifest that was deleted from its subject's list, if it is known to
@@ -114,11 +132,7 @@ pub(super) fn deleted(repository: &Repository, digest: &Digest) {
     let Some(subject) = subject else {
         return;
     };
-    let cleaned = ask(repository, &subject).and_then(|listed| match listed {
-        Some(_) => Ok(()),
-        None => change(repository, &subject, &Change::Remove(digest)),
-    });
-    if let Err(error) = cleaned {
+    if let Err(error) = unlist(repository, &subject, digest) {
         repository.warn(&format!(
             "{digest} is deleted and may still be listed as a referrer of {subject}: {error}"
         ));
@@ -126,7 +140,7 @@ pub(super) fn deleted(repository: &Repository, digest: &Digest) {
 }
 
 /// What a manifest is called by, when it was asked for or put as `target`.
-fn digest(manifest: &Manifest, target: &Target) -> Digest {
+pub(super) fn digest(manifest: &Manifest, target: &Target) -> Digest {
     match target {
         Target::Digest(digest) => *digest,
         Target::Tag(_) => manifest.digest(),
@@ -175,14 +189,14 @@ enum Tagged {
     Subject,
     /// Something of this type, which is no list.
     Other(String),
-    /// A list.
-    List(ReferrersList),
+    /// A list, and the entity tag that it has on the server, if it has one.
+    List(ReferrersList, Option<String>),
 }
 
 fn tagged(repository: &Repository, actions: &[&str], subject: &Digest) -> Result<Tagged> {
     let target = Target::Tag(ReferrersList::tag(subject)?);
-    let manifest = match repository.manifest_for(actions, &target) {
-        Ok(manifest) => manifest,
+    let (manifest, etag) = match repository.manifest_with_etag(actions, &target) {
+        Ok(found) => found,
         Err(error) if error.is_not_found() => return Ok(Tagged::Nothing),
         Err(error) => return Err(error),
     };
@@ -194,7 +208,7 @@ fn tagged(repository: &Repository, actions: &[&str], subject: &Digest) -> Result
     let media_type = manifest.media_type();
     Ok(
         match ReferrersList::parse(subject, Some(media_type), manifest.bytes())? {
-            Some(list) => Tagged::List(list),
+            Some(list) => Tagged::List(list, etag),
             None => Tagged::Other(media_type.to_string()),
         },
     )
@@ -202,7 +216,7 @@ fn tagged(repository: &Repository, actions: &[&str], subject: &Digest) -> Result
 
 /// A change of a list that clients keep.
 enum Change<'a> {
-    Add(&'a Descriptor),
+    Add(&'a [Descriptor]),
     Remove(&'a Digest),
 }
 
@@ -210,7 +224,10 @@ impl Change<'_> {
     /// Makes the change, and says whether there was anything to change.
     fn apply(&self, list: &mut ReferrersList) -> bool {
         match self {
-            Change::Add(entry) => list.add(entry),
+            Change::Add(entries) => {
+                let added = entries.iter().filter(|entry| list.add(entry));
+                added.count() > 0
+            }
             Change::Remove(digest) => list.remove(digest),
         }
     }
@@ -221,21 +238,24 @@ impl Change<'_> {
 /// Processes of this machine take turns. A writer elsewhere that read the list
 /// before this change has written it soon after, so the list is read again only
 /// after a few times as long as the change took. The specification obliges no
-/// registry to honour `If-Match`, so the gap is narrow and not closed.
-fn change(repository: &Repository, subject: &Digest, change: &Change<'_>) -> Result<()> {
+/// registry to honour `If-Match`, which the PUT has where the list came with an
+/// entity tag, so the gap is narrow and not closed.
+///
+/// Gives whether there was anything to change.
+fn change(repository: &Repository, subject: &Digest, change: &Change<'_>) -> Result<bool> {
     let target = Target::Tag(ReferrersList::tag(subject)?);
     let what = || format!("{target} in {}, the list of referrers", repository.name());
-    let mut writes = 0;
+    let (mut writes, mut refused) = (0, Refused::default());
     loop {
         let held = lock(&repository.known_referrers().changing);
         let turn = turn(repository, subject)?;
         let begun = Instant::now();
-        let mut list = match tagged(repository, &["pull", "push"], subject)? {
-            Tagged::List(list) => list,
-            Tagged::Nothing => ReferrersList::new(),
+        let (mut list, etag) = match tagged(repository, &["pull", "push"], subject)? {
+            Tagged::List(list, etag) => (list, etag),
+            Tagged::Nothing => (ReferrersList::new(), None),
             Tagged::Subject => {
                 tell_unlisted(repository, subject, change);
-                return Ok(());
+                return Ok(false);
             }
             // The specification wants that left alone and told.
             Tagged::Other(kind) => {
@@ -244,20 +264,37 @@ fn change(repository: &Repository, subject: &Digest, change: &Change<'_>) -> Res
             }
         };
         if !change.apply(&mut list) {
-            return Ok(());
+            return Ok(writes > 0);
         }
-        if writes > RETRIES {
+        if writes > RETRIES || refused.count > MAX_REFUSED {
             return Err(Error::Busy {
                 what: what(),
                 why: "others change it all the time; try again later".to_string(),
             });
         }
-        repository.send_manifest(&list.into_manifest()?, &target)?;
+        let condition = etag.filter(|etag| refused.etag.as_ref() != Some(etag));
+        match repository.send_list(&list.into_manifest()?, &target, condition.as_deref()) {
+            Err(error) if error.status() == Some(412) && condition.is_some() => {
+                refused.count += 1;
+                refused.etag = condition;
+                continue;
+            }
+            sent => sent?,
+        }
         writes += 1;
         drop((held, turn));
         let settle = (begun.elapsed() * SETTLE).min(MAX_SETTLE);
         repository.registry().settings().stop.wait(settle)?;
     }
+}
+
+/// What became of conditional PUTs that were refused.
+#[derive(Default)]
+struct Refused {
+    count: usize,
+    /// The last entity tag. Where the list has it still, it is not that of the
+    /// registry's own store, but of a cache in front of it, and no condition.
+    etag: Option<String>,
 }
 
 /// Waits until no other process with the same folder for notes changes the list,

@@ -4,7 +4,9 @@ use std::io::Read;
 use std::num::NonZeroU32;
 use std::ops::Range;
 
-use ::http::header::{ACCEPT, CONTENT_RANGE, CONTENT_TYPE, HeaderMap, HeaderName, RANGE};
+use ::http::header::{
+    ACCEPT, CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderMap, HeaderName, IF_MATCH, RANGE,
+};
 
 use crate::auth::Scope;
 use crate::blob::{Blob, Source};
@@ -191,7 +193,7 @@ impl Repository {
     /// As [`crate::ReadStore::manifest`]; [`Error::Unsupported`] when what is there is of
     /// another type.
     pub fn manifest_as(&self, accept: &[&str], target: &Target) -> Result<Manifest> {
-        let manifest = self.fetch_manifest(&["pull"], target, &accept.join(", "))?;
+        let (manifest, _) = self.fetch_manifest(&["pull"], target, &accept.join(", "))?;
         // Registries may answer with what they have (RFC 9110, 15.5.7).
         if !accept.contains(&manifest.media_type()) {
             let what = format!(
@@ -207,10 +209,26 @@ impl Repository {
     /// The manifest of a tag or digest, asked for with the rights that
     /// `actions` need.
     pub(super) fn manifest_for(&self, actions: &[&str], target: &Target) -> Result<Manifest> {
+        let fetched = self.fetch_manifest(actions, target, MANIFEST_TYPES)?;
+        Ok(fetched.0)
+    }
+
+    /// The same with the entity tag that it has on the server, if it has one
+    /// (RFC 9110, section 8.8.3).
+    pub(super) fn manifest_with_etag(
+        &self,
+        actions: &[&str],
+        target: &Target,
+    ) -> Result<(Manifest, Option<String>)> {
         self.fetch_manifest(actions, target, MANIFEST_TYPES)
     }
 
-    fn fetch_manifest(&self, actions: &[&str], target: &Target, accept: &str) -> Result<Manifest> {
+    fn fetch_manifest(
+        &self,
+        actions: &[&str],
+        target: &Target,
+        accept: &str,
+    ) -> Result<(Manifest, Option<String>)> {
         let request = Request::new("GET", self.manifest_url(target)).header(ACCEPT, accept);
         let scope = self.scope(actions);
         let answer = self
@@ -218,9 +236,12 @@ impl Repository {
             .read(&scope, &request, &[200], manifest::MAX_SIZE)?;
         let told = Self::told_digest(&answer.headers);
         let content_type = answer.content_type().map(str::to_string);
+        let etag = answer.headers.get(ETAG).and_then(|tag| tag.to_str().ok());
+        // A weak one is no condition for a write (section 13.1.1).
+        let etag = etag.filter(|tag| tag.starts_with('"')).map(str::to_string);
         let manifest = Manifest::new(content_type.as_deref(), answer.bytes)?;
         Self::check(target, told, &manifest)?;
-        Ok(manifest)
+        Ok((manifest, etag))
     }
 
     /// Puts a manifest and no more; whether the registry lists it under its
@@ -229,6 +250,23 @@ impl Repository {
         let request = self.put_request(manifest, target);
         let answer = self.run(&["pull", "push"], &request, &PUT)?;
         Self::was_put(answer, manifest, target)
+    }
+
+    /// Puts a list of referrers under its tag, if that has the entity tag `etag`
+    /// still, where one is given.
+    pub(super) fn send_list(
+        &self,
+        list: &Manifest,
+        target: &Target,
+        etag: Option<&str>,
+    ) -> Result<()> {
+        let request = self.put_request(list, target);
+        let request = match etag {
+            Some(etag) => request.header(IF_MATCH, etag),
+            None => request,
+        };
+        let answer = self.run(&["pull", "push"], &request, &PUT)?;
+        Self::was_put(answer, list, target).map(drop)
     }
 
     /// The request that puts a manifest.
@@ -280,7 +318,8 @@ impl Repository {
         if listed {
             return Ok(());
         }
-        referrers::added(self, manifest, target)
+        let digest = referrers::digest(manifest, target);
+        referrers::added(self, &[(digest, manifest)])
     }
 
     /// The size of a blob, asked for with the rights that `actions` need.
@@ -468,6 +507,23 @@ impl Store for Repository {
         let target = Target::Tag(tag.clone());
         let listed = conditional::put(self, manifest, &target, expected)?;
         self.note_put(manifest, &target, listed)
+    }
+
+    fn put_manifests(&self, manifests: &[(Digest, &Manifest)]) -> Result<()> {
+        let mut unlisted = Vec::new();
+        for (digest, manifest) in manifests {
+            let target = Target::Digest(*digest);
+            let listed = self.send_manifest(manifest, &target)?;
+            referrers::remember(self, manifest, &target);
+            if !listed {
+                unlisted.push((*digest, *manifest));
+            }
+        }
+        referrers::added(self, &unlisted)
+    }
+
+    fn unlist(&self, subject: &Digest, referrer: &Digest) -> Result<bool> {
+        referrers::unlist(self, subject, referrer)
     }
 
     fn delete_manifest(&self, digest: &Digest) -> Result<()> {

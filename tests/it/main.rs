@@ -3,6 +3,7 @@
 
 mod aliases;
 mod archive;
+mod attach;
 mod auth;
 mod bad_input;
 mod benchmarks;

@@ -360,6 +360,54 @@ fn a_change_that_another_writer_undid_is_made_again() {
 }
 
 #[test]
+fn one_list_is_written_once_for_several_manifests() {
+    let (a, b) = (referrer("a"), referrer("b"));
+    let server = Scripted::new([
+        step(at("PUT", &a), 201),
+        step(at("PUT", &b), 201),
+        step(at_tag("GET"), 404),
+        step(at_tag("PUT"), 201),
+        step(at_tag("GET"), 200).index(index(&[&a, &b])),
+    ]);
+    let both = [(a.digest(), &a), (b.digest(), &b)];
+    server.repository.put_manifests(&both).unwrap();
+    let list: Value = serde_json::from_str(&server.bodies()[3]).unwrap();
+    assert_eq!(list["manifests"].as_array().map(Vec::len), Some(2));
+}
+
+#[test]
+fn a_list_is_put_only_while_it_has_its_entity_tag() {
+    let (a, b, c) = (referrer("a"), referrer("b"), referrer("c"));
+    let tagged = |tag: &str, of: &[&Manifest]| {
+        let list = step(at_tag("GET"), 200).index(index(of));
+        list.header(&format!("ETag: {tag}"))
+    };
+    let server = Scripted::new([
+        step(at("PUT", &a), 201),
+        tagged("\"1\"", &[&b]),
+        // Another writer was faster.
+        step(at_tag("PUT"), 412),
+        tagged("\"2\"", &[&b, &c]),
+        // A tag that is not that of what is stored can't be fulfilled.
+        step(at_tag("PUT"), 412),
+        tagged("\"2\"", &[&b, &c]),
+        step(at_tag("PUT"), 201),
+        tagged("\"3\"", &[&b, &c, &a]),
+    ]);
+    put(&server.repository, &a).unwrap();
+    assert_eq!(server.bodies()[6], index(&[&b, &c, &a]));
+    // Without a condition there is nothing to be tried again.
+    let server = Scripted::new([
+        step(at("PUT", &a), 201),
+        tagged("W/\"1\"", &[&b]),
+        step(at_tag("PUT"), 412),
+    ]);
+    let error = put(&server.repository, &a).unwrap_err();
+    assert_eq!(error.status(), Some(412));
+    server.bodies();
+}
+
+#[test]
 fn a_tag_that_is_no_list_is_left_alone() {
     let a = referrer("a");
     let tagged = |manifest: &Manifest| Step {

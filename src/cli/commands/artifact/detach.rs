@@ -1,7 +1,8 @@
 //! `detach`: deletes a manifest that refers to an image.
 
+use dxf_registry::error::if_found;
 use dxf_registry::manifest::Kind;
-use dxf_registry::{Digest, Error, Place, ReadStore, Result, Target};
+use dxf_registry::{Digest, Error, Place, ReadStore, Result, Store, Target};
 
 use crate::cli::args::{self, Words};
 use crate::cli::exit::Failure;
@@ -16,16 +17,39 @@ pub fn run(s: &mut Session<'_, '_>, words: &Words) -> Result<(), Failure> {
     let store = open::store(s, s.context, &place)?;
     let subjects = subjects(&*store, &place)?;
     // The store learns the subject from the manifest, whose list it mends.
-    let referrer = store.manifest(&Target::Digest(digest))?;
+    let Some(referrer) = if_found(store.manifest(&Target::Digest(digest)))? else {
+        return Ok(gone(&*store, &subjects, &digest)?);
+    };
     let about = referrer.subject()?.map(|subject| subject.digest);
-    if !about.is_some_and(|about| subjects.contains(&about)) {
+    let Some(about) = about.filter(|about| subjects.contains(about)) else {
         let what = format!(
             "{digest} does not refer to {place}; list-referrers prints what does, and del-alias \
              deletes the tags that cosign makes"
         );
         return Err(Error::Unsupported { what }.into());
+    };
+    match store.delete_manifest(&digest) {
+        Err(refused) if refused.is_not_allowed() && store.unlist(&about, &digest)? => {
+            s.console.warn(&format!(
+                "{digest} is no longer listed, but stays where it is: {refused}"
+            ));
+            Ok(())
+        }
+        done => Ok(done?),
     }
-    Ok(store.delete_manifest(&digest)?)
+}
+
+/// Removes a manifest that was deleted from the lists that still contain it.
+fn gone(store: &dyn Store, subjects: &[Digest], digest: &Digest) -> Result<()> {
+    let mut was_listed = false;
+    for subject in subjects {
+        was_listed |= store.unlist(subject, digest)?;
+    }
+    if was_listed {
+        return Ok(());
+    }
+    let what = format!("{digest} in {}", store.name());
+    Err(Error::NotFound { what })
 }
 
 /// An image's digest, and those of the manifests in an index. A digest needs no
