@@ -537,6 +537,7 @@ pub mod archive;
 pub mod artifact;
 pub(crate) mod auth;
 pub mod blob;
+pub mod bundle;
 pub mod cache;
 pub mod credentials;
 pub mod descriptor;

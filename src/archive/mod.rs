@@ -15,7 +15,11 @@ use std::fs::File;
 use std::io::{Read, Seek};
 use std::path::Path;
 
+pub(crate) use self::docker::LIST;
+pub(crate) use self::oci::{INDEX, MARK, blob_name};
+pub(crate) use self::plan::{Content, Member, docker_entries};
 pub use self::store::Archive;
+pub(crate) use self::write::{At, header, plus, send, write_members};
 pub use self::write::{Form, Out, Settings, write};
 use crate::descriptor::Descriptor;
 use crate::error::{Error, Result};
@@ -93,7 +97,7 @@ impl Item {
 
 /// `docker.io/library/app:tag`: a name in full, as containerd keeps it; `None`
 /// without a tag, because nobody gave one.
-fn full_name(name: &Reference) -> Option<String> {
+pub(crate) fn full_name(name: &Reference) -> Option<String> {
     let tag = name.tag.as_ref()?;
     let host = name.host.as_ref().map_or(hub::NAME, |host| host.as_str());
     let host = if hub::is_hub(host) { hub::NAME } else { host };
@@ -179,6 +183,13 @@ pub fn items(
 /// The images of an archive in a file.
 fn read(path: &Path, folder: &Path, run: Run<'_>) -> Result<Vec<Item>> {
     let what = path.display().to_string();
+    contents(&what, &plain(path, folder, run)?, run)
+}
+
+/// The tar in a file, in its place or decompressed into a nameless file in
+/// `folder`.
+pub(crate) fn plain(path: &Path, folder: &Path, run: Run<'_>) -> Result<Section> {
+    let what = path.display().to_string();
     let failed = |e| Error::io(&what, e);
     let mut file = File::open(path).map_err(failed)?;
     let meta = file.metadata().map_err(failed)?;
@@ -188,7 +199,7 @@ fn read(path: &Path, folder: &Path, run: Run<'_>) -> Result<Vec<Item>> {
         });
     }
     if !meta.is_file() {
-        return read_stream(&what, file, folder, run);
+        return spooled(&what, file, folder, run);
     }
     let mut head = Vec::with_capacity(Compression::MAGIC);
     (&mut file)
@@ -197,9 +208,9 @@ fn read(path: &Path, folder: &Path, run: Run<'_>) -> Result<Vec<Item>> {
         .map_err(failed)?;
     file.rewind().map_err(failed)?;
     if Compression::sniff(&head) != Compression::None {
-        return read_stream(&what, file, folder, run);
+        return spooled(&what, file, folder, run);
     }
-    contents(&what, &Section::whole(file)?, run)
+    Section::whole(file)
 }
 
 /// The images of an archive that arrives on a pipe.
@@ -209,6 +220,16 @@ fn read_stream(
     folder: &Path,
     run: Run<'_>,
 ) -> Result<Vec<Item>> {
+    contents(what, &spooled(what, from, folder, run)?, run)
+}
+
+/// The tar that arrives on a pipe, decompressed, in a nameless file in `folder`.
+pub(crate) fn spooled(
+    what: &str,
+    from: impl Read + Send,
+    folder: &Path,
+    run: Run<'_>,
+) -> Result<Section> {
     let mut spool = Spool::new(folder)?;
     let mut plain = Uncompressed::new(what, from)?;
     let mut stoppable = Stoppable(&mut plain, run.watch);
@@ -216,7 +237,7 @@ fn read_stream(
         CopyError::Read(e) => Error::io(what, e),
         CopyError::Write(e) => Error::io(format!("temporary file in {}", folder.display()), e),
     })?;
-    contents(what, &spool.finish(), run)
+    Ok(spool.finish())
 }
 
 struct Stoppable<'a, R>(R, Watch<'a>);

@@ -141,7 +141,7 @@ pub(crate) fn index_entries(item: &Item) -> Vec<Descriptor> {
 ///
 /// Docker refuses a whole archive for one image of another operating system,
 /// so only those of the chosen one's stand there; attestations are no images.
-fn docker_entries(item: &Item, platform: Option<&Platform>) -> Result<Vec<Value>> {
+pub(crate) fn docker_entries(item: &Item, platform: Option<&Platform>) -> Result<Vec<Value>> {
     let mut images = loadable(item)?;
     images.retain(|(_, image)| {
         !image

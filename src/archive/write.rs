@@ -150,16 +150,17 @@ fn at_offsets(members: &[Member], file: &File, what: &str, run: Run<'_>) -> Resu
     })
 }
 
-fn plus(a: u64, b: u64) -> Result<u64> {
+/// The sum of two offsets in a file.
+pub(crate) fn plus(a: u64, b: u64) -> Result<u64> {
     a.checked_add(b)
         .filter(|sum| i64::try_from(*sum).is_ok())
         .ok_or_else(|| Error::malformed("manifest", "its sizes add up to more than any file"))
 }
 
 /// A writer into the middle of a file.
-struct At<'a> {
-    file: &'a File,
-    at: u64,
+pub(crate) struct At<'a> {
+    pub file: &'a File,
+    pub at: u64,
 }
 
 impl Write for At<'_> {
@@ -175,7 +176,7 @@ impl Write for At<'_> {
 }
 
 /// A blob, verified: never a byte more than announced, and no end before.
-fn send(blob: &Blob, to: &mut dyn Write, what: &str, run: Run<'_>) -> Result<()> {
+pub(crate) fn send(blob: &Blob, to: &mut dyn Write, what: &str, run: Run<'_>) -> Result<()> {
     let (digest, watch) = (*blob.digest(), run.watch);
     watch.progress.start(&digest, Some(blob.size()));
     let verified = Verify::new(blob.open(0)?, digest, Some(blob.size()));
@@ -197,22 +198,34 @@ fn write_stream(
     const WHAT: &str = "output";
     match settings.form {
         Form::Hybrid => {
-            let failed = |e| Error::io(WHAT, e);
-            for member in plan::hybrid(items, settings.platform)? {
-                let size = member.content.size();
-                to.write_all(&header(&member.name, size)?).map_err(failed)?;
-                match &member.content {
-                    Content::Bytes(bytes) => to.write_all(bytes).map_err(failed)?,
-                    Content::Blob(blob) => send(blob, to, WHAT, run)?,
-                }
-                to.write_all(&tar::END[..tar::padding(size)])
-                    .map_err(failed)?;
-            }
-            to.write_all(&tar::END).map_err(failed)?;
+            let members = plan::hybrid(items, settings.platform)?;
+            return write_members(&members, (WHAT, to), run);
         }
         Form::Docker => unpacked(items, to, settings, run)?,
     }
     to.flush().map_err(|e| Error::io(WHAT, e))
+}
+
+/// Writes a tar of these members, in order, to a pipe that `what` names in
+/// errors.
+pub(crate) fn write_members(
+    members: &[Member],
+    (what, to): (&str, &mut (dyn Write + Send)),
+    run: Run<'_>,
+) -> Result<()> {
+    let failed = |e| Error::io(what, e);
+    for member in members {
+        let size = member.content.size();
+        to.write_all(&header(&member.name, size)?).map_err(failed)?;
+        match &member.content {
+            Content::Bytes(bytes) => to.write_all(bytes).map_err(failed)?,
+            Content::Blob(blob) => send(blob, to, what, run)?,
+        }
+        to.write_all(&tar::END[..tar::padding(size)])
+            .map_err(failed)?;
+    }
+    to.write_all(&tar::END).map_err(failed)?;
+    to.flush().map_err(failed)
 }
 
 /// Docker's own format. How large a layer is without compression is known
@@ -309,7 +322,7 @@ impl Write for Tee<'_> {
 }
 
 /// The header of a file anyone may read, as skopeo and crane write them.
-fn header(name: &str, size: u64) -> Result<Vec<u8>> {
+pub(crate) fn header(name: &str, size: u64) -> Result<Vec<u8>> {
     tar::header(&Entry::file(name, size), Dialect::Gnu)
 }
 

@@ -27,6 +27,7 @@ use crate::stream::{Run, Watch};
 
 use check::Check;
 use download::Download;
+pub(crate) use partial::Partial;
 pub use partial::into_file;
 pub use range::ByteRange;
 pub use reader::Reader;

@@ -108,7 +108,7 @@ impl Write for Flushed<'_> {
 }
 
 /// A file that is being made beside its final place.
-pub(super) struct Partial {
+pub(crate) struct Partial {
     place: PathBuf,
     beside: PathBuf,
     file: File,
@@ -148,6 +148,11 @@ impl Partial {
             set.map_err(|e| partial.failed(e))?;
         }
         Ok(partial)
+    }
+
+    /// The open file, to read and to write.
+    pub fn file(&self) -> &File {
+        &self.file
     }
 
     /// Whether there is nothing in it yet.
@@ -295,7 +300,8 @@ impl Partial {
             .map_err(|e| self.failed(e))
     }
 
-    fn failed(&self, error: io::Error) -> Error {
+    /// An error of the file, which it names.
+    pub fn failed(&self, error: io::Error) -> Error {
         Error::io(self.beside.display().to_string(), error)
     }
 }

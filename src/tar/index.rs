@@ -62,6 +62,11 @@ impl Index {
             .ok_or_else(|| self.bad(format!("it lacks {name:?}")))
     }
 
+    /// The files, by name.
+    pub fn files(&self) -> impl Iterator<Item = (&str, &Section)> {
+        self.files.iter().map(|(name, file)| (name.as_str(), file))
+    }
+
     /// A small file as bytes.
     pub fn bytes(&self, name: &str, limit: u64) -> Result<Vec<u8>> {
         let what = format!("{} in {}", name, self.what);

@@ -10,6 +10,7 @@ mod benchmarks;
 mod blobs;
 mod bounds;
 mod built;
+mod bundles;
 mod coming_from;
 mod compat;
 mod concurrency;

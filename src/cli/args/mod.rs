@@ -4,6 +4,7 @@
 
 mod artifacts;
 mod blobs;
+mod bundles;
 mod edit;
 pub mod guide;
 mod images;
@@ -22,6 +23,7 @@ use dxf_registry::{Digest, Error, RepoName, Result, Root, Tag, Target};
 use crate::cli::exit::Failure;
 pub use artifacts::{About, Attach, ListReferrers, MakeIndex, Oci, PullFiles, PushFiles};
 pub use blobs::{DelAlias, DelBlob, GetDigest, PullBlob, PushBlob, SetAlias, VerifyAlias};
+pub use bundles::{LoadBundle, SaveBundle, ShowBundle};
 pub use edit::{EditImage, Step, Verb};
 pub use images::{
     Convert, CopyImage, Engine, Form, GetLayer, ListFiles, LoadImage, Look, Nondistributable,
@@ -247,6 +249,29 @@ pub enum Command {
         after_help = "Examples:\n  dxf put-manifest team/app v2 manifest.json\n  dxf get-manifest team/app v1 | dxf put-manifest team/app v2 -"
     )]
     PutManifest(Named<words::RepoManifestFile>),
+    /// Save images and everything that refers to them to one file
+    ///
+    /// Images may be in any registries and folders; each layer is in the file
+    /// once. load-bundle puts them into another registry, and other tools read the
+    /// file as an OCI layout. Prints name@digest of each image.
+    #[command(
+        after_help = "Examples:\n  dxf save-bundle month.tar docker.io/library/alpine:3.20 registry.example/team/app:v1\n  dxf save-bundle --list images.txt month.tar"
+    )]
+    SaveBundle(SaveBundle),
+    /// Load the images of a bundle into a registry or a folder
+    ///
+    /// Images go to the repositories they came from, without the host, below
+    /// HOST/PREFIX or in oci:FOLDER (DXF_HOST). Tags are set last, when everything
+    /// is stored. Prints name@digest of each image.
+    #[command(
+        after_help = "Examples:\n  dxf load-bundle month.tar registry.internal:5000/mirror\n  dxf load-bundle --map docker.io/library=base month.tar registry.internal:5000"
+    )]
+    LoadBundle(LoadBundle),
+    /// Print the images in a bundle: names, platforms, sizes and digests
+    #[command(
+        after_help = "Examples:\n  dxf show-bundle --verify month.tar\n  dxf show-bundle --index month.tar > month.json"
+    )]
+    ShowBundle(ShowBundle),
     /// Pull an image into Docker or podman
     ///
     /// No file is written in between.

@@ -212,6 +212,18 @@ const MANIFEST_FILE: Positional =
         .hint(ValueHint::FilePath);
 const REFERRER: Positional = Positional::new("digest", "Digest of the artifact to delete");
 const INDEX: Positional = IMAGE.id("index", "Where to put the index");
+const BUNDLE: Positional =
+    Positional::new("FILE|-", "Bundle, or - for standard output").hint(ValueHint::FilePath);
+const SAVED: Positional = IMAGE.id("saved", "Images to save").count(Count::Any);
+const BUNDLES: Positional = Positional::new("FILE|-", "Bundle, or - for standard input")
+    .hint(ValueHint::FilePath)
+    .count(Count::Several);
+const LOADED: Positional = Positional::new(
+    "FILE|-|HOST/PREFIX|oci:FOLDER",
+    "Bundle, or - for standard input; then where to load it to, unless that is DXF_HOST",
+)
+.hint(ValueHint::AnyPath)
+.count(Count::Several);
 const IMAGES: Positional = IMAGE
     .id("images", "Images and artifacts to list")
     .count(Count::Any);
@@ -258,6 +270,12 @@ words! {
     ImageFiles [IMAGE, PATHS]
     /// An image, and what refers to it.
     ImageReferrer [IMAGE, REFERRER]
+    /// A bundle to write, and images to save.
+    BundleImages [BUNDLE, SAVED]
+    /// A bundle to load, and where.
+    BundleTarget [LOADED]
+    /// A bundle to read.
+    Bundle [BUNDLES]
     /// An index, and what it is to list.
     IndexImages [INDEX, IMAGES]
     /// An image, and where to write it.

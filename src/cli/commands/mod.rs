@@ -4,6 +4,7 @@
 pub mod alias;
 pub mod artifact;
 pub mod blob;
+pub mod bundle;
 pub mod image;
 pub mod keeping;
 pub mod logins;

@@ -32,6 +32,7 @@ pages! {
     "blobs-and-aliases"
     "large-files"
     "artifacts"
+    "bundles"
     "images"
     "editing-images"
     "housekeeping"

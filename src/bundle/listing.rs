@@ -1,0 +1,288 @@
+//! What one side is known to have: digests, their sizes, and the repositories
+//! they are in. A list of a few kilobytes stands for a bundle of gigabytes, so
+//! that the next one can leave out what the first one brought.
+//!
+//! | member | value |
+//! |---|---|
+//! | `mediaType` | [`LISTING`] |
+//! | `against` | the names of what a bundle was made against, which is what it leaves out |
+//! | `repositories` | names, `[host/]repository` |
+//! | `items` | manifests and blobs, sorted: `digest`, `size` in bytes, `in` (places in `repositories`), and of a manifest `needs` (places in `items`) |
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use super::names::repository;
+use crate::digest::Digest;
+use crate::error::{Error, Result, if_found};
+use crate::image::MAX_DEPTH;
+use crate::manifest::{Kind, Manifest, is_manifest};
+use crate::parallel;
+use crate::reference::{Reference, Target};
+use crate::store::ReadStore;
+use crate::stream::Run;
+
+/// The media type of a listing.
+pub const LISTING: &str = "application/vnd.dxf.bundle.index.v1+json";
+/// The longest listing that is read, bytes.
+pub const MAX_LISTING: u64 = 32 << 20;
+
+/// Manifests and blobs, and the repositories that have them.
+#[derive(Debug, Clone, Default)]
+pub struct Listing {
+    against: Vec<String>,
+    items: BTreeMap<Digest, Item>,
+}
+
+#[derive(Debug, Clone, Default)]
+struct Item {
+    size: u64,
+    repos: BTreeSet<String>,
+    /// What a manifest names.
+    needs: Option<Vec<Digest>>,
+}
+
+/// A listing as it is written.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Document {
+    media_type: String,
+    #[serde(default)]
+    against: Vec<String>,
+    repositories: Vec<String>,
+    items: Vec<Line>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Line {
+    digest: Digest,
+    size: u64,
+    r#in: Vec<usize>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    needs: Option<Vec<usize>>,
+}
+
+impl Listing {
+    /// Reads a listing; `what` names it in errors.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`].
+    pub fn parse(what: &str, bytes: &[u8]) -> Result<Listing> {
+        let read: Document =
+            serde_json::from_slice(bytes).map_err(|e| Error::malformed(what, e))?;
+        if read.media_type != LISTING {
+            let why = "it is no index of a bundle, as show-bundle --index prints one";
+            return Err(Error::malformed(what, why));
+        }
+        let astray = || Error::malformed(what, "a number in it leads nowhere");
+        let digests: Vec<Digest> = read.items.iter().map(|line| line.digest).collect();
+        let mut items = BTreeMap::new();
+        for line in read.items {
+            let repos = line.r#in.iter();
+            let repos = repos.map(|at| read.repositories.get(*at).cloned().ok_or_else(astray));
+            let needs = line.needs.map(|needs| {
+                let needs = needs.iter();
+                let digests = needs.map(|at| digests.get(*at).copied().ok_or_else(astray));
+                digests.collect::<Result<Vec<_>>>()
+            });
+            let item = Item {
+                size: line.size,
+                repos: repos.collect::<Result<_>>()?,
+                needs: needs.transpose()?,
+            };
+            items.insert(line.digest, item);
+        }
+        Ok(Listing {
+            against: read.against,
+            items,
+        })
+    }
+
+    /// The listing as JSON, the same for the same content.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let all = self.items.values().flat_map(|item| &item.repos);
+        let repositories: BTreeSet<&String> = all.collect();
+        let repositories: Vec<&String> = repositories.into_iter().collect();
+        let digests: Vec<&Digest> = self.items.keys().collect();
+        let place = |repo: &String| repositories.binary_search(&repo).ok();
+        let items = self.items.iter().map(|(digest, item)| Line {
+            digest: *digest,
+            size: item.size,
+            r#in: item.repos.iter().filter_map(place).collect(),
+            needs: item.needs.as_ref().map(|needs| {
+                let places = needs.iter();
+                places
+                    .filter_map(|one| digests.binary_search(&one).ok())
+                    .collect()
+            }),
+        });
+        let document = Document {
+            media_type: LISTING.to_string(),
+            against: self.against.clone(),
+            items: items.collect(),
+            repositories: repositories.into_iter().cloned().collect(),
+        };
+        // Strings and numbers always have a JSON form.
+        serde_json::to_vec(&document).unwrap_or_default()
+    }
+
+    /// What `targets` lead to in a repository, which `name` names. What is missing
+    /// there is left out.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub fn of_store(
+        name: &Reference,
+        store: &dyn ReadStore,
+        targets: Vec<Target>,
+        run: Run<'_>,
+    ) -> Result<Listing> {
+        let repo = &*repository(name);
+        let found = parallel::map(run.jobs, targets, run.watch.stop, |target, _| {
+            let mut listing = Listing::default();
+            if let Some(manifest) = if_found(store.manifest(&target))? {
+                let digest = match target {
+                    Target::Digest(digest) => digest,
+                    Target::Tag(_) => manifest.digest(),
+                };
+                listing.take((repo, store), (&digest, &manifest), 0)?;
+            }
+            Ok(listing)
+        })?;
+        let mut all = Listing::default();
+        found.into_iter().for_each(|one| all.merge(one));
+        Ok(all)
+    }
+
+    /// Adds a manifest and all below it that `store` has.
+    pub(super) fn take(
+        &mut self,
+        (repo, store): (&str, &dyn ReadStore),
+        (digest, manifest): (&Digest, &Manifest),
+        depth: usize,
+    ) -> Result<()> {
+        let mut needs = Vec::new();
+        match manifest.kind() {
+            Kind::Schema1 => return Ok(()),
+            Kind::Image => {
+                let image = manifest.image()?;
+                for blob in std::iter::once(&image.config).chain(&image.layers) {
+                    needs.push(blob.digest);
+                    self.add((&blob.digest, blob.size), repo, None);
+                }
+            }
+            Kind::Index => {
+                for entry in manifest.index()?.manifests {
+                    needs.push(entry.digest);
+                    if !is_manifest(&entry) {
+                        self.add((&entry.digest, entry.size), repo, None);
+                        continue;
+                    }
+                    let known = self.items.get(&entry.digest);
+                    let is_new = known.is_none_or(|item| !item.repos.contains(repo));
+                    if !is_new || depth > MAX_DEPTH {
+                        continue;
+                    }
+                    let below = Target::Digest(entry.digest);
+                    if let Some(below) = if_found(store.manifest(&below))? {
+                        self.take((repo, store), (&entry.digest, &below), depth + 1)?;
+                    }
+                }
+            }
+        }
+        self.add((digest, manifest.bytes().len() as u64), repo, Some(needs));
+        Ok(())
+    }
+
+    /// Adds one thing that is in `repo`.
+    pub(super) fn add(
+        &mut self,
+        (digest, size): (&Digest, u64),
+        repo: &str,
+        needs: Option<Vec<Digest>>,
+    ) {
+        let item = self.items.entry(*digest).or_default();
+        item.size = size;
+        item.repos.insert(repo.to_string());
+        item.needs = needs.or(item.needs.take());
+    }
+
+    /// Adds all that another one lists.
+    pub fn merge(&mut self, other: Listing) {
+        for name in other.against {
+            if !self.against.contains(&name) {
+                self.against.push(name);
+            }
+        }
+        for (digest, item) in other.items {
+            let ours = self.items.entry(digest).or_default();
+            ours.size = item.size;
+            ours.repos.extend(item.repos);
+            ours.needs = item.needs.or(ours.needs.take());
+        }
+    }
+
+    /// The same, called `name` where something is made against it.
+    pub fn called(self, name: &str) -> Listing {
+        let against = vec![name.to_string()];
+        Listing { against, ..self }
+    }
+
+    /// The same, also made against `name`.
+    pub(super) fn against_too(mut self, name: &str) -> Listing {
+        if !self.against.iter().any(|known| known == name) {
+            self.against.push(name.to_string());
+        }
+        self
+    }
+
+    /// What the bundle was made against that leaves this out.
+    pub fn against(&self) -> &[String] {
+        &self.against
+    }
+
+    /// Whether nothing is listed.
+    pub fn is_empty(&self) -> bool {
+        self.items.is_empty()
+    }
+
+    /// How many manifests and blobs are listed, and their bytes.
+    pub fn count(&self) -> (usize, u64) {
+        let sizes = self.items.values().map(|item| item.size);
+        (self.items.len(), sizes.fold(0, u64::saturating_add))
+    }
+
+    /// The size of a manifest or blob that is listed, bytes.
+    pub fn size(&self, digest: &Digest) -> Option<u64> {
+        self.items.get(digest).map(|item| item.size)
+    }
+
+    /// The repositories that anything is in.
+    pub(super) fn all_repositories(&self) -> impl Iterator<Item = &str> {
+        let all = self.items.values().flat_map(|item| &item.repos);
+        all.map(String::as_str).collect::<BTreeSet<_>>().into_iter()
+    }
+
+    /// The repositories that have a manifest or blob.
+    pub fn repositories(&self, digest: &Digest) -> impl Iterator<Item = &str> {
+        let item = self.items.get(digest).into_iter();
+        item.flat_map(|item| item.repos.iter().map(String::as_str))
+    }
+
+    /// A manifest and everything below it, where all of it is in `repo`.
+    pub(super) fn whole(&self, digest: &Digest, repo: &str) -> Option<Listing> {
+        let (mut found, mut open) = (Listing::default(), vec![*digest]);
+        self.items.get(digest)?.needs.as_ref()?;
+        while let Some(next) = open.pop() {
+            let item = self
+                .items
+                .get(&next)
+                .filter(|item| item.repos.contains(repo))?;
+            if found.items.insert(next, item.clone()).is_none() {
+                open.extend(item.needs.iter().flatten());
+            }
+        }
+        Some(found)
+    }
+}

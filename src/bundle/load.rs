@@ -1,0 +1,565 @@
+//! From a bundle into repositories, in phases: everything is looked up first;
+//! then blobs, manifests by digest, children and subjects first, and all tags
+//! at the end. A load that ends early has moved no tag, and the next one finds
+//! what it stored.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use super::{Bundle, Entry, Names};
+use crate::blob::Blob;
+use crate::digest::Digest;
+use crate::error::{Error, Result};
+use crate::graph::{
+    Action, Nondistributable, PushTarget, Remote, Select, is_related_tag, plan, push_again,
+    push_manifest, send_all,
+};
+use crate::image::Node;
+use crate::image::layer::is_foreign;
+use crate::manifest::Manifest;
+use crate::parallel;
+use crate::reference::{Reference, RepoName, Target};
+use crate::store::{Content, Put, ReadStore, Store, Tags};
+use crate::stream::Run;
+
+/// The repositories that images are loaded into, by their names.
+pub type Stores<'a> = dyn Fn(&RepoName) -> Result<Arc<dyn Store>> + 'a;
+
+/// What has to be done for an image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Outcome {
+    /// Nothing: the name stands for it already.
+    UpToDate,
+    /// Its manifest is there and gets the name.
+    Tag,
+    /// It is loaded.
+    Load,
+}
+
+/// An image of a bundle, and where it goes.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Image {
+    /// Its name in the bundle.
+    pub name: Reference,
+    /// The repository it goes to.
+    pub repo: RepoName,
+    /// The name it gets there.
+    pub target: Target,
+    /// The digest of its manifest.
+    pub digest: Digest,
+    /// What has to be done for it.
+    pub outcome: Outcome,
+    /// Whether it is about another manifest of the bundle, as signatures are.
+    pub is_referrer: bool,
+    /// Bytes of its blobs that the repository has.
+    pub there: u64,
+    /// Bytes of its blobs that the repository lacks.
+    pub lacking: u64,
+}
+
+impl Image {
+    /// Whether it belongs to another manifest, as signatures do.
+    pub fn is_related(&self) -> bool {
+        let tag = self.name.tag.as_ref();
+        self.is_referrer || tag.is_some_and(|tag| is_related_tag(tag.as_str()))
+    }
+}
+
+/// What a load has to do, decided before anything is written.
+pub struct Load {
+    images: Vec<Image>,
+    /// What is put for each of them, unless it is up to date.
+    puts: Vec<Option<Work>>,
+    stores: BTreeMap<RepoName, Arc<dyn Store>>,
+    /// The blobs to send, with the repositories that lack them.
+    blobs: Vec<(Blob, Vec<RepoName>)>,
+    /// The blobs that repositories take over from others, which have them.
+    mounts: Vec<(Digest, RepoName, RepoName)>,
+    /// Blobs that repositories say they have.
+    existing: HashMap<RepoName, Vec<Blob>>,
+}
+
+/// What is put for an image.
+struct Work {
+    manifest: Manifest,
+    /// What is below the manifest, where that has to be put too.
+    node: Option<Node>,
+}
+
+/// What a load came to.
+#[derive(Debug, Clone, Copy, Default)]
+#[non_exhaustive]
+pub struct Loaded {
+    /// Blobs that were sent, and their bytes.
+    pub sent: (usize, u64),
+    /// Blobs that were taken over from another repository.
+    pub mounted: usize,
+}
+
+impl Load {
+    /// Looks up what repositories lack of a bundle.
+    ///
+    /// # Errors
+    /// Those of the stores; [`Error::NotFound`] naming what neither the bundle
+    /// nor the repository contains; [`Error::Unsupported`] where two images would
+    /// get one name; [`Error::Malformed`] and its like for a bundle that is not
+    /// what it says.
+    pub fn plan(
+        bundle: &Arc<Bundle>,
+        names: &Names,
+        stores: &Stores<'_>,
+        run: Run<'_>,
+    ) -> Result<Load> {
+        let wanted = placed(bundle, names)?;
+        let mut opened = BTreeMap::new();
+        let all = bundle.omitted().all_repositories();
+        let others = all.filter_map(|name| names.repo(&name.parse().ok()?).ok());
+        let repos = wanted.iter().map(|(_, repo, _)| repo.clone());
+        for repo in repos.chain(others) {
+            if !opened.contains_key(&repo) {
+                opened.insert(repo.clone(), stores(&repo)?);
+            }
+        }
+        // One level of threads: over many images, or within each of a few.
+        let (jobs, within) = match wanted.len() < run.jobs {
+            true => (1, run.jobs),
+            false => (run.jobs, 1),
+        };
+        let looked = parallel::map(jobs, wanted, run.watch.stop, |one, stop| {
+            let run = Run::new(within, run.stopped_by(stop).watch);
+            let from = From {
+                bundle,
+                names,
+                stores: &opened,
+            };
+            from.look(one, run)
+        })?;
+        let mut load = Load {
+            images: Vec::new(),
+            puts: Vec::new(),
+            stores: opened,
+            blobs: Vec::new(),
+            mounts: Vec::new(),
+            existing: HashMap::new(),
+        };
+        load.take(bundle, looked)?;
+        Ok(load)
+    }
+
+    /// The images, in the order of the bundle.
+    pub fn images(&self) -> &[Image] {
+        &self.images
+    }
+
+    /// How many blobs have to be sent, and their bytes.
+    pub fn lacking(&self) -> (usize, u64) {
+        let sizes = self.blobs.iter().map(|(blob, _)| blob.size());
+        (self.blobs.len(), sizes.fold(0, u64::saturating_add))
+    }
+
+    /// Does it.
+    ///
+    /// # Errors
+    /// Those of the bundle and of the stores; no tag has moved then unless all
+    /// that any tag needs is stored.
+    pub fn run(&self, run: Run<'_>) -> Result<Loaded> {
+        let mut loaded = self.send_blobs(run)?;
+        loaded.mounted += self.mounts.len();
+        let mounts = self.mounts.iter().collect();
+        parallel::for_each(
+            run.jobs,
+            mounts,
+            run.watch.stop,
+            |(digest, to, from), stop| {
+                let watch = run.stopped_by(stop).watch;
+                self.store(to)?.mount_blob(digest, from, watch).map(drop)
+            },
+        )?;
+        self.put_images(run)?;
+        self.put_referrers(run)?;
+        self.put_tags(run)?;
+        Ok(loaded)
+    }
+
+    fn take(&mut self, bundle: &Bundle, looked: Vec<Looked>) -> Result<()> {
+        let mut missing: Vec<String> = Vec::new();
+        let mut places: HashMap<Digest, usize> = HashMap::new();
+        for one in looked {
+            let (repo, name) = (&one.image.repo, &one.image.name);
+            missing.extend(one.missing.iter().map(|what| format!("{what} for {name}")));
+            for blob in one.lacking {
+                let at = *places.entry(*blob.digest()).or_insert_with(|| {
+                    self.blobs.push((blob, Vec::new()));
+                    self.blobs.len() - 1
+                });
+                if !self.blobs[at].1.contains(repo) {
+                    self.blobs[at].1.push(repo.clone());
+                }
+            }
+            let mounts = one.mounts.into_iter();
+            self.mounts
+                .extend(mounts.map(|(digest, from)| (digest, repo.clone(), from)));
+            let existing = self.existing.entry(repo.clone()).or_default();
+            existing.extend(one.existing);
+            self.images.push(one.image);
+            self.puts.push(one.work);
+        }
+        if !missing.is_empty() {
+            return Err(lacks(bundle, &missing));
+        }
+        // The largest first: the last to be begun is then a small one.
+        self.blobs.sort_by_key(|(blob, _)| Reverse(blob.size()));
+        Ok(())
+    }
+
+    fn store(&self, repo: &RepoName) -> Result<&dyn Store> {
+        let store = self.stores.get(repo).map(|store| &**store);
+        store.ok_or_else(|| Error::NotFound {
+            what: format!("repository {repo}"),
+        })
+    }
+
+    /// Sends each blob to one repository; the others take it over from there.
+    fn send_blobs(&self, run: Run<'_>) -> Result<Loaded> {
+        let blobs: Vec<_> = self.blobs.iter().collect();
+        let done = parallel::map(run.jobs, blobs, run.watch.stop, |(blob, repos), stop| {
+            let watch = run.stopped_by(stop).watch;
+            let mut puts = Vec::new();
+            let mut repos = repos.iter();
+            let Some(first) = repos.next() else {
+                return Ok((blob.size(), puts));
+            };
+            puts.push(self.store(first)?.send_blob(blob, watch)?);
+            for repo in repos {
+                let store = self.store(repo)?;
+                puts.push(match store.mount_blob(blob.digest(), first, watch) {
+                    Err(e) if e.is_not_allowed() => store.send_blob(blob, watch)?,
+                    Err(Error::NotMounted { .. } | Error::Unsupported { .. }) => {
+                        store.send_blob(blob, watch)?
+                    }
+                    put => put?,
+                });
+            }
+            Ok((blob.size(), puts))
+        })?;
+        let mut loaded = Loaded::default();
+        for (size, put) in done
+            .into_iter()
+            .flat_map(|(size, puts)| puts.into_iter().map(move |put| (size, put)))
+        {
+            match put {
+                Put::Uploaded => {
+                    loaded.sent.0 += 1;
+                    loaded.sent.1 += size;
+                }
+                Put::Mounted => loaded.mounted += 1,
+                Put::Existed => {}
+            }
+        }
+        Ok(loaded)
+    }
+
+    /// The images that have to be put, with all below them.
+    fn lacked(&self) -> impl Iterator<Item = (&Image, &Node)> {
+        let all = self.images.iter().zip(&self.puts);
+        all.filter_map(|(image, work)| Some((image, work.as_ref()?.node.as_ref()?)))
+    }
+
+    fn put_images(&self, run: Run<'_>) -> Result<()> {
+        let images = self.lacked().filter(|(image, _)| !image.is_referrer);
+        parallel::for_each(
+            run.jobs,
+            images.collect(),
+            run.watch.stop,
+            |(image, node), stop| self.put_node(image, node, run.stopped_by(stop)),
+        )
+    }
+
+    /// Referrers after what they refer to; those of one repository in order,
+    /// because they may share a list.
+    fn put_referrers(&self, run: Run<'_>) -> Result<()> {
+        let mut by_repo: BTreeMap<&RepoName, Vec<(&Image, &Node)>> = BTreeMap::new();
+        for (image, node) in self.lacked().filter(|(image, _)| image.is_referrer) {
+            by_repo.entry(&image.repo).or_default().push((image, node));
+        }
+        let groups: Vec<_> = by_repo.into_values().collect();
+        parallel::for_each(run.jobs, groups, run.watch.stop, |group, stop| {
+            let run = Run::new(1, run.stopped_by(stop).watch);
+            let mut group = group.into_iter();
+            group.try_for_each(|(image, node)| self.put_node(image, node, run))
+        })
+    }
+
+    /// Puts the manifests of an image by their digests, children first. Blobs
+    /// that the store claimed to have and then denies are sent again.
+    fn put_node(&self, image: &Image, node: &Node, run: Run<'_>) -> Result<()> {
+        let store = self.store(&image.repo)?;
+        let put = || put_below(store, node, &image.digest, run);
+        push_again(put, || {
+            let doubtful = self.existing.get(&image.repo);
+            let doubtful: Vec<&Blob> = doubtful.into_iter().flatten().collect();
+            send_all(store, &doubtful, Run::new(1, run.watch))
+        })
+    }
+
+    fn put_tags(&self, run: Run<'_>) -> Result<()> {
+        let all = self.images.iter().zip(&self.puts);
+        let tags = all.filter(|(image, _)| matches!(image.target, Target::Tag(_)));
+        let tags = tags.filter_map(|(image, work)| Some((image, &work.as_ref()?.manifest)));
+        parallel::for_each(
+            run.jobs,
+            tags.collect(),
+            run.watch.stop,
+            |(image, manifest), _| {
+                push_manifest(self.store(&image.repo)?, manifest, &image.target, None)
+            },
+        )
+    }
+}
+
+/// The entries of a bundle, and where they go.
+type Placed<'a> = (&'a Entry, RepoName, Target);
+
+fn placed<'a>(bundle: &'a Bundle, names: &Names) -> Result<Vec<Placed<'a>>> {
+    let mut taken: HashMap<(RepoName, Target), &Entry> = HashMap::new();
+    let mut all = Vec::new();
+    for entry in bundle.entries() {
+        let (repo, target) = (names.repo(&entry.name)?, entry.name.target());
+        match taken.insert((repo.clone(), target.clone()), entry) {
+            Some(other) if other.descriptor.digest != entry.descriptor.digest => {
+                let what = format!(
+                    "{} and {} would both be {}; give one another name with --map",
+                    other.name,
+                    entry.name,
+                    target.within(repo.as_str())
+                );
+                return Err(Error::Unsupported { what });
+            }
+            Some(_) => {}
+            None => all.push((entry, repo, target)),
+        }
+    }
+    Ok(all)
+}
+
+/// What was found of one image.
+struct Looked {
+    image: Image,
+    work: Option<Work>,
+    lacking: Vec<Blob>,
+    existing: Vec<Blob>,
+    /// Blobs that other repositories have.
+    mounts: Vec<(Digest, RepoName)>,
+    /// What neither the bundle nor the repository has.
+    missing: Vec<String>,
+}
+
+/// What images are looked up with.
+#[derive(Clone, Copy)]
+struct From<'a> {
+    bundle: &'a Arc<Bundle>,
+    names: &'a Names,
+    stores: &'a BTreeMap<RepoName, Arc<dyn Store>>,
+}
+
+impl From<'_> {
+    fn look(self, (entry, repo, target): Placed<'_>, run: Run<'_>) -> Result<Looked> {
+        let digest = entry.descriptor.digest;
+        let mut looked = Looked {
+            image: Image {
+                name: entry.name.clone(),
+                repo,
+                target,
+                digest,
+                outcome: Outcome::UpToDate,
+                is_referrer: false,
+                there: 0,
+                lacking: 0,
+            },
+            work: None,
+            lacking: Vec::new(),
+            existing: Vec::new(),
+            mounts: Vec::new(),
+            missing: Vec::new(),
+        };
+        let Some(store) = self.stores.get(&looked.image.repo) else {
+            return Ok(looked);
+        };
+        let (by_digest, is_tag) = (
+            Target::Digest(digest),
+            matches!(looked.image.target, Target::Tag(_)),
+        );
+        if is_tag && has(&**store, &looked.image.target, digest)? {
+            return Ok(looked);
+        }
+        let is_there = store.head(&by_digest)?.is_some();
+        let merged = Merged(self.bundle.clone(), store.clone());
+        let manifest = match merged.manifest(&by_digest) {
+            Err(e) if e.is_not_found() => {
+                looked.missing.push(format!("manifest {digest}"));
+                return Ok(looked);
+            }
+            manifest => manifest?,
+        };
+        let subject = manifest.subject()?.map(|subject| subject.digest);
+        looked.image.is_referrer = subject.is_some();
+        let is_listed = is_there && is_listed(&**store, subject.as_ref(), digest)?;
+        if is_listed && !is_tag {
+            return Ok(looked);
+        }
+        let mut work = Work {
+            manifest,
+            node: None,
+        };
+        looked.image.outcome = Outcome::Tag;
+        if !is_listed {
+            looked.image.outcome = Outcome::Load;
+            let remote = Remote::new(Arc::new(merged)).without_configs();
+            let node = match remote.node(work.manifest.clone(), Select::All, run) {
+                Err(e) if e.is_not_found() => {
+                    looked.missing.push(e.to_string());
+                    return Ok(looked);
+                }
+                node => node?,
+            };
+            if !is_there {
+                looked.find_blobs(self, (&node, &**store), run)?;
+            }
+            work.node = Some(node);
+        }
+        looked.work = Some(work);
+        Ok(looked)
+    }
+
+    /// The repository that has a blob which the bundle leaves out.
+    fn elsewhere(self, digest: &Digest) -> Result<Option<RepoName>> {
+        for name in self.bundle.omitted().repositories(digest) {
+            let repo = name.parse().and_then(|name| self.names.repo(&name));
+            let Some((repo, store)) = repo.ok().and_then(|repo| self.stores.get_key_value(&repo))
+            else {
+                continue;
+            };
+            if store.size_to_write(digest)?.is_some() {
+                return Ok(Some(repo.clone()));
+            }
+        }
+        Ok(None)
+    }
+}
+
+impl Looked {
+    /// Finds out which blobs the repository lacks.
+    fn find_blobs(
+        &mut self,
+        from: From<'_>,
+        (node, store): (&Node, &dyn Store),
+        run: Run<'_>,
+    ) -> Result<()> {
+        let target = Target::Digest(self.image.digest);
+        let to = PushTarget::new(store, &target).with_nondistributable(Nondistributable::Send);
+        for (blob, action) in plan(node, &to, run)?.blobs {
+            let ours = from.bundle.blob(blob.descriptor())?;
+            match (action, ours) {
+                (Action::Exists, ours) => {
+                    self.image.there = self.image.there.saturating_add(blob.size());
+                    self.existing.extend(ours);
+                }
+                (_, Some(ours)) => {
+                    self.image.lacking = self.image.lacking.saturating_add(blob.size());
+                    self.lacking.push(ours);
+                }
+                // The image's makers keep it elsewhere, and every engine knows.
+                (_, None) if is_foreign(blob.descriptor()) => {}
+                (_, None) => match from.elsewhere(blob.digest())? {
+                    Some(repo) => {
+                        self.image.there = self.image.there.saturating_add(blob.size());
+                        self.mounts.push((*blob.digest(), repo));
+                    }
+                    None => self.missing.push(blob.digest().to_string()),
+                },
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether a name stands for the manifest with this digest.
+fn has(store: &dyn Store, target: &Target, digest: Digest) -> Result<bool> {
+    Ok(store
+        .head(target)?
+        .is_some_and(|there| there.digest == digest))
+}
+
+/// Whether a manifest that is there is listed under its subject, if it has one:
+/// a load may have ended between the two.
+fn is_listed(store: &dyn Store, subject: Option<&Digest>, digest: Digest) -> Result<bool> {
+    let Some(subject) = subject else {
+        return Ok(true);
+    };
+    let listed = store.referrers(subject)?;
+    Ok(listed.iter().any(|one| one.digest == digest))
+}
+
+/// Puts the manifests below a node by their digests, then its own.
+fn put_below(store: &dyn Store, node: &Node, digest: &Digest, run: Run<'_>) -> Result<()> {
+    run.watch.stop.check()?;
+    if let Node::Index(index) = node {
+        for child in index.children() {
+            put_below(store, &child.node, &child.descriptor.digest, run)?;
+        }
+    }
+    store.put_manifest(node.manifest(), &Target::Digest(*digest))
+}
+
+/// The error for what can't be loaded, in one line.
+fn lacks(bundle: &Bundle, missing: &[String]) -> Error {
+    const SHOWN: usize = 3;
+    let mut what = missing
+        .iter()
+        .take(SHOWN)
+        .cloned()
+        .collect::<Vec<_>>()
+        .join(", ");
+    if let more @ 1.. = missing.len().saturating_sub(SHOWN) {
+        what += &format!(" and {more} more");
+    }
+    let mut what = format!("{what}: neither in {} nor where it goes", bundle.name());
+    let against = bundle.omitted().against();
+    if !against.is_empty() {
+        what += &format!(
+            "; first load what it was made against: {}",
+            against.join(", ")
+        );
+    }
+    Error::NotFound { what }
+}
+
+/// The manifests of a bundle, and those that it leaves out from where they are.
+struct Merged(Arc<Bundle>, Arc<dyn Store>);
+
+impl ReadStore for Merged {
+    fn name(&self) -> String {
+        self.0.name()
+    }
+
+    fn open_blob(&self, digest: &Digest, from: u64) -> Result<Content<'_>> {
+        match self.0.contains(digest) {
+            true => self.0.open_blob(digest, from),
+            false => self.1.open_blob(digest, from),
+        }
+    }
+
+    fn manifest(&self, target: &Target) -> Result<Manifest> {
+        match target {
+            Target::Digest(digest) if self.0.contains(digest) => self.0.manifest(target),
+            target => self.1.manifest(target),
+        }
+    }
+
+    fn tags(&self) -> Tags<'_> {
+        self.0.tags()
+    }
+}

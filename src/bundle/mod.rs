@@ -1,0 +1,38 @@
+//! Bundles: images from any number of repositories, with all that belongs to
+//! them, in one file that is carried to where no network leads.
+//!
+//! A bundle is a tar that is an OCI image layout (image-spec, image-layout.md),
+//! with `index.json` first, then manifests, configs and layers, each once.
+//! [`plan()`] decides what is in one, [`Plan::write_file`] writes it; [`Bundle`]
+//! reads one, and [`Load`] puts its images into the repositories of a registry
+//! or a folder. Everything works on [`crate::Store`] and knows none of its kinds.
+//!
+//! A bundle can leave out what the other side has: a [`Listing`] says what that
+//! is, and the bundle says what it leaves out ([`OMITTED`]).
+//!
+//! Each entry of the index has the image's whole name in the annotation
+//! [`NAME`], beside the names by which containerd, skopeo, podman and oras know
+//! it.
+
+mod file;
+mod listing;
+mod load;
+mod names;
+mod read;
+mod save;
+#[cfg(test)]
+mod tests;
+
+pub use listing::{LISTING, Listing, MAX_LISTING};
+pub use load::{Image, Load, Loaded, Outcome, Stores};
+pub use names::Names;
+pub use read::{Bundle, Entry};
+pub use save::{Plan, SaveOptions, Wanted, plan};
+
+/// The annotation of an index entry with the name that the image had where it
+/// was saved: `[host/]repository:tag`, or `[host/]repository@digest`.
+pub const NAME: &str = "vnd.dxf.bundle.name";
+
+/// The artifact type of the manifest in a bundle whose only layer is a
+/// [`Listing`] of what the bundle leaves out.
+pub const OMITTED: &str = "application/vnd.dxf.bundle.omitted.v1";

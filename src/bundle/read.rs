@@ -1,0 +1,297 @@
+//! A bundle that was saved, read in its place. Nothing in it is trusted: names
+//! are parsed, manifests and blobs are checked against their digests as they are
+//! read, and what is not asked for is never looked at.
+
+use std::io::Read;
+use std::path::Path;
+
+use super::names::repository;
+use super::{LISTING, Listing, MAX_LISTING, NAME, OMITTED};
+use crate::archive::{self, INDEX, blob_name};
+use crate::blob::Blob;
+use crate::descriptor::Descriptor;
+use crate::descriptor::annotation::{FULL_NAME, REF_NAME};
+use crate::digest::Digest;
+use crate::error::{Error, Result};
+use crate::file::Section;
+use crate::graph::is_related_tag;
+use crate::manifest::{self, Manifest};
+use crate::parallel;
+use crate::reference::{Reference, Target};
+use crate::store::{Content, ReadStore, Tags};
+use crate::stream::Run;
+use crate::tar::Index;
+
+/// What a bundle lists under a name.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Entry {
+    /// The name it had where it was saved, with a tag or a digest.
+    pub name: Reference,
+    /// Its manifest.
+    pub descriptor: Descriptor,
+}
+
+impl Entry {
+    /// Whether its name is one that is made for what belongs to another manifest.
+    pub fn is_related(&self) -> bool {
+        let tag = self.name.tag.as_ref();
+        tag.is_some_and(|tag| is_related_tag(tag.as_str()))
+    }
+
+    /// The manifest that such a name says it belongs to.
+    pub fn subject(&self) -> Option<Digest> {
+        let tag = self.name.tag.as_ref().filter(|_| self.is_related())?;
+        let stem = tag.as_str().split('.').next()?;
+        stem.replacen('-', ":", 1).parse().ok()
+    }
+}
+
+/// A bundle to read from.
+///
+/// As a [`ReadStore`] it has manifests and blobs by digest, and no tags: those
+/// are of several repositories.
+pub struct Bundle {
+    what: String,
+    entries: Vec<Entry>,
+    omitted: Listing,
+    index: Index,
+}
+
+impl Bundle {
+    /// Opens the bundle in a file, plain or compressed. A compressed one is
+    /// decompressed into a nameless file in `folder` first.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`] for what is no bundle, [`Error::Io`].
+    pub fn open(path: &Path, folder: &Path, run: Run<'_>) -> Result<Bundle> {
+        let tar = archive::plain(path, folder, run)?;
+        Bundle::of(&path.display().to_string(), &tar, run)
+    }
+
+    /// Opens a bundle that arrives on a pipe, kept in a nameless file in
+    /// `folder`; `what` names it in errors.
+    ///
+    /// # Errors
+    /// As [`Bundle::open`], and the reader's own.
+    pub fn open_stream(
+        what: &str,
+        from: impl Read + Send,
+        folder: &Path,
+        run: Run<'_>,
+    ) -> Result<Bundle> {
+        let tar = archive::spooled(what, from, folder, run)?;
+        Bundle::of(what, &tar, run)
+    }
+
+    fn of(what: &str, tar: &Section, run: Run<'_>) -> Result<Bundle> {
+        let index = Index::new(what, tar, run.watch.stop)?;
+        if index.get(INDEX).is_none() {
+            return Err(index.bad(format!("it has no {INDEX}, so it is no bundle")));
+        }
+        let bytes = index.bytes(INDEX, manifest::MAX_SIZE)?;
+        let listed = Manifest::new(None, bytes)?.index()?.manifests;
+        let mut bundle = Bundle {
+            what: what.to_string(),
+            entries: Vec::with_capacity(listed.len()),
+            omitted: Listing::default(),
+            index,
+        };
+        for entry in listed {
+            if entry.artifact_type() == Some(OMITTED) {
+                let omitted = bundle.omission(&entry)?;
+                bundle.omitted.merge(omitted);
+            } else {
+                bundle.entries.push(named(&bundle.index, entry)?);
+            }
+        }
+        Ok(bundle)
+    }
+
+    /// What the bundle says that it leaves out.
+    fn omission(&self, entry: &Descriptor) -> Result<Listing> {
+        let manifest = self.manifest(&Target::Digest(entry.digest))?.image()?;
+        let layer = manifest.layers.into_iter().next();
+        let layer = layer.filter(|layer| layer.media_type == LISTING);
+        let blob = layer.map(|layer| self.blob(&layer)).transpose()?.flatten();
+        let why = "it does not say what it leaves out";
+        let blob = blob.ok_or_else(|| self.index.bad(why))?;
+        Listing::parse(&self.what, &blob.read(MAX_LISTING)?)
+    }
+
+    /// What the bundle leaves out, because the other side has it.
+    pub fn omitted(&self) -> &Listing {
+        &self.omitted
+    }
+
+    /// What the other side has when the bundle is loaded: what is in the bundle
+    /// for which it leaves nothing out, and what it leaves out.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`] and its like.
+    pub fn listing(&self) -> Result<Listing> {
+        let mut all = Listing::default();
+        for entry in &self.entries {
+            let (repo, digest) = (repository(&entry.name), entry.descriptor.digest);
+            if self.contains(&digest) {
+                let manifest = self.manifest(&Target::Digest(digest))?;
+                all.take((&repo, self), (&digest, &manifest), 0)?;
+            }
+        }
+        all.merge(self.omitted.clone());
+        Ok(all.called(&short(&self.what)))
+    }
+
+    /// What the bundle lists, in its order: each image, then what belongs to it.
+    pub fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+
+    /// Whether a blob or manifest is in the bundle.
+    pub fn contains(&self, digest: &Digest) -> bool {
+        self.index.get(&blob_name(digest)).is_some()
+    }
+
+    /// A blob that is in the bundle, checked as it is read.
+    ///
+    /// # Errors
+    /// [`Error::Size`] for one of another size than the manifest says.
+    pub fn blob(&self, wanted: &Descriptor) -> Result<Option<Blob>> {
+        let Some(bytes) = self.index.get(&blob_name(&wanted.digest)) else {
+            return Ok(None);
+        };
+        if bytes.len() != wanted.size {
+            return Err(Error::Size {
+                what: format!("{} in {}", wanted.digest, self.what),
+                expected: wanted.size,
+                actual: bytes.len(),
+            });
+        }
+        Ok(Some(
+            Blob::new(wanted.clone(), bytes.clone()).at(&self.what),
+        ))
+    }
+
+    /// Reads every manifest and blob in the bundle, and gives what is wrong.
+    ///
+    /// # Errors
+    /// [`Error::Io`], [`Error::Stopped`].
+    pub fn verify(&self, run: Run<'_>) -> Result<Vec<Error>> {
+        let blobs = self.index.files().filter_map(|(name, bytes)| {
+            let name = name.strip_prefix("blobs/")?.replacen('/', ":", 1);
+            Some((name.parse::<Digest>().ok()?, bytes))
+        });
+        let found = parallel::map(
+            run.jobs,
+            blobs.collect(),
+            run.watch.stop,
+            |(digest, bytes), stop| {
+                let wanted = Descriptor::new("", digest, bytes.len());
+                match super::file::check(&Blob::new(wanted, bytes.clone()), run.stopped_by(stop)) {
+                    Err(error) if error.is_corrupt() => Ok(Some(error.at(&self.what))),
+                    checked => checked.map(|()| None),
+                }
+            },
+        )?;
+        Ok(found.into_iter().flatten().collect())
+    }
+
+    fn absent(&self, what: impl std::fmt::Display) -> Error {
+        let what = format!("{what} in {}", self.what);
+        Error::NotFound { what }
+    }
+}
+
+/// A file's name without its folder.
+fn short(what: &str) -> String {
+    let name = Path::new(what).file_name();
+    name.map_or_else(
+        || what.to_string(),
+        |name| name.to_string_lossy().into_owned(),
+    )
+}
+
+/// An entry under its name.
+fn named(index: &Index, descriptor: Descriptor) -> Result<Entry> {
+    let notes = &descriptor.annotations;
+    // Other tools' archives have whole names too, in one place or the other.
+    let whole = notes.get(REF_NAME).filter(|name| name.contains(['/', ':']));
+    let name = notes.get(NAME).or_else(|| notes.get(FULL_NAME)).or(whole);
+    let name = name.ok_or_else(|| {
+        index.bad(format!(
+            "{} has no name with a repository; push-image pushes an archive",
+            descriptor.digest
+        ))
+    })?;
+    let mut name: Reference = name
+        .parse()
+        .map_err(|e| index.bad(format!("{}: {e}", descriptor.digest)))?;
+    match name.target() {
+        Target::Digest(digest) if digest != descriptor.digest => {
+            Err(index.bad(format!("{name} is listed as {}", descriptor.digest)))
+        }
+        Target::Tag(tag) => {
+            name.tag = Some(tag);
+            Ok(Entry { name, descriptor })
+        }
+        Target::Digest(_) => {
+            name.tag = None;
+            Ok(Entry { name, descriptor })
+        }
+    }
+}
+
+impl ReadStore for Bundle {
+    fn name(&self) -> String {
+        self.what.clone()
+    }
+
+    fn blob_size(&self, digest: &Digest) -> Result<Option<u64>> {
+        Ok(self.index.get(&blob_name(digest)).map(Section::len))
+    }
+
+    fn open_blob(&self, digest: &Digest, from: u64) -> Result<Content<'_>> {
+        let bytes = self.index.get(&blob_name(digest));
+        let bytes = bytes.ok_or_else(|| self.absent(format!("blob {digest}")))?;
+        Ok(Content {
+            size: Some(bytes.len()),
+            reader: Box::new(bytes.reader(from)),
+        })
+    }
+
+    fn manifest(&self, target: &Target) -> Result<Manifest> {
+        let Target::Digest(digest) = target else {
+            return Err(self.absent(target));
+        };
+        if !self.contains(digest) {
+            return Err(self.absent(format!("manifest {digest}")));
+        }
+        let size = self.blob_size(digest)?;
+        let content = self.pull_blob(digest, size)?;
+        let bytes =
+            crate::stream::read_bounded(&digest.to_string(), content.reader, manifest::MAX_SIZE)?;
+        Manifest::new(None, bytes)
+    }
+
+    fn tags(&self) -> Tags<'_> {
+        Box::new(std::iter::empty())
+    }
+
+    fn referrers(&self, subject: &Digest) -> Result<Vec<Descriptor>> {
+        let mut found: Vec<Descriptor> = Vec::new();
+        for entry in &self.entries {
+            let digest = entry.descriptor.digest;
+            if !self.contains(&digest) || found.iter().any(|known| known.digest == digest) {
+                continue;
+            }
+            let manifest = self.manifest(&Target::Digest(digest))?;
+            if manifest
+                .subject()?
+                .is_some_and(|named| named.digest == *subject)
+            {
+                found.push(manifest.referrer()?);
+            }
+        }
+        Ok(found)
+    }
+}

@@ -1,0 +1,372 @@
+//! Bundles of stores in memory.
+
+use std::collections::HashSet;
+use std::io::Read;
+use std::sync::{Arc, Mutex};
+
+use super::*;
+use crate::blob::{Blob, Bytes, Source};
+use crate::descriptor::media_type;
+use crate::digest::Digest;
+use crate::error::{Error, Result};
+use crate::graph::{Referrers, Remote};
+use crate::manifest::{Builder, Manifest};
+use crate::reference::{RepoName, Target};
+use crate::store::{Content, Memory, ReadStore, Store, Tags};
+use crate::stream::{Run, Watch};
+
+/// A repository that notes which blobs are read, and fails for some.
+#[derive(Default)]
+struct Noted {
+    memory: Memory,
+    read: Mutex<Vec<Digest>>,
+    broken: Mutex<HashSet<Digest>>,
+}
+
+impl ReadStore for Noted {
+    fn name(&self) -> String {
+        "noted".to_string()
+    }
+    fn open_blob(&self, digest: &Digest, from: u64) -> Result<Content<'_>> {
+        self.read.lock().unwrap().push(*digest);
+        if self.broken.lock().unwrap().contains(digest) {
+            return Err(Error::io("noted", std::io::Error::other("cut off")));
+        }
+        self.memory.open_blob(digest, from)
+    }
+    fn manifest(&self, target: &Target) -> Result<Manifest> {
+        self.memory.manifest(target)
+    }
+    fn tags(&self) -> Tags<'_> {
+        self.memory.tags()
+    }
+    fn referrers(&self, subject: &Digest) -> Result<Vec<crate::Descriptor>> {
+        self.memory.referrers(subject)
+    }
+}
+
+fn blob(bytes: &[u8]) -> Blob {
+    Blob::bytes(media_type::OCTET_STREAM, bytes.to_vec())
+}
+
+/// Stores an alias of blobs; its digest.
+fn alias(store: &Memory, tag: &str, blobs: &[&[u8]]) -> Digest {
+    let blobs: Vec<Blob> = blobs.iter().map(|bytes| blob(bytes)).collect();
+    for blob in &blobs {
+        store.put_blob(blob, Watch::default()).unwrap();
+    }
+    let listed: Vec<_> = blobs.iter().map(|blob| blob.descriptor().clone()).collect();
+    let manifest = Manifest::alias(&listed).unwrap();
+    store
+        .put_manifest(&manifest, &tag.parse().unwrap())
+        .unwrap();
+    manifest.digest()
+}
+
+/// Stores an artifact that refers to a manifest; its digest.
+fn refer(store: &Memory, to: Digest) -> Digest {
+    let (config, subject) = (Blob::empty(), store.manifest(&to.into()).unwrap());
+    store.put_blob(&config, Watch::default()).unwrap();
+    let manifest = Builder::new(media_type::OCI_MANIFEST)
+        .member("artifactType", "test/note")
+        .config(config.descriptor())
+        .layers([config.descriptor()])
+        .member("subject", subject.descriptor())
+        .build()
+        .unwrap();
+    let digest = manifest.digest();
+    store.put_manifest(&manifest, &digest.into()).unwrap();
+    digest
+}
+
+fn wanted(store: &Arc<Noted>, names: &[&str]) -> Vec<Wanted> {
+    let one = |name: &&str| {
+        let name: crate::Reference = name.parse().unwrap();
+        let from = Remote::new(store.clone());
+        Wanted {
+            from,
+            target: name.target(),
+            name,
+        }
+    };
+    names.iter().map(one).collect()
+}
+
+fn planned(store: &Arc<Noted>, names: &[&str]) -> Plan {
+    let options = SaveOptions::default().with_referrers(Referrers::Copy);
+    plan(&wanted(store, names), &options, Run::default()).unwrap()
+}
+
+fn written(plan: &Plan) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    plan.write_stream("memory", &mut bytes, Run::default())
+        .unwrap();
+    bytes
+}
+
+fn opened(bytes: &[u8]) -> Result<Arc<Bundle>> {
+    let dir = tempfile::tempdir().unwrap();
+    Bundle::open_stream("test", bytes, dir.path(), Run::default()).map(Arc::new)
+}
+
+/// Loads a bundle into one repository in memory, whatever it is called.
+fn load(bundle: &Arc<Bundle>, to: &Arc<Memory>) -> Result<Loaded> {
+    let stores = |_: &RepoName| -> Result<Arc<dyn Store>> { Ok(to.clone()) };
+    Load::plan(bundle, &Names::default(), &stores, Run::default())?.run(Run::default())
+}
+
+#[test]
+fn a_file_that_was_not_finished_is_continued() {
+    let store = Arc::new(Noted::default());
+    alias(&store.memory, "v1", &[b"one", b"two", b"three"]);
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("b.tar");
+    let write =
+        || planned(&store, &["r.example/a:v1"]).write_file(&path, Run::new(1, Watch::default()));
+    store.broken.lock().unwrap().insert(Digest::of(b"one"));
+    assert!(write().is_err() && !path.exists());
+    assert!(dir.path().join("b.tar.partial").exists());
+    store.broken.lock().unwrap().clear();
+    store.read.lock().unwrap().clear();
+    write().unwrap();
+    // The largest comes first, and was complete.
+    let read = store.read.lock().unwrap().clone();
+    assert!(!read.contains(&Digest::of(b"three")), "{read:?}");
+    assert_eq!(
+        std::fs::read(&path).unwrap(),
+        written(&planned(&store, &["r.example/a:v1"]))
+    );
+    assert_eq!(dir.path().read_dir().unwrap().count(), 1);
+}
+
+#[test]
+fn what_was_left_is_not_trusted() {
+    let store = Arc::new(Noted::default());
+    alias(&store.memory, "v1", &[b"one", b"two"]);
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("b.tar");
+    let plan = planned(&store, &["r.example/a:v1"]);
+    let mut bytes = written(&plan);
+    let at = bytes.windows(3).rposition(|part| part == b"two").unwrap();
+    bytes[at] = b'X';
+    std::fs::write(dir.path().join("b.tar.partial"), &bytes).unwrap();
+    plan.write_file(&path, Run::default()).unwrap();
+    assert_eq!(std::fs::read(&path).unwrap(), written(&plan));
+    // What another plan left is of no use, and in nobody's way.
+    std::fs::write(dir.path().join("c.tar.partial"), vec![7; 100_000]).unwrap();
+    let path = dir.path().join("c.tar");
+    plan.write_file(&path, Run::default()).unwrap();
+    assert_eq!(std::fs::read(&path).unwrap(), written(&plan));
+}
+
+#[test]
+fn referrers_and_names_are_kept() {
+    let store = Arc::new(Noted::default());
+    let image = alias(&store.memory, "v1", &[b"one"]);
+    store
+        .memory
+        .put_manifest(
+            &store.memory.manifest(&image.into()).unwrap(),
+            &"v2".parse().unwrap(),
+        )
+        .unwrap();
+    let note = refer(&store.memory, image);
+    let signature = refer(&store.memory, note);
+    let names = ["docker.io/alpine:v1", "docker.io/alpine:v2"];
+    let bundle = opened(&written(&planned(&store, &names))).unwrap();
+    let listed: Vec<String> = bundle
+        .entries()
+        .iter()
+        .map(|one| one.name.to_string())
+        .collect();
+    let whole = "docker.io/library/alpine";
+    assert_eq!(
+        listed,
+        [
+            format!("{whole}:v1"),
+            format!("{whole}@{note}"),
+            format!("{whole}@{signature}"),
+            format!("{whole}:v2")
+        ]
+    );
+    let to = Arc::new(Memory::new());
+    let loaded = load(&bundle, &to).unwrap();
+    assert_eq!(loaded.sent.0, 2);
+    assert_eq!(to.referrers(&note).unwrap()[0].digest, signature);
+    assert_eq!(to.tags().collect::<Result<Vec<_>>>().unwrap().len(), 2);
+    assert_eq!(load(&bundle, &to).unwrap().sent, (0, 0));
+}
+
+#[test]
+fn nothing_is_written_when_something_is_missing() {
+    let store = Arc::new(Noted::default());
+    alias(&store.memory, "v1", &[b"one", b"two"]);
+    let bytes = written(&planned(&store, &["r.example/a:v1"]));
+    let name = crate::archive::blob_name(&Digest::of(b"two"));
+    let other = crate::archive::blob_name(&Digest::of(b"2"));
+    let text = String::from_utf8_lossy(&bytes).replace(&name, &other);
+    let mut bytes = text.into_bytes();
+    // The header's sum is of its bytes.
+    let at = bytes
+        .windows(other.len())
+        .rposition(|part| part == other.as_bytes())
+        .unwrap();
+    let mut header = ::tar::Header::new_gnu();
+    header.as_mut_bytes().copy_from_slice(&bytes[at..at + 512]);
+    header.set_cksum();
+    bytes[at..at + 512].copy_from_slice(header.as_bytes());
+    let (bundle, to) = (opened(&bytes).unwrap(), Arc::new(Memory::new()));
+    let failed = load(&bundle, &to).unwrap_err();
+    assert!(failed.is_not_found(), "{failed}");
+    let said = failed.to_string();
+    assert!(
+        said.contains(&Digest::of(b"two").to_string()) && said.contains("r.example/a:v1"),
+        "{said}"
+    );
+    assert!(to.blobs().is_empty());
+    // It may have been left out because it is there.
+    to.put_blob(&blob(b"two"), Watch::default()).unwrap();
+    assert_eq!(load(&bundle, &to).unwrap().sent.0, 1);
+}
+
+/// A source whose bytes are others than it says.
+struct Wrong;
+
+impl Source for Wrong {
+    fn open(&self, from: u64) -> Result<Box<dyn Read + Send + '_>> {
+        let _ = from;
+        Ok(Box::new(&b"xxx"[..]))
+    }
+}
+
+#[test]
+fn what_lies_is_refused() {
+    let store = Arc::new(Noted::default());
+    alias(&store.memory, "v1", &[b"one", b"two"]);
+    let bytes = written(&planned(&store, &["r.example/a:v1"]));
+    for from in [&b"one"[..], b"\"layers\"", b"schemaVersion"] {
+        let mut bad = bytes.clone();
+        let at = bad
+            .windows(from.len())
+            .rposition(|part| part == from)
+            .unwrap();
+        bad[at] ^= 1;
+        let to = Arc::new(Memory::new());
+        let failed = opened(&bad).and_then(|bundle| load(&bundle, &to));
+        assert!(failed.is_err(), "{}", String::from_utf8_lossy(from));
+        assert_eq!(to.tags().count(), 0);
+    }
+    for bad in [&b""[..], b"no bundle", &bytes[..700], &bytes[..3000]] {
+        assert!(opened(bad).is_err_and(|e| e.is_corrupt()));
+    }
+    let lying = Blob::new(blob(b"one").descriptor().clone(), Wrong);
+    assert!(file::check(&lying, Run::default()).is_err_and(|e| e.is_corrupt()));
+    let right = Blob::new(blob(b"one").descriptor().clone(), Bytes(b"one".to_vec()));
+    file::check(&right, Run::default()).unwrap();
+}
+
+/// A bundle of `names`, without what `since` lists.
+fn delta(store: &Arc<Noted>, names: &[&str], since: &Listing) -> Plan {
+    let options = SaveOptions::default()
+        .with_referrers(Referrers::Copy)
+        .with_since(since);
+    plan(&wanted(store, names), &options, Run::default()).unwrap()
+}
+
+/// The listing of a bundle, through its JSON.
+fn listed(bundle: &Bundle) -> Listing {
+    let bytes = bundle.listing().unwrap().to_bytes();
+    Listing::parse("index", &bytes).unwrap().called("first.tar")
+}
+
+#[test]
+fn what_is_there_is_left_out() {
+    let store = Arc::new(Noted::default());
+    let image = alias(&store.memory, "v1", &[b"one", b"two"]);
+    let note = refer(&store.memory, image);
+    let first = opened(&written(&planned(&store, &["r.example/a:v1"]))).unwrap();
+    // A layer and a signature are new, and another name for what was there.
+    alias(&store.memory, "v2", &[b"one", b"new"]);
+    let signature = refer(&store.memory, note);
+    let names = ["r.example/a:v1", "r.example/a:v2", "r.example/b:v1"];
+    let plan = delta(&store, &names, &listed(&first));
+    let second = opened(&written(&plan)).unwrap();
+    assert_eq!(second.omitted().against(), ["first.tar"]);
+    for (digest, is_in) in [
+        (image, true),
+        (note, true),
+        (signature, true),
+        (Digest::of(b"one"), false),
+        (Digest::of(b"two"), false),
+        (Digest::of(b"{}"), true),
+        (Digest::of(b"new"), true),
+    ] {
+        assert_eq!(second.contains(&digest), is_in, "{digest}");
+    }
+    // Without the third name the manifests would be left out too.
+    let plan = delta(&store, &names[..2], &listed(&first));
+    let second = opened(&written(&plan)).unwrap();
+    assert!(!second.contains(&image) && !second.contains(&note));
+    assert!(second.contains(&signature) && !second.contains(&Digest::of(b"two")));
+    assert!(plan.omitted.1 > 6, "{:?}", plan.omitted);
+
+    // Nothing is loaded where the first is missing, everything where it is not.
+    let to = Arc::new(Memory::new());
+    let said = load(&second, &to).unwrap_err().to_string();
+    assert!(
+        said.contains("first load what it was made against: first.tar"),
+        "{said}"
+    );
+    assert!(to.blobs().is_empty() && to.tags().count() == 0);
+    load(&first, &to).unwrap();
+    let loaded = load(&second, &to).unwrap();
+    assert_eq!(loaded.sent.0, 1, "the new layer; the empty config is there");
+    assert_eq!(to.referrers(&note).unwrap()[0].digest, signature);
+    assert_eq!(to.tags().count(), 2);
+
+    // The next month's is made against the second alone.
+    let nothing = delta(&store, &names[..2], &listed(&second));
+    store.read.lock().unwrap().clear();
+    let third = opened(&written(&nothing)).unwrap();
+    assert!(store.read.lock().unwrap().is_empty());
+    assert_eq!(nothing.bytes, 0);
+    assert_eq!(third.entries().len(), 4);
+    assert_eq!(load(&third, &to).unwrap().sent, (0, 0));
+}
+
+#[test]
+fn a_listing_of_a_store_is_that_of_its_bundle() {
+    let store = Arc::new(Noted::default());
+    alias(&store.memory, "v1", &[b"one", b"two"]);
+    let bundle = opened(&written(&planned(&store, &["r.example/a:v1"]))).unwrap();
+    let name = "r.example/a:v1".parse().unwrap();
+    let targets = vec!["v1".parse().unwrap(), "gone".parse().unwrap()];
+    let listing = Listing::of_store(&name, &*store, targets, Run::default()).unwrap();
+    assert_eq!(
+        listing.called("first.tar").to_bytes(),
+        listed(&bundle).to_bytes()
+    );
+    assert!(delta(&store, &["r.example/a:v1"], &listed(&bundle)).bytes == 0);
+}
+
+#[test]
+fn listings_that_lie_are_refused() {
+    let good = r#"{"mediaType": "application/vnd.dxf.bundle.index.v1+json", "repositories": ["a"],
+        "items": [{"digest": "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855", "size": 0, "in": [0], "needs": [0]}]}"#;
+    let listing = Listing::parse("x", good.as_bytes()).unwrap();
+    // One that needs itself has an end, too.
+    let digest = Digest::of(b"");
+    assert!(listing.whole(&digest, "a").is_some() && listing.whole(&digest, "b").is_none());
+    for (from, to) in [
+        ("[0], \"n", "[1], \"n"),
+        ("[0]}", "[9]}"),
+        ("index.v1", "index.v2"),
+        ("sha256", "md5"),
+    ] {
+        let bad = good.replacen(from, to, 1);
+        assert!(
+            Listing::parse("x", bad.as_bytes()).is_err_and(|e| e.is_corrupt()),
+            "{to}"
+        );
+    }
+}

@@ -1,0 +1,61 @@
+//! What the commands about bundles take.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::images::Nondistributable;
+use super::words::{self, Named};
+
+/// What `save-bundle` takes.
+#[derive(Args)]
+pub struct SaveBundle {
+    /// The arguments.
+    #[command(flatten)]
+    pub words: Named<words::BundleImages>,
+    /// Leave out what WHAT contains: a bundle, its index (show-bundle --index), a
+    /// folder (oci:FOLDER), a repository or an image; may be repeated
+    #[arg(long, value_name = "WHAT")]
+    pub since: Vec<OsString>,
+    /// os/architecture[/variant] to save of an index (all of it, as it is)
+    #[arg(long, value_name = "P")]
+    pub platform: Option<String>,
+    /// Leave out signatures, SBOMs and whatever else refers to the images
+    #[arg(long)]
+    pub no_referrers: bool,
+    /// Also save the images that FILE lists, one a line (- is standard input)
+    #[arg(long, value_name = "FILE")]
+    pub list: Option<PathBuf>,
+    /// What is done with layers that must not be passed on.
+    #[command(flatten)]
+    pub nondistributable: Nondistributable,
+}
+
+/// What `load-bundle` takes.
+#[derive(Args)]
+pub struct LoadBundle {
+    /// The arguments.
+    #[command(flatten)]
+    pub words: Named<words::BundleTarget>,
+    /// Rename what is called FROM, or FROM/…, to TO, or TO/…; may be repeated
+    #[arg(long, value_name = "FROM=TO")]
+    pub map: Vec<String>,
+    /// Print what would be loaded, and load nothing
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// What `show-bundle` takes.
+#[derive(Args)]
+pub struct ShowBundle {
+    /// The arguments.
+    #[command(flatten)]
+    pub words: Named<words::Bundle>,
+    /// Also read every byte, and check it
+    #[arg(long, conflicts_with = "index")]
+    pub verify: bool,
+    /// Print the bundle's index, which --since of save-bundle takes in its place
+    #[arg(long)]
+    pub index: bool,
+}

@@ -1,0 +1,5 @@
+//! The commands about bundles.
+
+pub mod load;
+pub mod save;
+pub mod show;

@@ -1,0 +1,278 @@
+//! `save-bundle`: images from anywhere into one file.
+
+use std::collections::HashMap;
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+use std::sync::Arc;
+
+use dxf_registry::archive::Archive;
+use dxf_registry::bundle::{Bundle, Listing, MAX_LISTING, Plan, SaveOptions, Wanted, plan};
+use dxf_registry::graph::{Referrers, Remote};
+use dxf_registry::stream::read_bounded;
+use dxf_registry::{
+    Error, Place, Platform, ReadStore, Reference, RepoName, Result, Root, Target, json, text,
+};
+use serde_json::json;
+
+use crate::cli::args::{self, SaveBundle};
+use crate::cli::env::Shape;
+use crate::cli::exit::Failure;
+use crate::cli::image::destination::left_out;
+use crate::cli::image::open;
+use crate::cli::image::platform::platform_missing;
+use crate::cli::image::read::{archived, compressed, uncached};
+use crate::cli::out::file::{Output, is_plain};
+use crate::cli::out::size;
+use crate::cli::session::Session;
+
+/// The longest list of images that is read, bytes.
+const MAX_LIST: u64 = 1 << 20;
+
+/// `save-bundle [options] FILE|- <image>… [--list FILE]`
+pub fn run(s: &mut Session<'_, '_>, args: &SaveBundle) -> Result<(), Failure> {
+    let words = args.words.take(1, usize::MAX)?;
+    let path = Path::new(&words[0]);
+    let mut images = words[1..].to_vec();
+    if let Some(list) = &args.list {
+        images.extend(listed(s, list)?);
+    }
+    if images.is_empty() {
+        return Err(args::usage("too few arguments (an image to save)"));
+    }
+    let platform = args.platform.as_deref().filter(|word| *word != "all");
+    let platform: Option<Platform> = platform.map(str::parse).transpose()?;
+    let mut options = SaveOptions::default().with_nondistributable(args.nondistributable.choice());
+    options.platform = platform.as_ref();
+    if !args.no_referrers {
+        options.referrers = Referrers::Copy;
+    }
+    let mut since = Listing::default();
+    for word in &args.since {
+        since.merge(known(s, word)?);
+    }
+    if !args.since.is_empty() {
+        options = options.with_since(&since);
+    }
+    let mut wanted = Vec::new();
+    let mut remotes = HashMap::new();
+    for word in &images {
+        wanted.extend(found(s, word, &mut remotes)?);
+    }
+    let plan = plan(&wanted, &options, s.run()).map_err(platform_missing)?;
+    for layer in &plan.left_out {
+        s.console.warn(&left_out(&layer.digest));
+    }
+    if is_plain(path) {
+        s.interrupt.keep();
+        plan.write_file(path, s.run())?;
+        return report(s, &plan);
+    }
+    let (mut output, run) = (Output::open(Some(path), s.interrupt)?, s.run());
+    let (name, is_stdout) = (output.name(), output.is_stdout());
+    plan.write_stream(&name, output.writer(s.out), run)?;
+    match is_stdout {
+        true => Ok(()),
+        false => report(s, &plan),
+    }
+}
+
+/// What `word` says the other side has.
+fn known(s: &Session<'_, '_>, word: &OsStr) -> Result<Listing, Failure> {
+    let (path, run) = (Path::new(word), s.run());
+    if path.is_file() {
+        let what = path.display().to_string();
+        let mut first = [0];
+        let file = File::open(path).map_err(|e| Error::io(&what, e))?;
+        let n = (&file).read(&mut first).map_err(|e| Error::io(&what, e))?;
+        if (n, first) != (1, *b"{") {
+            return Ok(Bundle::open(path, &s.context.tmpdir, run)?.listing()?);
+        }
+        let rest = first.chain(&file);
+        let bytes = read_bounded(&what, rest, MAX_LISTING)?;
+        return Ok(Listing::parse(&what, &bytes)?.called(&file_name(path)));
+    }
+    if let Some(folder) = folder(word) {
+        let (folders, mut all) = (s.folders(folder), Listing::default());
+        for repo in folders.repos() {
+            let repo = repo?.parse::<RepoName>()?;
+            let name = Reference {
+                host: None,
+                repo,
+                tag: None,
+                digest: None,
+            };
+            let layout = folders.repository(&name.repo);
+            let listed = layout.manifests()?.into_iter();
+            let targets = listed.map(|entry| Target::Digest(entry.digest));
+            all.merge(Listing::of_store(&name, &layout, targets.collect(), run)?);
+        }
+        return Ok(all.called(&word.display().to_string()));
+    }
+    let place = open::to_read(s, word)?;
+    let store = open::store(s, s.context, &place)?;
+    let targets = match place.is_named() {
+        true => vec![place.target()?],
+        false => store
+            .tags()
+            .map(|tag| tag.map(Target::Tag))
+            .collect::<Result<_>>()?,
+    };
+    let name = match targets.first() {
+        Some(target) => name(&place, target)?,
+        None => return Ok(Listing::default()),
+    };
+    let listing = Listing::of_store(&name, &*store, targets, run)?;
+    Ok(listing.called(&word.display().to_string()))
+}
+
+/// The folder of repositories that `oci:FOLDER` means, unless it is one layout.
+fn folder(word: &OsStr) -> Option<&Path> {
+    let folder = Path::new(word.to_str()?.strip_prefix("oci:")?);
+    (folder.is_dir() && !folder.join("oci-layout").exists()).then_some(folder)
+}
+
+fn file_name(path: &Path) -> String {
+    path.file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned()
+}
+
+/// The images that a file lists; lines that begin with `#` are comments.
+fn listed(s: &mut Session<'_, '_>, path: &Path) -> Result<Vec<OsString>, Failure> {
+    let what = path.display().to_string();
+    let bytes = match path == Path::new("-") {
+        true => {
+            let stdin = &mut *s.stdin;
+            s.interrupt
+                .waiting(|| read_bounded("standard input", stdin, MAX_LIST))?
+        }
+        false => {
+            let file = File::open(path).map_err(|e| Error::io(&what, e))?;
+            read_bounded(&what, file.take(MAX_LIST + 1), MAX_LIST)?
+        }
+    };
+    let lines = String::from_utf8(bytes).map_err(|_| Error::malformed(&what, "it is not UTF-8"))?;
+    let lines = lines.lines().map(str::trim);
+    let images = lines.filter(|line| !line.is_empty() && !line.starts_with('#'));
+    Ok(images.map(OsString::from).collect())
+}
+
+/// The images that `word` names, each with the store it is in.
+fn found(
+    s: &Session<'_, '_>,
+    word: &OsString,
+    remotes: &mut HashMap<String, Remote>,
+) -> Result<Vec<Wanted>, Failure> {
+    let place = open::to_read(s, word)?;
+    if place.is_archive() {
+        return in_archive(s, &place);
+    }
+    let target = place.target()?;
+    let name = name(&place, &target)?;
+    let key = Reference {
+        tag: None,
+        digest: None,
+        ..name.clone()
+    };
+    let from = match remotes.get(&key.to_string()) {
+        Some(remote) => remote.clone(),
+        None => uncached(s, open::store(s, s.context, &place)?),
+    };
+    remotes.insert(key.to_string(), from.clone());
+    Ok(vec![Wanted { from, target, name }])
+}
+
+/// What an image is called in a bundle.
+fn name(place: &Place, target: &Target) -> Result<Reference> {
+    let mut name = match place {
+        Place::Repository { root, reference } => {
+            let mut name = reference.clone();
+            name.host = match root {
+                Root::Registry(host) => Some(host.clone()),
+                Root::Folder(_) => None,
+            };
+            name
+        }
+        Place::Layout { folder, .. } => {
+            let last = folder.canonicalize().ok();
+            let last = last.as_deref().unwrap_or(folder).file_name();
+            let last = last.unwrap_or_default().to_string_lossy();
+            let repo = last.parse().map_err(|_| {
+                let why = "a folder's name is the image's in the bundle, and this is none; set \
+                           DXF_HOST=oci:FOLDER, and name the folder below that";
+                Error::invalid("image", last, why)
+            })?;
+            let (tag, _) = place.tag_and_digest();
+            Reference {
+                host: None,
+                repo,
+                tag: tag.cloned(),
+                digest: None,
+            }
+        }
+        _ => {
+            return Err(Error::Unsupported {
+                what: format!("{place}: it has no name"),
+            });
+        }
+    };
+    if let (None, Target::Tag(tag)) = (&name.tag, target) {
+        name.tag = Some(tag.clone());
+    }
+    Ok(name)
+}
+
+/// The images of an archive under their whole names.
+fn in_archive(s: &Session<'_, '_>, place: &Place) -> Result<Vec<Wanted>, Failure> {
+    let items = archived(s, place)?
+        .into_iter()
+        .map(|item| compressed(s, item));
+    let items: Vec<_> = items.collect::<Result<_>>()?;
+    let what = place.to_string();
+    let names: Vec<_> = items
+        .iter()
+        .flat_map(|item| {
+            let digest = item.node.manifest().digest();
+            item.names.iter().map(move |name| (name.clone(), digest))
+        })
+        .collect();
+    if names.is_empty() {
+        let why = "it has no image with a name; push-image it to a repository first";
+        return Err(Error::malformed(what, why).into());
+    }
+    let from = Remote::new(Arc::new(Archive::of(&what, items)?));
+    let wanted = names.into_iter().map(|(name, digest)| Wanted {
+        from: from.clone(),
+        target: Target::Digest(digest),
+        name,
+    });
+    Ok(wanted.collect())
+}
+
+fn report(s: &mut Session<'_, '_>, plan: &Plan) -> Result<(), Failure> {
+    if s.context.shape == Shape::Json {
+        let images = plan.images.iter();
+        let images =
+            images.map(|(name, digest)| json!({"name": name.to_string(), "digest": digest}));
+        let value = json!({"images": images.collect::<Vec<_>>(), "bytes": plan.bytes,
+            "omitted": plan.omitted.1});
+        return s.line(json::python(&value));
+    }
+    for (name, digest) in &plan.images {
+        match name.digest {
+            Some(_) => s.line(text::one_line(&name.to_string()))?,
+            None => s.line(text::one_line(&format!("{name}@{digest}")))?,
+        }
+    }
+    let (count, bytes) = (plan.images.len(), size::show(plan.bytes));
+    match plan.omitted {
+        (0, _) => s.line(format_args!("{count} images, {bytes}")),
+        (_, omitted) => s.line(format_args!(
+            "{count} images, {bytes}, {} left out",
+            size::show(omitted)
+        )),
+    }
+}

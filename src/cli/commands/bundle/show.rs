@@ -1,0 +1,176 @@
+//! `show-bundle`: what is in a bundle.
+
+use std::path::Path;
+
+use dxf_registry::bundle::{Bundle, Entry};
+use dxf_registry::descriptor::media_type;
+use dxf_registry::graph::{Budget, Resolver, Step, Walk};
+use dxf_registry::manifest::Kind;
+use dxf_registry::stream::Run;
+use dxf_registry::{Digest, Error, Manifest, ReadStore, Result, Target, json, text};
+use serde_json::{Value, json};
+
+use crate::cli::args::ShowBundle;
+use crate::cli::env::Shape;
+use crate::cli::exit::Failure;
+use crate::cli::out::size;
+use crate::cli::out::table::table;
+use crate::cli::session::Session;
+
+/// `show-bundle FILE… [--verify]`
+pub fn run(s: &mut Session<'_, '_>, args: &ShowBundle) -> Result<(), Failure> {
+    let words = args.words.take(1, 1)?;
+    let (run, folder) = (s.run(), &s.context.tmpdir);
+    let bundle = match words[0] == *"-" {
+        false => Bundle::open(Path::new(&words[0]), folder, run)?,
+        true => {
+            let stdin = &mut *s.stdin;
+            s.interrupt
+                .waiting(|| Bundle::open_stream("standard input", stdin, folder, run))?
+        }
+    };
+    if args.index {
+        let mut index = bundle.listing()?.to_bytes();
+        index.push(b'\n');
+        return s.write(&index);
+    }
+    let shown = Shown::of(&bundle, run)?;
+    let omitted = bundle.omitted();
+    let (count, bytes) = omitted.count();
+    match s.context.shape {
+        Shape::Json => s.line(json::python(&json!({"images": shown.json(),
+            "omitted": {"count": count, "bytes": bytes, "against": omitted.against()}})))?,
+        Shape::Text => {
+            table(s.out, &shown.rows(), &[2])?;
+            if count > 0 {
+                let (bytes, against) = (size::show(bytes), omitted.against().join(", "));
+                s.foreign(format_args!("left out: {bytes} that are in {against}"))?;
+            }
+        }
+    }
+    if !args.verify {
+        return Ok(());
+    }
+    let wrong = bundle.verify(run)?;
+    let count = wrong.len();
+    match wrong.into_iter().next() {
+        None => Ok(()),
+        Some(first) if count == 1 => Err(first.into()),
+        Some(first) => {
+            let why = format!("{count} things in it are wrong, the first: {first}");
+            Err(Error::malformed(bundle.name(), why).into())
+        }
+    }
+}
+
+/// One entry of a bundle.
+struct Line {
+    name: String,
+    digest: Digest,
+    /// The platforms that it runs on.
+    platforms: Vec<String>,
+    /// Its type, where it is an artifact.
+    kind: Option<String>,
+    /// What it refers to.
+    subject: Option<Digest>,
+    /// Whether it is about another manifest, as a signature under cosign's tag is.
+    is_related: bool,
+    /// Bytes of everything below it, and of its manifest.
+    size: u64,
+}
+
+struct Shown(Vec<Line>);
+
+impl Shown {
+    fn of(bundle: &Bundle, run: Run<'_>) -> Result<Shown> {
+        let walk = Walk::new(bundle, run);
+        let entries = bundle.entries().iter();
+        let lines = entries.map(|entry| Line::of(bundle, (&walk, run), entry));
+        Ok(Shown(lines.collect::<Result<_>>()?))
+    }
+
+    fn json(&self) -> Value {
+        let lines = self.0.iter().map(|line| {
+            json!({"name": line.name, "digest": line.digest, "platforms": line.platforms,
+                "artifactType": line.kind, "subject": line.subject, "size": line.size})
+        });
+        lines.collect()
+    }
+
+    /// Each image, and below it what belongs to it.
+    fn rows(&self) -> Vec<Vec<String>> {
+        let row = |line: &Line| {
+            let kind = line.kind.clone().unwrap_or_else(|| "-".to_string());
+            let name = match line.is_related {
+                true => format!("  {kind}"),
+                false => line.name.clone(),
+            };
+            let about = match (&line.subject, line.platforms.is_empty()) {
+                (Some(subject), _) => format!("refers to {:.12}", subject.hex()),
+                (None, false) => line.platforms.join(","),
+                (None, true) => kind,
+            };
+            vec![name, about, size::show(line.size), line.digest.to_string()]
+        };
+        self.0.iter().map(row).collect()
+    }
+}
+
+impl Line {
+    fn of(bundle: &Bundle, (walk, run): (&Walk<'_>, Run<'_>), entry: &Entry) -> Result<Line> {
+        let digest = entry.descriptor.digest;
+        let target = Target::Digest(digest);
+        if !bundle.contains(&digest) {
+            return Ok(Line {
+                name: entry.name.to_string(),
+                digest,
+                platforms: Vec::new(),
+                kind: Some("left out".to_string()),
+                subject: entry.subject(),
+                is_related: entry.is_related() || entry.name.digest.is_some(),
+                size: 0,
+            });
+        }
+        let manifest = bundle.manifest(&target)?;
+        let budget = Budget::default();
+        let offered = Resolver::new(bundle, &budget, run).platforms(&manifest)?;
+        let platforms = offered.iter().filter_map(|one| one.platform.as_ref());
+        let subject = match manifest.subject()? {
+            Some(subject) => Some(subject.digest),
+            None => entry.subject(),
+        };
+        let platforms: Vec<_> = platforms.map(|one| text::clean(&one.to_string())).collect();
+        let mut size = manifest.bytes().len() as u64;
+        for step in walk.below(&*walk.root(&target)?, run.jobs)? {
+            size = size.saturating_add(match step {
+                Step::Manifest(blob, _) | Step::Config(blob) | Step::Blob(blob) => blob.size,
+                _ => 0,
+            });
+        }
+        Ok(Line {
+            name: entry.name.to_string(),
+            digest: entry.descriptor.digest,
+            kind: kind(&manifest)?.filter(|_| platforms.is_empty()),
+            platforms,
+            is_related: entry.is_related() || subject.is_some(),
+            subject,
+            size,
+        })
+    }
+}
+
+/// The type of an artifact. cosign's have an image's config type; what they are
+/// is the type of their first layer.
+fn kind(manifest: &Manifest) -> Result<Option<String>> {
+    let described = manifest.referrer()?;
+    let kind = described.artifact_type();
+    let layer = match (manifest.kind(), kind) {
+        (Kind::Image, Some(media_type::OCI_CONFIG)) => manifest.image()?.layers.into_iter().next(),
+        _ => None,
+    };
+    let kind = layer
+        .as_ref()
+        .map(|layer| layer.media_type.as_str())
+        .or(kind);
+    Ok(kind.map(text::clean))
+}

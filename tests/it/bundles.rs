@@ -1,0 +1,328 @@
+//! `save-bundle`, `load-bundle` and `show-bundle`: images and what belongs to
+//! them, from several registries through a file into others.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use dxf_registry::image::layer::Family;
+use serde_json::{Value, json};
+
+use crate::images::{Style, TWO, docker_image, index, seed};
+use crate::support::data::{blob, digest};
+use crate::support::dxf::Dxf;
+use crate::support::peers::{each_server, oras};
+use crate::support::raw::Raw;
+use crate::support::registry::Registry;
+use crate::support::scratch;
+
+const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+
+fn dxf(registry: &Registry, folder: &Path) -> Dxf {
+    Dxf::new().plain(registry.host()).current_dir(folder)
+}
+
+/// A tag of the registry: its name without the host, and its digest.
+fn tags(raw: &Raw, repos: &[&str]) -> BTreeMap<String, String> {
+    let mut found = BTreeMap::new();
+    for repo in repos {
+        for tag in raw.tags(repo) {
+            let bytes = raw.manifest(repo, &tag).expect(200).body;
+            found.insert(format!("{repo}:{tag}"), digest(&bytes));
+        }
+    }
+    found
+}
+
+/// A signature under cosign's tag for a manifest.
+fn sign(raw: &Raw, repo: &str, signed: &str) {
+    raw.push_blob(repo, b"{}");
+    raw.push_blob(repo, b"a signature");
+    let empty = json!({"mediaType": "application/vnd.oci.image.config.v1+json",
+        "digest": digest(b"{}"), "size": 2});
+    let layer = json!({"mediaType": "application/vnd.dev.cosign.simplesigning.v1+json",
+        "digest": digest(b"a signature"), "size": 11});
+    let manifest = json!({"schemaVersion": 2, "mediaType": MANIFEST, "config": empty,
+        "layers": [layer]});
+    let tag = format!("{}.sig", signed.replace(':', "-"));
+    raw.put_manifest(repo, &tag, MANIFEST, manifest.to_string().as_bytes());
+}
+
+/// The digests and types of what refers to an image, with what refers to those.
+fn referrers(dxf: Dxf, image: &str) -> Vec<String> {
+    let listed = dxf
+        .args(["list-referrers", image])
+        .env("DXF_OUTPUT", "json");
+    fn below(value: &Value, found: &mut Vec<String>) {
+        for one in value.as_array().expect("a list") {
+            found.push(format!("{} {}", one["scheme"], one["digest"]));
+            below(&one["referrers"], found);
+        }
+    }
+    let mut found = Vec::new();
+    for root in listed.ok().json().as_array().expect("a list") {
+        below(&root["referrers"], &mut found);
+    }
+    found.sort();
+    found
+}
+
+/// Two registries with images for two platforms, one of Docker's, an artifact
+/// with an SBOM whose signature refers to that, an alias in parts, and a
+/// signature under cosign's tag; the names of them all.
+fn furnish(one: &Registry, other: &Registry, folder: &Path) -> Vec<String> {
+    let (host, second) = (one.host(), other.host());
+    seed(
+        dxf(one, folder),
+        &index(Family::Oci, Style::Pretty, &TWO),
+        "team/app:v1",
+    );
+    seed(dxf(other, folder), &docker_image(), "tools/old:1");
+    let run = |registry: &Registry, words: &[&str]| {
+        dxf(registry, folder).args(words).ok().text().to_string()
+    };
+    std::fs::write(folder.join("a.txt"), "a file\n").expect("a file");
+    std::fs::write(folder.join("sbom"), "an sbom\n").expect("a file");
+    run(other, &["push-files", "tools/files", "v2", "a.txt"]);
+    let sbom = ["attach", "--type", "test/sbom", "tools/files:v2", "sbom"];
+    let told = run(other, &sbom);
+    let about = ["attach", "--type", "test/about", "--annotation", "a=b"];
+    run(other, &[&about[..], &[told.trim_end()]].concat());
+    std::fs::write(folder.join("disk"), blob(7, 300_000)).expect("a file");
+    run(
+        one,
+        &[
+            "push-blob",
+            "--split",
+            "64KiB",
+            "--min-size",
+            "0",
+            "team/data",
+            "disk",
+            "@d",
+        ],
+    );
+    let signed = one.raw().manifest("team/app", "v1").expect(200).body;
+    sign(&one.raw(), "team/app", &digest(&signed));
+    vec![
+        format!("{host}/team/app:v1"),
+        format!("{host}/team/data:d"),
+        format!("{second}/tools/old:1"),
+        format!("{second}/tools/files:v2"),
+    ]
+}
+
+const ONE: [&str; 2] = ["team/app", "team/data"];
+const OTHER: [&str; 2] = ["tools/old", "tools/files"];
+
+each_server!(what_is_saved_is_loaded_elsewhere_whole, |target| {
+    let (one, other, work) = (Registry::http(), Registry::http(), scratch());
+    let names = furnish(&one, &other, work.path());
+    let run = || dxf(&one, work.path());
+    let saved = run().args(["save-bundle", "b.tar"]).args(&names).ok();
+    assert_eq!(saved.lines().len(), names.len() + 1, "{saved}");
+    for (line, name) in saved.lines().iter().zip(&names) {
+        assert!(line.starts_with(&format!("{name}@sha256:")), "{line}");
+    }
+    // The same again, byte for byte, and on a pipe.
+    run().args(["save-bundle", "c.tar"]).args(&names).ok();
+    let bytes = std::fs::read(work.path().join("b.tar")).expect("a bundle");
+    assert!(bytes == std::fs::read(work.path().join("c.tar")).expect("a bundle"));
+    let piped = run().args(["save-bundle", "-"]).args(&names).ok();
+    assert!(piped.stdout == bytes);
+
+    let shown = run().args(["show-bundle", "--verify", "b.tar"]).ok();
+    assert!(shown.text().contains("linux/arm64,linux/amd64"), "{shown}");
+    assert!(shown.text().contains("\n  test/sbom"), "{shown}");
+    let there = format!("{}/far", target.host());
+    let dry = run()
+        .args(["load-bundle", "--dry-run", "b.tar", &there])
+        .ok();
+    assert!(
+        dry.text().contains("far/team/app:v1: load, 0 B there"),
+        "{dry}"
+    );
+    assert!(target.raw().tags("far/team/app").is_empty());
+    let loaded = run().args(["load-bundle", "b.tar", &there]).ok();
+    assert!(
+        loaded
+            .text()
+            .contains(&format!("{there}/team/app:v1@sha256:")),
+        "{loaded}"
+    );
+    let far = |repos: [&str; 2]| repos.map(|repo| format!("far/{repo}"));
+    for (from, repos) in [(&one, ONE), (&other, OTHER)] {
+        let renamed = far(repos);
+        let renamed: Vec<&str> = renamed.iter().map(String::as_str).collect();
+        let expected = tags(&from.raw(), &repos).into_iter();
+        // Lists under tags are of those registries that keep none.
+        let expected: BTreeMap<_, _> = expected
+            .filter(|(name, _)| !is_list(name))
+            .map(|(name, digest)| (format!("far/{name}"), digest))
+            .collect();
+        let mut found = tags(&target.raw(), &renamed);
+        found.retain(|name, _| !is_list(name));
+        assert_eq!(found, expected);
+    }
+    for name in &names {
+        let (_, short) = name.split_once('/').expect("a host");
+        let expected = referrers(run(), name);
+        assert_eq!(
+            referrers(run(), &format!("{there}/{short}")),
+            expected,
+            "{name}"
+        );
+    }
+    // Nothing to do a second time.
+    let again = run().args(["load-bundle", "b.tar", &there]).ok();
+    assert!(again.text().ends_with("0 blobs, 0 B sent\n"), "{again}");
+});
+
+/// Whether a name ends in the tag of a list of referrers.
+fn is_list(name: &str) -> bool {
+    name.rsplit(':')
+        .next()
+        .is_some_and(dxf_registry::graph::is_referrers_tag)
+}
+
+#[test]
+fn into_a_folder_from_a_pipe() {
+    let (one, other, work) = (Registry::http(), Registry::http(), scratch());
+    let names = furnish(&one, &other, work.path());
+    std::fs::write(
+        work.path().join("list"),
+        format!("# all\n{}\n", names.join("\n")),
+    )
+    .expect("a list");
+    let run = || dxf(&one, work.path());
+    let saved = run().args(["save-bundle", "--list", "list", "-"]).ok();
+    let folder = work.path().join("store");
+    let to = format!("oci:{}", folder.display());
+    let load = ["load-bundle", "--map", "tools=kit", "-", &to];
+    run().args(load).stdin(saved.stdout).ok();
+    let at = |words: &[&str]| Dxf::new().env("DXF_HOST", &to).args(words).ok();
+    assert_eq!(
+        at(&["list-repos"]).lines(),
+        ["kit/files", "kit/old", "team/app", "team/data"]
+    );
+    assert_eq!(
+        at(&["pull-blob", "team/data", "@d"]).stdout,
+        blob(7, 300_000)
+    );
+    let here = Dxf::new().env("DXF_HOST", &to);
+    assert_eq!(referrers(here, "kit/files:v2"), referrers(run(), &names[3]));
+    // And from the folder through another bundle to a registry.
+    let bundle = work.path().join("x.tar");
+    let bundle = bundle.to_str().expect("a path");
+    at(&["save-bundle", bundle, "kit/files:v2", "team/app:v1"]);
+    let target = Registry::http();
+    let load = dxf(&target, work.path()).args(["load-bundle", bundle]);
+    assert!(load.ok().text().contains("/kit/files:v2@sha256:"));
+    let app = |raw: &Raw| digest(&raw.manifest("team/app", "v1").expect(200).body);
+    assert_eq!(app(&target.raw()), app(&one.raw()));
+}
+
+#[test]
+fn other_programs_read_a_bundle() {
+    let (one, other, work) = (Registry::http(), Registry::http(), scratch());
+    let names = furnish(&one, &other, work.path());
+    let run = || dxf(&one, work.path());
+    run().args(["save-bundle", "b.tar"]).args(&names).ok();
+    let app = digest(&one.raw().manifest("team/app", "v1").expect(200).body);
+    // Like any archive.
+    run().args(["verify-image", "oci-archive:b.tar:v1"]).ok();
+    let copy = ["copy-image", "oci-archive:b.tar:v1", "copied/app:v1"];
+    assert!(run().args(copy).ok().text().contains(&app));
+    let listed = run().args(["list-platforms", "./b.tar:v1"]).ok();
+    assert_eq!(listed.lines().len(), 2, "{listed}");
+    let Some(oras) = oras() else { return };
+    let oras = oras.current_dir(work.path());
+    let get = ["manifest", "fetch", "--oci-layout", "b.tar:v1"];
+    assert_eq!(digest(&oras.clone().args(get).ok().stdout), app);
+    let pull = ["pull", "--oci-layout", "b.tar:v2", "-o", "out"];
+    oras.args(pull).ok();
+    assert_eq!(
+        std::fs::read(work.path().join("out/a.txt")).expect("a file"),
+        b"a file\n"
+    );
+}
+
+/// The bytes of a file.
+fn size(folder: &Path, name: &str) -> u64 {
+    std::fs::metadata(folder.join(name)).expect("a file").len()
+}
+
+each_server!(deltas_bring_what_is_new, |target| {
+    let (one, work) = (Registry::http(), scratch());
+    let run = || dxf(&one, work.path());
+    let push = |name: &str, words: &[&str], bytes: &[u8]| {
+        std::fs::write(work.path().join(name), bytes).expect("a file");
+        run().arg("push-blob").args(words).ok();
+    };
+    let mut disk = blob(1, 2 << 20);
+    let cdc = [
+        "--split",
+        "cdc:64KiB",
+        "--min-size",
+        "0",
+        "team/disk",
+        "disk",
+        "@d",
+    ];
+    push("disk", &cdc, &disk);
+    push("app", &["team/app", "app", "@v1"], &blob(2, 400_000));
+    let names = ["team/disk:d", "team/app:v1"];
+    let save = |words: &[&str]| run().arg("save-bundle").args(words).args(names).ok();
+    let load = |words: &[&str]| run().arg("load-bundle").args(words).arg(target.host());
+    save(&["first.tar"]);
+    let index = run().args(["show-bundle", "--index", "first.tar"]).ok();
+    std::fs::write(work.path().join("first.json"), &index.stdout).expect("a file");
+    assert!(index.stdout.len() < 10_000, "{}", index.stdout.len());
+
+    // The next month: some bytes in the middle of one, nothing of the other.
+    disk.splice(1_000_000..1_000_000, blob(3, 1000));
+    push("disk", &cdc, &disk);
+    let saved = save(&["--since", "first.json", "second.tar"]);
+    assert!(saved.text().contains(" left out\n"), "{saved}");
+    assert!(
+        size(work.path(), "second.tar") < 500_000,
+        "{}",
+        size(work.path(), "second.tar")
+    );
+    save(&["--since", "first.tar", "same.tar"]);
+    let read = |name: &str| std::fs::read(work.path().join(name)).expect("a bundle");
+    let shown = run().args(["show-bundle", "--verify", "second.tar"]).ok();
+    assert!(shown.text().contains("that are in first.json"), "{shown}");
+    assert_eq!(read("second.tar").len(), read("same.tar").len());
+
+    let refused = load(&["second.tar"]).fails(2);
+    assert!(
+        refused
+            .stderr
+            .contains("first load what it was made against: first.json"),
+        "{refused}"
+    );
+    assert!(refused.stderr.contains("/team/disk:d"), "{refused}");
+    assert!(target.raw().tags("team/disk").is_empty());
+    load(&["first.tar"]).ok();
+    load(&["second.tar"]).ok();
+    let pulled = dxf(target, work.path())
+        .args(["pull-blob", "team/disk", "@d"])
+        .ok();
+    assert!(pulled.stdout == disk);
+    assert_eq!(
+        tags(&target.raw(), &["team/disk", "team/app"]),
+        tags(&one.raw(), &["team/disk", "team/app"])
+    );
+
+    // Against what is there: nothing is left to bring.
+    let host = format!("{}/team/disk", target.host());
+    let app = format!("{}/team/app:v1", target.host());
+    let saved = save(&["--since", &host, "--since", &app, "third.tar"]);
+    assert!(size(work.path(), "third.tar") < 40_000, "{saved}");
+    assert!(
+        load(&["third.tar"])
+            .ok()
+            .text()
+            .ends_with("0 blobs, 0 B sent\n")
+    );
+});
