@@ -59,6 +59,7 @@ mod progress;
 mod python_module;
 mod ranges;
 mod readme;
+mod recipes;
 mod referrers;
 mod retries;
 mod run_image;
