@@ -248,7 +248,7 @@ fn must_differ(entries: &[Entry]) -> Result<()> {
     for entry in entries {
         let name = entry.name.to_lowercase();
         let mut ends = name.match_indices('/').map(|(at, _)| &name[..at]);
-        if ends.any(|above| matches!(seen.get(above), Some(Form::File))) {
+        if ends.any(|above| matches!(seen.get(above), Some(Form::File | Form::Either))) {
             let why = "it lies below a file";
             return Err(Error::malformed(format!("file name {:?}", entry.name), why));
         }

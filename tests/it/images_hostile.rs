@@ -20,7 +20,7 @@ const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
 const LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
 
 /// A member with any name and link at all, which tar writers refuse to make.
-fn member(kind: EntryType, name: &str, link: &str, content: &[u8]) -> Vec<u8> {
+pub fn member(kind: EntryType, name: &str, link: &str, content: &[u8]) -> Vec<u8> {
     let mut header = tar::Header::new_ustar();
     let bytes = header.as_mut_bytes();
     bytes[..name.len()].copy_from_slice(name.as_bytes());
@@ -35,11 +35,11 @@ fn member(kind: EntryType, name: &str, link: &str, content: &[u8]) -> Vec<u8> {
     all
 }
 
-fn regular(name: &str, content: &[u8]) -> Vec<u8> {
+pub fn regular(name: &str, content: &[u8]) -> Vec<u8> {
     member(EntryType::Regular, name, "", content)
 }
 
-fn tar(members: &[Vec<u8>]) -> Vec<u8> {
+pub fn tar(members: &[Vec<u8>]) -> Vec<u8> {
     [members.concat(), vec![0; 1024]].concat()
 }
 

@@ -27,6 +27,7 @@ mod engine;
 mod examples;
 mod fetch_parallel;
 mod files;
+mod files_bad;
 mod fronts;
 mod gc;
 mod hostile;

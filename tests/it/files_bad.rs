@@ -1,0 +1,319 @@
+//! What `push-files` and `pull-files` are given and can't take: one line, the
+//! documented exit code, and nothing half-written; artifacts made to do harm.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::io::Write;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+
+use serde_json::{Value, json};
+use tar::EntryType;
+
+use crate::images::{docker_image, seed};
+use crate::images_hostile::{member, regular, tar};
+use crate::support::bench::{Bench, Mode};
+use crate::support::data::{blob, digest};
+use crate::support::dxf::{Dxf, Output};
+use crate::support::place::each_place;
+use crate::support::registry::Registry;
+use crate::support::rules::{POST, PUT, Response, on};
+use crate::support::scratch;
+use crate::support::server::Server;
+
+const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+const TITLE: &str = "org.opencontainers.image.title";
+
+/// Fails unless it ended with `code` and one line that contains `words`.
+fn refused(output: &Output, code: i32, words: &str) {
+    assert_eq!(output.code, Some(code), "{output}");
+    assert!(output.stderr.starts_with("dxf: "), "{output}");
+    assert_eq!(output.stderr.lines().count(), 1, "{output}");
+    assert!(output.stderr.contains(words), "{words}: {output}");
+    assert_eq!(output.text(), "");
+}
+
+/// The names below a folder, hidden ones too.
+fn below(folder: &Path) -> Vec<String> {
+    let entries = fs::read_dir(folder).into_iter().flatten();
+    let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let mut names: Vec<String> = names.collect();
+    names.sort();
+    names
+}
+
+each_place!(files_that_can_not_be_pushed_leave_no_alias, |at| {
+    let folder = scratch();
+    fs::write(folder.path().join("f"), "f").unwrap();
+    fs::create_dir(folder.path().join("d")).unwrap();
+    let odd = OsStr::from_bytes(b"odd\xff");
+    fs::write(folder.path().join(odd), "x").unwrap();
+    let push = |words: &[&OsStr]| {
+        let push = at.dxf().current_dir(folder.path());
+        push.args(["push-files", "team/bad", "v1"])
+            .args(words)
+            .run()
+    };
+    let word = |text| OsStr::new(text);
+    refused(&push(&[word("/etc/hostname")]), 2, "absolute");
+    refused(&push(&[word("f"), word("./f")]), 2, "twice");
+    refused(&push(&[word("f:plain")]), 2, "slash");
+    refused(&push(&[odd]), 2, "not UTF-8");
+    let subject = digest(b"nothing");
+    let about = [word("f"), word("--subject"), word(&subject)];
+    refused(&push(&about), 2, "Not Found");
+    symlink("/dev/null", folder.path().join("d/null")).unwrap();
+    rustix::fs::mknodat(
+        rustix::fs::CWD,
+        folder.path().join("d/pipe"),
+        rustix::fs::FileType::Fifo,
+        rustix::fs::Mode::RUSR,
+        0,
+    )
+    .unwrap();
+    refused(&push(&[word("d")]), 1, "no sockets, pipes or devices");
+    let split = ["push-files", "team/bad", "v1", "f", "--split", "0"];
+    let push = at.dxf().current_dir(folder.path()).args(split);
+    push.misused("at least one byte");
+    assert!(at.tags("team/bad").is_empty());
+});
+
+#[test]
+fn a_file_that_changes_while_it_is_sent_is_told() {
+    let registry = Registry::http();
+    let folder = scratch();
+    let path = folder.path().join("f");
+    for words in [&["f"][..], &["f", "--split", "1MiB"]] {
+        fs::write(&path, blob(1, 3 << 20)).unwrap();
+        let front = Server::before(&registry, []);
+        let changed = path.clone();
+        let post = on(POST, "/v2/team/f/blobs/uploads/").times(1);
+        front.add([post.with(move |_| {
+            let mut file = fs::File::options().append(true).open(&changed).unwrap();
+            file.write_all(b"more").unwrap();
+            Response::new(503).header("Retry-After", "0")
+        })]);
+        let push = Dxf::new().plain(&front.host()).current_dir(folder.path());
+        let push = push.args(["push-files", "team/f", "v1"]).args(words).run();
+        refused(&push, 1, "changed while");
+        assert_eq!(registry.raw().manifest("team/f", "v1").status, 404);
+    }
+}
+
+#[test]
+fn a_registry_that_refuses_the_manifest_gets_the_older_one_or_is_told() {
+    let registry = Registry::http();
+    let front = Server::before(&registry, []);
+    let push = |alias: &str| {
+        let push = Dxf::new().plain(&front.host());
+        let push = push.args(["push-files", "team/old", alias, "-", "--name", "f"]);
+        push.stdin("f")
+    };
+    let invalid = r#"{"errors":[{"code":"MANIFEST_INVALID","message":"unknown field"}]}"#;
+    let refuse = || {
+        on(PUT, "/v2/team/old/manifests/v*")
+            .reply(400)
+            .body(invalid)
+    };
+    front.add([refuse().times(1)]);
+    let pushed = push("v1").ok();
+    assert!(
+        pushed.stderr.contains("--oci 1.0 does so at once"),
+        "{pushed}"
+    );
+    let manifest = registry.raw().manifest("team/old", "v1").json();
+    assert_eq!(manifest.get("artifactType"), None);
+    front.add([refuse()]);
+    refused(&push("v2").run(), 1, "unknown field");
+    // A subject can't be given up.
+    let subject = digest(&registry.raw().manifest("team/old", "v1").body);
+    refused(
+        &push("v3").args(["--subject", &subject]).run(),
+        1,
+        "unknown field",
+    );
+}
+
+#[test]
+fn an_image_is_no_artifact_of_files() {
+    let bench = Bench::new(Mode::Http);
+    seed(bench.dxf(), &docker_image(), "a/b:1");
+    let folder = scratch();
+    let pull = bench.dxf().current_dir(folder.path());
+    let pull = pull.args(["pull-files", "a/b", "1", "-o", "out"]).run();
+    refused(&pull, 1, "pull-image");
+    assert!(below(folder.path()).is_empty());
+}
+
+#[test]
+fn a_full_disk_is_told_and_the_old_file_stays() {
+    let registry = Registry::http();
+    let folder = scratch();
+    fs::create_dir(folder.path().join("d")).unwrap();
+    fs::write(folder.path().join("d/in"), blob(3, 100_000)).unwrap();
+    fs::write(folder.path().join("f"), blob(4, 100_000)).unwrap();
+    let dxf = Dxf::new().plain(registry.host()).current_dir(folder.path());
+    dxf.args(["push-files", "team/full", "v1", "f", "d"]).ok();
+    let script = "mount -t tmpfs -o size=16k none \"$2\" && printf old > \"$2/f\" || exit 99
+        \"$1\" pull-files team/full v1 --only \"$3\" -o \"$2\"; code=$?
+        find \"$2\" ! -type d -printf '%P '; cat \"$2/f\"; exit $code";
+    for name in ["f", "d"] {
+        let at = scratch();
+        let unshare = Dxf::foreign(Path::new("/usr/bin/unshare")).plain(registry.host());
+        let words = ["-rm", "sh", "-c", script, "sh", env!("CARGO_BIN_EXE_dxf")];
+        let done = unshare.env("PATH", "/usr/bin:/bin").args(words);
+        let done = done.arg(at.path()).arg(name).run();
+        if done.code == Some(99) || done.stderr.contains("unshare") {
+            eprintln!("SKIPPED: a full disk: no mount namespace here: {done}");
+            return;
+        }
+        assert_eq!(done.code, Some(1), "{done}");
+        let (left, old) = done.text().rsplit_once(' ').expect("names");
+        let other = |name: &&str| *name != "f" && !name.ends_with(".partial");
+        assert_eq!((left.split(' ').find(other), old), (None, "old"), "{done}");
+        assert_eq!(done.stderr.lines().count(), 1, "{done}");
+        assert!(done.stderr.contains("free space"), "{done}");
+    }
+}
+
+/// A layer: its annotations and bytes.
+type Layer<'a> = (&'a [(&'a str, &'a str)], Vec<u8>);
+
+/// Puts an artifact of these layers under `v1`.
+fn artifact(registry: &Registry, layers: &[Layer<'_>]) {
+    let raw = registry.raw();
+    let describe = |kind: &str, bytes: &[u8]| {
+        raw.push_blob("evil", bytes);
+        json!({"mediaType": kind, "digest": digest(bytes), "size": bytes.len()})
+    };
+    let listed: Vec<Value> = layers
+        .iter()
+        .map(|(said, bytes)| {
+            let mut layer = describe("application/vnd.oci.image.layer.v1.tar+gzip", bytes);
+            for (name, value) in *said {
+                layer["annotations"][*name] = (*value).into();
+            }
+            layer
+        })
+        .collect();
+    let config = describe("application/vnd.oci.empty.v1+json", b"{}");
+    let manifest = json!({"schemaVersion": 2, "mediaType": MANIFEST,
+        "artifactType": "test/evil", "config": config, "layers": listed});
+    raw.put_manifest("evil", "v1", MANIFEST, manifest.to_string().as_bytes());
+}
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut to = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+    to.write_all(bytes).unwrap();
+    to.finish().unwrap()
+}
+
+/// Pulls `v1` into `out` in `folder`.
+fn pull(registry: &Registry, folder: &Path) -> Output {
+    let pull = Dxf::new().plain(registry.host()).current_dir(folder);
+    pull.args(["pull-files", "evil", "v1", "-o", "out"]).run()
+}
+
+#[test]
+fn hostile_names_are_refused_and_nothing_is_written() {
+    let registry = Registry::http();
+    let long = "a/".repeat(3000);
+    for (names, words) in [
+        (&["../out"][..], "leads out"),
+        (&["a/../../out"], "leads out"),
+        (&["/tmp/out"], "absolute"),
+        (&["README", "readme"], "differs in case"),
+        (&["a", "a"], "same name"),
+        (&["a", "a/b"], "below a file"),
+        (&["a\0b"], "no file can have it"),
+        (&[long.as_str()], "too long"),
+    ] {
+        let said: Vec<[(&str, &str); 1]> = names.iter().map(|name| [(TITLE, *name)]).collect();
+        let layers: Vec<Layer<'_>> = said.iter().map(|s| (&s[..], b"x".to_vec())).collect();
+        artifact(&registry, &layers);
+        let folder = scratch();
+        refused(&pull(&registry, folder.path()), 65, words);
+        assert!(below(folder.path()).is_empty(), "{names:?}");
+    }
+}
+
+#[test]
+fn hostile_archives_are_refused_and_nothing_is_written() {
+    let registry = Registry::http();
+    let link = |name: &str, to: &str| member(EntryType::Symlink, name, to, b"");
+    let hard = |name: &str, to: &str| member(EntryType::Link, name, to, b"");
+    let odd = |kind, name: &str| member(kind, name, "", b"");
+    let cut = tar(&[regular("d/f", &blob(1, 5000))]);
+    let table: [(Vec<u8>, &str); 13] = [
+        (tar(&[regular("/tmp/out", b"x")]), "leads out"),
+        (tar(&[regular("d/../../out", b"x")]), "leads out"),
+        (tar(&[link("d/l", "../../out")]), "link that leads out"),
+        (tar(&[link("d/l", "/etc/passwd")]), "link that leads out"),
+        (
+            tar(&[link("d/l", "."), regular("d/l/x", b"x")]),
+            "below a file or a link",
+        ),
+        (
+            tar(&[link("d/l", "x"), regular("d/l", b"x")]),
+            "there already",
+        ),
+        (
+            tar(&[regular("d/x", b"x"), regular("d/x", b"y")]),
+            "there already",
+        ),
+        (tar(&[hard("d/h", "/etc/passwd")]), "not in the folder"),
+        (tar(&[hard("d/h", "d/../../x")]), "not in the folder"),
+        (
+            tar(&[odd(EntryType::Char, "d/c")]),
+            "neither file, folder nor link",
+        ),
+        (
+            tar(&[odd(EntryType::Block, "d/b")]),
+            "neither file, folder nor link",
+        ),
+        (
+            tar(&[odd(EntryType::Fifo, "d/p")]),
+            "neither file, folder nor link",
+        ),
+        (cut[..3000].to_vec(), ""),
+    ];
+    let mut table: Vec<_> = table.map(|(bytes, words)| (gzip(&bytes), words)).into();
+    // More than a gibibyte of nothing, after the end of the tar.
+    let mut bomb = gzip(&tar(&[regular("d/f", b"x")]));
+    bomb.extend(gzip(&vec![0; 16 << 20]).repeat(80));
+    table.push((bomb, "times when decompressed"));
+    for (bytes, words) in table {
+        let said = [(TITLE, "d"), ("io.deis.oras.content.unpack", "true")];
+        artifact(&registry, &[(&said, bytes)]);
+        let folder = scratch();
+        refused(&pull(&registry, folder.path()), 65, words);
+        assert_eq!(below(folder.path()), ["out"], "{words}");
+        assert!(below(&folder.path().join("out")).is_empty(), "{words}");
+    }
+}
+
+#[test]
+fn links_in_the_way_are_not_followed() {
+    let registry = Registry::http();
+    artifact(&registry, &[(&[(TITLE, "a/f")], b"x".to_vec())]);
+    let folder = scratch();
+    let out = folder.path().join("out");
+    fs::create_dir(&out).unwrap();
+    symlink(folder.path(), out.join("a")).unwrap();
+    refused(
+        &pull(&registry, folder.path()),
+        1,
+        "symbolic link is in the way",
+    );
+    assert_eq!(below(folder.path()), ["out"]);
+    fs::remove_file(out.join("a")).unwrap();
+    fs::create_dir(out.join("a")).unwrap();
+    symlink(folder.path().join("victim"), out.join("a/f")).unwrap();
+    refused(
+        &pull(&registry, folder.path()),
+        1,
+        "symbolic link is in the way",
+    );
+    assert_eq!(below(folder.path()), ["out"]);
+}
