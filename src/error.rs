@@ -209,9 +209,15 @@ pub enum NetworkKind {
     Name,
     /// Nobody accepted the connection.
     Connect,
-    /// The peer's certificate or TLS itself; never cured by trying again.
+    /// The proxy has no address, accepts no connection or refuses.
+    Proxy,
+    /// The peer's certificate is not accepted; never cured by trying again.
+    Certificate(CertificateFault),
+    /// The peer asks for a client certificate, and got none that it accepts.
+    ClientCertificate,
+    /// TLS itself, such as no version in common; never cured by trying again.
     Tls,
-    /// The peer answered TLS with something else.
+    /// The peer answered TLS with something else, such as plain HTTP.
     NoTls,
     /// Nothing came or went for the idle timeout.
     Timeout,
@@ -227,6 +233,25 @@ pub enum NetworkKind {
     /// Connections end early again and again, and the server offers no way to
     /// go on behind what arrived.
     Broken,
+}
+
+/// Why a server's certificate is not accepted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum CertificateFault {
+    /// No trusted authority has signed it.
+    Untrusted,
+    /// It is an authority's own and not among the trusted ones, as of
+    /// `openssl req -x509`.
+    SelfSigned,
+    /// It has expired.
+    Expired,
+    /// It is not valid yet, or this machine's clock is slow.
+    NotYetValid,
+    /// It is for another host, or for none.
+    WrongName,
+    /// Anything else: revoked, damaged, not for servers, of an unknown kind.
+    Bad,
 }
 
 /// One entry of a registry's error answer (distribution-spec, "Error Codes").
@@ -387,9 +412,14 @@ impl Error {
         match self.what() {
             Error::Network { kind, .. } => {
                 use NetworkKind as Kind;
-                !matches!(
+                matches!(
                     kind,
-                    Kind::Tls | Kind::NoTls | Kind::Slow | Kind::Protocol | Kind::Broken
+                    Kind::Name
+                        | Kind::Connect
+                        | Kind::Proxy
+                        | Kind::Timeout
+                        | Kind::Cut
+                        | Kind::Stale
                 )
             }
             Error::Status { status, .. } => is_temporary_status(*status),

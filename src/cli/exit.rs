@@ -1,12 +1,12 @@
 //! Failures: their exit codes, their one line, and what to do about them.
 //!
-//! The only place with exit codes. Hints are keyed on the error, and on its words
-//! only where it is TLS, of which the error tells no kinds.
+//! The only place with exit codes. Hints are keyed on the kind of the error,
+//! never on its words.
 
 use std::io::ErrorKind;
 
 use dxf_registry::Error;
-use dxf_registry::error::NetworkKind;
+use dxf_registry::error::{CertificateFault, NetworkKind};
 use dxf_registry::text::one_line;
 
 /// All went well.
@@ -38,9 +38,8 @@ pub enum Failure {
     Resumable,
     /// Blobs that a check found missing or wrong.
     Damaged(String),
-    /// The registry wants credentials, of which the environment has only one
-    /// half: the variable that is set, and the one that is not.
-    HalfLogin(Box<Error>, (&'static str, &'static str)),
+    /// What the library says, and what the command knows to do about it.
+    Hinted(Box<Error>, String),
     /// A program that was run for the user ended with this status.
     Ended(u8),
     /// What the library says.
@@ -53,9 +52,7 @@ impl Failure {
         match self {
             Failure::Missing(error) => Failure::Missing(error.at(place)),
             Failure::Error(error) => Failure::Error(error.at(place)),
-            Failure::HalfLogin(error, names) => {
-                Failure::HalfLogin(Box::new(error.at(place)), names)
-            }
+            Failure::Hinted(error, hint) => Failure::Hinted(Box::new(error.at(place)), hint),
             failure => failure,
         }
     }
@@ -75,7 +72,7 @@ pub fn code(failure: &Failure, interrupted: u8) -> u8 {
         Failure::Resumable => return interrupted,
         Failure::Damaged(_) => return DATA,
         Failure::Error(error) => error.what(),
-        Failure::HalfLogin(error, _) => error.what(),
+        Failure::Hinted(error, _) => error.what(),
     };
     match error {
         Error::Invalid { .. } => NOT_FOUND,
@@ -113,10 +110,7 @@ pub fn line(operation: &str, failure: &Failure) -> String {
             error.to_string(),
             Some("try --platform with one of these".into()),
         ),
-        Failure::HalfLogin(error, (set, unset)) => (
-            error.to_string(),
-            Some(format!("{set} is set, but {unset} is not; it takes both")),
-        ),
+        Failure::Hinted(error, hint) => (error.to_string(), Some(hint.clone())),
         Failure::Error(error) => (error.to_string(), sided_hint(error)),
     };
     let said = short(&said);
@@ -198,7 +192,7 @@ fn hint(error: &Error) -> Option<String> {
         } if value.starts_with('@') => "write the alias without @ here",
         Error::Invalid { what: "proxy", .. } => PROXIES,
         Error::Status { .. } => return status_hint(error),
-        Error::Network { kind, why, .. } => network_hint(*kind, why)?,
+        Error::Network { kind, request, .. } => network_hint(*kind, &request.url)?,
         Error::Conflict { .. } => {
             "somebody else may have moved it; look at it (get-alias, get-digest --manifest) before trying again"
         }
@@ -279,8 +273,8 @@ fn status_hint(error: &Error) -> Option<String> {
         401 | 403 | 404 | 405 | 501 if catalog => {
             "many registries list their repositories to administrators only, or never"
         }
-        // How ECR calls a password of yesterday.
-        403 if is_ecr(host) && error.to_string().contains("expired") => {
+        // How ECR calls a password of yesterday: it has no code for that.
+        403 if is_ecr(host) && errors.iter().any(|e| e.message.contains("expired")) => {
             return Some(login_hint(&request.url, None));
         }
         403 => "the login may not do this here, or the repository does not exist",
@@ -324,28 +318,35 @@ fn missing_name(method: &str, url: &str) -> Option<String> {
 const PROXIES: &str = "are DXF_PROXY, HTTPS_PROXY and NO_PROXY right?";
 const DELETES: &str = "deletes are disabled (distribution: storage.delete.enabled)";
 
-fn network_hint(kind: NetworkKind, why: &str) -> Option<&'static str> {
-    match kind {
-        NetworkKind::Name | NetworkKind::Connect if why.starts_with("at the proxy") => {
-            Some(PROXIES)
+fn network_hint(kind: NetworkKind, url: &str) -> Option<&'static str> {
+    Some(match kind {
+        NetworkKind::Proxy => PROXIES,
+        NetworkKind::Name => "is the name of the host spelled right?",
+        NetworkKind::Connect => "is the registry running, and its port right?",
+        NetworkKind::NoTls => "if it speaks http, name it in DXF_HOST and set DXF_INSECURE=1",
+        NetworkKind::Certificate(fault) => certificate_hint(fault),
+        NetworkKind::ClientCertificate => {
+            "name one in DXF_CLIENT_CERT, and its key in DXF_CLIENT_KEY"
         }
-        NetworkKind::Name => Some("is the name of the host spelled right?"),
-        NetworkKind::Connect => Some("is the registry running, and its port right?"),
-        NetworkKind::NoTls => Some("if it speaks http, name it in DXF_HOST and set DXF_INSECURE=1"),
+        NetworkKind::Protocol if url.starts_with("http:") => {
+            "if it speaks https, unset DXF_INSECURE"
+        }
+        NetworkKind::Timeout => "raise DXF_TIMEOUT if the server is slow",
+        _ => return None,
+    })
+}
+
+fn certificate_hint(fault: CertificateFault) -> &'static str {
+    match fault {
         // An authority that was made anew keeps its name, but not its key.
-        NetworkKind::Tls if why.contains("authority") || why.contains("BadSignature") => {
-            Some("name its authority's PEM file in DXF_TLSVERIFY, or set DXF_SKIPTLSVERIFY=1")
+        CertificateFault::Untrusted => {
+            "name its authority's PEM file in DXF_TLSVERIFY, or set DXF_SKIPTLSVERIFY=1"
         }
         // openssl's `req -x509` makes one like that unless it is told not to.
-        NetworkKind::Tls if why.contains("a CA's own") => {
-            Some("name that very certificate in DXF_TLSVERIFY, or set DXF_SKIPTLSVERIFY=1")
+        CertificateFault::SelfSigned => {
+            "name that very certificate in DXF_TLSVERIFY, or set DXF_SKIPTLSVERIFY=1"
         }
-        NetworkKind::Tls if why.contains("certificate") => {
-            Some("DXF_SKIPTLSVERIFY=1 accepts it all the same")
-        }
-        NetworkKind::Protocol => Some("if it speaks https, unset DXF_INSECURE"),
-        NetworkKind::Timeout => Some("raise DXF_TIMEOUT if the server is slow"),
-        _ => None,
+        _ => "DXF_SKIPTLSVERIFY=1 accepts it all the same",
     }
 }
 
@@ -395,8 +396,12 @@ mod tests {
     }
 
     fn network(kind: NetworkKind, why: &str) -> Error {
+        let scheme = match kind {
+            NetworkKind::Protocol => "http",
+            _ => "https",
+        };
         Error::Network {
-            request: request("GET", "https://r/v2/"),
+            request: request("GET", &format!("{scheme}://r/v2/")),
             kind,
             why: why.into(),
         }
@@ -492,12 +497,23 @@ mod tests {
             ),
             (network(NetworkKind::Connect, "refused"), "running"),
             (
-                network(
-                    NetworkKind::Tls,
-                    "the certificate is signed by an unknown authority",
-                ),
-                "DXF_TLSVERIFY",
+                network(NetworkKind::Certificate(CertificateFault::Untrusted), "no"),
+                "its authority's PEM file in DXF_TLSVERIFY",
             ),
+            (
+                network(NetworkKind::Certificate(CertificateFault::SelfSigned), "no"),
+                "that very certificate in DXF_TLSVERIFY",
+            ),
+            (
+                network(NetworkKind::Certificate(CertificateFault::Expired), "no"),
+                "DXF_SKIPTLSVERIFY=1 accepts it",
+            ),
+            (
+                network(NetworkKind::ClientCertificate, "no"),
+                "DXF_CLIENT_CERT",
+            ),
+            (network(NetworkKind::Proxy, "no"), "NO_PROXY"),
+            (network(NetworkKind::Protocol, "no"), "unset DXF_INSECURE"),
             (
                 network(NetworkKind::NoTls, "the server does not speak TLS"),
                 "DXF_INSECURE=1",
@@ -531,15 +547,11 @@ mod tests {
     }
 
     #[test]
-    fn half_a_login_is_named() {
-        let names = ("DXF_PASSWORD", "DXF_USERNAME");
-        let failure = Failure::HalfLogin(Box::new(unauthorized(None)), names);
+    fn a_command_s_own_hint_changes_no_code() {
+        let failure = Failure::Hinted(Box::new(unauthorized(None)), "do this".into());
         assert_eq!(code(&failure, 130), 13);
         let said = line("op", &failure);
-        assert!(
-            said.ends_with("DXF_PASSWORD is set, but DXF_USERNAME is not; it takes both"),
-            "{said}"
-        );
+        assert!(said.ends_with("401 Unauthorized; do this"), "{said}");
     }
 
     #[test]

@@ -166,8 +166,9 @@ fn begin(
 /// A refusal where half of a login is set, which counts for nothing.
 fn half_a_login(failure: Failure, context: &Context) -> Failure {
     match (failure, context.half_login) {
-        (Failure::Error(error), Some(names)) if is_no_login(&error) => {
-            Failure::HalfLogin(Box::new(error), names)
+        (Failure::Error(error), Some((set, unset))) if is_no_login(&error) => {
+            let hint = format!("{set} is set, but {unset} is not; it takes both");
+            Failure::Hinted(Box::new(error), hint)
         }
         (failure, _) => failure,
     }

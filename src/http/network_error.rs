@@ -5,7 +5,7 @@ use std::io;
 
 use rustls::CertificateError;
 
-use crate::error::{Error, NetworkKind, RequestLine};
+use crate::error::{CertificateFault as Fault, Error, NetworkKind, RequestLine};
 use crate::http::address::Unreachable;
 use crate::http::connection::Stale;
 
@@ -36,9 +36,9 @@ pub fn of_ureq(line: RequestLine, error: ureq::Error) -> Error {
         ),
         ureq::Error::ConnectionFailed => (NetworkKind::Connect, "no connection".to_string()),
         ureq::Error::ConnectProxyFailed(why) => {
-            (NetworkKind::Connect, format!("the proxy refused: {why}"))
+            (NetworkKind::Proxy, format!("the proxy refused: {why}"))
         }
-        ureq::Error::Rustls(e) => (tls_kind(&e), tls_words(&e)),
+        ureq::Error::Rustls(e) => tls(&e),
         ureq::Error::Tls(why) => (NetworkKind::Tls, why.to_string()),
         ureq::Error::TlsRequired => (NetworkKind::Tls, "TLS is not available".to_string()),
         other => (NetworkKind::Protocol, other.to_string()),
@@ -55,11 +55,11 @@ pub fn at_the_proxy(error: Error) -> Error {
     match error {
         Error::Network {
             request,
-            kind: kind @ (NetworkKind::Connect | NetworkKind::Name),
+            kind: NetworkKind::Connect | NetworkKind::Name,
             why,
         } => Error::Network {
             request,
-            kind,
+            kind: NetworkKind::Proxy,
             why: format!("at the proxy: {why}"),
         },
         other => other,
@@ -100,14 +100,13 @@ pub fn of_io(line: RequestLine, error: io::Error) -> Error {
             why: "unknown".into(),
         };
     }
-    if let Some(tls) = error
-        .get_ref()
-        .and_then(|inner| inner.downcast_ref::<rustls::Error>())
-    {
+    let inner = error.get_ref();
+    if let Some(error) = inner.and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
+        let (kind, why) = tls(error);
         return Error::Network {
             request: line,
-            kind: tls_kind(tls),
-            why: tls_words(tls),
+            kind,
+            why,
         };
     }
     use io::ErrorKind as Kind;
@@ -137,50 +136,74 @@ pub fn of_io(line: RequestLine, error: io::Error) -> Error {
     }
 }
 
-fn tls_kind(error: &rustls::Error) -> NetworkKind {
-    use rustls::{Error as Tls, InvalidMessage};
-    match error {
-        Tls::InvalidMessage(InvalidMessage::InvalidContentType) => NetworkKind::NoTls,
-        _ => NetworkKind::Tls,
-    }
-}
-
-fn tls_words(error: &rustls::Error) -> String {
+/// What went wrong in TLS, and in what words.
+fn tls(error: &rustls::Error) -> (NetworkKind, String) {
     use rustls::{AlertDescription as Alert, Error as Tls, InvalidMessage};
-    let fixed = match error {
-        Tls::InvalidCertificate(error) => return certificate_words(error),
-        Tls::InvalidMessage(InvalidMessage::InvalidContentType) => "the server does not speak TLS",
-        Tls::AlertReceived(Alert::HandshakeFailure) => {
-            "the server knows no TLS version, cipher or key that dxf knows"
+    let (kind, words) = match error {
+        Tls::InvalidCertificate(error) => {
+            let (fault, words) = certificate(error);
+            return (NetworkKind::Certificate(fault), words);
         }
-        Tls::AlertReceived(Alert::CertificateRequired) => {
-            "the server asks for a client certificate"
+        Tls::InvalidMessage(InvalidMessage::InvalidContentType) => {
+            (NetworkKind::NoTls, "the server does not speak TLS")
         }
-        Tls::NoCertificatesPresented => "the server has no certificate",
-        other => return format!("TLS: {other}"),
+        Tls::AlertReceived(Alert::HandshakeFailure) => (
+            NetworkKind::Tls,
+            "the server knows no TLS version, cipher or key that dxf knows",
+        ),
+        Tls::AlertReceived(Alert::CertificateRequired) => (
+            NetworkKind::ClientCertificate,
+            "the server asks for a client certificate",
+        ),
+        Tls::NoCertificatesPresented => (NetworkKind::Tls, "the server has no certificate"),
+        other => return (NetworkKind::Tls, format!("TLS: {other}")),
     };
-    fixed.to_string()
+    (kind, words.to_string())
 }
 
 /// Without rustls' own words, which hold arrays of ASN.1.
-fn certificate_words(error: &CertificateError) -> String {
+fn certificate(error: &CertificateError) -> (Fault, String) {
+    use CertificateError as Cert;
+    let (fault, words) = match error {
+        Cert::UnknownIssuer => (
+            Fault::Untrusted,
+            "the certificate is signed by an unknown authority",
+        ),
+        // A new authority under the old one's name, as after a renewal by hand.
+        Cert::BadSignature => (
+            Fault::Untrusted,
+            "the certificate is not signed by the authority that is trusted under its name",
+        ),
+        Cert::Expired | Cert::ExpiredContext { .. } => {
+            (Fault::Expired, "the certificate has expired")
+        }
+        Cert::NotValidYet | Cert::NotValidYetContext { .. } => (
+            Fault::NotYetValid,
+            "the certificate is not valid yet; is the clock right?",
+        ),
+        Cert::NotValidForNameContext { presented, .. } if presented.is_empty() => (
+            Fault::WrongName,
+            "the certificate names no host as a subjectAltName, and a common name does not count",
+        ),
+        Cert::NotValidForName | Cert::NotValidForNameContext { .. } => {
+            (Fault::WrongName, "the certificate is for another name")
+        }
+        Cert::Other(other) if other.to_string().contains("CaUsedAsEndEntity") => (
+            Fault::SelfSigned,
+            "the certificate is a CA's own, and is not among those that are trusted",
+        ),
+        Cert::Other(other) if other.to_string().contains("UnsupportedCertVersion") => (
+            Fault::WrongName,
+            "the certificate is of version 1, which names no host",
+        ),
+        other => return (Fault::Bad, bad_certificate(other)),
+    };
+    (fault, words.to_string())
+}
+
+fn bad_certificate(error: &CertificateError) -> String {
     use CertificateError as Cert;
     let fixed = match error {
-        Cert::UnknownIssuer => "the certificate is signed by an unknown authority",
-        // A new authority under the old one's name, as after a renewal by hand.
-        Cert::BadSignature => {
-            "the certificate is not signed by the authority that is trusted under its name"
-        }
-        Cert::Expired | Cert::ExpiredContext { .. } => "the certificate has expired",
-        Cert::NotValidYet | Cert::NotValidYetContext { .. } => {
-            "the certificate is not valid yet; is the clock right?"
-        }
-        Cert::NotValidForNameContext { presented, .. } if presented.is_empty() => {
-            "the certificate names no host as a subjectAltName, and a common name does not count"
-        }
-        Cert::NotValidForName | Cert::NotValidForNameContext { .. } => {
-            "the certificate is for another name"
-        }
         Cert::Revoked => "the certificate was revoked",
         Cert::InvalidPurpose | Cert::InvalidPurposeContext { .. } => {
             "the certificate is not for servers (extendedKeyUsage)"
@@ -190,12 +213,6 @@ fn certificate_words(error: &CertificateError) -> String {
         | Cert::UnsupportedSignatureAlgorithmForPublicKeyContext { .. } => {
             "the certificate or one above it has a kind of key or signature that dxf can't check"
         }
-        Cert::Other(other) if other.to_string().contains("CaUsedAsEndEntity") => {
-            "the certificate is a CA's own, and is not among those that are trusted"
-        }
-        Cert::Other(other) if other.to_string().contains("UnsupportedCertVersion") => {
-            "the certificate is of version 1, which names no host"
-        }
         other => {
             let name = format!("{other:?}");
             let name = name.split(|c: char| !c.is_ascii_alphanumeric()).next();
@@ -203,4 +220,78 @@ fn certificate_words(error: &CertificateError) -> String {
         }
     };
     fixed.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustls::pki_types::UnixTime;
+    use rustls::{AlertDescription, Error as Tls, InvalidMessage};
+
+    fn kind(error: Tls) -> NetworkKind {
+        let line = || RequestLine {
+            method: "GET".to_string(),
+            url: "https://r/v2/".to_string(),
+        };
+        let direct = of_ureq(line(), ureq::Error::Rustls(error.clone()));
+        let travelled = of_io(line(), io::Error::other(error));
+        match (direct, travelled) {
+            (Error::Network { kind, .. }, Error::Network { kind: other, .. }) => {
+                assert_eq!(kind, other);
+                kind
+            }
+            (other, _) => panic!("{other}"),
+        }
+    }
+
+    #[test]
+    fn faults_of_tls_have_kinds() {
+        let now = UnixTime::now();
+        let (time, not_after) = (now, now);
+        let faults = [
+            (CertificateError::UnknownIssuer, Fault::Untrusted),
+            (CertificateError::BadSignature, Fault::Untrusted),
+            (CertificateError::Expired, Fault::Expired),
+            (
+                CertificateError::ExpiredContext { time, not_after },
+                Fault::Expired,
+            ),
+            (CertificateError::NotValidYet, Fault::NotYetValid),
+            (CertificateError::NotValidForName, Fault::WrongName),
+            (CertificateError::Revoked, Fault::Bad),
+        ];
+        for (error, fault) in faults {
+            let found = kind(Tls::InvalidCertificate(error));
+            assert_eq!(found, NetworkKind::Certificate(fault));
+        }
+        let asked = Tls::AlertReceived(AlertDescription::CertificateRequired);
+        assert_eq!(kind(asked), NetworkKind::ClientCertificate);
+        let plain = Tls::InvalidMessage(InvalidMessage::InvalidContentType);
+        assert_eq!(kind(plain), NetworkKind::NoTls);
+        assert_eq!(kind(Tls::NoCertificatesPresented), NetworkKind::Tls);
+    }
+
+    #[test]
+    fn what_a_proxy_refuses_is_the_proxy_s() {
+        let line = RequestLine {
+            method: "GET".to_string(),
+            url: "https://r/v2/".to_string(),
+        };
+        for error in [
+            of_ureq(line.clone(), ureq::Error::ConnectProxyFailed("403".into())),
+            at_the_proxy(of_io(line, io::ErrorKind::ConnectionRefused.into())),
+        ] {
+            assert!(error.is_temporary(), "{error}");
+            assert!(
+                matches!(
+                    error,
+                    Error::Network {
+                        kind: NetworkKind::Proxy,
+                        ..
+                    }
+                ),
+                "{error:?}"
+            );
+        }
+    }
 }

@@ -62,8 +62,8 @@ impl Registry {
     ///
     /// # Errors
     /// [`Error::Network`]: of kind [`NetworkKind::NoTls`] for a server elsewhere
-    /// that does not speak TLS, of kind [`NetworkKind::Tls`] for a certificate
-    /// that is not trusted, and those of the wire.
+    /// that does not speak TLS, of kind [`NetworkKind::Certificate`] for a
+    /// certificate that is not trusted, and those of the wire.
     pub fn detect(host: Host, settings: Settings, credentials: Credentials) -> Result<Registry> {
         let with = |scheme| {
             let settings = settings.clone().with_scheme(scheme);

@@ -9,7 +9,7 @@ use std::thread;
 use std::time::Duration;
 
 use dxf_registry::credentials::Credentials;
-use dxf_registry::error::NetworkKind;
+use dxf_registry::error::{CertificateFault, NetworkKind};
 use dxf_registry::http::{self, Proxies};
 use dxf_registry::registry::{Scheme, Settings};
 use dxf_registry::{Error, Registry};
@@ -105,7 +105,7 @@ fn tls_with_a_bad_certificate_is_taken_only_when_told() {
     told.args(["list-repos"]).ok();
     assert_eq!(
         kind(detect(tls.host(), http::Settings::default())),
-        NetworkKind::Tls
+        NetworkKind::Certificate(CertificateFault::Untrusted)
     );
 }
 

@@ -110,7 +110,7 @@ fn a_client_is_made_from_a_host() {
         matches!(
             &failed,
             Error::Network {
-                kind: NetworkKind::Tls,
+                kind: NetworkKind::Certificate(_),
                 ..
             }
         ),

@@ -128,7 +128,7 @@ fn a_client_certificate_is_shown_to_its_host_alone() {
     };
     let server = closed();
     let nobody = Dxf::new().secure(&server.host()).env("DXF_RETRIES", "0");
-    nobody.args(LIST).fails(69);
+    nobody.args(LIST).fails(69).says("DXF_CLIENT_CERT");
 
     let dxf = Dxf::new().secure(&server.host());
     let (cert_file, key_file) = (file(&dxf, "c.pem", &cert), file(&dxf, "k.pem", &key));
