@@ -569,3 +569,17 @@ each_place!(a_full_disk_is_told, |at| {
         output.says("No space left on device");
     }
 });
+
+#[test]
+fn a_tag_that_is_a_word_of_its_own_is_told() {
+    let registry = Registry::http();
+    registry.raw().push_blob("team/hello", b"abc");
+    let dxf = || Dxf::new().plain(registry.host());
+    for form in ["hybrid", "oci"] {
+        let pull = dxf().args(["pull-image", "--format", form, "team/hello", "1"]);
+        let said = pull.fails(2).says("latest is assumed").says("Not Found");
+        said.says("1 is the file to write; for the tag 1 write team/hello:1");
+    }
+    let other = dxf().args(["pull-image", "team/hello:2", "1"]).fails(2);
+    assert!(!other.stderr.contains("file to write"), "{other}");
+}

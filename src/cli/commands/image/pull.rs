@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use dxf_registry::{Place, Result, Root, archive, hub};
+use dxf_registry::{Place, Result, Root, Tag, archive, hub};
 
 use crate::cli::args::{self, Form, PullImage};
 use crate::cli::exit::Failure;
@@ -31,7 +31,7 @@ pub fn run(s: &mut Session<'_, '_>, args: &PullImage) -> Result<(), Failure> {
     let is_default = words.len() == 1 && args.output.is_none();
     if args.format == Form::Oci {
         let folder = Folder::open(&path)?;
-        let items = items(s, &place, &choice, name)?;
+        let items = items(s, &place, &choice, name).map_err(|e| a_tag_of_its_own(e, args))?;
         return folder.fill(s, &items);
     }
     if args.format == Form::Docker && choice.all {
@@ -39,7 +39,7 @@ pub fn run(s: &mut Session<'_, '_>, args: &PullImage) -> Result<(), Failure> {
         return Err(args::usage(why));
     }
     let output = Output::open(Some(&path), s.interrupt)?;
-    let items = items(s, &place, &choice, name)?;
+    let items = items(s, &place, &choice, name).map_err(|e| a_tag_of_its_own(e, args))?;
     must_load(&place, &items)?;
     if is_default {
         Existing::read(s, &path)?.is_replaced_by(&items)?;
@@ -49,6 +49,31 @@ pub fn run(s: &mut Session<'_, '_>, args: &PullImage) -> Result<(), Failure> {
         Form::Hybrid | Form::Oci => archive::Form::Hybrid,
     };
     write(s, &items, output, (form, &choice.platform), &path)
+}
+
+/// What `1` is in `pull-image team/app 1`, where there is no image to write there.
+fn a_tag_of_its_own(failure: Failure, args: &PullImage) -> Failure {
+    let Ok([image, file]) = args.words.take(2, 2) else {
+        return failure;
+    };
+    let (image, file) = (image.to_string_lossy(), file.to_string_lossy());
+    let has_tag = image
+        .rsplit('/')
+        .next()
+        .unwrap_or(&image)
+        .contains([':', '@']);
+    match failure {
+        Failure::Error(error)
+            if error.is_not_found() && !has_tag && file.parse::<Tag>().is_ok() =>
+        {
+            let hint = format!(
+                "latest is assumed where no tag is written, and {file} is the file to write; \
+                 for the tag {file} write {image}:{file}"
+            );
+            Failure::Hinted(Box::new(error), hint)
+        }
+        failure => failure,
+    }
 }
 
 /// The default file. Somebody who wrote `> FILE` expects the image in FILE, so
