@@ -17,11 +17,15 @@ pub fn one_line(text: &str) -> String {
 /// `text` without anything a terminal would obey, at most [`MAX_SHOWN`]
 /// characters of it.
 pub fn clean(text: &str) -> String {
-    let mut out: String = text.trim().chars().take(MAX_SHOWN).map(harmless).collect();
-    if text.trim().chars().nth(MAX_SHOWN).is_some() {
-        out.push('…');
+    one_line(&head(text.trim(), MAX_SHOWN))
+}
+
+/// The first `most` characters of `text`, and a sign where there are more.
+pub fn head(text: &str, most: usize) -> String {
+    match text.char_indices().nth(most) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_string(),
     }
-    out
 }
 
 /// A URL with stars for the login in it, if there is one.

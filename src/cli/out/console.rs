@@ -6,10 +6,14 @@ use std::io::{self, BufWriter, ErrorKind, Write};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use dxf_registry::Error;
-use dxf_registry::text::{clean, one_line};
+use dxf_registry::text::{head, one_line};
 use indicatif::MultiProgress;
 
 use crate::cli::exit::Failure;
+
+/// The longest warning that is shown whole, characters: room for a list of twenty
+/// digests, and not for whatever a server sends.
+const MAX_WARNING: usize = 4000;
 
 /// Standard error, shared by everything that has something to say.
 #[derive(Clone)]
@@ -49,10 +53,12 @@ impl Console {
         }
     }
 
-    /// Writes a warning the first time it comes up.
+    /// Writes a warning the first time it comes up. Of one longer than any of this
+    /// command's own, such as of a server, the beginning is shown.
     pub fn warn(&self, words: &str) {
-        if lock(&self.0.said).insert(words.to_string()) {
-            self.raw(&format!("dxf: warning: {}", clean(words)));
+        let words = one_line(&head(words, MAX_WARNING));
+        if lock(&self.0.said).insert(words.clone()) {
+            self.raw(&format!("dxf: warning: {words}"));
         }
     }
 
@@ -141,6 +147,31 @@ pub fn stdout(error: io::Error) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn warnings_are_bounded_and_come_once() {
+        #[derive(Clone, Default)]
+        struct Kept(Arc<Mutex<Vec<u8>>>);
+        impl Write for Kept {
+            fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+                lock(&self.0).write(bytes)
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        let kept = Kept::default();
+        let console = Console::new(Box::new(kept.clone()));
+        let digests = format!("sha256:{} ", "0".repeat(64)).repeat(20);
+        console.warn(&format!("{digests}; and what to do"));
+        console.warn(&format!("{digests}; and what to do"));
+        console.warn(&"x".repeat(1 << 20));
+        let said = String::from_utf8(lock(&kept.0).clone()).unwrap();
+        let lines: Vec<&str> = said.lines().collect();
+        assert_eq!(lines.len(), 2, "{said}");
+        assert!(lines[0].ends_with("; and what to do"), "{said}");
+        assert!(lines[1].ends_with("x…") && lines[1].len() < 4100);
+    }
 
     struct Gone;
     impl Write for Gone {
