@@ -2,12 +2,15 @@
 //! "Listing Tags"). The `Link` header says where the next page is, and nothing
 //! else does.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::HashSet;
+use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 use std::num::NonZeroU32;
 
 use ::http::header::{HeaderMap, LINK};
 use serde::Deserialize;
+use serde::de::{Deserializer, SeqAccess, Visitor};
+use serde_json::value::RawValue;
 
 use crate::auth::Scope;
 use crate::error::{Error, Result};
@@ -37,7 +40,9 @@ pub struct Listing<'a> {
     scope: Scope,
     kind: Kind,
     pages: Pages,
-    names: VecDeque<String>,
+    names: Names,
+    /// How many of them were given.
+    given: usize,
 }
 
 /// The first page of the list at `url`, of `size` names.
@@ -58,8 +63,62 @@ pub(super) struct Pages {
 #[derive(Deserialize)]
 struct Page {
     // Both `null` and nothing at all mean none.
-    tags: Option<Vec<String>>,
-    repositories: Option<Vec<String>>,
+    tags: Option<Names>,
+    repositories: Option<Names>,
+}
+
+/// The names of a page, one after the other: as strings of their own, names of
+/// one letter would take fourteen times the size of the page.
+#[derive(Default)]
+struct Names {
+    text: String,
+    /// Where each ends. [`MAX_PAGE`] is far below 4 GiB.
+    ends: Vec<u32>,
+}
+
+/// What stands for an entry that is no string. It breaks the grammar of names,
+/// so it is an error in its place, and hides no other.
+const NO_STRING: &str = "(not a string)";
+
+impl Names {
+    fn push(&mut self, name: &str) {
+        self.text.push_str(name);
+        self.ends.push(self.text.len() as u32);
+    }
+
+    fn get(&self, i: usize) -> Option<&str> {
+        let end = *self.ends.get(i)?;
+        let start = i.checked_sub(1).map_or(0, |before| self.ends[before]);
+        self.text.get(start as usize..end as usize)
+    }
+}
+
+impl<'de> Deserialize<'de> for Names {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> std::result::Result<Names, D::Error> {
+        from.deserialize_seq(List)
+    }
+}
+
+/// Reads [`Names`].
+struct List;
+
+impl<'de> Visitor<'de> for List {
+    type Value = Names;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list of names")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> std::result::Result<Names, A::Error> {
+        let mut names = Names::default();
+        while let Some(entry) = list.next_element::<&RawValue>()? {
+            match serde_json::from_str::<String>(entry.get()) {
+                Ok(name) => names.push(&name),
+                Err(_) => names.push(NO_STRING),
+            }
+        }
+        Ok(names)
+    }
 }
 
 impl Pages {
@@ -112,7 +171,8 @@ impl<'a> Listing<'a> {
             scope,
             kind,
             pages: Pages::new(first),
-            names: VecDeque::new(),
+            names: Names::default(),
+            given: 0,
         }
     }
 
@@ -132,19 +192,19 @@ impl<'a> Listing<'a> {
             Kind::Tags => page.tags,
             Kind::Repositories => page.repositories,
         };
-        self.names = names.unwrap_or_default().into();
+        (self.names, self.given) = (names.unwrap_or_default(), 0);
         Ok(true)
     }
 
     /// Names become paths and are printed; one that breaks the grammar is an
     /// error, and hides no other.
-    fn checked(&self, name: String) -> Result<String> {
+    fn checked(&self, name: &str) -> Result<String> {
         match self.kind {
             Kind::Tags => name.parse::<Tag>().map(drop),
             Kind::Repositories => name.parse::<RepoName>().map(drop),
         }
         .map_err(|e| Error::malformed("list", e))?;
-        Ok(name)
+        Ok(name.to_string())
     }
 }
 
@@ -153,7 +213,8 @@ impl Iterator for Listing<'_> {
 
     fn next(&mut self) -> Option<Result<String>> {
         loop {
-            if let Some(name) = self.names.pop_front() {
+            if let Some(name) = self.names.get(self.given) {
+                self.given += 1;
                 return Some(self.checked(name));
             }
             match self.fetch() {

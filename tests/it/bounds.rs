@@ -115,6 +115,20 @@ fn lists_have_a_largest_page_and_an_end() {
 }
 
 #[test]
+fn a_page_of_short_names_takes_little_memory() {
+    let names = 4_000_000;
+    let server = Server::script([on(GET, "/v2/a/tags/list").with(move |_| {
+        let list = "\"x\",".repeat(names);
+        Response::new(200).body(format!("{{\"tags\":[{}\"x\"]}}", list))
+    })]);
+    let mut running = dxf(&server).args(["list-aliases", "a"]).spawn();
+    let peak = running.peak();
+    let list = running.finish();
+    assert_eq!((list.code, list.stdout.len()), (Some(0), 2 * (names + 1)));
+    assert!(peak < 80 << 10, "{peak} KiB of memory");
+}
+
+#[test]
 fn the_body_of_an_error_is_not_read_to_its_end() {
     let page = |status: u16, kind: &'static str| {
         on(ANY, "/v2/*").with(move |request| {

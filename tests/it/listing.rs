@@ -127,6 +127,31 @@ fn the_first_page_is_printed_before_the_last_is_there() {
 }
 
 #[test]
+fn an_odd_entry_hides_no_name() {
+    use crate::support::dxf::Dxf;
+    use crate::support::server::Server;
+    let pages = ["tags/list", "_catalog"].map(|end| {
+        let path = match end {
+            "_catalog" => "/v2/_catalog",
+            _ => "/v2/a/tags/list",
+        };
+        let member = match end {
+            "_catalog" => "repositories",
+            _ => "tags",
+        };
+        let list = r#"[1, "one", null, ["x"], {"a": "b"}, "tw\u006f", "-odd", "three"]"#;
+        on(GET, path)
+            .reply(200)
+            .body(format!(r#"{{"name": "a", "{member}": {list}}}"#))
+    });
+    let server = Server::script(pages);
+    for words in [&["list-aliases", "a"][..], &["list-repos"]] {
+        let list = Dxf::new().plain(&server.host()).args(words).fails(65);
+        assert_eq!(list.says("not a string").text(), "one\ntwo\nthree\n");
+    }
+}
+
+#[test]
 fn pages_that_go_in_a_circle_end() {
     use crate::support::dxf::Dxf;
     use crate::support::server::Server;
