@@ -103,7 +103,8 @@ fn add(digest: &Digest, content: Content, to: &mut BTreeMap<String, Content>) ->
     })
 }
 
-/// What the layout's index says of an item: once for each name.
+/// What the layout's index says of an item: once for each name, and for each
+/// label that is not the tag of one.
 pub(crate) fn index_entries(item: &Item) -> Vec<Descriptor> {
     let mut plain = item.node.manifest().descriptor();
     if let Node::Image(image) = &item.node
@@ -122,14 +123,13 @@ pub(crate) fn index_entries(item: &Item) -> Vec<Descriptor> {
         let (tag, full) = (name.tag.as_ref()?, full_name(name)?);
         Some(named(&[(REF_NAME, tag.to_string()), (FULL_NAME, full)]))
     });
-    let mut entries: Vec<_> = by_name.collect();
-    if entries.is_empty() {
-        entries = item
-            .labels
-            .iter()
-            .map(|label| named(&[(REF_NAME, label.clone())]))
-            .collect();
-    }
+    let is_tag = |label: &String| {
+        let mut tags = item.names.iter().filter_map(|name| name.tag.as_ref());
+        tags.any(|tag| tag.as_str() == label)
+    };
+    let labels = item.labels.iter().filter(|label| !is_tag(label));
+    let by_label = labels.map(|label| named(&[(REF_NAME, label.clone())]));
+    let mut entries: Vec<_> = by_name.chain(by_label).collect();
     if entries.is_empty() {
         entries.push(plain);
     }

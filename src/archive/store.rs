@@ -9,7 +9,6 @@ use super::Item;
 use super::plan::index_entries;
 use crate::blob::Blob;
 use crate::descriptor::Descriptor;
-use crate::descriptor::annotation::REF_NAME;
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::image::Node;
@@ -42,7 +41,7 @@ impl Archive {
         for item in &items {
             let digest = item.node.manifest().digest();
             collect(&item.node, digest, &mut blobs);
-            entries.extend(entries_of(item));
+            entries.extend(index_entries(item));
         }
         let index = json!({"manifests": entries}).to_string();
         let index = Arc::new(Index::parse(name, index.as_bytes())?);
@@ -91,21 +90,6 @@ fn collect(node: &Node, digest: Digest, to: &mut BTreeMap<Digest, Blob>) {
             }
         }
     }
-}
-
-/// What an index says of an item: once for each name, and each label that is
-/// not a name's tag.
-fn entries_of(item: &Item) -> Vec<Descriptor> {
-    let mut entries = index_entries(item);
-    for label in &item.labels {
-        let is_there = |e: &Descriptor| e.annotations.get(REF_NAME) == Some(label);
-        if !entries.iter().any(is_there) {
-            let mut entry = item.node.manifest().descriptor();
-            entry.annotations.insert(REF_NAME.into(), label.clone());
-            entries.push(entry);
-        }
-    }
-    entries
 }
 
 impl Files for Archive {

@@ -64,10 +64,15 @@ fn checked(node: &Node) {
 }
 
 fn listed(bytes: &[u8]) -> Value {
+    json_in(bytes, docker::LIST)
+}
+
+/// A document of an archive.
+fn json_in(bytes: &[u8], name: &str) -> Value {
     let mut spool = Spool::new(&std::env::temp_dir()).unwrap();
     spool.write_all(bytes).unwrap();
     let index = Index::new("it.tar", &spool.finish(), &Stop::new()).unwrap();
-    serde_json::from_slice(&index.bytes(docker::LIST, 1 << 20).unwrap()).unwrap()
+    serde_json::from_slice(&index.bytes(name, 1 << 20).unwrap()).unwrap()
 }
 
 fn sample() -> Image {
@@ -189,6 +194,21 @@ fn an_archive_is_a_store_to_read_from() {
         assert_eq!(rest, bytes[1..]);
     }
     assert_eq!(archive.items()[0].provenance, Provenance::Made);
+}
+
+#[test]
+fn labels_beside_names_are_kept() {
+    let mut item = Item::new(names(&["app:1"]), Node::Image(sample()));
+    item.labels = vec!["1".to_string(), "extra".to_string()];
+    let bytes = written(&[item], Form::Hybrid);
+    assert_eq!(listed(&bytes).as_array().unwrap().len(), 1);
+    let again = read_bytes(&bytes).unwrap();
+    assert_eq!(again.len(), 1);
+    for name in ["app:1", "1", "extra"] {
+        assert!(again[0].is_called(name), "{name}");
+    }
+    let entries = json_in(&bytes, "index.json");
+    assert_eq!(entries["manifests"].as_array().unwrap().len(), 2);
 }
 
 #[test]

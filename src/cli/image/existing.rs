@@ -129,12 +129,10 @@ fn kept(old: &Item, new: &[Item]) -> Vec<Item> {
         // A label beside a name is most often that name's tag, and goes with it.
         !is_tag(&old.names, label) && !is_taken
     });
-    // An archive is written with the names of an image, or else its labels.
-    let mut by_label = item.clone();
-    by_label.names.clear();
-    item.labels.clear();
-    by_label.labels.retain(|label| !item.is_called(label));
-    [item, by_label].into_iter().filter(is_named).collect()
+    match is_named(&item) {
+        true => vec![item],
+        false => Vec::new(),
+    }
 }
 
 fn is_named(item: &Item) -> bool {
