@@ -309,13 +309,17 @@ pub struct FileRange {
 }
 
 impl FileRange {
-    /// `len` bytes of the file at `path`, from offset `start`.
+    /// `len` bytes of the file at `path`, from offset `start`. Opening fails with
+    /// [`Error::ChangedWhileRead`] once the file is not what it is now.
     pub fn new(path: impl Into<PathBuf>, start: u64, len: u64) -> FileRange {
+        let path = path.into();
+        // What is not there now can't change; opening says that it is missing.
+        let stamp = std::fs::metadata(&path).ok();
         FileRange {
-            path: path.into(),
+            stamp: stamp.map(|meta| Stamp::of(&meta)),
+            path,
             start,
             len,
-            stamp: None,
         }
     }
 }
@@ -395,6 +399,11 @@ mod tests {
             ("hello".into(), "lo".into(), "".into())
         );
         assert!(FileRange::new(file.path(), 5, 5).open(0).is_err());
+        // Of the same length, and yet another file's bytes.
+        let times = std::fs::FileTimes::new().set_modified(std::time::UNIX_EPOCH);
+        file.as_file().set_times(times).unwrap();
+        let failed = range.open(0).err();
+        assert!(matches!(failed, Some(Error::ChangedWhileRead { .. })));
     }
 
     #[test]

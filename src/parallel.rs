@@ -4,9 +4,8 @@
 //! call returns. Knows nothing of what an item is.
 
 use std::collections::VecDeque;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::Duration;
 
 use crate::error::{Error, Result};
 use crate::stream::Stop;
@@ -128,8 +127,8 @@ pub fn in_order<T, R>(
     work: impl Fn(T, &Stop) -> Result<R> + Sync,
     take: impl FnMut(R) -> Result<()> + Send,
 ) -> Result<()> {
-    let sink = Mutex::new((take, 0usize));
-    let turned = Condvar::new();
+    let sink = Mutex::new(take);
+    let turn = Arc::new((Mutex::new(0usize), Condvar::new()));
     let mut count = 0usize;
     let numbered = |_: &Stop| {
         let item = next()?;
@@ -138,14 +137,21 @@ pub fn in_order<T, R>(
     };
     let worker = |(number, item), stop: &Stop| {
         let result = work(item, stop)?;
-        let mut sink = lock(&sink);
-        while sink.1 != number {
+        let (now, turned) = &*turn;
+        let told = turn.clone();
+        // Under the lock, so that no worker is between its look and its wait.
+        let _hook = stop.on_set(move || {
+            let _now = lock(&told.0);
+            told.1.notify_all();
+        });
+        let mut current = lock(now);
+        while *current != number {
             stop.check()?;
-            let wait = turned.wait_timeout(sink, Duration::from_millis(50));
-            sink = wait.unwrap_or_else(PoisonError::into_inner).0;
+            current = turned.wait(current).unwrap_or_else(PoisonError::into_inner);
         }
-        (sink.0)(result)?;
-        sink.1 += 1;
+        drop(current);
+        (lock(&sink))(result)?;
+        *lock(now) += 1;
         turned.notify_all();
         Ok(())
     };
@@ -287,6 +293,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 mod tests {
     use super::*;
     use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::time::Duration;
 
     #[test]
     fn results_keep_their_order_and_jobs_their_bound() {
@@ -419,6 +426,38 @@ mod tests {
             };
             let failed = in_order(3, &Stop::new(), next, work, take);
             assert!(failed.is_err_and(|e| e.is_not_found()), "{place}");
+        }
+    }
+
+    #[test]
+    fn those_who_wait_for_a_turn_hear_a_stop() {
+        for outside in [false, true] {
+            let stop = Stop::new();
+            let waiting = AtomicUsize::new(0);
+            let mut n = 0u32;
+            let next = || {
+                n += 1;
+                Ok(Some(n))
+            };
+            let work = |i: u32, own: &Stop| {
+                if i > 1 {
+                    waiting.fetch_add(1, Ordering::SeqCst);
+                    return Ok(());
+                }
+                // The others have their results, and wait for this one's.
+                while waiting.load(Ordering::SeqCst) < 3 {
+                    thread::yield_now();
+                }
+                thread::sleep(Duration::from_millis(20));
+                match outside {
+                    true => stop.set(),
+                    false => return Err(Error::NotFound { what: "it".into() }),
+                }
+                own.check()
+            };
+            let ended = in_order(4, &stop, next, work, |()| Ok(()));
+            let error = ended.unwrap_err();
+            assert_eq!(matches!(error, Error::Stopped), outside, "{error}");
         }
     }
 
