@@ -15,6 +15,7 @@ use tempfile::TempDir;
 
 use super::support::data::{Random, blob, digest, seed, setting};
 use super::support::dxf::{Dxf, Output};
+use super::support::raw::Answer;
 use super::support::registry::Registry;
 use super::support::scratch;
 
@@ -157,7 +158,11 @@ fn a_killed_set_alias_leaves_the_old_alias_or_the_new() {
     let dxf = Dxf::new().plain(registry.host());
     let set = |n: usize| dxf.clone().args(["set-alias", "a", "x", &names[n % 2]]);
     let alias = || {
-        let manifest = raw.manifest("a", "x").expect(200).json();
+        // The registry answers 500 for a link that it is still writing.
+        let asked = || raw.manifest("a", "x");
+        let settled = |answer: &Answer| answer.status != 500;
+        let mut tries = std::iter::repeat_with(asked).take(50);
+        let manifest = tries.find(settled).expect("an answer").expect(200).json();
         manifest["layers"][0]["digest"].as_str().map(str::to_string)
     };
     let mut killer = Killer::new(set(0).ok().took);
