@@ -8,19 +8,20 @@ use dxf_registry::stream::{Run, Watch, read_bounded};
 use dxf_registry::{Blob, Registry, Store, alias, credentials::Credentials, registry::Settings};
 
 fn main() {
-    if let Err(error) = run() {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    if let Err(error) = run(&words, Settings::default()) {
         eprintln!("backup: {error}");
         std::process::exit(1);
     }
 }
 
-fn run() -> Result<(), Box<dyn Error>> {
-    let words: Vec<String> = std::env::args().skip(1).collect();
-    let [host, repo, folder, alias @ ..] = &words[..] else {
+pub(crate) fn run(words: &[String], with: Settings) -> Result<(), Box<dyn Error>> {
+    let [host, repo, folder, alias @ ..] = words else {
         return Err("backup HOST REPO FOLDER [ALIAS]".into());
     };
-    let (settings, login) = (Settings::default(), Credentials::anonymous());
-    let store = Registry::connect(host.parse()?, settings, login)?.repository(repo.parse()?);
+    // Over https; over http only to a registry of this machine without TLS.
+    let registry = Registry::detect(host.parse()?, with, Credentials::anonymous())?;
+    let store = registry.repository(repo.parse()?);
     match alias.first() {
         Some(alias) => restore(&store, alias, folder.as_ref()),
         None => keep(&store, folder.as_ref()).map(|alias| println!("{alias}")),

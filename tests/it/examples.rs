@@ -4,14 +4,18 @@ use std::fs;
 use std::path::Path;
 
 use dxf_registry::alias::{self, Format};
+use dxf_registry::http::{self, Roots, Tls};
 use dxf_registry::layout::Layouts;
+use dxf_registry::registry::Settings;
 use dxf_registry::stream::Run;
 use dxf_registry::{Blob, ReadStore, Store};
 
 use crate::archive::multi;
 use crate::support::bench::{Bench, Mode};
 use crate::support::data::blob;
+use crate::support::registry::Registry;
 use crate::support::scratch;
+use crate::support::tls::Ca;
 use crate::transfer::{push, repository};
 
 #[allow(dead_code)]
@@ -71,6 +75,33 @@ fn a_backup_keeps_every_run_and_sends_only_what_is_new() {
         let back = scratch();
         backup::restore(&*store, &name, back.path()).unwrap();
         assert_eq!(content(back.path()), expected);
+    }
+}
+
+#[test]
+fn a_backup_goes_to_https_and_to_this_machine_s_http() {
+    let folder = scratch();
+    fs::write(folder.path().join("file"), blob(1, 1000)).unwrap();
+    let ca = scratch();
+    let roots = Roots::File(Ca::shared().write_to(ca.path()));
+    let http = http::Settings::default().with_tls(Tls::default().with_roots(roots));
+    for registry in [Registry::builder(), Registry::builder().tls()] {
+        let registry = registry.start();
+        let run = |to: &Path, alias: Option<&str>| {
+            let words = [registry.host(), "team/backup", to.to_str().unwrap()];
+            let words: Vec<String> = words
+                .iter()
+                .copied()
+                .chain(alias)
+                .map(String::from)
+                .collect();
+            backup::run(&words, Settings::default().with_http(http.clone())).unwrap();
+        };
+        run(folder.path(), None);
+        let names = registry.raw().get("/v2/team/backup/tags/list").json();
+        let back = scratch();
+        run(back.path(), names["tags"][0].as_str());
+        assert_eq!(content(back.path()), content(folder.path()));
     }
 }
 
