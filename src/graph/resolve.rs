@@ -138,10 +138,11 @@ impl<'a> Resolver<'a> {
     }
 
     /// Where an image or artifact runs, as its config says; `None` where it has none
-    /// that says so.
+    /// that says so, and for what refers to another one, whatever it looks like.
     fn platform_of(&self, manifest: &Manifest) -> Result<Option<Platform>> {
-        if manifest.kind() == Kind::Schema1 {
-            // Its config is made of the layers' histories when it is pulled.
+        // The config of schema 1 is made of the layers' histories when it is
+        // pulled.
+        if manifest.kind() != Kind::Image || manifest.subject()?.is_some() {
             return Ok(None);
         }
         let image = manifest.image()?;
@@ -295,6 +296,23 @@ mod tests {
             entries[0].digest
         );
         assert_eq!(resolver.platforms(&outer).unwrap().len(), 3);
+    }
+
+    #[test]
+    fn what_refers_to_an_image_is_not_meant_by_its_platform() {
+        let spy = Spy::default();
+        let entry = stored(&spy, "linux/amd64");
+        let manifest = spy.manifest(&Target::Digest(entry.digest)).unwrap();
+        let mut referrer: serde_json::Value = serde_json::from_slice(manifest.bytes()).unwrap();
+        referrer["subject"] = json!(entry);
+        let referrer = Manifest::new(None, referrer.to_string().into_bytes()).unwrap();
+        spy.insert(&referrer, None);
+        let top = index(&[referrer.descriptor(), entry.clone()]);
+        let budget = Budget::default();
+        let resolver = Resolver::new(&spy, &budget, Run::default());
+        let wanted = "linux/amd64".parse().unwrap();
+        let chosen = resolver.choose(top, Select::Platform(&wanted)).unwrap();
+        assert_eq!(chosen.digest(), entry.digest);
     }
 
     #[test]

@@ -293,15 +293,17 @@ impl Node {
     }
 
     /// The images below that a platform can mean, each with the one it is for:
-    /// what the index says, or else its config. One that stands alone is among
-    /// them where its config says a platform.
+    /// what the index says, or else its config, unless it refers to another
+    /// image. One that stands alone is among them where its config says a platform.
     ///
     /// # Errors
     /// Those of a config that has to be read for it.
     pub fn platforms(&self) -> Result<Vec<(Descriptor, &Image)>> {
         let mut found = Vec::new();
         for (mut entry, image) in self.images() {
-            if entry.platform.is_none() && image.is_runnable() {
+            let is_alone = matches!(self, Node::Image(_));
+            let refers = !is_alone && image.manifest().subject()?.is_some();
+            if entry.platform.is_none() && image.is_runnable() && !refers {
                 entry.platform = Some(image.config()?.platform());
             }
             if is_selectable(&entry) {
@@ -479,6 +481,32 @@ pub(crate) mod tests {
         assert_eq!(runnable, [true, true, false]);
         assert_eq!(node.blobs().len(), 2 + 3 + 2);
         assert_eq!(Node::Image(a).blobs().len(), 3);
+    }
+
+    #[test]
+    fn what_refers_to_an_image_is_not_for_a_platform() {
+        let image = image(&[Made::Gzip(b"a")]);
+        let mut referrer: serde_json::Value =
+            serde_json::from_slice(image.manifest().bytes()).unwrap();
+        referrer["subject"] = json!(image.manifest().descriptor());
+        let referrer = Manifest::new(None, referrer.to_string().into_bytes()).unwrap();
+        let (config, layers) = (image.config_blob().clone(), image.layers().to_vec());
+        let referrer = Image::new(referrer, config, layers).unwrap();
+        let children: Vec<Child> = [&referrer, &image]
+            .map(|image| Child {
+                descriptor: image.manifest().descriptor(),
+                node: Node::Image(image.clone()),
+            })
+            .into();
+        let listed: Vec<_> = children.iter().map(|c| &c.descriptor).collect();
+        let manifest =
+            json!({"schemaVersion": 2, "mediaType": media_type::OCI_INDEX, "manifests": listed});
+        let manifest = Manifest::new(None, manifest.to_string().into_bytes()).unwrap();
+        let node = Node::Index(Index::new(manifest, children).unwrap());
+        let found = node.platforms().unwrap();
+        let digests: Vec<_> = found.iter().map(|(entry, _)| entry.digest).collect();
+        assert_eq!(digests, [image.manifest().digest()]);
+        assert_eq!(Node::Image(referrer).platforms().unwrap().len(), 1);
     }
 
     #[test]
