@@ -462,6 +462,9 @@ pub fn receive(
 /// The digests a manifest needs: its config and layers, or its children. Not
 /// layers with `urls`, which are kept elsewhere (image-spec, layer.md,
 /// "Non-Distributable Layers"), and not its subject, which need not exist.
+///
+/// # Errors
+/// [`Error::Unsupported`] for a manifest of an unknown type.
 pub(crate) fn needs(manifest: &Manifest) -> Result<Vec<Digest>> {
     Ok(match manifest.kind() {
         Kind::Image => {
@@ -478,6 +481,7 @@ pub(crate) fn needs(manifest: &Manifest) -> Result<Vec<Digest>> {
             let layers = manifest.schema1()?.fs_layers;
             layers.iter().map(|layer| layer.blob_sum).collect()
         }
+        Kind::Unknown => return Err(manifest.unknown()),
     })
 }
 

@@ -80,6 +80,7 @@ pub fn config(manifest: &Manifest) -> Result<Digest> {
 fn image_only(manifest: &Manifest) -> Result<()> {
     let why = match manifest.kind() {
         Kind::Image => return Ok(()),
+        Kind::Unknown => return Err(manifest.unknown()),
         Kind::Index => "a multi-platform index names no blobs; choose one of its platforms",
         // python-dxf gave schema 1 up as well; registries do by and by.
         Kind::Schema1 => {

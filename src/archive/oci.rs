@@ -87,6 +87,7 @@ fn saved(index: &Index, entry: &Descriptor, depth: usize, budget: &Budget) -> Re
         Kind::Schema1 => Err(Error::Unsupported {
             what: "an archive of schema 1 manifests".to_string(),
         }),
+        Kind::Unknown => Err(manifest.unknown()),
         Kind::Index if depth >= MAX_DEPTH => Err(index.bad("indexes lie too deep in indexes")),
         Kind::Index => saved_index(index, manifest, depth, budget),
     }

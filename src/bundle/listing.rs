@@ -164,7 +164,7 @@ impl Listing {
     ) -> Result<()> {
         let mut needs = Vec::new();
         match manifest.kind() {
-            Kind::Schema1 => return Ok(()),
+            Kind::Schema1 | Kind::Unknown => return Ok(()),
             Kind::Image => {
                 let image = manifest.image()?;
                 for blob in std::iter::once(&image.config).chain(&image.layers) {

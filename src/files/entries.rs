@@ -84,6 +84,7 @@ pub fn entries(manifest: &Manifest) -> Result<Vec<Entry>> {
         Kind::Image => {}
         Kind::Index => return unsupported("an index of manifests; name one of them by its digest"),
         Kind::Schema1 => return unsupported("a schema 1 image; pull-image takes it"),
+        Kind::Unknown => return Err(manifest.unknown()),
     }
     if let Some(parts) = Parts::of(manifest)? {
         return Ok(vec![in_parts(&parts)?]);

@@ -50,7 +50,8 @@ impl Names {
     /// What `manifest` names.
     ///
     /// # Errors
-    /// [`Error::Malformed`] for a manifest that breaks its format.
+    /// [`Error::Malformed`] for a manifest that breaks its format,
+    /// [`Error::Unsupported`] for one of an unknown type.
     pub fn of(manifest: &Manifest) -> Result<Names> {
         let mut names = Names::default();
         match manifest.kind() {
@@ -69,6 +70,7 @@ impl Names {
                     .map(|layer| Descriptor::new("", layer.blob_sum, 0))
                     .collect();
             }
+            Kind::Unknown => return Err(manifest.unknown()),
         }
         if let Some(subject) = manifest.subject()? {
             names.subject = Some(subject.digest);

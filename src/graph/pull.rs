@@ -148,6 +148,7 @@ impl Remote {
                 image::schema1::convert(&manifest.schema1()?, blob, run).map(Node::Image)
             }
             Kind::Index => self.index(manifest, depth, budget, run).map(Node::Index),
+            Kind::Unknown => Err(manifest.unknown()),
         }
     }
 

@@ -246,6 +246,7 @@ impl Links {
                             the image again with a newer tool";
                 return Err(Error::Unsupported { what: what.into() });
             }
+            Kind::Unknown => return Err(manifest.unknown()),
         }
         Ok(links)
     }

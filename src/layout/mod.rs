@@ -350,7 +350,7 @@ impl Layout {
             if blobs.size(&digest)?.is_none() {
                 let kind = match manifest.kind() {
                     Kind::Index => "manifest",
-                    Kind::Image | Kind::Schema1 => "blob",
+                    Kind::Image | Kind::Schema1 | Kind::Unknown => "blob",
                 };
                 return Err(Error::NotFound {
                     what: format!("{kind} {digest} (named by the manifest) in {}", self.name()),

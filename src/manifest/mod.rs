@@ -49,6 +49,9 @@ pub enum Kind {
     Index,
     /// Docker's first format, with its own signature.
     Schema1,
+    /// Of a media type that this crate does not know: bytes, to be passed on as
+    /// they are. What it refers to is not known either.
+    Unknown,
 }
 
 /// The bytes of a manifest and their media type.
@@ -95,7 +98,6 @@ impl Manifest {
     /// A manifest as it was served or stored.
     ///
     /// # Errors
-    /// [`Error::Unsupported`] for a type that this crate does not know;
     /// [`Error::Malformed`] when the bytes are no JSON object, when the types
     /// in Content-Type and body contradict each other, or when it claims to be
     /// image and index at once (CVE-2021-41190).
@@ -124,20 +126,18 @@ impl Manifest {
         }
         let by_shape = shape.kind();
         let named = served.or(written).and_then(kind_of);
+        let unknown = unknown_type(written, content_type);
         let kind = named
             .or(by_shape)
-            .ok_or_else(|| match unknown_type(written, content_type) {
-                Some(text) => Error::Unsupported {
-                    what: format!("a manifest of the unknown type {text}"),
-                },
-                None => bad("it has neither layers nor manifests".into()),
-            })?;
+            .or(unknown.map(|_| Kind::Unknown))
+            .ok_or_else(|| bad("it has neither layers nor manifests".into()))?;
         if by_shape.is_some_and(|shape| shape != kind) {
             return Err(bad(
                 format!("its type and its members disagree ({kind:?})").to_lowercase()
             ));
         }
         let media_type = match (served.or(written), kind) {
+            (_, Kind::Unknown) => unknown.unwrap_or_default(),
             (Some(text), _) => text,
             (None, Kind::Image) => media_type::OCI_MANIFEST,
             (None, Kind::Index) => media_type::OCI_INDEX,
@@ -145,7 +145,7 @@ impl Manifest {
         };
         let payload = match kind {
             Kind::Schema1 => Signed::parse(&bytes)?.map(Signed::into_payload),
-            Kind::Image | Kind::Index => None,
+            Kind::Image | Kind::Index | Kind::Unknown => None,
         };
         Ok(Manifest {
             media_type: media_type.to_string(),
@@ -287,7 +287,7 @@ impl Manifest {
         match self.kind {
             // Older than subjects.
             Kind::Schema1 => Ok(None),
-            Kind::Image | Kind::Index => serde_json::from_slice(&self.bytes)
+            Kind::Image | Kind::Index | Kind::Unknown => serde_json::from_slice(&self.bytes)
                 .map(Some)
                 .map_err(|e| Error::malformed("manifest", e)),
         }
@@ -329,9 +329,19 @@ impl Manifest {
         if self.kind == wanted {
             return Ok(());
         }
+        if self.kind == Kind::Unknown {
+            return Err(self.unknown());
+        }
         Err(Error::Unsupported {
             what: format!("{} is not {}", self.kind.words(), wanted.words()),
         })
+    }
+
+    /// The error for a manifest whose content is needed and not understood.
+    pub(crate) fn unknown(&self) -> Error {
+        Error::Unsupported {
+            what: format!("a manifest of the unknown type {}", self.media_type),
+        }
     }
 
     fn view<'a, T: Deserialize<'a>>(&'a self, wanted: Kind) -> Result<T> {
@@ -363,6 +373,7 @@ impl Kind {
             Kind::Image => "an image manifest",
             Kind::Index => "a multi-platform index",
             Kind::Schema1 => "a schema 1 manifest (Docker's format before 2016)",
+            Kind::Unknown => "a manifest of an unknown type",
         }
     }
 }
@@ -408,16 +419,31 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_type_is_named() {
+    fn an_unknown_type_is_passed_on_and_named() {
         let artifact = "application/vnd.oci.artifact.manifest.v1+json";
-        let says = |served: Option<&str>, body: Value| {
-            let made = Manifest::new(served, body.to_string().into_bytes());
-            made.unwrap_err().to_string()
+        let made = |served: Option<&str>, body: &Value| {
+            Manifest::new(served, body.to_string().into_bytes())
         };
-        let itself = says(None, json!({"mediaType": artifact, "blobs": []}));
-        assert_eq!(itself, format!("a manifest of the unknown type {artifact}"));
-        assert_eq!(says(Some(artifact), json!({"blobs": []})), itself);
-        let vague = says(Some("application/json"), json!({"blobs": []}));
+        let itself = json!({"mediaType": artifact, "blobs": []});
+        let (itself, served) = (
+            (itself.clone(), made(None, &itself)),
+            (
+                json!({"blobs": []}),
+                made(Some(artifact), &json!({"blobs": []})),
+            ),
+        );
+        for (body, manifest) in [itself, served] {
+            let manifest = manifest.unwrap();
+            let known = (manifest.kind(), manifest.media_type());
+            assert_eq!(known, (Kind::Unknown, artifact));
+            assert_eq!(manifest.bytes(), body.to_string().as_bytes());
+            for failed in [manifest.image().err(), manifest.index().err()] {
+                let said = failed.unwrap().to_string();
+                assert_eq!(said, format!("a manifest of the unknown type {artifact}"));
+            }
+        }
+        let vague = made(Some("application/json"), &json!({"blobs": []}));
+        let vague = vague.unwrap_err().to_string();
         assert!(vague.contains("neither layers"), "{vague}");
     }
 

@@ -277,3 +277,32 @@ each_place!(del_alias_names_the_aliases_that_go_too, |at| {
     let alone = at.run(["del-alias", "a", "other"]).ok();
     assert_eq!(alone.stderr, "");
 });
+
+#[test]
+fn a_manifest_of_an_unknown_type_is_printed() {
+    use crate::support::dxf::Dxf;
+    use crate::support::rules::{GET, HEAD, on};
+    use crate::support::server::Server;
+    let kind = "application/vnd.example.thing.v9+json";
+    let body = r#"{"schemaVersion": 2, "things": [1]}"#;
+    let rules = [HEAD, GET].map(|method| {
+        let rule = on(method, "/v2/a/manifests/*").reply(200);
+        rule.header("Content-Type", kind).body(body)
+    });
+    let server = Server::builder(rules).start();
+    let dxf = || Dxf::new().plain(&server.host());
+    let printed = dxf().args(["get-manifest", "a", "x"]).ok();
+    assert_eq!(printed.text(), body);
+    let image = format!("{}/a:x", server.host());
+    for words in [
+        &["get-alias", "a", "x"][..],
+        &["get-digest", "a", "x"],
+        &["pull-blob", "a", "@x"],
+        &["verify-alias", "a", "x"],
+        &["pull-image", &image, "-"],
+        &["copy-image", &image, "oci:folder"],
+    ] {
+        let refused = dxf().args(words).fails(1);
+        assert_eq!(refused.says("of the unknown type").says(kind).text(), "");
+    }
+}
