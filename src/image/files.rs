@@ -27,7 +27,7 @@ impl Member for Found {
     }
 
     fn weight(&self) -> usize {
-        self.entry.weight()
+        self.entry.weight() + size_of::<Found>()
     }
 }
 
@@ -35,7 +35,7 @@ impl Member for Found {
 ///
 /// # Errors
 /// [`Error::Malformed`] for a layer that is no tar and for more files than any
-/// image has; [`Error::Mismatch`] and [`Error::Size`] for wrong bytes; those of
+/// image has, or than 512 MiB of memory hold; [`Error::Mismatch`] and [`Error::Size`] for wrong bytes; those of
 /// the layers' sources.
 ///
 /// [`Error::Malformed`]: crate::Error::Malformed
@@ -49,14 +49,15 @@ pub fn merged(image: &Image, watch: Watch<'_>) -> Result<Vec<Found>> {
         list(blob, watch, &mut |entry| {
             let name = normal(&entry.path);
             if !stack.hides(&name) {
-                stack.put(name, Found { entry, layer });
+                // In a box, because a tree is half full of places.
+                stack.put(name, Box::new(Found { entry, layer }));
             }
             stack.check(&what)
         })?;
         watch.progress.finish(blob.digest());
         stack.lay();
     }
-    Ok(stack.finish().into_values().collect())
+    Ok(stack.finish().into_values().map(|found| *found).collect())
 }
 
 /// Hands every member of a layer to `each`, and reads the layer to its end, so
@@ -81,6 +82,7 @@ pub fn list(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::image::stack::PLACE;
     use crate::image::tests::{Made, image};
     use crate::stream::Stop;
 
@@ -105,6 +107,27 @@ mod tests {
         let found = merged(&image(&made), Watch::new(&(), &stop)).unwrap();
         let name = |f: &Found| (f.entry.name().into_owned(), f.layer);
         found.iter().map(name).collect()
+    }
+
+    #[test]
+    fn the_memory_of_names_is_counted() {
+        let mut stack = Stack::new();
+        let entry = || Entry::file("a name", 0);
+        for i in 0..1000u32 {
+            let found = Found {
+                entry: entry(),
+                layer: 0,
+            };
+            stack.put(i.to_string().into_bytes(), Box::new(found));
+        }
+        let each = size_of::<Found>() + entry().path.len() + 1 + PLACE;
+        assert!(stack.weight() > 1000 * each, "{}", stack.weight());
+        stack.hides(b".wh..wh..opq");
+        stack.check("it").unwrap();
+        stack.lay();
+        stack.hides(b".wh..wh..opq");
+        stack.lay();
+        assert_eq!(stack.weight(), 0);
     }
 
     fn is(layers: &[&[&str]], wanted: &[(&str, usize)]) {

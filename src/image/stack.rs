@@ -11,15 +11,28 @@ use crate::tar::Kind;
 
 /// More files than the largest images have, few enough to be held in memory.
 pub(super) const MAX_FILES: usize = 2_000_000;
-/// How many bytes their names may take together, for the same reason.
-pub(super) const MAX_NAMES: usize = 512 << 20;
+/// How much memory they may take together, bytes, for the same reason.
+pub(super) const MAX_MEMORY: usize = 512 << 20;
+/// About how much of that a name takes beside its bytes and what is kept of it:
+/// its place in a tree whose nodes are half full, and its allocations.
+pub(super) const PLACE: usize = 120;
 
 /// What is kept of a member.
 pub(super) trait Member {
     /// What it is.
     fn kind(&self) -> Kind;
-    /// Bytes of memory that it takes as it is named, beside its place.
+    /// Bytes of memory that it takes, beside its place.
     fn weight(&self) -> usize;
+}
+
+impl<T: Member> Member for Box<T> {
+    fn kind(&self) -> Kind {
+        (**self).kind()
+    }
+
+    fn weight(&self) -> usize {
+        (**self).weight()
+    }
 }
 
 /// Layers, the uppermost of which is being laid.
@@ -57,7 +70,7 @@ impl<T: Member> Stack<T> {
             Some(rest) => self.hidden.push(Hidden::All(join(folder, rest))),
             None => return false,
         }
-        self.hidden_weight += name.len();
+        self.hidden_weight += name.len() + PLACE;
         true
     }
 
@@ -75,14 +88,19 @@ impl<T: Member> Stack<T> {
     }
 
     /// # Errors
-    /// [`Error::Malformed`] naming `what` for more files than any image has.
+    /// [`Error::Malformed`] naming `what` for more files than any image has, and
+    /// for more memory than [`MAX_MEMORY`].
     pub fn check(&self, what: &str) -> Result<()> {
         let files = self.lower.files.len() + self.upper.files.len() + self.hidden.len();
-        let weight = self.lower.weight + self.upper.weight + self.hidden_weight;
-        if files > MAX_FILES || weight > MAX_NAMES {
+        if files > MAX_FILES || self.weight() > MAX_MEMORY {
             return Err(Error::malformed(what, "it has more files than any image"));
         }
         Ok(())
+    }
+
+    /// About how many bytes of memory all of it takes.
+    pub fn weight(&self) -> usize {
+        self.lower.weight + self.upper.weight + self.hidden_weight
     }
 
     /// The uppermost layer is whole; another may follow.
@@ -133,7 +151,7 @@ impl<T: Member> Tree<T> {
             self.remove_below(&name);
         }
         self.drop_one(&name);
-        self.weight += name.len() + member.weight();
+        self.weight += PLACE + name.len() + member.weight();
         self.files.insert(name, member);
     }
 
@@ -183,7 +201,7 @@ impl<T: Member> Tree<T> {
 
     fn drop_one(&mut self, name: &[u8]) {
         if let Some(member) = self.files.remove(name) {
-            self.weight -= name.len() + member.weight();
+            self.weight -= PLACE + name.len() + member.weight();
         }
     }
 }

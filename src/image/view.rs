@@ -7,7 +7,7 @@ use std::ops::Bound;
 
 use super::files::list;
 use super::name::{OPAQUE, WHITEOUT, join, normal, split};
-use super::stack::{MAX_FILES, MAX_NAMES};
+use super::stack::{MAX_FILES, MAX_MEMORY, PLACE};
 use crate::blob::Blob;
 use crate::error::{Error, Result};
 use crate::stream::Watch;
@@ -126,8 +126,8 @@ impl<'a> View<'a> {
         list(layer, self.watch, &mut |entry| {
             let name = normal(&entry.path);
             *files += 1;
-            *weight += name.len() + entry.weight();
-            if *files > MAX_FILES || *weight > MAX_NAMES {
+            *weight += PLACE + name.len() + entry.weight() + size_of::<Entry>();
+            if *files > MAX_FILES || *weight > MAX_MEMORY {
                 return Err(Error::malformed(&what, "it has more files than any image"));
             }
             let (folder, last) = split(&name);

@@ -101,8 +101,9 @@ impl Entry {
 
     /// Bytes of memory that its words take.
     pub(crate) fn weight(&self) -> usize {
+        let place = size_of::<(Vec<u8>, Vec<u8>)>();
         let attributes = self.attributes.iter();
-        let attributes = attributes.map(|(key, value)| key.len() + value.len());
+        let attributes = attributes.map(|(key, value)| place + key.len() + value.len());
         self.path.len() + self.link.len() + attributes.sum::<usize>()
     }
 }

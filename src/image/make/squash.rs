@@ -35,7 +35,7 @@ impl stack::Member for Member {
     }
 
     fn weight(&self) -> usize {
-        self.file.weight()
+        self.file.weight() + size_of::<Member>() + size_of::<Entry>()
     }
 }
 
