@@ -17,6 +17,9 @@ use crate::reference::{Origin, Target};
 use crate::store::ReadStore;
 use crate::stream::{Run, read_bounded};
 
+/// How many addresses of a layer that is kept elsewhere are tried.
+const MAX_PLACES: usize = 16;
+
 /// Fetches layers that their makers keep elsewhere ([`Source::open`] over an
 /// address of the descriptor's `urls`), without credentials.
 pub trait UrlFetcher: Send + Sync {
@@ -261,15 +264,19 @@ impl Source for Lazy {
 }
 
 impl Lazy {
-    /// Tries each address in turn.
+    /// Tries each address in turn. One that is none is the manifest's fault, not
+    /// that of the words that were written.
     fn elsewhere(&self, from: u64) -> Result<Box<dyn Read + Send + '_>> {
         let mut last = kept_elsewhere(&self.wanted);
         let Some(elsewhere) = &self.remote.0.elsewhere else {
             return Err(last);
         };
-        for url in urls(&self.wanted) {
+        for url in urls(&self.wanted).into_iter().take(MAX_PLACES) {
             match elsewhere.open(url, from) {
                 Ok(reader) => return Ok(reader),
+                Err(error @ Error::Invalid { .. }) => {
+                    last = Error::malformed(format!("layer {}", self.wanted.digest), error);
+                }
                 Err(error) => last = error,
             }
         }

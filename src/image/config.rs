@@ -223,6 +223,13 @@ mod tests {
     }
 
     #[test]
+    fn a_config_that_is_not_quite_utf_8_is_read() {
+        let config =
+            Config::parse(b"{\"os\":\"linux\",\"architecture\":\"amd64\",\"author\":\"Andr\xe9\"}");
+        assert_eq!(config.unwrap().platform().to_string(), "linux/amd64");
+    }
+
+    #[test]
     fn what_is_no_config_is_malformed() {
         for bad in ["", "[]", "7", "null", "{"] {
             assert!(Config::parse(bad.as_bytes()).is_err(), "{bad}");

@@ -68,6 +68,14 @@ fn layers_kept_elsewhere_are_fetched_there() {
 }
 
 #[test]
+fn an_address_that_is_none_is_the_manifest_s_fault() {
+    let bench = Bench::new(Mode::Http);
+    foreign(&bench, "not a url");
+    let layer = bench.dxf().args(["get-layer", "team/foreign:v1", "1"]);
+    layer.fails(65).says("not a url").says("malformed layer");
+}
+
+#[test]
 fn layers_are_not_fetched_in_the_clear() {
     let bench = Bench::new(Mode::Basic);
     let maker = Server::stranger([]);
