@@ -158,9 +158,9 @@ pub(crate) fn plus(a: u64, b: u64) -> Result<u64> {
 }
 
 /// A writer into the middle of a file.
-pub(crate) struct At<'a> {
-    pub file: &'a File,
-    pub at: u64,
+struct At<'a> {
+    file: &'a File,
+    at: u64,
 }
 
 impl Write for At<'_> {
@@ -176,7 +176,7 @@ impl Write for At<'_> {
 }
 
 /// A blob, verified: never a byte more than announced, and no end before.
-pub(crate) fn send(blob: &Blob, to: &mut dyn Write, what: &str, run: Run<'_>) -> Result<()> {
+fn send(blob: &Blob, to: &mut dyn Write, what: &str, run: Run<'_>) -> Result<()> {
     let (digest, watch) = (*blob.digest(), run.watch);
     watch.progress.start(&digest, Some(blob.size()));
     let verified = Verify::new(blob.open(0)?, digest, Some(blob.size()));

@@ -80,6 +80,8 @@ pub struct Load {
     mounts: Vec<(Digest, RepoName, RepoName)>,
     /// Blobs that repositories say they have.
     existing: HashMap<RepoName, Vec<Blob>>,
+    /// The parts of the bundle that are missing and needed.
+    absent: Vec<usize>,
 }
 
 /// What is put for an image.
@@ -144,6 +146,7 @@ impl Load {
             blobs: Vec::new(),
             mounts: Vec::new(),
             existing: HashMap::new(),
+            absent: Vec::new(),
         };
         load.take(bundle, looked)?;
         Ok(load)
@@ -160,7 +163,13 @@ impl Load {
         (self.blobs.len(), sizes.fold(0, u64::saturating_add))
     }
 
-    /// Does it.
+    /// The numbers of the parts of the bundle that have to be loaded too, before
+    /// any image is complete.
+    pub fn absent_parts(&self) -> &[usize] {
+        &self.absent
+    }
+
+    /// Does it. As long as parts of the bundle are missing, only blobs are sent.
     ///
     /// # Errors
     /// Those of the bundle and of the stores; no tag has moved then unless all
@@ -178,6 +187,9 @@ impl Load {
                 self.store(to)?.mount_blob(digest, from, watch).map(drop)
             },
         )?;
+        if !self.absent.is_empty() {
+            return Ok(loaded);
+        }
         self.put_images(run)?;
         self.put_referrers(run)?;
         self.put_tags(run)?;
@@ -202,6 +214,9 @@ impl Load {
             let mounts = one.mounts.into_iter();
             self.mounts
                 .extend(mounts.map(|(digest, from)| (digest, repo.clone(), from)));
+            if one.is_cut {
+                self.absent = bundle.absent_parts();
+            }
             let existing = self.existing.entry(repo.clone()).or_default();
             existing.extend(one.existing);
             self.images.push(one.image);
@@ -353,6 +368,8 @@ struct Looked {
     existing: Vec<Blob>,
     /// Blobs that other repositories have.
     mounts: Vec<(Digest, RepoName)>,
+    /// Whether something is in a part of the bundle that is missing.
+    is_cut: bool,
     /// What neither the bundle nor the repository has.
     missing: Vec<String>,
 }
@@ -383,6 +400,7 @@ impl From<'_> {
             lacking: Vec::new(),
             existing: Vec::new(),
             mounts: Vec::new(),
+            is_cut: false,
             missing: Vec::new(),
         };
         let Some(store) = self.stores.get(&looked.image.repo) else {
@@ -478,6 +496,7 @@ impl Looked {
                         self.image.there = self.image.there.saturating_add(blob.size());
                         self.mounts.push((*blob.digest(), repo));
                     }
+                    None if from.bundle.is_in_absent_part(blob.digest()) => self.is_cut = true,
                     None => self.missing.push(blob.digest().to_string()),
                 },
             }

@@ -18,6 +18,7 @@ mod file;
 mod listing;
 mod load;
 mod names;
+mod parts;
 mod read;
 mod save;
 #[cfg(test)]

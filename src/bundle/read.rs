@@ -2,10 +2,13 @@
 //! are parsed, manifests and blobs are checked against their digests as they are
 //! read, and what is not asked for is never looked at.
 
+use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::Path;
 
+use super::file::{self, Joined};
 use super::names::repository;
+use super::parts::{MAX_TABLE, Piece, SUMS, TABLE, Table};
 use super::{LISTING, Listing, MAX_LISTING, NAME, OMITTED};
 use crate::archive::{self, INDEX, blob_name};
 use crate::blob::Blob;
@@ -55,7 +58,21 @@ pub struct Bundle {
     what: String,
     entries: Vec<Entry>,
     omitted: Listing,
-    index: Index,
+    parts: Vec<Index>,
+    /// Of a bundle in parts, the number of each of `parts`, and what is where.
+    table: Option<Parts>,
+}
+
+/// What is in which part.
+#[derive(Default)]
+struct Parts {
+    count: usize,
+    /// The numbers of those that are there, from 1.
+    there: Vec<usize>,
+    /// The pieces of the blobs that are cut, in order.
+    cut: BTreeMap<Digest, Vec<Piece>>,
+    /// The parts that a blob is in.
+    places: BTreeMap<Digest, Vec<usize>>,
 }
 
 impl Bundle {
@@ -84,28 +101,112 @@ impl Bundle {
         Bundle::of(what, &tar, run)
     }
 
+    /// Opens a bundle of which these files are parts, in any order; some may be
+    /// missing ([`Bundle::absent_parts`]).
+    ///
+    /// # Errors
+    /// As [`Bundle::open`]; [`Error::Malformed`] for parts of different bundles,
+    /// and for one that is given twice.
+    pub fn open_parts(paths: &[&Path], folder: &Path, run: Run<'_>) -> Result<Bundle> {
+        let (mut bundle, mut first) = (None::<Bundle>, String::new());
+        for path in paths {
+            let one = Bundle::open(path, folder, run)?;
+            match &mut bundle {
+                None => {
+                    first = one.what.clone();
+                    bundle = Some(one);
+                }
+                Some(bundle) => bundle.join(one, &first)?,
+            }
+        }
+        bundle.ok_or_else(|| Error::NotFound {
+            what: "a bundle".to_string(),
+        })
+    }
+
+    /// Adds another part of the same bundle, whose first one is called `first`.
+    fn join(&mut self, other: Bundle, first: &str) -> Result<()> {
+        let bytes = |bundle: &Bundle| match bundle.parts.first() {
+            Some(index) => index.bytes(INDEX, manifest::MAX_SIZE),
+            None => Ok(Vec::new()),
+        };
+        let same = bytes(self)? == bytes(&other)?;
+        let (Some(ours), Some(theirs), true) = (&mut self.table, other.table, same) else {
+            let why = format!("it is no part of the bundle that {first} is a part of");
+            return Err(Error::malformed(other.what, why));
+        };
+        for number in theirs.there {
+            if ours.there.contains(&number) {
+                let why = format!("part {number} is given twice");
+                return Err(Error::malformed(other.what, why));
+            }
+            ours.there.push(number);
+        }
+        self.parts.extend(other.parts);
+        Ok(())
+    }
+
+    /// The numbers of the parts that are missing, from 1; none of a bundle in one
+    /// file.
+    pub fn absent_parts(&self) -> Vec<usize> {
+        let table = self.table.as_ref();
+        let all = table.map_or(0..0, |table| 0..table.count);
+        let there = |number: &usize| table.is_some_and(|table| table.there.contains(number));
+        all.map(|at| at + 1)
+            .filter(|number| !there(number))
+            .collect()
+    }
+
+    /// Whether a blob is in a part that is missing.
+    pub fn is_in_absent_part(&self, digest: &Digest) -> bool {
+        let absent = |table: &Parts| {
+            let places = table.places.get(digest).into_iter().flatten();
+            places
+                .into_iter()
+                .any(|number| !table.there.contains(number))
+        };
+        self.table.as_ref().is_some_and(absent)
+    }
+
     fn of(what: &str, tar: &Section, run: Run<'_>) -> Result<Bundle> {
         let index = Index::new(what, tar, run.watch.stop)?;
         if index.get(INDEX).is_none() {
             return Err(index.bad(format!("it has no {INDEX}, so it is no bundle")));
         }
         let bytes = index.bytes(INDEX, manifest::MAX_SIZE)?;
+        let table = match index.get(TABLE) {
+            Some(_) => Some(Parts::of(&index, &bytes)?),
+            None => None,
+        };
         let listed = Manifest::new(None, bytes)?.index()?.manifests;
         let mut bundle = Bundle {
             what: what.to_string(),
             entries: Vec::with_capacity(listed.len()),
             omitted: Listing::default(),
-            index,
+            parts: vec![index],
+            table,
         };
         for entry in listed {
             if entry.artifact_type() == Some(OMITTED) {
                 let omitted = bundle.omission(&entry)?;
                 bundle.omitted.merge(omitted);
             } else {
-                bundle.entries.push(named(&bundle.index, entry)?);
+                let entry = named(&bundle.what, entry)?;
+                bundle.entries.push(entry);
             }
         }
         Ok(bundle)
+    }
+
+    /// The bytes of a blob, unless some of them are missing.
+    fn find(&self, digest: &Digest) -> Option<Joined> {
+        let member = |name: &str| self.parts.iter().find_map(|index| index.get(name)).cloned();
+        if let Some(whole) = member(&blob_name(digest)) {
+            return Some(Joined(vec![whole]));
+        }
+        let pieces = self.table.as_ref()?.cut.get(digest)?;
+        let pieces = pieces.iter().map(|piece| member(&piece.name()));
+        pieces.collect::<Option<Vec<_>>>().map(Joined)
     }
 
     /// What the bundle says that it leaves out.
@@ -115,7 +216,7 @@ impl Bundle {
         let layer = layer.filter(|layer| layer.media_type == LISTING);
         let blob = layer.map(|layer| self.blob(&layer)).transpose()?.flatten();
         let why = "it does not say what it leaves out";
-        let blob = blob.ok_or_else(|| self.index.bad(why))?;
+        let blob = blob.ok_or_else(|| Error::malformed(&self.what, why))?;
         Listing::parse(&self.what, &blob.read(MAX_LISTING)?)
     }
 
@@ -149,7 +250,7 @@ impl Bundle {
 
     /// Whether a blob or manifest is in the bundle.
     pub fn contains(&self, digest: &Digest) -> bool {
-        self.index.get(&blob_name(digest)).is_some()
+        self.find(digest).is_some()
     }
 
     /// A blob that is in the bundle, checked as it is read.
@@ -157,7 +258,7 @@ impl Bundle {
     /// # Errors
     /// [`Error::Size`] for one of another size than the manifest says.
     pub fn blob(&self, wanted: &Descriptor) -> Result<Option<Blob>> {
-        let Some(bytes) = self.index.get(&blob_name(&wanted.digest)) else {
+        let Some(bytes) = self.find(&wanted.digest) else {
             return Ok(None);
         };
         if bytes.len() != wanted.size {
@@ -167,9 +268,7 @@ impl Bundle {
                 actual: bytes.len(),
             });
         }
-        Ok(Some(
-            Blob::new(wanted.clone(), bytes.clone()).at(&self.what),
-        ))
+        Ok(Some(Blob::new(wanted.clone(), bytes).at(&self.what)))
     }
 
     /// Reads every manifest and blob in the bundle, and gives what is wrong.
@@ -177,28 +276,79 @@ impl Bundle {
     /// # Errors
     /// [`Error::Io`], [`Error::Stopped`].
     pub fn verify(&self, run: Run<'_>) -> Result<Vec<Error>> {
-        let blobs = self.index.files().filter_map(|(name, bytes)| {
-            let name = name.strip_prefix("blobs/")?.replacen('/', ":", 1);
-            Some((name.parse::<Digest>().ok()?, bytes))
-        });
-        let found = parallel::map(
-            run.jobs,
-            blobs.collect(),
-            run.watch.stop,
-            |(digest, bytes), stop| {
-                let wanted = Descriptor::new("", digest, bytes.len());
-                match super::file::check(&Blob::new(wanted, bytes.clone()), run.stopped_by(stop)) {
-                    Err(error) if error.is_corrupt() => Ok(Some(error.at(&self.what))),
-                    checked => checked.map(|()| None),
+        let mut blobs: BTreeMap<Digest, Joined> = BTreeMap::new();
+        let mut pieces = Vec::new();
+        for index in &self.parts {
+            for (name, bytes) in index.files() {
+                let digest = name.strip_prefix("blobs/");
+                let digest = digest.and_then(|name| name.replacen('/', ":", 1).parse().ok());
+                if let Some(digest) = digest {
+                    blobs.insert(digest, Joined(vec![bytes.clone()]));
                 }
-            },
-        )?;
-        Ok(found.into_iter().flatten().collect())
+            }
+            if index.get(SUMS).is_some() {
+                let sums = index.bytes(SUMS, MAX_TABLE)?;
+                let sums = serde_json::from_slice::<BTreeMap<String, Digest>>(&sums);
+                for (name, digest) in sums.map_err(|e| index.bad(e))? {
+                    pieces.push((digest, index.need(&name)?.clone(), index));
+                }
+            }
+        }
+        for digest in self.table.iter().flat_map(|table| table.cut.keys()) {
+            blobs.extend(self.find(digest).map(|bytes| (*digest, bytes)));
+        }
+        let blobs = blobs.into_iter().collect();
+        let found = parallel::map(run.jobs, blobs, run.watch.stop, |(digest, bytes), stop| {
+            let wanted = Descriptor::new("", digest, bytes.len());
+            match file::check(&Blob::new(wanted, bytes), run.stopped_by(stop)) {
+                Err(error) if error.is_corrupt() => Ok(Some(error.at(&self.what))),
+                checked => checked.map(|()| None),
+            }
+        })?;
+        let mut wrong: Vec<Error> = found.into_iter().flatten().collect();
+        for (digest, bytes, index) in pieces {
+            let found = file::sum(&bytes, run)?;
+            if found != digest {
+                wrong.push(index.bad(Error::mismatch(digest, found)));
+            }
+        }
+        Ok(wrong)
     }
 
     fn absent(&self, what: impl std::fmt::Display) -> Error {
         let what = format!("{what} in {}", self.what);
         Error::NotFound { what }
+    }
+}
+
+impl Parts {
+    /// The table of a part, whose index is `bytes`.
+    fn of(index: &Index, bytes: &[u8]) -> Result<Parts> {
+        let table = Table::parse(index.what(), &index.bytes(TABLE, MAX_TABLE)?)?;
+        if table.bundle != Digest::of(bytes) {
+            return Err(index.bad("its table of parts is that of another bundle"));
+        }
+        let mut parts = Parts {
+            count: table.parts.len(),
+            there: vec![table.part],
+            ..Parts::default()
+        };
+        for (number, pieces) in table.parts.into_iter().enumerate() {
+            for piece in pieces {
+                parts
+                    .places
+                    .entry(piece.digest)
+                    .or_default()
+                    .push(number + 1);
+                if piece.from.is_some() {
+                    parts.cut.entry(piece.digest).or_default().push(piece);
+                }
+            }
+        }
+        for pieces in parts.cut.values_mut() {
+            pieces.sort_by_key(|piece| piece.from);
+        }
+        Ok(parts)
     }
 }
 
@@ -212,23 +362,24 @@ fn short(what: &str) -> String {
 }
 
 /// An entry under its name.
-fn named(index: &Index, descriptor: Descriptor) -> Result<Entry> {
+fn named(what: &str, descriptor: Descriptor) -> Result<Entry> {
+    let bad = |why: String| Error::malformed(what, why);
     let notes = &descriptor.annotations;
     // Other tools' archives have whole names too, in one place or the other.
     let whole = notes.get(REF_NAME).filter(|name| name.contains(['/', ':']));
     let name = notes.get(NAME).or_else(|| notes.get(FULL_NAME)).or(whole);
     let name = name.ok_or_else(|| {
-        index.bad(format!(
+        bad(format!(
             "{} has no name with a repository; push-image pushes an archive",
             descriptor.digest
         ))
     })?;
     let mut name: Reference = name
         .parse()
-        .map_err(|e| index.bad(format!("{}: {e}", descriptor.digest)))?;
+        .map_err(|e| bad(format!("{}: {e}", descriptor.digest)))?;
     match name.target() {
         Target::Digest(digest) if digest != descriptor.digest => {
-            Err(index.bad(format!("{name} is listed as {}", descriptor.digest)))
+            Err(bad(format!("{name} is listed as {}", descriptor.digest)))
         }
         Target::Tag(tag) => {
             name.tag = Some(tag);
@@ -247,15 +398,15 @@ impl ReadStore for Bundle {
     }
 
     fn blob_size(&self, digest: &Digest) -> Result<Option<u64>> {
-        Ok(self.index.get(&blob_name(digest)).map(Section::len))
+        Ok(self.find(digest).map(|bytes| bytes.len()))
     }
 
     fn open_blob(&self, digest: &Digest, from: u64) -> Result<Content<'_>> {
-        let bytes = self.index.get(&blob_name(digest));
+        let bytes = self.find(digest);
         let bytes = bytes.ok_or_else(|| self.absent(format!("blob {digest}")))?;
         Ok(Content {
             size: Some(bytes.len()),
-            reader: Box::new(bytes.reader(from)),
+            reader: bytes.reader(from),
         })
     }
 

@@ -8,7 +8,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use super::names::repository;
-use super::{LISTING, Listing, MAX_LISTING, NAME, OMITTED, file};
+use super::{LISTING, Listing, MAX_LISTING, NAME, OMITTED, file, parts};
 use crate::archive::{
     self, Content, INDEX, Item, LIST, MARK, Member, blob_name, docker_entries, full_name,
 };
@@ -105,7 +105,21 @@ impl Plan {
     /// blobs that are not what the manifests say; [`Error::Busy`] while another
     /// process writes the file; [`Error::Io`], [`Error::Stopped`].
     pub fn write_file(&self, path: &Path, run: Run<'_>) -> Result<()> {
-        file::write(&self.members, path, run)
+        let (tars, blobs) = parts::one(&self.members, path)?;
+        file::write(&tars, &blobs, run)
+    }
+
+    /// Writes the bundle to files smaller than `size` bytes: `NAME.001`,
+    /// `NAME.002` and so on. Parts that are there already, and right, stay as they
+    /// are. Gives the number of parts.
+    ///
+    /// # Errors
+    /// As [`Plan::write_file`]; [`Error::Invalid`] for a size in which index and
+    /// manifests have no room, or that makes too many parts.
+    pub fn write_parts(&self, path: &Path, size: u64, run: Run<'_>) -> Result<usize> {
+        let (tars, blobs) = parts::several(&self.members, path, size)?;
+        file::write(&tars, &blobs, run)?;
+        Ok(tars.len())
     }
 
     /// Writes the bundle to a pipe, which `what` names in errors.

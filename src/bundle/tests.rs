@@ -370,3 +370,104 @@ fn listings_that_lie_are_refused() {
         );
     }
 }
+
+/// The parts of a bundle of three blobs, one of them larger than a part.
+fn parts_in(store: &Arc<Noted>, dir: &std::path::Path) -> Vec<std::path::PathBuf> {
+    let plan = planned(store, &["r.example/a:v1"]);
+    let count = plan
+        .write_parts(&dir.join("b.tar"), 64 << 10, Run::default())
+        .unwrap();
+    (1..=count)
+        .map(|number| dir.join(format!("b.tar.{number:03}")))
+        .collect()
+}
+
+fn three(store: &Noted) -> [Vec<u8>; 3] {
+    let blobs = [vec![1; 100_000], vec![2; 20_000], vec![3; 1000]];
+    alias(&store.memory, "v1", &[&blobs[0], &blobs[1], &blobs[2]]);
+    blobs
+}
+
+fn open_parts(paths: &[std::path::PathBuf]) -> Result<Arc<Bundle>> {
+    let dir = tempfile::tempdir().unwrap();
+    let paths: Vec<_> = paths.iter().map(|path| path.as_path()).collect();
+    Bundle::open_parts(&paths, dir.path(), Run::default()).map(Arc::new)
+}
+
+#[test]
+fn parts_come_in_any_order() {
+    let (store, dir) = (Arc::new(Noted::default()), tempfile::tempdir().unwrap());
+    let blobs = three(&store);
+    let mut paths = parts_in(&store, dir.path());
+    assert!(paths.len() >= 3, "{}", paths.len());
+    let len = |path: &std::path::PathBuf| std::fs::metadata(path).unwrap().len();
+    assert!(paths.iter().all(|path| len(path) < 64 << 10));
+    assert_eq!(dir.path().read_dir().unwrap().count(), paths.len());
+    paths.reverse();
+    let bundle = open_parts(&paths).unwrap();
+    assert!(bundle.absent_parts().is_empty() && bundle.verify(Run::default()).unwrap().is_empty());
+    let to = Arc::new(Memory::new());
+    load(&bundle, &to).unwrap();
+    for bytes in &blobs {
+        assert!(to.blob_size(&Digest::of(bytes)).unwrap().is_some());
+    }
+    // One after the other: what is cut has to come at once.
+    let to = Arc::new(Memory::new());
+    let two = open_parts(&paths[1..]).unwrap();
+    assert_eq!(two.absent_parts(), [paths.len()]);
+    load(&two, &to).unwrap();
+    assert!(!to.blobs().is_empty() && to.tags().count() == 0);
+    load(&open_parts(&paths).unwrap(), &to).unwrap();
+    assert_eq!(to.tags().count(), 1);
+}
+
+#[test]
+fn a_lost_part_costs_that_part() {
+    let (store, dir) = (Arc::new(Noted::default()), tempfile::tempdir().unwrap());
+    let blobs = three(&store);
+    let paths = parts_in(&store, dir.path());
+    let read = |path: &std::path::PathBuf| std::fs::read(path).unwrap();
+    let before: Vec<_> = paths.iter().map(read).collect();
+    for lost in 0..paths.len() {
+        // Lost, then damaged.
+        for damage in [false, true] {
+            let mut bytes = before[lost].clone();
+            let middle = bytes.len() - 20_000;
+            bytes[middle] ^= 1;
+            std::fs::remove_file(&paths[lost]).unwrap();
+            if damage {
+                std::fs::write(&paths[lost], &bytes).unwrap();
+                let wrong = open_parts(&paths).unwrap().verify(Run::default()).unwrap();
+                assert!(!wrong.is_empty(), "{lost}");
+            }
+            store.read.lock().unwrap().clear();
+            parts_in(&store, dir.path());
+            let asked: HashSet<Digest> = store.read.lock().unwrap().drain(..).collect();
+            assert!(asked.len() < blobs.len(), "{lost}: {asked:?}");
+            assert!(paths.iter().map(read).eq(before.iter().cloned()));
+        }
+    }
+}
+
+#[test]
+fn parts_that_do_not_fit_are_refused() {
+    let (store, dir) = (Arc::new(Noted::default()), tempfile::tempdir().unwrap());
+    three(&store);
+    let paths = parts_in(&store, dir.path());
+    let twice = [paths[0].clone(), paths[0].clone()];
+    let said = open_parts(&twice).err().unwrap().to_string();
+    assert!(said.contains("part 1 is given twice"), "{said}");
+    let other = dir.path().join("other");
+    std::fs::create_dir(&other).unwrap();
+    alias(&store.memory, "v1", &[b"other"]);
+    let others = parts_in(&store, &other);
+    let said = open_parts(&[paths[0].clone(), others[0].clone()])
+        .err()
+        .unwrap();
+    assert!(said.to_string().contains("no part of the bundle"), "{said}");
+    let plan = planned(&store, &["r.example/a:v1"]);
+    for size in [0, 1, 1000, 30_000] {
+        let refused = plan.write_parts(&dir.path().join("x"), size, Run::default());
+        assert!(matches!(refused, Err(Error::Invalid { .. })), "{size}");
+    }
+}

@@ -9,6 +9,7 @@ pub mod out;
 
 mod args;
 mod artifact;
+mod bundle;
 mod commands;
 mod env;
 mod exit;

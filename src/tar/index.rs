@@ -43,6 +43,11 @@ impl Index {
         Ok(index)
     }
 
+    /// What it is called in errors.
+    pub fn what(&self) -> &str {
+        &self.what
+    }
+
     /// An error that names the archive.
     pub fn bad(&self, why: impl std::fmt::Display) -> Error {
         Error::malformed(&self.what, why)

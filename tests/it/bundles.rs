@@ -326,3 +326,63 @@ each_server!(deltas_bring_what_is_new, |target| {
             .ends_with("0 blobs, 0 B sent\n")
     );
 });
+
+/// How many bytes of blobs a registry was asked for, by its log.
+fn fetched(registry: &Registry) -> usize {
+    let log = registry.log();
+    let answered = |line: &&str| line.contains("response completed") && line.contains("/blobs/");
+    log.lines()
+        .filter(answered)
+        .filter(|line| line.contains("method=GET"))
+        .count()
+}
+
+#[test]
+fn parts_are_loaded_one_by_one_and_remade() {
+    let (one, target, work) = (Registry::http(), Registry::http(), scratch());
+    let run = || dxf(&one, work.path());
+    for seed in 0..6 {
+        std::fs::write(work.path().join("f"), blob(seed, 90_000)).expect("a file");
+        run()
+            .args(["push-blob", "team/app", "f", &format!("@v{seed}")])
+            .ok();
+    }
+    let names: Vec<String> = (0..6).map(|seed| format!("team/app:v{seed}")).collect();
+    let save = || {
+        run()
+            .args(["save-bundle", "--part-size", "256KiB", "b"])
+            .args(&names)
+            .ok()
+    };
+    let saved = save();
+    assert!(saved.text().ends_with(", in 3 parts\n"), "{saved}");
+    let parts: Vec<_> = (1..4)
+        .map(|part| size(work.path(), &format!("b.00{part}")))
+        .collect();
+    assert!(parts.iter().all(|size| *size < 256 << 10), "{parts:?}");
+    let load = |parts: &[&str]| run().arg("load-bundle").args(parts).arg(target.host());
+    let some = load(&["b.003", "b.001"]).fails(2);
+    assert!(some.stderr.contains("part 2 of the bundle"), "{some}");
+    assert!(target.raw().tags("team/app").is_empty());
+    let shown = run().args(["show-bundle", "b.001"]).ok();
+    assert!(
+        shown
+            .text()
+            .contains("part 2 is missing\npart 3 is missing\n"),
+        "{shown}"
+    );
+    let rest = load(&["b.002"]).ok();
+    assert!(rest.text().ends_with("2 blobs, 175.7 KiB sent\n"), "{rest}");
+    assert_eq!(
+        tags(&target.raw(), &["team/app"]),
+        tags(&one.raw(), &["team/app"])
+    );
+
+    let before = fetched(&one);
+    std::fs::remove_file(work.path().join("b.002")).expect("a part");
+    save();
+    assert_eq!(fetched(&one) - before, 2, "the two blobs of the part");
+    run()
+        .args(["show-bundle", "--verify", "b.002", "b.001", "b.003"])
+        .ok();
+}

@@ -35,7 +35,7 @@ const LAYERS: &[&str] = &[
     "cli/args",
     "cli/session",
     "cli/input cli/image",
-    "cli/artifact",
+    "cli/artifact cli/bundle",
     "cli/commands",
     "cli/help",
     "cli",

@@ -18,6 +18,9 @@ pub struct SaveBundle {
     /// folder (oci:FOLDER), a repository or an image; may be repeated
     #[arg(long, value_name = "WHAT")]
     pub since: Vec<OsString>,
+    /// Write files smaller than SIZE, named FILE.001, FILE.002 and so on
+    #[arg(long, value_name = "SIZE")]
+    pub part_size: Option<String>,
     /// os/architecture[/variant] to save of an index (all of it, as it is)
     #[arg(long, value_name = "P")]
     pub platform: Option<String>,

@@ -5,10 +5,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use dxf_registry::bundle::{Bundle, Image, Load, Names, Outcome};
-use dxf_registry::{RepoName, Result, Root, Store};
+use dxf_registry::{Error, ReadStore, RepoName, Result, Root, Store};
 use serde_json::json;
 
-use crate::cli::args::{self, LoadBundle};
+use crate::cli::args::LoadBundle;
+use crate::cli::bundle::opened;
 use crate::cli::env::Shape;
 use crate::cli::env::vars;
 use crate::cli::exit::Failure;
@@ -29,16 +30,29 @@ pub fn run(s: &mut Session<'_, '_>, args: &LoadBundle) -> Result<(), Failure> {
     for rule in &args.map {
         names = names.map(rule)?;
     }
-    let [file] = files else {
-        return Err(args::usage("too many arguments (one bundle at a time)"));
-    };
-    let bundle = Arc::new(opened(s, file)?);
+    let bundle = Arc::new(opened(s, files)?);
     let load = plan(s, &bundle, (&root, &names))?;
     if !args.dry_run {
         s.interrupt.keep();
         load.run(s.run())?;
+        if let absent @ [_, ..] = load.absent_parts() {
+            return Err(Error::NotFound {
+                what: rest(&bundle, absent),
+            }
+            .into());
+        }
     }
     report(s, &load, (&root, args.dry_run))
+}
+
+/// What to say of a bundle that is loaded but for these parts.
+fn rest(bundle: &Bundle, absent: &[usize]) -> String {
+    let numbers = absent.iter().map(ToString::to_string);
+    let numbers = numbers.collect::<Vec<_>>().join(", ");
+    let name = bundle.name();
+    format!(
+        "part {numbers} of the bundle that {name} is a part of; blobs of the other parts are stored, and no tag is set before the last part is loaded (a layer larger than a part needs all its parts at once)"
+    )
 }
 
 /// Where images go: a registry or a folder, and what repositories are below.
@@ -76,17 +90,6 @@ fn target(word: &OsStr) -> Result<Option<To>> {
     let prefix = prefix.filter(|prefix| !prefix.is_empty());
     let host: Root = host.parse()?;
     Ok(Some((host, prefix.map(str::parse).transpose()?)))
-}
-
-/// The bundle in a file, or on standard input.
-fn opened(s: &mut Session<'_, '_>, file: &OsStr) -> Result<Bundle> {
-    let (run, folder) = (s.run(), &s.context.tmpdir);
-    if file != "-" {
-        return Bundle::open(Path::new(file), folder, run);
-    }
-    let stdin = &mut *s.stdin;
-    s.interrupt
-        .waiting(|| Bundle::open_stream("standard input", stdin, folder, run))
 }
 
 /// What has to be loaded.

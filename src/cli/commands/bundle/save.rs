@@ -41,6 +41,7 @@ pub fn run(s: &mut Session<'_, '_>, args: &SaveBundle) -> Result<(), Failure> {
     if images.is_empty() {
         return Err(args::usage("too few arguments (an image to save)"));
     }
+    let part = args.part_size.as_deref().map(part_size).transpose()?;
     let platform = args.platform.as_deref().filter(|word| *word != "all");
     let platform: Option<Platform> = platform.map(str::parse).transpose()?;
     let mut options = SaveOptions::default().with_nondistributable(args.nondistributable.choice());
@@ -64,18 +65,30 @@ pub fn run(s: &mut Session<'_, '_>, args: &SaveBundle) -> Result<(), Failure> {
     for layer in &plan.left_out {
         s.console.warn(&left_out(&layer.digest));
     }
+    if let Some(part) = part {
+        if !is_plain(path) {
+            return Err(args::usage("--part-size needs the name of a file"));
+        }
+        s.interrupt.keep();
+        let count = plan.write_parts(path, part, s.run())?;
+        return report(s, &plan, count);
+    }
     if is_plain(path) {
         s.interrupt.keep();
         plan.write_file(path, s.run())?;
-        return report(s, &plan);
+        return report(s, &plan, 1);
     }
     let (mut output, run) = (Output::open(Some(path), s.interrupt)?, s.run());
     let (name, is_stdout) = (output.name(), output.is_stdout());
     plan.write_stream(&name, output.writer(s.out), run)?;
     match is_stdout {
         true => Ok(()),
-        false => report(s, &plan),
+        false => report(s, &plan, 1),
     }
+}
+
+fn part_size(text: &str) -> Result<u64> {
+    size::parse(text).map_err(|why| Error::invalid("--part-size", text, why))
 }
 
 /// What `word` says the other side has.
@@ -87,7 +100,7 @@ fn known(s: &Session<'_, '_>, word: &OsStr) -> Result<Listing, Failure> {
         let file = File::open(path).map_err(|e| Error::io(&what, e))?;
         let n = (&file).read(&mut first).map_err(|e| Error::io(&what, e))?;
         if (n, first) != (1, *b"{") {
-            return Ok(Bundle::open(path, &s.context.tmpdir, run)?.listing()?);
+            return Ok(Bundle::open_parts(&[path], &s.context.tmpdir, run)?.listing()?);
         }
         let rest = first.chain(&file);
         let bytes = read_bounded(&what, rest, MAX_LISTING)?;
@@ -252,13 +265,13 @@ fn in_archive(s: &Session<'_, '_>, place: &Place) -> Result<Vec<Wanted>, Failure
     Ok(wanted.collect())
 }
 
-fn report(s: &mut Session<'_, '_>, plan: &Plan) -> Result<(), Failure> {
+fn report(s: &mut Session<'_, '_>, plan: &Plan, parts: usize) -> Result<(), Failure> {
     if s.context.shape == Shape::Json {
         let images = plan.images.iter();
         let images =
             images.map(|(name, digest)| json!({"name": name.to_string(), "digest": digest}));
         let value = json!({"images": images.collect::<Vec<_>>(), "bytes": plan.bytes,
-            "omitted": plan.omitted.1});
+            "omitted": plan.omitted.1, "parts": parts});
         return s.line(json::python(&value));
     }
     for (name, digest) in &plan.images {
@@ -267,12 +280,12 @@ fn report(s: &mut Session<'_, '_>, plan: &Plan) -> Result<(), Failure> {
             None => s.line(text::one_line(&format!("{name}@{digest}")))?,
         }
     }
-    let (count, bytes) = (plan.images.len(), size::show(plan.bytes));
-    match plan.omitted {
-        (0, _) => s.line(format_args!("{count} images, {bytes}")),
-        (_, omitted) => s.line(format_args!(
-            "{count} images, {bytes}, {} left out",
-            size::show(omitted)
-        )),
+    let mut line = format!("{} images, {}", plan.images.len(), size::show(plan.bytes));
+    if plan.omitted.0 > 0 {
+        line += &format!(", {} left out", size::show(plan.omitted.1));
     }
+    if parts > 1 {
+        line += &format!(", in {parts} parts");
+    }
+    s.line(line)
 }

@@ -1,7 +1,5 @@
 //! `show-bundle`: what is in a bundle.
 
-use std::path::Path;
-
 use dxf_registry::bundle::{Bundle, Entry};
 use dxf_registry::descriptor::media_type;
 use dxf_registry::graph::{Budget, Resolver, Step, Walk};
@@ -11,6 +9,7 @@ use dxf_registry::{Digest, Error, Manifest, ReadStore, Result, Target, json, tex
 use serde_json::{Value, json};
 
 use crate::cli::args::ShowBundle;
+use crate::cli::bundle::opened;
 use crate::cli::env::Shape;
 use crate::cli::exit::Failure;
 use crate::cli::out::size;
@@ -19,32 +18,29 @@ use crate::cli::session::Session;
 
 /// `show-bundle FILE… [--verify]`
 pub fn run(s: &mut Session<'_, '_>, args: &ShowBundle) -> Result<(), Failure> {
-    let words = args.words.take(1, 1)?;
-    let (run, folder) = (s.run(), &s.context.tmpdir);
-    let bundle = match words[0] == *"-" {
-        false => Bundle::open(Path::new(&words[0]), folder, run)?,
-        true => {
-            let stdin = &mut *s.stdin;
-            s.interrupt
-                .waiting(|| Bundle::open_stream("standard input", stdin, folder, run))?
-        }
-    };
+    let words = args.words.take(1, usize::MAX)?;
+    let bundle = opened(s, words)?;
+    let run = s.run();
     if args.index {
         let mut index = bundle.listing()?.to_bytes();
         index.push(b'\n');
         return s.write(&index);
     }
     let shown = Shown::of(&bundle, run)?;
-    let omitted = bundle.omitted();
+    let (omitted, absent) = (bundle.omitted(), bundle.absent_parts());
     let (count, bytes) = omitted.count();
     match s.context.shape {
         Shape::Json => s.line(json::python(&json!({"images": shown.json(),
-            "omitted": {"count": count, "bytes": bytes, "against": omitted.against()}})))?,
+            "omitted": {"count": count, "bytes": bytes, "against": omitted.against()},
+            "absentParts": absent})))?,
         Shape::Text => {
             table(s.out, &shown.rows(), &[2])?;
             if count > 0 {
                 let (bytes, against) = (size::show(bytes), omitted.against().join(", "));
                 s.foreign(format_args!("left out: {bytes} that are in {against}"))?;
+            }
+            for number in &absent {
+                s.line(format_args!("part {number} is missing"))?;
             }
         }
     }
