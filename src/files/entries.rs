@@ -91,7 +91,7 @@ pub fn entries(manifest: &Manifest) -> Result<Vec<Entry>> {
     }
     let image = manifest.image()?;
     let named = image.layers.iter().any(|layer| name_of(layer).is_some());
-    if !named && config::describes(&image.config, &image.layers) {
+    if !named && config::is_file_system(&image) {
         return unsupported("an image of a file system; pull-image takes it");
     }
     let mut found = Vec::new();

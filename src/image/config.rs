@@ -42,13 +42,24 @@ pub fn describes<'a>(
     is_config(&config.media_type) || is_docker && !kinds.is_empty() && is_old(&config.media_type)
 }
 
+/// Whether a manifest is one of a file system: no artifact that says its type,
+/// though config and layers may have the types of an image's (oras).
+pub fn is_file_system(manifest: &ImageManifest) -> bool {
+    !is_artifact(manifest) && describes(&manifest.config, &manifest.layers)
+}
+
 /// Whether a manifest has a config that says for which platform it is: an image,
 /// or an artifact as `oras push --artifact-platform` makes one.
 pub fn has_platform(manifest: &ImageManifest) -> bool {
-    let config = &manifest.config;
-    let is_artifact = manifest.artifact_type.is_some();
-    is_artifact && config.media_type == media_type::OCI_CONFIG
-        || describes(config, &manifest.layers)
+    match is_artifact(manifest) {
+        true => manifest.config.media_type == media_type::OCI_CONFIG,
+        false => describes(&manifest.config, &manifest.layers),
+    }
+}
+
+fn is_artifact(manifest: &ImageManifest) -> bool {
+    let said = manifest.artifact_type.as_deref();
+    said.is_some_and(|kind| !kind.is_empty())
 }
 
 /// The types of configs that Docker pushed by mistake (moby#22378).

@@ -182,8 +182,8 @@ impl Image {
     /// Whether this is a file system that an engine can run, as far as types
     /// tell: an attestation, a chart or an alias of plain blobs is not.
     pub fn is_runnable(&self) -> bool {
-        let layers = self.layers.iter().map(Blob::descriptor);
-        config::describes(self.config.descriptor(), layers)
+        let view = self.manifest.image();
+        view.is_ok_and(|view| config::is_file_system(&view))
     }
 }
 

@@ -469,6 +469,13 @@ each_server!(artifacts_are_kept_by_platform, |registry| {
         index["config"]["mediaType"],
         "application/vnd.oci.image.config.v1+json"
     );
+    // A folder alone makes no image of it.
+    fs::create_dir_all(files.path().join("folder")).unwrap();
+    let words = ["push-files", "--platform", "linux/amd64", "team/tool", "v2"];
+    dxf().args(words).arg("folder").ok();
+    let image = format!("{}/team/tool:v2", registry.host());
+    dxf().args(["verify-image", &image]).ok();
+    dxf().args(["pull-image", &image, "out.tar"]).fails(1);
     // An alias of one manifest is left alone.
     dxf()
         .args(["push-files", "team/tool", "plain", "tool"])
@@ -515,6 +522,23 @@ each_server!(artifacts_are_kept_by_platform, |registry| {
         "new"
     );
 });
+
+#[test]
+fn of_an_index_without_platforms_one_is_named() {
+    let place = Place::folder();
+    for name in ["one", "two"] {
+        let words = ["push-files", "team/all", name, "-", "--name", name];
+        place.run(words).stdin(name).ok();
+    }
+    place.says(["make-index", "team/all:v1", "team/all:one"]);
+    let pull = ["pull-files", "--list", "team/all", "v1"];
+    assert!(place.says(pull).starts_with("one"));
+    place.says(["make-index", "team/all:v1", "team/all:one", "team/all:two"]);
+    place
+        .run(pull)
+        .fails(1)
+        .says("name one by its digest: sha256:");
+}
 
 #[test]
 fn oras_py_and_dxf_read_each_other() {

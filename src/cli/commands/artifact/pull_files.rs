@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use dxf_registry::files::{Entry, Pull, Pulled, entries};
 use dxf_registry::graph::{Budget, Resolver, Select};
 use dxf_registry::image::make::Pattern;
+use dxf_registry::manifest::{is_attestation, is_manifest};
 use dxf_registry::{Error, Manifest, Platform, ReadStore, Result, Target, fetch, json, text};
 use serde_json::{Value, json};
 
@@ -15,6 +16,9 @@ use crate::cli::out::file::Output;
 use crate::cli::out::size;
 use crate::cli::out::table::table;
 use crate::cli::session::Session;
+
+/// How many names an error has at most.
+const SHOWN: usize = 5;
 
 /// `pull-files [-o DIR] [--only GLOB]… [--keep] <repo> <alias|digest>`
 pub fn run(s: &mut Session<'_, '_>, args: &PullFiles) -> Result<(), Failure> {
@@ -62,7 +66,33 @@ fn chosen(
         None => Select::Host(&host),
     };
     let manifest = store.manifest(target)?;
-    Resolver::new(store, &Budget::default(), s.run()).choose(manifest, wanted)
+    let budget = Budget::default();
+    match Resolver::new(store, &budget, s.run()).choose(manifest.clone(), wanted) {
+        Err(Error::NoPlatform { available, .. })
+            if available.is_empty() && matches!(wanted, Select::Host(_)) =>
+        {
+            only_one(store, &manifest)
+        }
+        chosen => chosen,
+    }
+}
+
+/// The manifest of an index whose entries are for no platform, if it is the only
+/// one.
+fn only_one(store: &dyn ReadStore, index: &Manifest) -> Result<Manifest> {
+    let mut entries = index.index()?.manifests;
+    entries.retain(|entry| is_manifest(entry) && !is_attestation(entry));
+    match entries.as_slice() {
+        [only] => store.manifest(&Target::Digest(only.digest)),
+        several => Err(Error::Ambiguous {
+            what: "an index of artifacts for no platform; name one by its digest".into(),
+            choices: several
+                .iter()
+                .take(SHOWN)
+                .map(|e| e.digest.to_string())
+                .collect(),
+        }),
+    }
 }
 
 /// The entries that fit any of `globs`, or lie in a folder that does.
@@ -85,7 +115,6 @@ fn only(found: Vec<Entry>, globs: &[String]) -> Result<Vec<Entry>> {
 
 /// A few names, for an error.
 fn some(names: &[&str]) -> String {
-    const SHOWN: usize = 5;
     let mut shown: Vec<String> = names
         .iter()
         .take(SHOWN)
