@@ -5,7 +5,9 @@
 //! [`layers`] reads files and folders of this machine, [`Artifact`] is the
 //! manifest of them, [`entries`] finds the files that a manifest names, whatever
 //! tool wrote it (oras, oras-py, regctl, helm, flux, ModelPack, Docker's models),
-//! and [`Pull`] writes them into a folder. Works on every [`crate::Store`].
+//! and [`Pull`] writes them into a folder. [`Making::with_split`] stores large
+//! files in parts, [`model_files`] and [`model_config`] make models in the format
+//! of ModelPack. Works on every [`crate::Store`].
 //!
 //! ```
 //! use dxf_registry::files::{Artifact, Input, Making, Pull, entries, layers};

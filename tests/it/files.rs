@@ -523,6 +523,35 @@ each_server!(artifacts_are_kept_by_platform, |registry| {
     );
 });
 
+each_place!(writers_for_several_platforms_lose_nothing, |place| {
+    let all: Vec<String> = (0..6).map(|n| format!("linux/test{n}")).collect();
+    let running: Vec<_> = all
+        .iter()
+        .map(|platform| {
+            let words = ["push-files", "--platform", platform, "team/all", "v1", "-"];
+            let push = place.run(words).args(["--name", "f"]);
+            push.stdin(platform.as_str()).spawn()
+        })
+        .collect();
+    for one in running {
+        let done = one.finish();
+        assert_eq!((done.code, done.stderr.as_str()), (Some(0), ""), "{done}");
+    }
+    let index = place.manifest("team/all", "v1").unwrap();
+    let index: serde_json::Value = serde_json::from_slice(&index).unwrap();
+    let listed = index["manifests"].as_array().unwrap().iter();
+    let mut listed: Vec<String> = listed
+        .map(|one| {
+            format!(
+                "linux/{}",
+                one["platform"]["architecture"].as_str().unwrap()
+            )
+        })
+        .collect();
+    listed.sort();
+    assert_eq!(listed, all);
+});
+
 #[test]
 fn of_an_index_without_platforms_one_is_named() {
     let place = Place::folder();
