@@ -282,6 +282,10 @@ fn status_hint(error: &Error) -> Option<String> {
         400 if request.url.starts_with("http:") && errors.iter().all(|e| e.code.is_empty()) => {
             "if it speaks https, unset DXF_INSECURE"
         }
+        400 | 415 | 422 if refuses_manifest(&request.method, error) => {
+            "if the registry does not accept this format: push-blob stores files in any \
+             registry, --convert docker converts images"
+        }
         413 => {
             "the registry, or a proxy before it, limits bodies (nginx: client_max_body_size); \
              DXF_UPLOAD=auto tries smaller chunks"
@@ -290,6 +294,12 @@ fn status_hint(error: &Error) -> Option<String> {
         _ => return None,
     };
     Some(hint.to_string())
+}
+
+/// Whether a registry calls a manifest invalid that was put there.
+fn refuses_manifest(method: &str, error: &Error) -> bool {
+    let codes = ["MANIFEST_INVALID", "UNSUPPORTED"];
+    method == "PUT" && codes.iter().any(|code| error.has_code(code))
 }
 
 /// Which alias or image a request for a manifest did not find, and how to list

@@ -76,6 +76,12 @@ each_place!(files_that_can_not_be_pushed_leave_no_alias, |at| {
     let split = ["push-files", "team/bad", "v1", "f", "--split", "0"];
     let push = at.dxf().current_dir(folder.path()).args(split);
     push.misused("at least one byte");
+    let words = ["push-files", "team/bad", "v1", "--model"];
+    at.dxf().args(words).misused("a model needs files");
+    at.dxf()
+        .args(words)
+        .args(["f", "--split", "1MiB"])
+        .misused("cannot be used with");
     assert!(at.tags("team/bad").is_empty());
 });
 
@@ -125,7 +131,7 @@ fn a_registry_that_refuses_the_manifest_gets_the_older_one_or_is_told() {
     let manifest = registry.raw().manifest("team/old", "v1").json();
     assert_eq!(manifest.get("artifactType"), None);
     front.add([refuse()]);
-    refused(&push("v2").run(), 1, "unknown field");
+    refused(&push("v2").run(), 1, "push-blob stores files");
     // A subject can't be given up.
     let subject = digest(&registry.raw().manifest("team/old", "v1").body);
     refused(

@@ -70,6 +70,9 @@ pub fn artifact(
     }
     let layers = files::layers(&inputs, making)?;
     let is_model = matches!(form, Form::Model);
+    if is_model && layers.is_empty() {
+        return Err(args::usage("a model needs files: give their paths"));
+    }
     let (kind, config) = match (about.kind.as_deref(), is_model) {
         (kind, false) => (kind, config),
         (kind, true) => {
