@@ -453,6 +453,7 @@
 //! | [`artifact`] | a file kept as several blobs |
 //! | [`image`] | images, their configs and layers, whether they are what they say, and how to change them |
 //! | [`archive`] | images in a file: docker-archive and OCI layout |
+//! | [`inventory`] | what the tags of a repository name, how large and how old it is |
 //! | [`graph`], [`nondistributable`] | images out of a store and into one, and layers that are kept elsewhere |
 //! | [`keeping`] | freeing what nothing reaches |
 //! | [`hub`], [`json`], [`text`] | for tools: Docker Hub's names, Python's JSON, text fit for a terminal |

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use dxf_registry::alias::{self, ByPlatform, Run};
+use dxf_registry::cache::Cache;
 use dxf_registry::layout::{Layout, Layouts};
 use dxf_registry::progress::Progress;
 use dxf_registry::registry::{Registry, Settings};
@@ -122,6 +123,20 @@ impl<'s, 'o> Session<'s, 'o> {
     pub fn registry_by(&self, context: &Context, host: &Host) -> Result<Registry> {
         let credentials = context.credentials(host);
         context.connect(host, self.settings_by(context), credentials)
+    }
+
+    /// The cache of blobs, where there is one.
+    pub fn cache(&self) -> Option<Cache> {
+        let folder = self.context.cache.as_ref()?;
+        Some(Cache::new(folder.join("blobs")))
+    }
+
+    /// The cache of manifests and configs of `DXF_HOST`; a folder needs none.
+    pub fn documents(&self) -> Option<Cache> {
+        match self.context.root {
+            Some(Root::Folder(_)) => None,
+            _ => self.cache(),
+        }
     }
 
     /// The settings for the source of a copy.

@@ -33,6 +33,7 @@ pub use push::{Nondistributable, PushTarget, Summary, push, push_manifest};
 pub(crate) use push::{push_again, send_all};
 pub use referrers::{Referrer, Scheme};
 pub use related::{Related, is_referrers_tag, is_related_tag, referrers_lists};
+pub(crate) use related::{list_tag, related_stem};
 pub use resolve::Resolver;
 #[cfg(feature = "schema1-signing")]
 pub use signed::{Signed, put_signed};

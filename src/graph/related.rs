@@ -100,7 +100,7 @@ impl Remote {
 
 /// The tag under which clients keep the list of a manifest's referrers where
 /// the registry keeps none (distribution-spec, "Referrers Tag Schema").
-fn list_tag(subject: &Digest) -> String {
+pub(crate) fn list_tag(subject: &Digest) -> String {
     // No longer than a tag may be, with cosign's suffix.
     format!("{}-{:.64}", subject.algorithm(), subject.hex())
 }
@@ -143,11 +143,17 @@ pub fn referrers_lists(referrers: &[Node]) -> Result<Vec<(Tag, Node)>> {
 /// Whether a tag is made of a digest, for what belongs to the manifest with that
 /// digest: a list of referrers, or one of cosign's.
 pub fn is_related_tag(tag: &str) -> bool {
+    related_stem(tag).is_some()
+}
+
+/// Of a tag that is made of a digest the part that stands for it, as
+/// [`list_tag`] writes it.
+pub(crate) fn related_stem(tag: &str) -> Option<&str> {
     let stem = COSIGN.iter().find_map(|suffix| {
         let stem = tag.strip_suffix(suffix)?;
         stem.strip_suffix('.')
     });
-    is_referrers_tag(stem.unwrap_or(tag))
+    Some(stem.unwrap_or(tag)).filter(|stem| is_referrers_tag(stem))
 }
 
 /// The digests of a node's manifests, its own first.

@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use super::own;
 use crate::descriptor::annotation::CREATED;
 use crate::descriptor::{Descriptor, media_type};
 use crate::digest::Digest;
@@ -307,20 +308,6 @@ pub fn believable(text: &str, now: SystemTime) -> Option<Timestamp> {
     (FIRST_SECOND..=latest)
         .contains(&time.unix_seconds())
         .then_some(time)
-}
-
-/// Keeps an error that is about what was asked for apart from those that end
-/// everything, such as the network's.
-fn own<T>(result: Result<T>) -> Result<std::result::Result<T, Arc<Error>>> {
-    match result {
-        Ok(value) => Ok(Ok(value)),
-        Err(error) if is_about_one(&error) => Ok(Err(Arc::new(error))),
-        Err(error) => Err(error),
-    }
-}
-
-fn is_about_one(error: &Error) -> bool {
-    error.is_not_found() || error.is_corrupt() || matches!(error.what(), Error::Unsupported { .. })
 }
 
 /// What a manifest is, by its types.

@@ -41,6 +41,7 @@ mod images_look;
 mod images_old;
 mod interop;
 mod interrupts;
+mod inventory;
 mod kills;
 mod lanes;
 mod layers;

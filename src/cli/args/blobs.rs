@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::{Args, ValueHint};
+use clap::{Args, ValueEnum, ValueHint};
 
 use super::words::{self, Named};
 
@@ -106,4 +106,48 @@ pub struct GetDigest {
     /// Print the digest of the manifest itself
     #[arg(long)]
     pub manifest: bool,
+}
+
+/// What `list-aliases` takes.
+#[derive(Args)]
+pub struct ListAliases {
+    /// The arguments.
+    #[command(flatten)]
+    pub words: Named<words::RepoGlobs>,
+    /// Print digest, kind, bytes, time and platforms too
+    #[arg(short, long)]
+    pub long: bool,
+    /// Order: smallest or oldest first, what has no time or version before
+    #[arg(long, value_name = "BY")]
+    pub sort: Option<Sort>,
+    /// Reverse the order
+    #[arg(short, long)]
+    pub reverse: bool,
+    /// With --long: aliases made of digests too (sha256-…), which list referrers
+    #[arg(long)]
+    pub all: bool,
+}
+
+/// What aliases are ordered by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Sort {
+    /// Their names.
+    Name,
+    /// When what they name was made.
+    Created,
+    /// The bytes they reach.
+    Size,
+    /// The versions that their names are.
+    Semver,
+}
+
+/// What `list-repos` takes.
+#[derive(Args)]
+pub struct ListRepos {
+    /// The arguments.
+    #[command(flatten)]
+    pub words: Named<words::Nothing>,
+    /// Print the number of aliases and the time of the newest too
+    #[arg(short, long)]
+    pub long: bool,
 }

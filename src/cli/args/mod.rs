@@ -24,6 +24,7 @@ use crate::cli::exit::Failure;
 pub use artifacts::{About, Attach, ListReferrers, MakeIndex, Oci, PullFiles, PushFiles};
 pub use blobs::{DelAlias, DelBlob, GetDigest, PullBlob, PushBlob, SetAlias, VerifyAlias};
 pub use bundles::{LoadBundle, SaveBundle, ShowBundle};
+pub use blobs::{ListAliases, ListRepos, Sort};
 pub use edit::{EditImage, Step, Verb};
 pub use images::{
     Convert, CopyImage, Engine, Form, GetLayer, ListFiles, LoadImage, Look, Nondistributable,
@@ -143,10 +144,15 @@ pub enum Command {
     )]
     GetManifest(Named<words::RepoAliases>),
     /// Print the aliases of a repository
+    ///
+    /// With --long, dxf prints name, manifest digest, kind, bytes, time and
+    /// platforms of each. The bytes are those of everything the alias reaches,
+    /// each blob counted once. Times that reproducible builds write (1970, 1980)
+    /// are unknown (-).
     #[command(
-        after_help = "Examples:\n  dxf list-aliases team/models\n  DXF_HOST=registry.example dxf list-aliases team/app"
+        after_help = "Examples:\n  dxf list-aliases team/models\n  dxf list-aliases -l --sort created team/app 'v1.*'"
     )]
-    ListAliases(Named<words::Repo>),
+    ListAliases(ListAliases),
     /// Store files and folders as an artifact; print its digest
     ///
     /// Other tools such as oras read the artifact. The same files give the same
@@ -164,10 +170,13 @@ pub enum Command {
     )]
     PullFiles(PullFiles),
     /// Print the repositories of the registry
+    ///
+    /// With --long, dxf prints name, number of aliases and the time of the newest.
+    /// It reads the manifest of every alias.
     #[command(
-        after_help = "Examples:\n  dxf list-repos\n  DXF_HOST=registry.example DXF_OUTPUT=json dxf list-repos"
+        after_help = "Examples:\n  dxf list-repos -l\n  DXF_HOST=registry.example DXF_OUTPUT=json dxf list-repos"
     )]
-    ListRepos(Named<words::Nothing>),
+    ListRepos(ListRepos),
     /// Print a token for actions: pull, push, delete, *
     ///
     /// With --explain, dxf prints where the credentials came from, and what the

@@ -152,6 +152,11 @@ const MEMBERS: Positional = Positional::new(
 .count(Count::Several);
 const ALIASES: Positional =
     Positional::new("alias", "Aliases, or digests of manifests").count(Count::Any);
+const GLOBS: Positional = Positional::new(
+    "GLOB",
+    "With an option: only the aliases that fit (*, ? and [a-z])",
+)
+.count(Count::Any);
 const ACTIONS: Positional =
     Positional::new("action", "What to ask for: pull, push, delete or *").count(Count::Any);
 const IMAGE: Positional = Positional::new(
@@ -242,10 +247,10 @@ macro_rules! words {
 words! {
     /// No arguments.
     Nothing []
-    /// A repository.
-    Repo [REPO]
     /// Repositories, if any.
     Repos [REPOS]
+    /// A repository, and patterns of aliases if any.
+    RepoGlobs [REPO, GLOBS]
     /// A repository, a file and perhaps an alias.
     RepoFile [REPO_FIRST, FILE, TAG]
     /// A repository, and blobs if any.

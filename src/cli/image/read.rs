@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use dxf_registry::archive::{self, Item, Provenance};
-use dxf_registry::cache::Cache;
 use dxf_registry::graph::{Remote, Select};
 use dxf_registry::http::{Scheme, Url};
 use dxf_registry::image::gzip::{self, Which};
@@ -212,8 +211,8 @@ pub fn compressed(s: &Session<'_, '_>, mut item: Item) -> Result<Item> {
 /// The same with the layer cache, where there is one.
 pub fn remote(s: &Session<'_, '_>, store: Arc<dyn Store>) -> Remote {
     let remote = uncached(s, store);
-    match &s.context.cache {
-        Some(folder) => remote.with_cache(Cache::new(folder.join("blobs"))),
+    match s.cache() {
+        Some(cache) => remote.with_cache(cache),
         None => remote,
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::error::{Error, Result};
 
@@ -69,6 +69,12 @@ fn days_of(year: u64, month: u64) -> u64 {
 }
 
 impl Timestamp {
+    /// The same moment in UTC, to the second.
+    pub fn utc(&self) -> Timestamp {
+        let seconds = u64::try_from(self.unix_seconds()).unwrap_or_default();
+        (UNIX_EPOCH + Duration::from_secs(seconds)).into()
+    }
+
     /// Seconds since 1970-01-01T00:00:00Z; fractions are dropped.
     ///
     /// ```
@@ -162,7 +168,6 @@ fn parse(text: &str) -> Option<()> {
 mod tests {
     use super::*;
     use proptest::prelude::*;
-    use std::time::Duration;
 
     #[test]
     fn seconds_become_dates() {

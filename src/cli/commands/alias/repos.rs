@@ -1,18 +1,135 @@
-//! `list-repos`: the names of the registry's repositories.
+//! `list-repos`: the names of the registry's repositories, and how many aliases
+//! they have.
 
+use dxf_registry::image::Timestamp;
+use dxf_registry::inventory::{Describer, Documents};
 use dxf_registry::layout::Layouts;
-use dxf_registry::{Result, Root};
+use dxf_registry::store::Names;
+use dxf_registry::stream::Run;
+use dxf_registry::{Error, ReadStore, RepoName, Result, Root, Store, Tag, parallel, text};
+use serde_json::json;
 
+use crate::cli::args::ListRepos;
+use crate::cli::env::Shape;
 use crate::cli::exit::Failure;
+use crate::cli::out::json::List;
+use crate::cli::out::table::table;
 use crate::cli::session::Session;
 
-/// `list-repos`
-pub fn run(s: &mut Session<'_, '_>) -> Result<(), Failure> {
+/// `list-repos [-l]`
+pub fn run(s: &mut Session<'_, '_>, args: &ListRepos) -> Result<(), Failure> {
     match s.root()? {
         Root::Registry(host) => {
             let registry = s.registry(host)?;
-            s.names(registry.repos())
+            let open = |repo| -> Box<dyn Store> { Box::new(registry.repository(repo)) };
+            list(s, args, registry.repos(), &open)
         }
-        Root::Folder(folder) => s.names(Layouts::new(folder).repos()),
+        Root::Folder(folder) => {
+            let folders = Layouts::new(folder);
+            let open = |repo| -> Box<dyn Store> { Box::new(folders.repository(&repo)) };
+            list(s, args, folders.repos(), &open)
+        }
     }
+}
+
+type Open<'a> = &'a (dyn Fn(RepoName) -> Box<dyn Store> + Sync);
+
+fn list(
+    s: &mut Session<'_, '_>,
+    args: &ListRepos,
+    names: Names<'_>,
+    open: Open<'_>,
+) -> Result<(), Failure> {
+    if !args.long {
+        return s.names(names);
+    }
+    let (mut repos, mut odd) = (Vec::<RepoName>::new(), None);
+    for name in names {
+        match name.and_then(|name| name.parse()) {
+            Ok(repo) => repos.push(repo),
+            Err(error @ Error::Invalid { .. }) => odd = odd.or(Some(error)),
+            Err(error) if error.is_corrupt() => odd = odd.or(Some(error)),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    let rows = rows(s, repos, open)?;
+    match s.context.shape {
+        Shape::Json => {
+            let mut list = List::new();
+            for row in rows {
+                let newest = row.newest.map(|time| time.utc().to_string());
+                let value =
+                    json!({"name": row.repo.as_str(), "aliases": row.aliases, "newest": newest});
+                list.item(s.out, &value)?;
+            }
+            list.end(s.out)?;
+        }
+        Shape::Text => {
+            let cells = |row: Row| {
+                let newest = row.newest.map(|time| time.utc().to_string());
+                let name = text::clean(row.repo.as_str());
+                vec![
+                    name,
+                    row.aliases.to_string(),
+                    newest.unwrap_or_else(|| "-".into()),
+                ]
+            };
+            table(
+                s.out,
+                &rows.into_iter().map(cells).collect::<Vec<_>>(),
+                &[1],
+            )?;
+        }
+    }
+    odd.map_or(Ok(()), |error| Err(error.into()))
+}
+
+struct Row {
+    repo: RepoName,
+    aliases: usize,
+    newest: Option<Timestamp>,
+}
+
+/// A row for each repository: many are looked at several at once, the aliases of
+/// few are.
+fn rows(s: &Session<'_, '_>, repos: Vec<RepoName>, open: Open<'_>) -> Result<Vec<Row>> {
+    let (run, cache) = (s.run(), s.documents());
+    let (outer, inner) = match repos.len() < run.jobs {
+        true => (1, run.jobs),
+        false => (run.jobs, 1),
+    };
+    parallel::map(outer, repos, run.watch.stop, |repo, stop| {
+        let store = open(repo.clone());
+        let run = Run {
+            jobs: inner,
+            ..run.stopped_by(stop)
+        };
+        let tags = tags(&*store)?;
+        let aliases = tags.len();
+        let documents = Documents::new(&*store, cache.clone());
+        let found = Describer::new(&documents, run).each(tags)?;
+        let times = found
+            .iter()
+            .filter_map(|one| one.found.as_ref().ok()?.created.clone());
+        let newest = times.max_by_key(Timestamp::unix_seconds);
+        Ok(Row {
+            repo,
+            aliases,
+            newest,
+        })
+    })
+}
+
+/// The tags of a repository; none where a catalog lists one that is gone.
+fn tags(store: &dyn ReadStore) -> Result<Vec<Tag>> {
+    let mut tags = Vec::new();
+    for tag in store.tags() {
+        match tag {
+            Ok(tag) => tags.push(tag),
+            Err(Error::Invalid { .. }) => {}
+            Err(error) if error.is_not_found() => break,
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(tags)
 }
