@@ -17,6 +17,7 @@ mod help;
 mod image;
 mod input;
 mod manual;
+mod repos;
 mod session;
 
 use std::ffi::OsString;
@@ -195,6 +196,7 @@ fn dispatch(s: &mut Session<'_, '_>, command: &Command) -> Result<(), Failure> {
         Command::GetManifest(words) => alias::manifest::run(s, words),
         Command::ListAliases(args) => alias::list::run(s, args),
         Command::ListRepos(args) => alias::repos::run(s, args),
+        Command::ShowUsage(words) => alias::usage::run(s, words),
         Command::PushFiles(args) => artifacts::push_files::run(s, args),
         Command::PullFiles(args) => artifacts::pull_files::run(s, args),
         Command::Auth(args) => logins::token::run(s, args),

@@ -23,6 +23,7 @@ use crate::cli::exit::Failure;
 use crate::cli::interrupt::Interrupt;
 use crate::cli::out::console::{Console, Out, Terminals, stdout};
 use crate::cli::out::log::Logger;
+use crate::cli::repos::Repos;
 
 /// The rest of what a command is given.
 pub struct Input<'a> {
@@ -160,9 +161,17 @@ impl<'s, 'o> Session<'s, 'o> {
 
     /// A repository of the store that `DXF_HOST` names.
     pub fn store(&self, repo: RepoName) -> Result<Box<dyn Store>, Failure> {
+        Ok(self.repos()?.open(&repo))
+    }
+
+    /// All repositories of the store that `DXF_HOST` names.
+    ///
+    /// # Errors
+    /// As [`Session::root`], and where the registry can't be set up.
+    pub fn repos(&self) -> Result<Repos, Failure> {
         Ok(match self.root()? {
-            Root::Registry(host) => Box::new(self.registry(host)?.repository(repo)),
-            Root::Folder(folder) => Box::new(self.folders(folder).repository(&repo)),
+            Root::Registry(host) => Repos::Registry(self.registry(host)?),
+            Root::Folder(folder) => Repos::Folder(self.folders(folder)),
         })
     }
 

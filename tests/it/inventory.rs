@@ -163,6 +163,41 @@ each_place!(repositories_with_their_newest_alias, |at| {
     );
 });
 
+each_place!(usage_counts_each_blob_once, |at| {
+    let (a, b) = (at.put("a", b"0123456789"), at.put("a", b"0"));
+    at.put("b", b"0");
+    at.says(["set-alias", "a", "both", &a, &b]);
+    at.says(["set-alias", "a", "again", &a, &b]);
+    at.says(["set-alias", "a", "one", &b]);
+    at.says(["set-alias", "b", "one", &b]);
+    let (two, one) = (552, 411);
+    let out = at.run(["show-usage"]).env("DXF_OUTPUT", "json").ok().json();
+    assert_eq!(out["total"], two + one + 11);
+    let repos = out["repositories"].as_array().unwrap();
+    let find = |list: &[Value], name: &str| -> Value {
+        list.iter().find(|one| one["name"] == name).unwrap().clone()
+    };
+    let repo = find(repos, "a");
+    let is = |found: &Value, total: u64, unique: u64, frees: u64| {
+        let expected = [total, unique, total - unique, frees].map(Value::from);
+        let found = ["total", "unique", "shared", "frees"].map(|name| found[name].clone());
+        assert_eq!(found, expected);
+    };
+    is(&repo, two + one + 11, two + 10, two + 10);
+    let aliases = repo["aliases"].as_array().unwrap();
+    is(&find(aliases, "both"), two + 11, 0, two + 10);
+    is(&find(aliases, "one"), one + 1, 0, 0);
+    is(&find(repos, "b"), one + 1, 0, 0);
+    // Alone, with nothing to share with.
+    let text = at.says(["show-usage", "b", "b"]);
+    let cells: Vec<Vec<&str>> = rows(&text);
+    assert_eq!(cells[0], ["NAME", "TOTAL", "UNIQUE", "SHARED", "FREES"]);
+    assert_eq!(cells[1], ["b", "412 B", "412 B", "0 B", "412 B"]);
+    assert_eq!(cells[2], ["b:one", "412 B", "412 B", "0 B", "412 B"]);
+    assert_eq!(cells.len(), 3);
+    at.run(["show-usage", "nobody/knows"]).fails(2);
+});
+
 #[test]
 fn one_bad_manifest_does_not_hide_the_others() {
     let alias = dxf_registry::Manifest::alias(&[dxf_registry::Descriptor::new(

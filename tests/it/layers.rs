@@ -33,6 +33,7 @@ const LAYERS: &[&str] = &[
     "cli/env",
     "cli/manual",
     "cli/args",
+    "cli/repos",
     "cli/session",
     "cli/input cli/image",
     "cli/artifact cli/bundle",

@@ -177,6 +177,17 @@ pub enum Command {
         after_help = "Examples:\n  dxf list-repos -l\n  DXF_HOST=registry.example DXF_OUTPUT=json dxf list-repos"
     )]
     ListRepos(ListRepos),
+    /// Print the bytes that aliases and repositories take, and what deleting frees
+    ///
+    /// Without arguments, dxf reads all repositories. Each blob counts once, with
+    /// everything that indexes list and everything that refers to an image.
+    /// Nothing else among the repositories reaches UNIQUE bytes. FREES is what
+    /// deleting the manifest of an alias frees, with every alias of it, once the
+    /// registry collects garbage. Manifests without an alias are not counted.
+    #[command(
+        after_help = "Examples:\n  dxf show-usage team/app team/base\n  DXF_OUTPUT=json dxf show-usage"
+    )]
+    ShowUsage(Named<words::Repos>),
     /// Print a token for actions: pull, push, delete, *
     ///
     /// With --explain, dxf prints where the credentials came from, and what the

@@ -7,4 +7,5 @@ pub mod list;
 pub mod manifest;
 pub mod repos;
 pub mod set;
+pub mod usage;
 pub mod verify;

@@ -3,10 +3,8 @@
 
 use dxf_registry::image::Timestamp;
 use dxf_registry::inventory::{Describer, Documents};
-use dxf_registry::layout::Layouts;
-use dxf_registry::store::Names;
 use dxf_registry::stream::Run;
-use dxf_registry::{Error, ReadStore, RepoName, Result, Root, Store, Tag, parallel, text};
+use dxf_registry::{Error, ReadStore, RepoName, Result, Tag, parallel, text};
 use serde_json::json;
 
 use crate::cli::args::ListRepos;
@@ -14,37 +12,17 @@ use crate::cli::env::Shape;
 use crate::cli::exit::Failure;
 use crate::cli::out::json::List;
 use crate::cli::out::table::table;
+use crate::cli::repos::Repos;
 use crate::cli::session::Session;
 
 /// `list-repos [-l]`
 pub fn run(s: &mut Session<'_, '_>, args: &ListRepos) -> Result<(), Failure> {
-    match s.root()? {
-        Root::Registry(host) => {
-            let registry = s.registry(host)?;
-            let open = |repo| -> Box<dyn Store> { Box::new(registry.repository(repo)) };
-            list(s, args, registry.repos(), &open)
-        }
-        Root::Folder(folder) => {
-            let folders = Layouts::new(folder);
-            let open = |repo| -> Box<dyn Store> { Box::new(folders.repository(&repo)) };
-            list(s, args, folders.repos(), &open)
-        }
-    }
-}
-
-type Open<'a> = &'a (dyn Fn(RepoName) -> Box<dyn Store> + Sync);
-
-fn list(
-    s: &mut Session<'_, '_>,
-    args: &ListRepos,
-    names: Names<'_>,
-    open: Open<'_>,
-) -> Result<(), Failure> {
+    let all = s.repos()?;
     if !args.long {
-        return s.names(names);
+        return s.names(all.names());
     }
     let (mut repos, mut odd) = (Vec::<RepoName>::new(), None);
-    for name in names {
+    for name in all.names() {
         match name.and_then(|name| name.parse()) {
             Ok(repo) => repos.push(repo),
             Err(error @ Error::Invalid { .. }) => odd = odd.or(Some(error)),
@@ -52,7 +30,7 @@ fn list(
             Err(error) => return Err(error.into()),
         }
     }
-    let rows = rows(s, repos, open)?;
+    let rows = rows(s, repos, &all)?;
     match s.context.shape {
         Shape::Json => {
             let mut list = List::new();
@@ -92,14 +70,14 @@ struct Row {
 
 /// A row for each repository: many are looked at several at once, the aliases of
 /// few are.
-fn rows(s: &Session<'_, '_>, repos: Vec<RepoName>, open: Open<'_>) -> Result<Vec<Row>> {
+fn rows(s: &Session<'_, '_>, repos: Vec<RepoName>, all: &Repos) -> Result<Vec<Row>> {
     let (run, cache) = (s.run(), s.documents());
     let (outer, inner) = match repos.len() < run.jobs {
         true => (1, run.jobs),
         false => (run.jobs, 1),
     };
     parallel::map(outer, repos, run.watch.stop, |repo, stop| {
-        let store = open(repo.clone());
+        let store = all.open(&repo);
         let run = Run {
             jobs: inner,
             ..run.stopped_by(stop)
