@@ -13,9 +13,11 @@ use crate::support::dxf::Dxf;
 use crate::support::registry::PASSWORD;
 
 /// The pages whose tables are run, in this order.
-const TOPICS: [&str; 3] = [
+const TOPICS: [&str; 5] = [
     "coming-from-crpy",
     "coming-from-docker-drag",
+    "coming-from-docker-ls",
+    "coming-from-registry-cli",
     "coming-from-crane-skopeo-oras",
 ];
 
@@ -32,6 +34,8 @@ fn commands() -> Vec<String> {
 fn fill(bench: &Bench) {
     let old = image("linux/amd64", Family::Docker, GZIP);
     put(bench, &Node::Image(old), "old");
+    let stale = image("linux/s390x", Family::Docker, GZIP);
+    put(bench, &Node::Image(stale), "stale");
     put(bench, &multi(), "v1");
 }
 

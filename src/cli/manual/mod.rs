@@ -45,6 +45,8 @@ pages! {
     "coming-from-python-dxf"
     "coming-from-crpy"
     "coming-from-docker-drag"
+    "coming-from-docker-ls"
+    "coming-from-registry-cli"
     "coming-from-moby-distribution"
     "coming-from-crane-skopeo-oras"
 }
