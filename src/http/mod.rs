@@ -7,6 +7,7 @@
 pub(crate) mod address;
 mod connection;
 mod connector;
+mod limits;
 pub(crate) mod link;
 mod network_error;
 pub(crate) mod proxy;
@@ -25,6 +26,7 @@ use std::time::Duration;
 
 use crate::stream::{BUFFER, Stop};
 
+pub use limits::Limits;
 pub use proxy::Proxies;
 pub use tls::{ClientCert, Roots, Tls};
 pub(crate) use transport::{Body, Request, Response, Transport};
@@ -68,6 +70,8 @@ pub struct Settings {
     pub user_agent: String,
     /// Ends everything that is going on.
     pub stop: Stop,
+    /// How fast to talk.
+    pub limits: Limits,
     /// Hears of every exchange.
     pub observer: Arc<dyn Observer>,
 }
@@ -86,6 +90,7 @@ impl Default for Settings {
             proxies: Proxies::default(),
             user_agent: concat!("dxf/", env!("CARGO_PKG_VERSION")).to_string(),
             stop: Stop::new(),
+            limits: Limits::none(),
             observer: Arc::new(()),
         }
     }
@@ -138,6 +143,12 @@ impl Settings {
     /// Another name to call oneself.
     pub fn with_user_agent(mut self, user_agent: impl Into<String>) -> Settings {
         self.user_agent = user_agent.into();
+        self
+    }
+
+    /// Limits to keep to, shared with whatever has a clone of them.
+    pub fn with_limits(mut self, limits: Limits) -> Settings {
+        self.limits = limits;
         self
     }
 

@@ -19,8 +19,8 @@ use ureq::{Agent, AsSendBody, Proxy};
 
 use crate::error::{Error, NetworkKind, RequestLine, Result};
 use crate::http::address::{AddressPolicy, GuardedResolver};
-use crate::http::{Exchange, Scheme, Settings, Url, UrlOrigin, connection, network_error};
-use crate::stream::{Hook, read_bounded};
+use crate::http::{Exchange, Limits, Scheme, Settings, Url, UrlOrigin, connection, network_error};
+use crate::stream::{Hook, Stop, read_bounded};
 
 /// A configuration that can still be changed.
 type Configuring = ureq::config::ConfigBuilder<ureq::typestate::AgentScope>;
@@ -156,6 +156,7 @@ pub struct Response {
     body: ureq::Body,
     patience: Duration,
     read_size: usize,
+    pace: (Limits, Stop),
 }
 
 impl Response {
@@ -248,6 +249,8 @@ impl Response {
             inner: self.body.into_reader(),
             line: self.line,
             read_size: self.read_size.max(1),
+            pace: self.pace,
+            waited: Duration::ZERO,
         }
     }
 }
@@ -257,14 +260,21 @@ pub struct BodyReader {
     inner: ureq::BodyReader<'static>,
     line: RequestLine,
     read_size: usize,
+    pace: (Limits, Stop),
+    /// How long the limits made it wait.
+    waited: Duration,
 }
 
 impl Read for BodyReader {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        let most = buf.len().min(self.read_size);
-        self.inner
+        let (limits, stop) = &self.pace;
+        let most = limits.piece(buf.len().min(self.read_size));
+        let n = self
+            .inner
             .read(&mut buf[..most])
-            .map_err(|e| network_error::of_io(self.line.clone(), e).into())
+            .map_err(|e| io::Error::from(network_error::of_io(self.line.clone(), e)))?;
+        self.waited += limits.pay(n, stop)?;
+        Ok(n)
     }
 }
 
@@ -293,6 +303,7 @@ impl Hurried {
 impl Read for Hurried {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         let allowed = self.patience + Duration::from_secs(self.taken / self.slowest);
+        let allowed = allowed + self.inner.waited;
         if self.begun.elapsed() > allowed {
             return Err(network_error::slow(self.inner.line.clone()).into());
         }
@@ -430,6 +441,11 @@ impl Transport {
         idle: Duration,
         sent: &Cell<u64>,
     ) -> Result<Response> {
+        let (limits, stop) = (&self.0.settings.limits, &self.0.settings.stop);
+        // The last requests of a run that was stopped wait for nothing.
+        if !stop.is_set() {
+            limits.request(stop)?;
+        }
         let proxy = self.0.settings.proxies.choose(&request.url)?;
         let forwarded = proxy
             .as_ref()
@@ -479,6 +495,7 @@ impl Transport {
                     inner: open()?,
                     left: len,
                     sent,
+                    pace: (&self.0.settings.limits, &self.0.settings.stop),
                 };
                 let body = ureq::SendBody::from_reader(&mut reader);
                 run(agent, builder.body(body), way)
@@ -498,6 +515,7 @@ impl Transport {
             body,
             patience: idle,
             read_size: self.0.settings.read_size,
+            pace: (self.0.settings.limits.clone(), self.0.settings.stop.clone()),
         })
     }
 
@@ -670,6 +688,7 @@ struct Outgoing<'a> {
     inner: Box<dyn Read + Send + 'a>,
     left: u64,
     sent: &'a Cell<u64>,
+    pace: (&'a Limits, &'a Stop),
 }
 
 impl Read for Outgoing<'_> {
@@ -680,6 +699,8 @@ impl Read for Outgoing<'_> {
         if room == 0 {
             return Ok(0);
         }
+        let (limits, stop) = self.pace;
+        let room = limits.piece(room);
         let n = loop {
             match self.inner.read(&mut buf[..room]) {
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
@@ -696,6 +717,7 @@ impl Read for Outgoing<'_> {
             }
             .into());
         }
+        limits.pay(n, stop)?;
         self.left -= n as u64;
         self.sent.set(self.sent.get() + n as u64);
         Ok(n)

@@ -7,6 +7,7 @@ mod download;
 mod listing;
 mod location;
 mod plan;
+mod rate_limit;
 mod referrers;
 mod repository;
 mod session;
@@ -38,6 +39,7 @@ use crate::store::Names;
 pub use crate::auth::{Granted, InsecureAuth};
 pub use crate::http::Scheme;
 pub use detect::Ping;
+pub use rate_limit::RateLimit;
 pub use repository::Repository;
 
 /// How often a 401 is answered before it is final: a stale token, then one

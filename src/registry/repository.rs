@@ -20,6 +20,7 @@ use crate::reference::{Origin, RepoName, Tag, Target};
 use crate::registry::conditional;
 use crate::registry::download::Download;
 use crate::registry::listing::{self, Listing};
+use crate::registry::rate_limit::RateLimit;
 use crate::registry::referrers::{self, Known};
 use crate::registry::upload::Upload;
 use crate::registry::{Registry, UploadMode};
@@ -183,6 +184,20 @@ impl Repository {
         let elsewhere =
             |origin: &&Origin| origin.host == *self.registry.host() && origin.repo != self.name;
         blob.origin().filter(elsewhere).map(|origin| &origin.repo)
+    }
+
+    /// How many pulls the registry allows and how many are left, where it says
+    /// so, as Docker Hub does: one HEAD, which counts as no pull.
+    ///
+    /// # Errors
+    /// Those of the registry.
+    pub fn rate_limit(&self) -> Result<Option<RateLimit>> {
+        let request = Request::new("HEAD", self.manifest_url(&"latest".parse()?))
+            .header(ACCEPT, MANIFEST_TYPES);
+        let answer = self.run(&["pull"], &request, &HEAD_ANSWERS)?;
+        let found = RateLimit::of(&answer.headers);
+        answer.drain();
+        Ok(found)
     }
 
     /// The manifest of a tag or digest, of one of the media types in `accept`

@@ -47,6 +47,7 @@ mod lanes;
 mod layers;
 mod layout;
 mod library;
+mod limits;
 mod listing;
 mod log;
 mod logins;

@@ -160,6 +160,8 @@ impl Context {
             return Ok(None);
         };
         let mut source = Context::new(env, terminal)?;
+        // The limits are the whole process's.
+        source.settings.http.limits = self.settings.http.limits.clone();
         if source.root.is_none() {
             source.bound = Bound::Source;
             source.root = self.root.clone();

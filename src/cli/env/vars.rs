@@ -96,6 +96,8 @@ variables! {
     RETRIES "DXF_RETRIES" Plain "4" "tries after the first, counted anew whenever there was progress"
     RETRY_MAX_WAIT "DXF_RETRY_MAX_WAIT" Plain "60" "longest Retry-After that is waited out, seconds"
     JOBS "DXF_JOBS" Plain "8" "transfers at once"
+    LIMIT_RATE "DXF_LIMIT_RATE" Plain "none" "most bytes a second of all transfers, up and down together, such as 500K or 2M"
+    REQUESTS_PER_SECOND "DXF_REQUESTS_PER_SECOND" Plain "none" "most requests a second, such as 10 or 0.5"
     UPLOAD "DXF_UPLOAD" Plain "auto" "auto, monolithic, or the size of a chunk such as 32MiB"
     SPLIT "DXF_SPLIT" Plain "unset" "how push-blob cuts files into parts: the size of one, cdc or cdc:AVG, as --split"
     CHUNK_SIZE "DXF_CHUNK_SIZE" Plain "256KiB" "most bytes read from a connection at a time"

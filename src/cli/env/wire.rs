@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use dxf_registry::http::{self, ClientCert, Proxies, Roots, Scheme, Tls};
+use dxf_registry::http::{self, ClientCert, Limits, Proxies, Roots, Scheme, Tls};
 use dxf_registry::registry::{InsecureAuth, Settings, UploadMode};
 use dxf_registry::{Error, Result, Secret};
 
@@ -59,9 +59,26 @@ fn wire(env: Env<'_>) -> Result<http::Settings> {
         .transpose()?
         .unwrap_or(wire.read_size);
     wire.jobs = jobs.map_or(wire.jobs, |n| n as usize);
+    wire.limits = limits(env)?;
     wire.tls = tls(env)?;
     wire.proxies = proxies(env)?;
     Ok(wire)
+}
+
+fn limits(env: Env<'_>) -> Result<Limits> {
+    let rate = env.with(&vars::LIMIT_RATE, |text| {
+        let rate = crate::cli::out::size::parse(text).ok();
+        rate.filter(|rate| *rate > 0)
+            .ok_or_else(|| "it takes bytes a second, such as 500K or 2M".to_string())
+    })?;
+    let requests = env.with(&vars::REQUESTS_PER_SECOND, |text| {
+        let number = text.parse::<f64>().ok();
+        number
+            .filter(|n| (0.001..=1_000_000.0).contains(n))
+            .ok_or_else(|| "it takes a number larger than 0, such as 10 or 0.5".to_string())
+    })?;
+    let limits = rate.map_or(Limits::none(), |rate| Limits::none().bytes_per_second(rate));
+    Ok(requests.map_or(limits.clone(), |n| limits.requests_per_second(n)))
 }
 
 /// The variable that decides which certificates are trusted, and what it says.

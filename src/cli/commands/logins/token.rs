@@ -1,7 +1,7 @@
 //! `auth`: a token for some actions, or why there is none.
 
-use dxf_registry::registry::Granted;
-use dxf_registry::{Result, Root, json};
+use dxf_registry::registry::{Granted, RateLimit};
+use dxf_registry::{Result, Root, hub, json};
 use serde_json::Value;
 
 use crate::cli::args::{self, Auth};
@@ -25,9 +25,17 @@ pub fn run(s: &mut Session<'_, '_>, args: &Auth) -> Result<(), Failure> {
             return Ok(());
         }
     };
-    let granted = s.registry(host)?.authenticate(Some(&repo), &actions)?;
+    let registry = s.registry(host)?;
+    let granted = registry.authenticate(Some(&repo), &actions)?;
     match &granted.token {
-        _ if args.explain => explanation(s, &granted),
+        _ if args.explain => {
+            // The only registry that says it; no other is asked.
+            let limit = match hub::is_hub(host.as_str()) {
+                true => registry.repository(repo).rate_limit()?,
+                false => None,
+            };
+            explanation(s, &granted, limit.as_ref())
+        }
         Some(token) => s.line(token.reveal()),
         None => {
             no_token(s, &actions, host.as_str());
@@ -46,8 +54,27 @@ fn no_token(s: &Session<'_, '_>, actions: &[String], place: &str) {
     }
 }
 
+/// How many pulls are left.
+fn pulls(limit: &RateLimit) -> String {
+    let mut words = format!("{} allowed", limit.limit);
+    if let Some(window) = limit.window {
+        words += &format!(" in {} s", window.as_secs());
+    }
+    if let Some(left) = limit.remaining {
+        words += &format!(", {left} left");
+    }
+    if let Some(source) = &limit.counted_for {
+        words += &format!(", counted for {source}");
+    }
+    words
+}
+
 /// What was asked and granted, without the token.
-fn explanation(s: &mut Session<'_, '_>, granted: &Granted) -> Result<(), Failure> {
+fn explanation(
+    s: &mut Session<'_, '_>,
+    granted: &Granted,
+    limit: Option<&RateLimit>,
+) -> Result<(), Failure> {
     let expires = granted
         .expires_in
         .map(|time| format!("{} s", time.as_secs()));
@@ -62,6 +89,7 @@ fn explanation(s: &mut Session<'_, '_>, granted: &Granted) -> Result<(), Failure
         ),
         ("granted", granted.granted.clone()),
         ("expires", expires),
+        ("pulls", limit.map(pulls)),
     ];
     let known = facts
         .into_iter()
