@@ -226,6 +226,9 @@ fn dispatch(s: &mut Session<'_, '_>, command: &Command) -> Result<(), Failure> {
         Command::ListLayers(args) => commands::image::layers::run(s, args),
         Command::GetLayer(args) => commands::image::layer::run(s, args),
         Command::ListFiles(args) => commands::image::files::run(s, args),
+        Command::GetFile(args) => commands::image::file::run(s, args),
+        Command::ExportImage(args) => commands::image::export::run(s, args),
+        Command::DiffImages(args) => commands::image::diff::run(s, args),
         Command::ResolveImage(args) => commands::image::resolve::run(s, args),
         Command::VerifyImage(args) => commands::image::verify::run(s, args),
         // These were done before a session was needed.

@@ -8,6 +8,7 @@
 pub mod check;
 pub mod config;
 mod convert;
+mod diff;
 pub mod edit;
 mod file;
 pub mod files;
@@ -24,9 +25,11 @@ use std::collections::HashSet;
 pub use check::check;
 pub use config::Config;
 pub use convert::convert;
+pub use diff::{Change, Diff, DiffFile, DiffLayer, Member, Of, diff};
 pub use edit::{Editor, Timestamp, edit_images};
 pub use file::{ImageFile, file};
 pub use layer::{Compression, Family, LayerType};
+pub use make::RootFs;
 
 use crate::blob::Blob;
 pub use crate::manifest::{Select, best_fit, is_index, is_selectable};

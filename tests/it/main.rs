@@ -39,6 +39,7 @@ mod images_foreign;
 mod images_hostile;
 mod images_look;
 mod images_old;
+mod inside;
 mod interop;
 mod interrupts;
 mod inventory;

@@ -176,6 +176,42 @@ pub struct GetLayer {
     pub output: Option<PathBuf>,
 }
 
+/// What `get-file` takes.
+#[derive(Args)]
+pub struct GetFile {
+    /// The image.
+    #[command(flatten)]
+    pub look: Look,
+    /// The file.
+    #[command(flatten)]
+    pub path: Named<words::FileInImage>,
+    /// Write to FILE, which appears when it is complete
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+}
+
+/// What `export-image` takes.
+#[derive(Args)]
+pub struct ExportImage {
+    /// The image.
+    #[command(flatten)]
+    pub look: Look,
+    /// Where to write.
+    #[command(flatten)]
+    pub target: Named<words::FolderOrStdout>,
+}
+
+/// What `diff-images` takes.
+#[derive(Args)]
+pub struct DiffImages {
+    /// The images.
+    #[command(flatten)]
+    pub words: Named<words::TwoImages>,
+    /// Of several platforms, this one (DXF_PLATFORM, else this machine's)
+    #[arg(long, value_name = "OS/ARCH")]
+    pub platform: Option<String>,
+}
+
 /// What `list-files` takes.
 #[derive(Args)]
 pub struct ListFiles {

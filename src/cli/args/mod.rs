@@ -27,8 +27,8 @@ pub use bundles::{LoadBundle, SaveBundle, ShowBundle};
 pub use blobs::{ListAliases, ListRepos, Sort};
 pub use edit::{EditImage, Step, Verb};
 pub use images::{
-    Convert, CopyImage, Engine, Form, GetLayer, ListFiles, LoadImage, Look, Nondistributable,
-    PullImage, PushImage, ResolveImage, RunImage,
+    Convert, CopyImage, DiffImages, Engine, ExportImage, Form, GetFile, GetLayer, ListFiles,
+    LoadImage, Look, Nondistributable, PullImage, PushImage, ResolveImage, RunImage,
 };
 pub use keeping::Gc;
 pub use repo::repo;
@@ -370,6 +370,33 @@ pub enum Command {
         after_help = "Examples:\n  dxf list-files team/app:v1\n  dxf list-files --layer 0 team/app:v1"
     )]
     ListFiles(ListFiles),
+    /// Print one file of an image
+    ///
+    /// dxf reads layers from the top, and none below the one that has the file.
+    /// Links are followed inside the image.
+    #[command(
+        after_help = "Examples:\n  dxf get-file team/app:v1 /etc/os-release\n  dxf get-file -o app team/app:v1 /usr/bin/app"
+    )]
+    GetFile(GetFile),
+    /// Write the merged file system of an image to a folder, or as a tar
+    ///
+    /// Whiteouts are applied. The folder appears when it is complete. Nothing is
+    /// written outside of it; files belong to this user, and devices are left out.
+    /// The tar contains owners and devices too.
+    #[command(
+        after_help = "Examples:\n  dxf export-image team/app:v1 rootfs\n  dxf export-image team/app:v1 - | tar t"
+    )]
+    ExportImage(ExportImage),
+    /// Print what differs between two images: config, layers and files
+    ///
+    /// A line for each difference: config, layer or file; A (added), D (removed) or
+    /// M (changed) in the second image; what. Layers that both images begin with
+    /// are not read: < and > mark files that only the layers of the first or second
+    /// image above those contain. Times of files do not count.
+    #[command(
+        after_help = "Examples:\n  dxf diff-images team/app:v1 team/app:v2\n  DXF_OUTPUT=json dxf diff-images team/app:v1 app.tar"
+    )]
+    DiffImages(DiffImages),
     /// Print the hosts and addresses that a pull would contact
     ///
     /// dxf fetches one byte of each layer, to see where the registry redirects.

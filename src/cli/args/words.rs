@@ -181,6 +181,15 @@ const ARCHIVE: Positional = Positional::new(
 )
 .hint(ValueHint::AnyPath);
 const TAGS: Positional = Positional::new("tag", "Tags to set").count(Count::Several);
+const IN_IMAGE: Positional = Positional::new("PATH", "File in the image, such as /etc/os-release");
+const EXPORT: Positional = Positional::new(
+    "DIR|-",
+    "Folder to make, or - for a tar to standard output, as without it",
+)
+.hint(ValueHint::DirPath)
+.count(Count::AtMostOne);
+const FIRST: Positional = IMAGE.id("first", "Image to compare with");
+const SECOND: Positional = IMAGE.id("second", "Image to compare");
 const LAYER: Positional = Positional::new(
     "number|digest",
     "Layer by number, from 0, or by the beginning of its digest",
@@ -293,6 +302,12 @@ words! {
     FromTo [FROM, TO]
     /// An image and more tags.
     ImageTags [IMAGE, TAGS]
+    /// A file of an image.
+    FileInImage [IN_IMAGE]
+    /// Where to write a file system.
+    FolderOrStdout [EXPORT]
+    /// Two images.
+    TwoImages [FIRST, SECOND]
     /// Which layer.
     Layer [LAYER]
     /// What to do with the cache.

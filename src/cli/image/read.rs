@@ -1,5 +1,6 @@
 //! What is at a place, opened to be read: of a store, or of an archive.
 
+use std::ffi::OsStr;
 use std::sync::Arc;
 
 use dxf_registry::archive::{self, Item, Provenance};
@@ -165,8 +166,8 @@ pub fn items(
 }
 
 /// The platform that is asked for, if one is.
-fn asked(s: &Session<'_, '_>, look: &Look) -> Result<Option<Platform>> {
-    match &look.platform {
+fn asked(s: &Session<'_, '_>, flag: Option<&str>) -> Result<Option<Platform>> {
+    match flag {
         Some(platform) => platform.parse().map(Some),
         None => Ok(s.context.platform.clone()),
     }
@@ -178,15 +179,23 @@ fn asked(s: &Session<'_, '_>, look: &Look) -> Result<Option<Platform>> {
 /// Those of the store or the archive; for an index, that it is one.
 pub fn one(s: &Session<'_, '_>, look: &Look) -> Result<Image, Failure> {
     let words = look.words.take(1, 1)?;
-    let (asked, host) = (asked(s, look)?, Platform::host());
+    one_of(s, &words[0], look.platform.as_deref())
+}
+
+/// The one image at `place`, for the platform that `flag` says, if it does.
+///
+/// # Errors
+/// As [`one`].
+pub fn one_of(s: &Session<'_, '_>, place: &OsStr, flag: Option<&str>) -> Result<Image, Failure> {
+    let (asked, host) = (asked(s, flag)?, Platform::host());
     let wanted = match &asked {
         Some(platform) => Select::Platform(platform),
         None => Select::Host(&host),
     };
-    let node = node(s, &open::to_read(s, &words[0])?, wanted)?;
+    let node = node(s, &open::to_read(s, place)?, wanted)?;
     match node {
         Node::Image(image) => {
-            if let (Some(_), Some(platform)) = (&look.platform, &asked) {
+            if let (Some(_), Some(platform)) = (flag, &asked) {
                 must_fit(&image, platform)?;
             }
             Ok(image)

@@ -31,6 +31,7 @@ mod dest;
 mod options;
 mod over;
 mod pattern;
+mod root_fs;
 mod squash;
 mod walk;
 
@@ -39,6 +40,7 @@ use std::path::Path;
 pub use contents::Contents;
 pub use options::{FileOptions, HardLinks, Modified, Owner, Parents};
 pub use pattern::Pattern;
+pub use root_fs::RootFs;
 
 use super::check;
 use super::files;

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::io::Read;
+use std::path::Path;
 use std::sync::Arc;
 
 use super::dest::Name;
@@ -13,7 +14,7 @@ use crate::image::check::drain;
 use crate::image::layer;
 use crate::image::name::{leads_out, normal};
 use crate::image::stack::{self, Stack};
-use crate::stream::{Buffer, CopyError, copy};
+use crate::stream::{Buffer, CopyError, Run, copy};
 use crate::tar::{self, Entries, Entry, Kind};
 
 /// How large the sparse files of all layers may be together, bytes: a few bytes
@@ -22,11 +23,11 @@ use crate::tar::{self, Entries, Entry, Kind};
 const MAX_SPARSE: u64 = 1 << 30;
 
 /// A name in the tree: one of those that a file has.
-struct Member {
+pub(super) struct Member {
     /// The file, its offset that in the spool, and its path left to the tree.
-    file: Arc<Entry>,
+    pub file: Arc<Entry>,
     /// The same for all names of it.
-    id: u64,
+    pub id: u64,
 }
 
 impl stack::Member for Member {
@@ -39,9 +40,16 @@ impl stack::Member for Member {
     }
 }
 
+/// What some layers show, and the contents of it.
+pub(super) struct Merged {
+    pub seen: BTreeMap<Name, Member>,
+    pub contents: Section,
+}
+
 /// Layers on their way into one.
 struct Squash<'a> {
-    options: LayerOptions<'a>,
+    folder: &'a Path,
+    run: Run<'a>,
     stack: Stack<Member>,
     /// Files so far, seen or not.
     files: u64,
@@ -53,11 +61,22 @@ struct Squash<'a> {
 }
 
 pub(super) fn squash(layers: &[Blob], options: LayerOptions<'_>) -> Result<Layer> {
+    let Merged { seen, contents } = merge(layers, options.folder, options.run)?;
+    let created_by = match layers.len() {
+        1 => "dxf: squash 1 layer".to_string(),
+        count => format!("dxf: squash {count} layers"),
+    };
+    make(members(seen, &contents), created_by, options)
+}
+
+/// Reads `layers`, each once; the contents wait in `folder`.
+pub(super) fn merge(layers: &[Blob], folder: &Path, run: Run<'_>) -> Result<Merged> {
     let mut squash = Squash {
-        options,
+        folder,
+        run,
         stack: Stack::new(),
         files: 0,
-        spool: Spool::new(options.folder)?,
+        spool: Spool::new(folder)?,
         spooled: 0,
         sparse: 0,
         buffer: Buffer::new(),
@@ -65,19 +84,16 @@ pub(super) fn squash(layers: &[Blob], options: LayerOptions<'_>) -> Result<Layer
     for blob in layers {
         squash.lay(blob)?;
     }
-    let created_by = match layers.len() {
-        1 => "dxf: squash 1 layer".to_string(),
-        count => format!("dxf: squash {count} layers"),
-    };
     let seen = squash.stack.finish().into_iter();
-    let seen = seen.map(|(name, member)| (Name(name), member)).collect();
-    let contents = squash.spool.finish();
-    make(members(seen, &contents), created_by, options)
+    Ok(Merged {
+        seen: seen.map(|(name, member)| (Name(name), member)).collect(),
+        contents: squash.spool.finish(),
+    })
 }
 
 impl Squash<'_> {
     fn lay(&mut self, blob: &Blob) -> Result<()> {
-        let (watch, what) = (self.options.run.watch, blob.digest().to_string());
+        let (watch, what) = (self.run.watch, blob.digest().to_string());
         watch.progress.start(blob.digest(), Some(blob.size()));
         let mut plain = layer::open(blob, watch)?;
         let mut entries = Entries::new(&what, &mut plain);
@@ -141,7 +157,7 @@ impl Squash<'_> {
             let copied = copy(&mut content, &mut self.spool, &mut self.buffer);
             self.spooled += copied.map_err(|e| match e {
                 CopyError::Read(e) => Error::io(what, e),
-                CopyError::Write(e) => Error::io(self.options.folder.display().to_string(), e),
+                CopyError::Write(e) => Error::io(self.folder.display().to_string(), e),
             })?;
         }
         entry.offset = start;
@@ -156,7 +172,7 @@ impl Squash<'_> {
 
 /// What is to be seen as members of a tar, sorted; the first name of a file has
 /// its content, and the others are links to it.
-fn members(
+pub(super) fn members(
     seen: BTreeMap<Name, Member>,
     contents: &Section,
 ) -> impl Iterator<Item = Result<tar::Member<'_>>> + Send {

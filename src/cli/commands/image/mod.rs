@@ -2,7 +2,10 @@
 
 pub mod config;
 pub mod copy;
+pub mod diff;
 pub mod edit;
+pub mod export;
+pub mod file;
 pub mod files;
 pub mod history;
 pub mod layer;
