@@ -75,7 +75,9 @@ fn docker_hubs_limit_is_shown_by_auth() {
     ]);
     let proxy = Proxy::to(&server.host());
     let hub = |host: &str| {
-        let dxf = Dxf::new().plain(host).env("DXF_PROXY", format!("http://{}", proxy.host()));
+        let dxf = Dxf::new()
+            .plain(host)
+            .env("DXF_PROXY", format!("http://{}", proxy.host()));
         dxf.args(["auth", "--explain", "alpine", "pull"])
     };
     let out = hub("docker.io").ok();

@@ -23,8 +23,8 @@ use dxf_registry::{Digest, Error, RepoName, Result, Root, Tag, Target};
 use crate::cli::exit::Failure;
 pub use artifacts::{About, Attach, ListReferrers, MakeIndex, Oci, PullFiles, PushFiles};
 pub use blobs::{DelAlias, DelBlob, GetDigest, PullBlob, PushBlob, SetAlias, VerifyAlias};
-pub use bundles::{LoadBundle, SaveBundle, ShowBundle};
 pub use blobs::{ListAliases, ListRepos, Sort};
+pub use bundles::{LoadBundle, SaveBundle, ShowBundle};
 pub use edit::{EditImage, Step, Verb};
 pub use images::{
     Convert, CopyImage, DiffImages, Engine, ExportImage, Form, GetFile, GetLayer, ListFiles,
@@ -177,7 +177,7 @@ pub enum Command {
         after_help = "Examples:\n  dxf list-repos -l\n  DXF_HOST=registry.example DXF_OUTPUT=json dxf list-repos"
     )]
     ListRepos(ListRepos),
-    /// Print the bytes that aliases and repositories take, and what deleting frees
+    /// Print the bytes that aliases and repositories take
     ///
     /// Without arguments, dxf reads all repositories. Each blob counts once, with
     /// everything that indexes list and everything that refers to an image.
