@@ -82,6 +82,13 @@ pub enum Error {
         /// The kind of thing and its name.
         what: String,
     },
+    /// An alias or tag that does not exist, in a store that has no statuses.
+    NoAlias {
+        /// The name.
+        alias: String,
+        /// The store, as it calls itself.
+        store: String,
+    },
     /// A registry that answered 401 although everything known was tried, or a
     /// token server that gave no token.
     Unauthorized {
@@ -354,7 +361,7 @@ impl Error {
     pub fn is_not_found(&self) -> bool {
         matches!(
             self.what(),
-            Error::Status { status: 404, .. } | Error::NotFound { .. }
+            Error::Status { status: 404, .. } | Error::NotFound { .. } | Error::NoAlias { .. }
         )
     }
 
@@ -558,6 +565,7 @@ impl fmt::Display for Error {
             // In the words of the status that a registry answers with, for
             // which scripts look.
             Error::NotFound { what } => write!(f, "Not Found: {what}"),
+            Error::NoAlias { alias, store } => write!(f, "Not Found: alias {alias} in {store}"),
             Error::Unauthorized {
                 request,
                 status,
@@ -739,7 +747,11 @@ mod tests {
             Error::Elsewhere { what: "x".into() },
             Error::other("of another crate"),
             Error::NotFound {
-                what: "alias x".into(),
+                what: "blob x".into(),
+            },
+            Error::NoAlias {
+                alias: "x".into(),
+                store: "oci:folder/a".into(),
             },
             Error::Unauthorized {
                 request: line(),

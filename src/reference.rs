@@ -273,6 +273,19 @@ impl Target {
             Target::Digest(digest) => format!("{repository}@{digest}"),
         }
     }
+
+    /// The error for a store, by the name it calls itself, that lacks it.
+    pub fn missing_in(&self, store: &str) -> Error {
+        match self {
+            Target::Tag(tag) => Error::NoAlias {
+                alias: tag.to_string(),
+                store: store.to_string(),
+            },
+            Target::Digest(digest) => Error::NotFound {
+                what: format!("manifest {digest} in {store}"),
+            },
+        }
+    }
 }
 
 impl FromStr for Target {

@@ -198,7 +198,8 @@ fn hint(error: &Error) -> Option<String> {
         }
         error if lists_nothing(error) => return None,
         Error::NoPlatform { .. } => "set DXF_PLATFORM to one of these",
-        Error::NotFound { what } if what.starts_with("alias ") && what.contains(" in oci:") => {
+        // An archive has a name too, but none that list-aliases takes.
+        Error::NoAlias { store, .. } if store.starts_with("oci:") => {
             "dxf list-aliases prints the existing aliases of a repository"
         }
         Error::Io { what, source } if source.kind() == ErrorKind::StorageFull => {
@@ -545,6 +546,13 @@ mod tests {
                 "no alias or image latest in a/b (latest is assumed where no tag is written)",
             ),
             (Error::invalid("alias", "@v1", "why"), "without @ here"),
+            (
+                Error::NoAlias {
+                    alias: "v1".into(),
+                    store: "oci:folder/a".into(),
+                },
+                "Not Found: alias v1 in oci:folder/a; dxf list-aliases prints",
+            ),
         ];
         for (error, wanted) in table {
             let said = line("op", &error.into());

@@ -278,13 +278,7 @@ impl Layout {
 
     /// The error for a manifest that is not there.
     fn unknown(&self, target: &Target) -> Error {
-        let kind = match target {
-            Target::Tag(_) => "alias",
-            Target::Digest(_) => "manifest",
-        };
-        Error::NotFound {
-            what: format!("{kind} {target} in {}", self.name()),
-        }
+        target.missing_in(&self.name())
     }
 
     /// Makes the layout unless it is there.

@@ -150,7 +150,7 @@ impl ReadStore for Memory {
         let manifest = digest.and_then(|digest| state.manifests.get(digest));
         manifest
             .cloned()
-            .ok_or_else(|| self.absent(format!("manifest {target}")))
+            .ok_or_else(|| target.missing_in(&self.name()))
     }
 
     fn tags(&self) -> Tags<'_> {
@@ -217,6 +217,6 @@ impl Store for Memory {
     fn untag(&self, tag: &Tag) -> Result<()> {
         let gone = self.state().tags.remove(tag);
         gone.map(drop)
-            .ok_or_else(|| self.absent(format!("alias {tag}")))
+            .ok_or_else(|| Target::Tag(tag.clone()).missing_in(&self.name()))
     }
 }

@@ -1,7 +1,7 @@
 //! `get-digest`: the digests of configs, or of manifests.
 
 use dxf_registry::alias::{self, ByPlatform};
-use dxf_registry::{Digest, Error, Manifest, Result, Store, Target};
+use dxf_registry::{Digest, Manifest, Result, Store, Target};
 
 use crate::cli::args::{self, GetDigest};
 use crate::cli::exit::Failure;
@@ -35,8 +35,7 @@ pub fn run(s: &mut Session<'_, '_>, args: &GetDigest) -> Result<(), Failure> {
 
 /// The digest of a manifest, which no one needs to fetch for that.
 fn head(store: &dyn Store, target: &Target) -> Result<ByPlatform<Digest>> {
-    let found = store.head(target)?.ok_or_else(|| Error::NotFound {
-        what: format!("alias {target} in {}", store.name()),
-    })?;
+    let found = store.head(target)?;
+    let found = found.ok_or_else(|| target.missing_in(&store.name()))?;
     Ok(ByPlatform::One(found.digest))
 }
