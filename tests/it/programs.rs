@@ -93,7 +93,7 @@ fn other_words_after_two_dashes_are_arguments() {
     at.run(["push-blob", "a", "./-odd", "@x", "--", "cat"])
         .misused("too many arguments");
     let none = at.run(["push-blob", "a", "--", "cat", "-odd"]);
-    none.misused("invalid alias");
+    none.fails(1).says("write dxf push-blob a @ALIAS -- cat");
     at.run(["push-blob", "a", "@x", "--"]).fails(1);
     at.run(["push-blob", "a"]).misused("too few arguments");
 }

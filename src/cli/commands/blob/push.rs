@@ -36,6 +36,7 @@ pub fn run(s: &mut Session<'_, '_>, args: &PushBlob) -> Result<(), Failure> {
     if runs(args) {
         return output(s, args);
     }
+    names_an_alias(args)?;
     let words = args.words.and(&args.command);
     in_order(words.take(2, 3)?)?;
     let (repo, rest) = s.repo(&words, 1, 2)?;
@@ -52,6 +53,23 @@ pub fn run(s: &mut Session<'_, '_>, args: &PushBlob) -> Result<(), Failure> {
 fn runs(args: &PushBlob) -> bool {
     let alias = |word: &OsString| word.as_encoded_bytes().starts_with(b"@");
     !args.command.is_empty() && matches!(args.words.take(2, 2), Ok([_, name]) if alias(name))
+}
+
+/// Refuses a program without an alias, which would be taken for a file: a word
+/// after `--` that begins with no dash needs no `--`.
+fn names_an_alias(args: &PushBlob) -> Result<(), Failure> {
+    let ([repo], Some(program)) = (args.words.take(1, 1).unwrap_or(&[]), args.command.first())
+    else {
+        return Ok(());
+    };
+    let missing = fs::metadata(program).err();
+    let Some(error) = missing.filter(|_| !program.as_encoded_bytes().starts_with(b"-")) else {
+        return Ok(());
+    };
+    let (repo, program) = (repo.display(), program.display().to_string());
+    let hint =
+        format!("to store what a program prints, write dxf push-blob {repo} @ALIAS -- {program}");
+    Err(Failure::Hinted(Box::new(Error::io(program, error)), hint))
 }
 
 /// Stores what a program prints.
