@@ -62,7 +62,7 @@ impl Blob {
     ///
     /// # Errors
     /// [`Error::Io`] when the file can't be read, [`Error::Unsupported`] when
-    /// it is no regular file (a pipe can't be read twice, but
+    /// it is not a regular file (a pipe can't be read twice, but
     /// [`Blob::spooled`]), [`Error::Stopped`].
     pub fn file(path: &Path, watch: Watch<'_>) -> Result<Blob> {
         let what = || path.display().to_string();
@@ -151,7 +151,7 @@ impl Blob {
         self.descriptor.size
     }
 
-    /// A reader over the bytes from offset `from`, which nobody has verified.
+    /// A reader over the bytes from offset `from`, unverified.
     ///
     /// # Errors
     /// As [`Source::open`].

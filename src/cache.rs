@@ -186,7 +186,7 @@ impl Cache {
     /// A file to fill, in the folder where it will lie.
     fn begin(&self, digest: &Digest) -> io::Result<Aside> {
         let folder = self.0.join(digest.algorithm());
-        // Layers may be nobody else's business.
+        // Layers may be private.
         file::make_folder(&folder, file::PRIVATE)?;
         Aside::within(&folder, &self.path(digest), 0o600)
     }

@@ -78,7 +78,7 @@ impl FromStr for Digest {
         // Upper case is another string for the same bytes, and the spec forbids it.
         if text.bytes().any(|b| b.is_ascii_uppercase()) || hex::decode_to_slice(text, sum).is_err()
         {
-            return Err(bad("only 0-9 and a-f may stand behind the colon"));
+            return Err(bad("expected lower-case hexadecimal after the colon"));
         }
         Ok(Digest(match algorithm {
             "sha256" => Sum::Sha256(short),

@@ -55,7 +55,7 @@ pub enum Error {
     Conflict {
         /// The tag, and where it is.
         what: String,
-        /// The manifest it points at, `None` when it is not there.
+        /// The manifest it points at, `None` when it is not found.
         found: Option<Box<Digest>>,
     },
     /// A file that changed while it was read: what was read is of no use.
@@ -77,7 +77,7 @@ pub enum Error {
         /// The names to choose from; empty where they have none.
         choices: Vec<String>,
     },
-    /// A thing that is not there, in a store that has no statuses.
+    /// A thing that is not found, in a store without HTTP statuses.
     NotFound {
         /// The kind of thing and its name.
         what: String,
@@ -214,7 +214,7 @@ impl fmt::Display for RequestLine {
 pub enum NetworkKind {
     /// The host name has no address.
     Name,
-    /// Nobody accepted the connection.
+    /// No server accepted the connection.
     Connect,
     /// The proxy has no address, accepts no connection or refuses.
     Proxy,
@@ -238,7 +238,7 @@ pub enum NetworkKind {
     /// What arrived is not HTTP.
     Protocol,
     /// Connections end early again and again, and the server offers no way to
-    /// go on behind what arrived.
+    /// resume after what arrived.
     Broken,
 }
 
@@ -365,7 +365,7 @@ impl Error {
         )
     }
 
-    /// Whether somebody else changed what was to be changed: look at it again
+    /// Whether another process changed it in the meantime: read it again
     /// before the next try. Includes the statuses 409 and 412.
     pub fn is_conflict(&self) -> bool {
         matches!(
@@ -434,7 +434,7 @@ impl Error {
         }
     }
 
-    /// The HTTP status behind the error, where there is one.
+    /// The HTTP status of the error, if it has one.
     pub fn status(&self) -> Option<u16> {
         match self.what() {
             Error::Status { status, .. } => Some(*status),
@@ -459,7 +459,7 @@ impl Error {
     }
 }
 
-/// What was found: `None` for a thing that is not there
+/// What was found: `None` for a missing thing
 /// ([`Error::is_not_found`]), where that is no failure.
 ///
 /// ```
@@ -485,7 +485,7 @@ pub fn if_found<T>(result: Result<T>) -> Result<Option<T>> {
 }
 
 /// Statuses that pass by themselves; 499 and 522 are what nginx and Cloudflare
-/// say when they lost the registry behind them.
+/// say when they lost their registry.
 pub(crate) fn is_temporary_status(status: u16) -> bool {
     matches!(status, 408 | 429 | 499 | 500 | 502 | 503 | 504 | 522)
 }
@@ -597,7 +597,7 @@ impl fmt::Display for Error {
             Error::Network { request, why, .. } => write!(f, "{request}: {why}"),
             Error::Refused { request, why } => write!(f, "{request}: refused: {why}"),
             Error::NotMounted { digest, from } => {
-                write!(f, "mount failed: {from} does not hold {digest}")
+                write!(f, "mount failed: {from} does not have {digest}")
             }
             Error::NotAllowed { what }
             | Error::Elsewhere { what }
@@ -642,8 +642,8 @@ fn unwrap_io(error: io::Error) -> std::result::Result<Error, io::Error> {
     Err(error)
 }
 
-/// The same without the path that tempfile puts behind the words: that one is
-/// nobody's to know, and what failed is named already.
+/// The same without the path that tempfile appends: that one is
+/// private, and what failed is named already.
 fn without_path(error: io::Error) -> io::Error {
     // A type of its own, which can be told by its words alone.
     let said = error.get_ref().map(ToString::to_string);

@@ -9,12 +9,12 @@
 //! * [Names](#names)
 //! * [Files](#files)
 //! * [Images](#images), [changing them](#changing-images), [copying them](#copying)
-//! * [Who one is](#who-one-is)
-//! * [Progress, and an early end](#progress-and-an-early-end)
-//! * [Several things at once](#several-things-at-once)
+//! * [Authentication](#authentication)
+//! * [Progress and cancellation](#progress-and-cancellation)
+//! * [Concurrency](#concurrency)
 //! * [Errors](#errors)
-//! * [Tests of one's own](#tests-of-ones-own), [longer examples](#longer-examples)
-//! * [Where things are](#where-things-are), [what stays](#what-stays)
+//! * [Testing your program](#testing-your-program), [longer examples](#longer-examples)
+//! * [Modules](#modules), [compatibility](#compatibility)
 //! * Coming from [python-dxf's module](#coming-from-python-dxfs-module),
 //!   [moby-distribution](#coming-from-moby-distribution)
 //!
@@ -47,8 +47,8 @@
 //! # A registry
 //!
 //! Everything on this page that takes a [`Store`] takes a [`Repository`] too.
-//! Nothing is sent before it has to be; a [`Registry`], its repositories and
-//! their clones share connections and tokens, on as many threads as one likes.
+//! Nothing is sent before it is needed; a [`Registry`], its repositories and
+//! their clones share connections and tokens, on any number of threads.
 //!
 //! ```no_run
 //! use dxf_registry::{ReadStore, Registry, credentials::Credentials, registry::Settings};
@@ -63,14 +63,14 @@
 //! # }
 //! ```
 //!
-//! [`registry::Settings`] says how: over https unless told otherwise, trusting
-//! whom, through which proxy, with how much patience. Requests that fail for a
-//! passing reason are tried again, downloads that break go on where they broke.
+//! [`registry::Settings`] configures it: scheme (https by
+//! default), certificates, proxy, timeouts. Requests that fail temporarily are retried,
+//! interrupted downloads resume.
 //!
 //! # Names
 //!
-//! An [`alias`] is a tag that names a list of blobs. A registry may delete what
-//! nothing names.
+//! An [`alias`] is a tag that names a list of blobs. A registry may delete
+//! blobs without a name.
 //!
 //! ```
 //! use dxf_registry::{Blob, ReadStore, alias, layout::Layouts, stream::Run};
@@ -94,8 +94,8 @@
 //!
 //! # Files
 //!
-//! [`fetch::into_file`] makes a file that is whole or not there, and goes on with
-//! what an earlier call left behind.
+//! [`fetch::into_file`] writes a file atomically, and resumes what an earlier call
+//! left unfinished.
 //!
 //! ```
 //! use dxf_registry::{Blob, Store, fetch, layout::Layouts, stream::{Run, Watch}};
@@ -195,7 +195,7 @@
 //! # }
 //! ```
 //!
-//! # Who one is
+//! # Authentication
 //!
 //! [`credentials::Credentials`] are a name and a password, a token, a closure that
 //! is asked at the first 401, or whatever implements [`credentials::Provider`];
@@ -221,9 +221,9 @@
 //! server it names, nowhere else, and over http only when
 //! [`registry::InsecureAuth`] allows it. A [`Secret`] is never printed.
 //!
-//! # Progress, and an early end
+//! # Progress and cancellation
 //!
-//! Whatever moves bytes takes a [`stream::Watch`]: whom to tell, and who may end
+//! Every transfer takes a [`stream::Watch`]: where to report progress, and how to stop
 //! it. `Watch::default()` is silent and cannot be stopped.
 //!
 //! ```
@@ -258,10 +258,10 @@
 //! A `Stop` in [`http::Settings`] ends requests that are waiting for an answer, too;
 //! [`http::Observer`] hears of every exchange.
 //!
-//! # Several things at once
+//! # Concurrency
 //!
-//! What works on several blobs takes a [`stream::Run`]: how many at once, watched
-//! by whom. [`parallel`] is there for one's own loops: bounded, the first error
+//! What works on several blobs takes a [`stream::Run`]: how many at once, and how
+//! it is watched. [`parallel`] serves your own loops: bounded, the first error
 //! ends the others, everything is joined before it returns.
 //!
 //! ```
@@ -303,11 +303,11 @@
 //! # }
 //! ```
 //!
-//! # Tests of one's own
+//! # Testing your program
 //!
 //! A program that is written against `&dyn Store` is tested on a folder, which
 //! needs no server, refuses what a registry refuses (a manifest whose blobs are
-//! not there), and can be looked into with any tool that reads OCI layouts.
+//! missing), and can be inspected with any tool that reads OCI layouts.
 //!
 //! ```
 //! use dxf_registry::{Blob, ReadStore, Result, Store, Tag, alias, layout::Layouts, stream::Run};
@@ -440,18 +440,18 @@
 //! # }
 //! ```
 //!
-//! # Where things are
+//! # Modules
 //!
-//! | modules | what they hold |
+//! | modules | contents |
 //! |---|---|
-//! | [`digest`], [`descriptor`], [`mod@reference`], [`manifest`], [`jws`], [`secret`], [`error`] | the words everything else is said in |
-//! | [`blob`], [`store`], [`stream`], [`progress`], [`fetch`], [`mod@file`], [`parallel`] | bytes: opened again, watched, fetched into files |
+//! | [`digest`], [`descriptor`], [`mod@reference`], [`manifest`], [`jws`], [`secret`], [`error`] | basic values |
+//! | [`blob`], [`store`], [`stream`], [`progress`], [`fetch`], [`mod@file`], [`parallel`] | bytes: reopened, watched, fetched into files |
 //! | [`cache`] | layers that were downloaded once |
-//! | [`http`], [`credentials`] | the wire, and who one is |
+//! | [`http`], [`credentials`] | HTTP and authentication |
 //! | [`registry`], [`layout`], [`store::Memory`] | the kinds of [`Store`] |
 //! | [`alias`] | names for lists of blobs |
 //! | [`artifact`] | a file kept as several blobs |
-//! | [`image`] | images, their configs and layers, whether they are what they say, and how to change them |
+//! | [`image`] | images, their configs and layers, checks, and edits |
 //! | [`archive`] | images in a file: docker-archive and OCI layout |
 //! | [`inventory`] | what the tags of a repository name, how large and how old it is |
 //! | [`graph`], [`nondistributable`] | images out of a store and into one, and layers that are kept elsewhere |
@@ -480,7 +480,7 @@
 //! | `push_blob(…, check_exists=False)` | `send_blob` | `looking_first_is_optional` |
 //! | `progress=` | `Progress` in a `Watch`, for pulls too; `Stop` ends a transfer | `progress_is_heard_both_ways_and_can_end_a_transfer` |
 //! | `pull_blob(digest, size=True)` | `pull_blob`: a reader and the size; wrong bytes are an error of the reader, not an end | `a_pull_is_a_reader_that_knows_its_size_and_checks_itself` |
-//! | `blob_size`, `mount_blob`, `del_blob` | `blob_size`, `mount_blob`, `delete_blob`; a blob that is not there has no size (`None`) | `blobs_are_sized_mounted_and_deleted` |
+//! | `blob_size`, `mount_blob`, `del_blob` | `blob_size`, `mount_blob`, `delete_blob`; a missing blob has no size (`None`) | `blobs_are_sized_mounted_and_deleted` |
 //! | `set_alias(alias, *digests)`, `get_alias(alias, sizes=True)` | `alias::set`, `alias::blobs` | `aliases_are_set_and_read_with_their_sizes` |
 //! | `get_alias(…, platform=…)` | `alias::resolve`: one, or each by platform | `aliases_of_platforms_give_one_or_all` |
 //! | `make_manifest`, `set_manifest` | `Manifest::alias`, `put_manifest`: any manifest, its bytes kept | `manifests_are_made_put_and_got_byte_for_byte` |
@@ -505,17 +505,17 @@
 //! | `DockerRegistryV2Client.from_api_endpoint(endpoint, username, password)` | `Registry::connect(host, settings, credentials)` | `a_client_is_made_with_a_login` |
 //! | `APIEndpoint.is_secure_repository`, and the detection it is for | `Registry::detect`, `Registry::scheme`: a certificate that is not trusted is an error, and http is for this machine | `an_endpoint_is_detected` |
 //! | `ping` | `Registry::ping`, without a login; `Registry::api_version` with one | `a_ping_needs_no_login` |
-//! | `Blob(local_path=…)`, `Blob(fileobj=…)`, to upload | `put_blob` of `Blob::file`, `Blob::spooled`; what is there is not sent | `blobs_go_up_from_paths_and_readers` |
+//! | `Blob(local_path=…)`, `Blob(fileobj=…)`, to upload | `put_blob` of `Blob::file`, `Blob::spooled`; existing blobs are not sent | `blobs_go_up_from_paths_and_readers` |
 //! | `Blob.upload()`, `Blob.upload_at_one_time()` | `Repository::with_upload`: `UploadMode::Chunked`, `Monolithic`, or what the registry takes | `an_upload_is_streamed_or_sent_at_one_time` |
 //! | `Blob.download()` to a path or a fileobj | `fetch::into_file`, `fetch::write`, `pull_blob`; digests are checked | `blobs_come_down_to_paths_and_writers` |
 //! | `Blob.stat()`, `Blob.delete()` | `blob_size`, `delete_blob` | `blobs_are_statted_and_deleted` |
 //! | `Blob.mount_from(repo)` | `mount_blob`; one that is refused becomes a copy, without a file or a session left over | `a_mount_falls_back_to_a_copy` |
 //! | `ManifestRef.get(media_type)` | `Repository::manifest_as(&[media_type], target)`; `manifest` takes what there is, lists and indexes too | `manifests_are_got_by_media_type` |
-//! | `ManifestRef.get_metadata()` | `head`: `None` for what is not there | `a_manifest_has_metadata_or_is_absent` |
+//! | `ManifestRef.get_metadata()` | `head`: `None` if not found | `a_manifest_has_metadata_or_is_absent` |
 //! | `ManifestRef.put(manifest)` | `put_manifest`, byte for byte | `manifests_are_put_byte_for_byte` |
 //! | `ManifestRef.delete()`, `delete(raise_not_found=False)` | `delete_manifest`, `error::if_found(store.delete_manifest(…))` | `a_manifest_is_deleted_and_may_be_gone_already` |
 //! | `put` of a schema 1 manifest, signed anew | with the feature `schema1-signing`: `graph::put_signed` makes one of an image; `Manifest::signed` | `a_signed_image_goes_in_comes_back_and_runs` |
-//! | `get` of one, which nobody verifies | `Manifest::signers` verifies; images whose signatures are wrong are refused | `a_tampered_manifest_is_refused_here_and_there` |
+//! | `get` of one, unverified | `Manifest::signers` verifies; images whose signatures are wrong are refused | `a_tampered_manifest_is_refused_here_and_there` |
 //! | `MOBY_DISTRIBUTION_PRIVATE_KEY`, or a fresh one | `jws::SigningKey::from_pem`, EC P-256 without a password; `SigningKey::generate` | `keys_of_openssl_sign` |
 //! | `Tags.list()`, `Tags.get(tag)` | `tags`, all pages; `head` | `tags_are_listed_and_looked_up` |
 //! | `Tags.untag(tag)` | `untag`; a registry that can't is an error, and keeps the manifest | `untagging_takes_the_tag_and_nothing_else` |
@@ -525,7 +525,7 @@
 //! | a warning with the `Authorization` header in it | `http::Observer` hears of no header at all | `refusals_tell_no_credentials` |
 //! | `sha256` alone | `sha512` too | `digests_may_be_sha512` |
 //!
-//! # What stays
+//! # Compatibility
 //!
 //! Versions follow semver; before 1.0 it is the second number that a breaking
 //! change raises, and so does a newer oldest Rust (now 1.89). What may grow is

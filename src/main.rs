@@ -69,7 +69,7 @@ fn keep_memory_private() {
 }
 
 /// One line about a mistake in this program: where, and not with what, because
-/// a message may hold somebody's data.
+/// a message may contain private data.
 fn report(info: &panic::PanicHookInfo<'_>) {
     let place = info.location().map(|at| {
         let file = Path::new(at.file()).file_name().unwrap_or_default();

@@ -1,9 +1,9 @@
 //! Layers that their makers keep elsewhere, fetched over HTTP from the `urls`
 //! of their descriptors (image-spec, descriptor.md).
 //!
-//! Whoever wrote the manifest chose the address, so it gets nothing but a GET
+//! The manifest's author chose the address, so it gets nothing but a GET
 //! over https: no credentials, no client certificate, and no way to make this
-//! machine ask its own network. The bytes are verified by whoever reads them.
+//! machine ask its own network. The reader verifies the bytes.
 
 use std::io::{self, Read};
 
@@ -37,7 +37,7 @@ impl HttpFetcher {
     fn permit(url: &Url) -> Result<(), String> {
         match url.scheme() {
             Scheme::Https => Ok(()),
-            Scheme::Http => Err("layers kept elsewhere are fetched over https only".to_string()),
+            Scheme::Http => Err("dxf fetches non-distributable layers only over https".to_string()),
         }
     }
 

@@ -75,8 +75,8 @@ pub fn map<T: Send, R: Send>(
 }
 
 /// Takes items from `next` one after the other, calls `work` for up to `jobs`
-/// of them at once, and gives the results in the order of the items. Nobody
-/// waits for a turn; no more than `jobs` items are held at any time.
+/// of them at once, and gives the results in the order of the items. No
+/// item waits for its turn; no more than `jobs` items are held at any time.
 ///
 /// # Errors
 /// The first error of any call.
@@ -269,7 +269,7 @@ impl<T> Pipe<T> {
     }
 
     /// Closes it when what this gives is dropped: however its holder ends, by
-    /// a panic too, nobody waits at the other end for ever.
+    /// a panic too, the other end does not wait for ever.
     pub fn closing(&self) -> Closing<'_, T> {
         Closing(self)
     }

@@ -329,7 +329,7 @@ fn is_path(word: &OsStr) -> bool {
     is_tar || leads.iter().any(|lead| bytes.starts_with(lead))
 }
 
-/// A path, and the name of an image behind it: of paths with a colon, the
+/// A path, and the name of an image after it: of paths with a colon, the
 /// longest that exists or ends in `.tar`.
 fn split_path(text: &str) -> Result<(&Path, Option<&str>)> {
     let is_file = |path: &str| path.ends_with(".tar") || Path::new(path).exists();

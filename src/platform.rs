@@ -191,7 +191,7 @@ impl FromStr for Platform {
         };
         if !parts.iter().chain(&version).all(legal) {
             return Err(bad(
-                "only letters, digits and . _ - may stand between the slashes",
+                "only letters, digits and . _ - are allowed between the slashes",
             ));
         }
         let (processor, implied) = canonical(parts[1]);

@@ -1,4 +1,4 @@
-//! How far a transfer has come, told to whoever wants to know. The library
+//! The progress of a transfer, reported to the caller. The library
 //! never draws; a terminal, a log or a test implements [`Progress`].
 
 use crate::digest::Digest;

@@ -42,7 +42,7 @@ pub struct RepoName(String);
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Tag(String);
 
-/// What stands behind `/manifests/`: a tag or a digest.
+/// What follows `/manifests/`: a tag or a digest.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Target {
     /// By name.

@@ -59,7 +59,7 @@ pub enum Expected {
 }
 
 impl Expected {
-    /// Holds against it what tag `what` was `found` to point at.
+    /// Checks that the tag `what`, which points to `found`, points to the expected digest.
     ///
     /// # Errors
     /// [`Error::Conflict`] when that is something else.
@@ -296,7 +296,7 @@ pub trait Store: ReadStore {
     }
 
     /// Stores a manifest under a tag that is as `expected`. The default looks
-    /// first and stores then, so a write of somebody else between the two is
+    /// first and stores then, so another process's write between the two is
     /// overwritten; a store that can do both in one step overrides it.
     ///
     /// # Errors

@@ -22,7 +22,7 @@ const PAGE: usize = 4096;
 
 /// [`BUFFER`] bytes to read into.
 ///
-/// They begin at a page. A large vector begins 16 bytes behind one, and there
+/// They begin at a page. A large vector begins 16 bytes after one, and there
 /// the instruction with which a kernel copies (`rep movsb`) is half as fast on
 /// AMD's Zen 3 and later.
 pub struct Buffer {
@@ -70,7 +70,7 @@ pub struct Stop(Arc<State>);
 struct State {
     /// Kept alive, because requests further up come through it.
     _parent: Option<Parent>,
-    /// The request that nobody can make.
+    /// A request that is never made.
     never: bool,
     set: AtomicBool,
     listeners: Mutex<Listeners>,
@@ -88,12 +88,12 @@ struct Listeners {
 }
 
 impl Stop {
-    /// A request nobody has made yet.
+    /// A request that was not made yet.
     pub fn new() -> Stop {
         Stop::default()
     }
 
-    /// A narrower request, made by whoever holds it or by `self`.
+    /// A narrower request, made through it or through `self`.
     pub fn child(&self) -> Stop {
         if self.0.never {
             return Stop::new();
@@ -139,7 +139,7 @@ impl Stop {
         self.0.set.load(Ordering::SeqCst)
     }
 
-    /// Nothing, until the request was made.
+    /// Returns an error once a stop was requested.
     ///
     /// # Errors
     /// [`Error::Stopped`] from then on.
@@ -230,7 +230,7 @@ pub struct Watch<'a> {
     pub stop: &'a Stop,
 }
 
-/// Reports to nobody and ends with the work.
+/// Reports nothing and ends with the work.
 impl Default for Watch<'_> {
     fn default() -> Self {
         // Shared by everybody, so it must stay as it is.

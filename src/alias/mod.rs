@@ -93,7 +93,7 @@ fn image_only(manifest: &Manifest) -> Result<()> {
 /// Points an alias at blobs the store holds: one HEAD a blob, then the PUT.
 ///
 /// # Errors
-/// [`Error::NotFound`] for a blob that is not there, [`Error::Unsupported`] for
+/// [`Error::NotFound`] for a blob that does not exist, [`Error::Unsupported`] for
 /// none at all, [`Error::Conflict`] when the alias is not as expected, the
 /// store's own.
 pub fn set(
@@ -141,7 +141,7 @@ pub fn put(
         Format::Docker => Manifest::alias(blobs)?,
         Format::Oci => {
             let manifest = artifact(blobs)?;
-            // Two bytes that nobody asked to be told about.
+            // Two bytes that the caller did not ask to hear about.
             store.put_blob(&Blob::empty(), Watch::new(&(), run.watch.stop))?;
             manifest
         }

@@ -20,7 +20,7 @@ pub enum ByPlatform<T> {
     /// The alias is a single manifest, or a platform was chosen.
     One(T),
     /// By `os/architecture[/variant]`; a platform that occurs again has
-    /// `@<digest>` behind it.
+    /// `@<digest>` after it.
     Each(BTreeMap<String, T>),
 }
 
@@ -116,7 +116,7 @@ fn must_list_manifests(index: &Manifest) -> Result<()> {
         return Ok(());
     }
     Err(Error::Unsupported {
-        what: "an index of blobs, such as BuildKit's cache, is no alias; copy-image copies it"
+        what: "an index of blobs, such as BuildKit's cache, is not an alias; copy-image copies it"
             .into(),
     })
 }

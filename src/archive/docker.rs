@@ -3,7 +3,7 @@
 //!
 //! There is no manifest of a registry in it, so one is made, whose types say
 //! what the layers' bytes are: plain, gzip or zstd. Read are the archives of
-//! Docker (old and new), podman, skopeo (layers behind links), crane (config
+//! Docker (old and new), podman, skopeo (layers through links), crane (config
 //! without `.json`, layers as `.tar.gz`), docker-drag and crpy.
 
 use std::collections::HashMap;
@@ -78,7 +78,7 @@ pub(crate) fn list(index: &Index) -> Result<Option<Vec<Listed>>> {
     for image in &list {
         let layers = image.layers.as_ref().map_or(0, Vec::len);
         if layers > MAX_LAYERS {
-            return Err(index.bad(format!("{layers} layers are more than {MAX_LAYERS}")));
+            return Err(index.bad(format!("{layers} layers exceed the limit of {MAX_LAYERS}")));
         }
     }
     Ok(Some(list))
@@ -127,7 +127,7 @@ impl<'a> Reader<'a> {
         let layer = |(name, diff_id): (&String, Digest)| {
             let found = self.known.get(name).copied();
             let (digest, compression) = found.unwrap_or((diff_id, Compression::None));
-            // Whoever reads a plain layer learns whether the config told the truth.
+            // The reader of a plain layer learns whether the config told the truth.
             let plain = compression == Compression::None;
             let digest = if plain { diff_id } else { digest };
             Ok((self.index.need(name)?.clone(), (digest, compression)))

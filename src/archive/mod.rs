@@ -96,7 +96,7 @@ impl Item {
 }
 
 /// `docker.io/library/app:tag`: a name in full, as containerd keeps it; `None`
-/// without a tag, because nobody gave one.
+/// without a tag, because none was given.
 pub(crate) fn full_name(name: &Reference) -> Option<String> {
     let tag = name.tag.as_ref()?;
     let host = name.host.as_ref().map_or(hub::NAME, |host| host.as_str());
@@ -290,7 +290,7 @@ fn no_images(index: &Index) -> Error {
         };
     }
     index.bad(format!(
-        "it has neither {} nor {}, so it is no archive of images",
+        "it has neither {} nor {}, so it is not an archive of images",
         docker::LIST,
         oci::INDEX
     ))

@@ -88,7 +88,7 @@ fn saved(index: &Index, entry: &Descriptor, depth: usize, budget: &Budget) -> Re
             what: "an archive of schema 1 manifests".to_string(),
         }),
         Kind::Unknown => Err(manifest.unknown()),
-        Kind::Index if depth >= MAX_DEPTH => Err(index.bad("indexes lie too deep in indexes")),
+        Kind::Index if depth >= MAX_DEPTH => Err(index.bad("indexes are nested too deep")),
         Kind::Index => saved_index(index, manifest, depth, budget),
     }
 }
@@ -164,7 +164,7 @@ fn blob(index: &Index, wanted: &Descriptor) -> Result<Blob> {
     Ok(Blob::new(wanted.clone(), bytes.clone()))
 }
 
-/// Where a blob lies in a layout.
+/// The path of a blob in a layout.
 pub(crate) fn blob_name(digest: &Digest) -> String {
     format!("blobs/{}/{}", digest.algorithm(), digest.hex())
 }

@@ -171,7 +171,7 @@ pub(crate) fn docker_entries(item: &Item, platform: Option<&Platform>) -> Result
 }
 
 /// The names of an item in Docker's list; `None` when it has none, because a
-/// name that nobody gave would take the place of another image.
+/// name that was not given would replace another image.
 pub(crate) fn repo_tags(item: &Item) -> Option<Vec<String>> {
     let tags: Vec<String> = item.names.iter().filter_map(familiar_name).collect();
     (!tags.is_empty()).then_some(tags)
@@ -203,7 +203,7 @@ pub(crate) fn one_image<'a>(item: &'a Item, platform: Option<&Platform>) -> Resu
     let found = chosen(&images, platform).map(|i| images[i].1);
     found.ok_or_else(|| Error::Unsupported {
         what: format!(
-            "{} is no image that an engine could load",
+            "{} is not an image that an engine can load",
             item.node.manifest().digest()
         ),
     })

@@ -154,7 +154,7 @@ fn at_offsets(members: &[Member], file: &File, what: &str, run: Run<'_>) -> Resu
 pub(crate) fn plus(a: u64, b: u64) -> Result<u64> {
     a.checked_add(b)
         .filter(|sum| i64::try_from(*sum).is_ok())
-        .ok_or_else(|| Error::malformed("manifest", "its sizes add up to more than any file"))
+        .ok_or_else(|| Error::malformed("manifest", "the total size overflows 64 bits"))
 }
 
 /// A writer into the middle of a file.

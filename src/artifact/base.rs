@@ -55,7 +55,8 @@ impl<'a> Base<'a> {
         stop: &Stop,
     ) -> Result<Base<'a>> {
         let split = parts.split.ok_or_else(|| Error::Unsupported {
-            what: "it is not known how the file was cut, so an older one is of no use".into(),
+            what: "the alias does not record how the file was split, so --base cannot be used"
+                .into(),
         })?;
         let wanted: HashSet<Digest> = parts.parts.iter().map(|part| part.digest).collect();
         let mut base = Base {

@@ -61,7 +61,7 @@ impl Cutter {
     }
 
     /// How many of `bytes` still belong to the part, where it ends among them;
-    /// `None` when it goes on behind them.
+    /// `None` when it continues after them.
     fn cut(&mut self, bytes: &[u8]) -> Option<usize> {
         let end = match &mut self.rule {
             Rule::Every(size) => usize::try_from(*size - self.len)

@@ -17,7 +17,7 @@
 //!
 //! An empty file is one empty part. The JSON is written as Python writes it
 //! with sorted keys, so the same file cut alike has the same manifest, byte for
-//! byte. Whoever knows nothing of this type sees an alias of so many blobs:
+//! byte. A tool that does not know this type sees an alias of so many blobs:
 //! python-dxf's `pull-blob` of it writes the file.
 
 use std::collections::BTreeMap;
@@ -81,7 +81,11 @@ impl Parts {
     pub fn manifest(&self) -> Result<Manifest> {
         self.check()?;
         if self.parts.len() as u64 > Parts::MOST {
-            let why = format!("{} parts are more than {}", self.parts.len(), Parts::MOST);
+            let why = format!(
+                "{} parts exceed the limit of {}",
+                self.parts.len(),
+                Parts::MOST
+            );
             return Err(bad(why));
         }
         let layer =
@@ -123,7 +127,7 @@ impl Parts {
             size: said(SIZE)?.parse().map_err(|_| unreadable(SIZE))?,
             digest: said(DIGEST)?.parse().map_err(|_| unreadable(DIGEST))?,
             // Later versions may cut in ways unknown to this one; the parts
-            // are the same to whoever joins them.
+            // are the same for a reader that joins them.
             split: said(SPLIT).ok().and_then(|text| text.parse().ok()),
             parts: image.layers,
         };
@@ -143,7 +147,7 @@ impl Parts {
         if let Some(name) = &self.name
             && Parts::safe_name(name).is_none()
         {
-            return Err(bad(format!("{name:?} is no name of a file")));
+            return Err(bad(format!("{name:?} is not a file name")));
         }
         let sum = self
             .parts

@@ -78,7 +78,7 @@ pub fn push(store: &dyn Store, input: Input<'_>, split: Split, run: Run<'_>) -> 
     input.fits(split)?;
     let Input { what, name, bytes } = input;
     let (file, reader, folder): (_, Box<dyn Read + Send>, _) = match bytes {
-        // Beyond its length there is only what somebody appends.
+        // Bytes after its length were appended meanwhile.
         Bytes::File(file) => {
             let reader = file.whole().reader(0);
             (Some(file), Box::new(reader), None)
@@ -226,7 +226,7 @@ impl Whole {
     }
 
     fn feed(&self, bytes: &[u8]) -> Result<()> {
-        // Neither pipe is closed while somebody feeds.
+        // Neither pipe is closed while a writer feeds it.
         let mut buffer: Vec<u8> = self.free.receive().ok_or(Error::Stopped)?;
         buffer.clear();
         buffer.extend_from_slice(bytes);

@@ -23,7 +23,7 @@ pub enum Kind {
 const AVERAGES: std::ops::RangeInclusive<u64> = 16 << 10..=16 << 20;
 
 impl Split {
-    /// The average part where nobody chose one, bytes. Smaller ones find more
+    /// The default average size of a part, bytes. Smaller ones find more
     /// that is unchanged and cost more requests: of 3 GiB with two changes,
     /// this one sends half a percent again.
     pub const AVERAGE: u64 = 4 << 20;
@@ -34,7 +34,7 @@ impl Split {
     /// [`Error::Invalid`] for 0.
     pub fn every(size: u64) -> Result<Split> {
         match size {
-            0 => Err(invalid("0", "a part has at least one byte")),
+            0 => Err(invalid("0", "a part needs at least one byte")),
             size => Ok(Split(Kind::Every(size))),
         }
     }

@@ -106,7 +106,7 @@ pub struct Auth {
 
 #[derive(Default)]
 struct State {
-    /// The token somebody gave us, until it is refused.
+    /// The token that was given, until the registry refuses it.
     given: Option<Token>,
     /// Whether there ever was one.
     was_given: bool,
@@ -116,7 +116,7 @@ struct State {
     /// Logins by repository: finding one may read files and run a helper.
     found: HashMap<Option<RepoName>, Found>,
     /// Tokens by the scope they were needed for. Each has a lock of its own:
-    /// whoever holds it fetches, the others wait and find it.
+    /// its holder fetches the token, the others wait and find it.
     slots: HashMap<Scope, Arc<Mutex<Slot>>>,
 }
 
@@ -320,7 +320,7 @@ impl Auth {
         let whose = scope.repository_name().map_or(&wanted, |_| scope);
         let found = self.find(whose, transport)?;
         if self.lock().was_given && found.login == Login::Anonymous {
-            // Who gave a token does not mean to be nobody.
+            // A given token is not to be replaced by anonymous access.
             return Ok(false);
         }
         self.lock().given.take_if(|token| token.is_in(sent));

@@ -50,7 +50,7 @@ impl Scope {
     }
 
     /// Reads the `scope` of a challenge: entries separated by blanks, the
-    /// actions of each behind its last colon (ports and paths have their own).
+    /// actions of each after its last colon (ports and paths have their own).
     pub fn parse(text: &str) -> Scope {
         text.split_ascii_whitespace()
             .fold(Scope::none(), |scope, entry| match entry.rsplit_once(':') {
@@ -103,7 +103,7 @@ impl Scope {
         self.0.values().all(BTreeSet::is_empty)
     }
 
-    /// Whether whoever may do this may also do `other`.
+    /// Whether this scope includes `other`.
     pub fn covers(&self, other: &Scope) -> bool {
         other.0.iter().all(|(resource, actions)| {
             self.0

@@ -40,7 +40,7 @@ pub struct Token {
 }
 
 impl Token {
-    /// A token of unknown life that somebody else got.
+    /// A token of unknown lifetime that was obtained elsewhere.
     pub fn given(secret: Secret) -> Token {
         Token {
             secret,
@@ -103,7 +103,7 @@ impl Realm {
         if http == [false, false] && (!text.starts_with('/') || text.starts_with("//")) {
             let shown = without_login(text);
             return Err(refused(format!(
-                "its token realm {shown:?} is no http or https URL"
+                "its token realm {shown:?} is not an http or https URL"
             )));
         }
         let named = home
@@ -126,7 +126,7 @@ impl Realm {
         })
     }
 
-    /// Asks for a token that allows `scope`, once: whoever needs the token
+    /// Asks for a token that allows `scope`, once: every request that needs the token
     /// tries again, and tries of both would multiply.
     ///
     /// # Errors
@@ -192,7 +192,7 @@ impl Realm {
         follow_where(transport, request, &|_, _| {}, &|url| {
             if url.origin() != self.url.origin() && !anonymous {
                 return Err(
-                    "the token server redirects there, and a login is not taken along".into(),
+                    "the token server redirects there, and dxf does not send the login to another server".into(),
                 );
             }
             Ok(())
@@ -235,10 +235,13 @@ fn read(response: Response, scope: &Scope) -> Result<Token> {
     let filled = |token: Option<String>| token.filter(|token| !token.is_empty());
     let token = filled(answer.access_token)
         .or(filled(answer.token))
-        .ok_or_else(|| Error::malformed(what.as_str(), "there is none in the answer"))?;
+        .ok_or_else(|| Error::malformed(what.as_str(), "the answer contains none"))?;
     // Anything else would end up inside a header.
     if !token.bytes().all(|b| b.is_ascii_graphic()) {
-        return Err(Error::malformed(what, "it holds characters no token has"));
+        return Err(Error::malformed(
+            what,
+            "it contains characters that a token cannot have",
+        ));
     }
     // A number by the specification; some servers quote it.
     let seconds = match &answer.expires_in {

@@ -152,7 +152,7 @@ fn what_was_left_is_not_trusted() {
     std::fs::write(dir.path().join("b.tar.partial"), &bytes).unwrap();
     plan.write_file(&path, Run::default()).unwrap();
     assert_eq!(std::fs::read(&path).unwrap(), written(&plan));
-    // What another plan left is of no use, and in nobody's way.
+    // What another plan left is of no use, and not in the way.
     std::fs::write(dir.path().join("c.tar.partial"), vec![7; 100_000]).unwrap();
     let path = dir.path().join("c.tar");
     plan.write_file(&path, Run::default()).unwrap();

@@ -31,7 +31,7 @@ pub enum Failure {
     Usage(String),
     /// A variable that has to be set.
     Unset(&'static str),
-    /// What was asked for is not there, although the library has another word
+    /// The requested thing is not found, although the library has another error
     /// for that: a platform of an image.
     Missing(Error),
     /// A signal ended the command, and the same command resumes from there.
@@ -99,7 +99,7 @@ pub fn line(operation: &str, failure: &Failure) -> String {
         Failure::Ended(code) => (format!("it ended with {code}"), None),
         Failure::Resumable => (
             Error::Stopped.to_string(),
-            Some("run the same command again, and it continues".into()),
+            Some("run the same command again to resume".into()),
         ),
         Failure::Unset(name) => (
             format!("{name} is not set"),
@@ -194,7 +194,7 @@ fn hint(error: &Error) -> Option<String> {
         Error::Status { .. } => return status_hint(error),
         Error::Network { kind, request, .. } => network_hint(*kind, &request.url)?,
         Error::Conflict { .. } => {
-            "somebody else may have moved it; look at it (get-alias, get-digest --manifest) before trying again"
+            "another process may have moved it; check it with get-digest --manifest before trying again"
         }
         error if lists_nothing(error) => return None,
         Error::NoPlatform { .. } => "set DXF_PLATFORM to one of these",
@@ -272,13 +272,13 @@ fn status_hint(error: &Error) -> Option<String> {
             return missing_name(&request.method, &request.url);
         }
         401 | 403 | 404 | 405 | 501 if catalog => {
-            "many registries list their repositories to administrators only, or never"
+            "many registries list repositories only for administrators, or not at all"
         }
         // How ECR calls a password of yesterday: it has no code for that.
         403 if is_ecr(host) && errors.iter().any(|e| e.message.contains("expired")) => {
             return Some(login_hint(&request.url, None));
         }
-        403 => "the login may not do this here, or the repository does not exist",
+        403 => "the login lacks the permission, or the repository does not exist",
         // A registry that names what is wrong has understood http.
         400 if request.url.starts_with("http:") && errors.iter().all(|e| e.code.is_empty()) => {
             "if it speaks https, unset DXF_INSECURE"
@@ -288,7 +288,7 @@ fn status_hint(error: &Error) -> Option<String> {
              registry, --convert docker converts images"
         }
         413 => {
-            "the registry, or a proxy before it, limits bodies (nginx: client_max_body_size); \
+            "the registry, or a proxy in front of it, limits bodies (nginx: client_max_body_size); \
              DXF_UPLOAD=auto tries smaller chunks"
         }
         507 => "the registry's disk is full",
@@ -326,14 +326,14 @@ fn missing_name(method: &str, url: &str) -> Option<String> {
     })
 }
 
-const PROXIES: &str = "are DXF_PROXY, HTTPS_PROXY and NO_PROXY right?";
+const PROXIES: &str = "check DXF_PROXY, HTTPS_PROXY and NO_PROXY";
 const DELETES: &str = "deletes are disabled (distribution: storage.delete.enabled)";
 
 fn network_hint(kind: NetworkKind, url: &str) -> Option<&'static str> {
     Some(match kind {
         NetworkKind::Proxy => PROXIES,
-        NetworkKind::Name => "is the name of the host spelled right?",
-        NetworkKind::Connect => "is the registry running, and its port right?",
+        NetworkKind::Name => "check the spelling of the host name",
+        NetworkKind::Connect => "check that the registry is running, and the port",
         NetworkKind::NoTls => "if it speaks http, name it in DXF_HOST and set DXF_INSECURE=1",
         NetworkKind::Certificate(fault) => certificate_hint(fault),
         NetworkKind::ClientCertificate => {
@@ -357,7 +357,7 @@ fn certificate_hint(fault: CertificateFault) -> &'static str {
         CertificateFault::SelfSigned => {
             "name that very certificate in DXF_TLSVERIFY, or set DXF_SKIPTLSVERIFY=1"
         }
-        _ => "DXF_SKIPTLSVERIFY=1 accepts it all the same",
+        _ => "DXF_SKIPTLSVERIFY=1 accepts it anyway",
     }
 }
 

@@ -79,7 +79,7 @@ impl Interrupt {
     /// meanwhile ends the process, there being nothing to finish.
     pub fn waiting<T>(&self, work: impl FnOnce() -> T) -> T {
         self.0.idle.store(true, Ordering::SeqCst);
-        // One that came just before found nobody waiting yet.
+        // One that came just before found no waiting yet.
         if self.0.signal.load(Ordering::SeqCst) != 0 {
             leave(self);
         }
@@ -146,7 +146,7 @@ impl Interrupt {
 
     /// Removes what lies about; nothing more is made while the guard lives.
     fn sweep(&self) -> MutexGuard<'_, BTreeSet<PathBuf>> {
-        // Whoever is still at work may put another file into a folder.
+        // A worker that still runs may put another file into a folder.
         const TRIES: usize = 10;
         let all = self.lock();
         for path in all.iter() {
@@ -217,7 +217,7 @@ impl Guest {
         }
     }
 
-    /// Passes on what was not told yet, where there is somebody to tell.
+    /// Passes on what was not told yet, where a program runs to tell.
     fn tell(&self) {
         use rustix::process::{Pid, Signal, kill_process};
         let pid = i32::try_from(self.pid.load(Ordering::SeqCst)).unwrap_or(0);
@@ -226,7 +226,7 @@ impl Guest {
         };
         let signal = Signal::from_named_raw(self.untold.swap(0, Ordering::SeqCst));
         if let Some(signal) = signal {
-            // Whoever has ended already needs to be told nothing.
+            // A program that has ended needs no signal.
             let _ = kill_process(pid, signal);
         }
     }

@@ -554,13 +554,13 @@ fn no_secret_is_shown() {
     let mut wrong = Place::new();
     wrong.set("DXF_HOTS", "r.example");
     let done = wrong.run(&["show-env"]);
-    let warned = "dxf: warning: DXF_HOTS is set, but no variable has this name\n";
+    let warned = "dxf: warning: DXF_HOTS is set, but dxf has no such variable\n";
     assert_eq!((done.code, done.err.as_str()), (0, warned));
     let shown = place.ok(&["show-env"]);
     assert!(!shown.contains("hunter2"), "{shown}");
     for line in [
         "DXF_PASSWORD = ***  (environment: DXF_PASSWORD)",
-        "DXF_AUTHORIZATION = ***  (environment: DXF_AUTHORIZATION, overruled by DXF_USERNAME)",
+        "DXF_AUTHORIZATION = ***  (environment: DXF_AUTHORIZATION, overridden by DXF_USERNAME)",
         "HTTPS_PROXY = http://***@proxy:1  (environment: https_proxy)",
         "DXF_TIMEOUT = 30  (default)",
     ] {
@@ -609,7 +609,7 @@ fn a_mistake_is_told_what_to_write_instead() {
             &["push-blob", &file, "team/x", "@v"][..],
             2,
             format!(
-                "the arguments are the other way round; did you mean dxf push-blob team/x {file} @v?"
+                "the arguments are in the wrong order; did you mean dxf push-blob team/x {file} @v?"
             ),
         ),
         (
@@ -754,7 +754,7 @@ fn a_path_means_its_file_in_every_command() {
         (&["set-alias", "team/app", ".x", "./f"], "invalid alias"),
         (
             &["push-image", "team/app:v1", tar.as_str()],
-            "the arguments are the other way round; did you mean dxf push-image",
+            "the arguments are in the wrong order; did you mean dxf push-image",
         ),
         (&["copy-image", "oci:none", "team/x"], "no file oci-layout"),
     ] {

@@ -207,7 +207,7 @@ impl Entry<'_> {
         if let Some(token) = text(self.value, "identitytoken") {
             return Ok(Login::Refresh(token.into()));
         }
-        let (username, password) = self.pair()?.ok_or("it holds no login")?;
+        let (username, password) = self.pair()?.ok_or("it contains no login")?;
         login(username, password)
     }
 

@@ -213,7 +213,7 @@ impl Style {
         format!("{}{}{value}", quoted(key), self.colon)
     }
 
-    /// An object that stands behind `indent`, of values already in JSON.
+    /// An object that follows `indent`, of values already in JSON.
     fn object(&self, indent: &str, members: &[(&str, String)]) -> String {
         if members.is_empty() {
             return "{}".to_string();

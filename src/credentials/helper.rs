@@ -201,7 +201,7 @@ impl Helper<'_> {
         }
         Err(HelperFailure {
             name: format!("{:?}", self.program),
-            why: "its name may hold letters, digits and . _ - + only".to_string(),
+            why: "its name may contain only letters, digits and . _ - +".to_string(),
         })
     }
 

@@ -27,7 +27,7 @@ use crate::error::Result;
 use crate::reference::{Host, RepoName};
 use crate::secret::Secret;
 
-/// How to prove who one is.
+/// How to authenticate.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Login {
@@ -139,9 +139,9 @@ where
 /// Who to be towards one registry.
 #[derive(Clone)]
 pub struct Credentials {
-    /// A bearer token to begin with (`DXF_TOKEN`), replaced after a 401.
+    /// A initial bearer token (`DXF_TOKEN`), replaced after a 401.
     pub token: Option<Secret>,
-    /// Asked when the registry wants to know who one is.
+    /// Called when the registry asks for credentials.
     pub provider: Arc<dyn Provider>,
 }
 
@@ -151,7 +151,7 @@ impl Credentials {
         Credentials::fixed(Login::Anonymous, "none")
     }
 
-    /// Whatever `provider` finds: [`Files`], or one's own.
+    /// Whatever `provider` finds: [`Files`], or your own provider.
     pub fn from_provider(provider: impl Provider + 'static) -> Credentials {
         Credentials {
             token: None,
@@ -160,7 +160,7 @@ impl Credentials {
     }
 
     /// The login that `ask` gives, which is called when the registry first
-    /// wants to know who one is, and again when it refuses the login: time to
+    /// asks for credentials, and again when it refuses the login: time to
     /// read a vault, or to ask a person.
     ///
     /// ```
@@ -178,7 +178,7 @@ impl Credentials {
         Credentials::from_provider(Asked(ask))
     }
 
-    /// The same with a bearer token to begin with, which somebody got before.
+    /// The same with an initial bearer token that was obtained before.
     pub fn with_token(mut self, token: impl Into<Secret>) -> Credentials {
         self.token = Some(token.into());
         self

@@ -12,7 +12,7 @@ use crate::stream::Stop;
 /// The longest answer taken, bytes.
 const LIMIT: u64 = 64 * 1024;
 /// How long to wait for the last words on stderr of a program that has ended:
-/// a daemon it left behind may keep the pipe open.
+/// a daemon that it started may keep the pipe open.
 const LAST_WORDS: Duration = Duration::from_millis(200);
 
 /// What a program said.
@@ -86,13 +86,13 @@ fn beginning(from: &mut impl Read) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Reads on a thread that nobody waits for: a grandchild can keep a pipe open
+/// Reads on a detached thread: a grandchild can keep a pipe open
 /// long after the program was killed, and must not keep us.
 fn in_background(
     work: impl FnOnce() -> io::Result<Vec<u8>> + Send + 'static,
 ) -> Receiver<io::Result<Vec<u8>>> {
     let (send, receive) = sync_channel(1);
-    // Nobody listens any more once the time is over, so sending may fail.
+    // After the timeout the receiver is gone, so sending may fail.
     parallel::detached(move || drop(send.send(work())));
     receive
 }

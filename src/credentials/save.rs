@@ -44,7 +44,7 @@ pub struct Saved {
     pub file: PathBuf,
     /// The key of the entry.
     pub key: String,
-    /// [`How::Auth`]: readable by whoever can read the file.
+    /// [`How::Auth`]: readable by every user who can read the file.
     pub how: How,
 }
 
@@ -78,7 +78,7 @@ impl ConfigFile {
     /// [`Error::Invalid`] that says what is missing.
     pub fn check(username: &str, password: &Secret) -> Result<()> {
         if username.is_empty() || username.contains([':', '\0']) {
-            let why = "it must not be empty or hold a colon";
+            let why = "it must not be empty or contain a colon";
             return Err(Error::invalid("username", username, why));
         }
         if password.is_empty() {
@@ -146,7 +146,7 @@ impl ConfigFile {
         let folder = file::parent(&path);
         file::make_folder(folder, file::PRIVATE).map_err(failed)?;
         // The folder itself is locked, since the file is replaced and a lock
-        // file would stay behind. Where that can't be done replacing is still
+        // file would remain. Where that can't be done replacing is still
         // atomic.
         let _lock = file::lock_folder(folder);
         let text = config::read_text(&path)?.unwrap_or_default();

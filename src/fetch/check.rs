@@ -149,7 +149,7 @@ impl Check {
         }
     }
 
-    /// Learns the sizes of this blob and those behind it.
+    /// Learns the sizes of this blob and those after it.
     pub fn learn_all(&mut self, sizes: &HashMap<Digest, Option<u64>>) {
         for item in &mut self.items[self.at..] {
             let told = sizes.get(&item.wanted.digest).copied().flatten();
@@ -169,7 +169,7 @@ impl Check {
         }
     }
 
-    /// The hashes, for whoever has a thread to work on them.
+    /// The hashes, for the thread that works on them.
     pub fn hashers(&mut self) -> &mut Hashers {
         &mut self.hashers
     }

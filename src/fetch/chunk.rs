@@ -27,7 +27,7 @@ pub struct Chunk {
     pub range: Range<u64>,
     /// Whether these are all of them.
     pub whole: bool,
-    /// Whether nothing of the blob comes behind them.
+    /// Whether they end the blob.
     pub last: bool,
 }
 

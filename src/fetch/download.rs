@@ -158,7 +158,7 @@ impl<'a> Download<'a> {
         Chunks::new(sizes, seen, most, self.ranged)
     }
 
-    /// Tries a second connection while the first is still there to go on with;
+    /// Tries a second connection while the first still works;
     /// `None` when the store does not take it well.
     fn second(&self, item: &Item) -> Result<Option<Bytes<'a>>> {
         let Some(chunk) = self.chunks().nth(1) else {

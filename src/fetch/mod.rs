@@ -1,8 +1,8 @@
 //! Bringing blobs here: read, hash and write at the same time, and into files
-//! that are whole or not there.
+//! that appear atomically.
 //!
 //! Hashing takes longer than a local wire or a disk, so it has a thread of its
-//! own behind a few reused buffers. Where a connection is slow, several fetch
+//! own over a few reused buffers. Where a connection is slow, several fetch
 //! at once what comes next. A file that is not whole yet lies beside its place
 //! as `NAME.partial`; what it holds is hashed again before it is continued, so
 //! nothing in it is trusted.
@@ -41,7 +41,7 @@ pub struct BlobRef {
     pub size: Option<u64>,
 }
 
-/// Blobs that are wanted one behind the other.
+/// Blobs to fetch, concatenated.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sequence {
     /// The blobs, in order.
@@ -83,7 +83,7 @@ impl Sink<'_> {
 
 /// Writes a whole blob to `to`, which `name` calls by name in errors.
 ///
-/// The bytes have been written when the verdict falls: whoever writes to a
+/// The bytes have been written when the verdict falls: a caller that writes to a
 /// place that others read has to undo it after an error.
 ///
 /// # Errors
@@ -105,7 +105,7 @@ pub fn write(
     Ok(check.start())
 }
 
-/// Writes blobs to `to`, one behind the other; over several connections where
+/// Writes blobs to `to`, concatenated; over several connections where
 /// one is slow and sizes are known, never more than [`Run::jobs`], and no more
 /// than 32 MiB are held then.
 ///

@@ -17,7 +17,7 @@ use crate::stream::{Buffer, Run, Watch};
 /// How much is written before it is sent on its way to the disk, bytes.
 const FLUSH: u64 = 64 << 20;
 
-/// Fetches blobs, one behind the other, into the file at `path`; over several
+/// Fetches blobs, concatenated, into the file at `path`; over several
 /// connections as [`super::into_writer`].
 ///
 /// The file appears when it is whole; an older one stays until then. What an
@@ -184,7 +184,7 @@ impl Partial {
         Ok(bytes)
     }
 
-    /// Fetches what is missing, behind what is there.
+    /// Fetches what is missing, and appends it.
     fn fetch(&mut self, download: &mut Download<'_>, pokes: &Pipe<()>) -> Result<u64> {
         self.seek(download.check.start() + download.check.seen())?;
         let name = self.beside.display().to_string();
@@ -199,7 +199,7 @@ impl Partial {
         })
     }
 
-    /// Hashes what is there, up to where it ends or is wrong.
+    /// Hashes the existing bytes, up to their end or the first wrong one.
     fn take_up(
         &mut self,
         download: &mut Download<'_>,

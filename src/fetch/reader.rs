@@ -20,7 +20,7 @@ const NEAR: u64 = 256 << 10;
 ///
 /// A seek costs nothing; a read at a new place costs a request for a range, and
 /// a read a little further on none. **Nothing is verified**: a digest is of a
-/// whole blob, so a registry can give wrong bytes here and nobody notices. Use
+/// whole blob, so a registry can give wrong bytes here unnoticed. Use
 /// [`ReadStore::pull_blob`] or [`super::into_file`] for what has to be right.
 ///
 /// Where a server ignores ranges, what lies before the place is read and
@@ -73,7 +73,7 @@ struct Open<'a> {
 }
 
 impl<'a> Reader<'a> {
-    /// A reader over blobs, one behind the other. Sizes that are not known are
+    /// A reader over concatenated blobs. Sizes that are not known are
     /// asked for.
     ///
     /// # Errors
@@ -91,8 +91,8 @@ impl<'a> Reader<'a> {
                 what: format!("blob {digest} in {}", store.name()),
             })?;
             let end = start.checked_add(size);
-            let end =
-                end.ok_or_else(|| Error::malformed("manifest", "its sizes add up to too much"))?;
+            let end = end
+                .ok_or_else(|| Error::malformed("manifest", "the total size overflows 64 bits"))?;
             blobs.push(Placed {
                 item,
                 range: start..end,
@@ -118,7 +118,7 @@ impl<'a> Reader<'a> {
     pub fn range(mut self, range: Range<u64>) -> impl Read + use<'a> {
         self.at = range.start;
         self.ahead = u64::MAX;
-        // Nobody may read on behind it, so nothing behind it is asked for.
+        // The reader may stop there, so nothing after it is requested.
         self.size = self.size.min(range.end);
         self
     }

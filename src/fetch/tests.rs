@@ -273,7 +273,7 @@ fn what_could_not_be_written_is_told_though_ranges_are_refused_too() {
     assert!(done.is_err_and(full));
 }
 
-/// A writer of somebody whose program is wrong.
+/// A writer of a faulty program.
 struct Panics;
 
 impl Write for Panics {

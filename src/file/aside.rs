@@ -297,7 +297,7 @@ fn remove_left(path: &Path, meta: &Metadata) {
             .ok()
             .flatten(),
     };
-    // Locked until it is gone: whoever just made it finds out.
+    // Locked until it is removed, so that the process that just made it notices.
     if let Some(file) = opened.filter(|file| is_kept(file).is_ok_and(|kept| !kept)) {
         let _ = match meta.is_dir() {
             true => fs::remove_dir_all(path),
@@ -393,7 +393,7 @@ mod tests {
             assert!(fs::symlink_metadata(at(link)).unwrap().is_symlink());
         }
         fs::write(at("plain"), "").unwrap();
-        // What runs as its owner is not to be what somebody else wrote.
+        // What runs as its owner must not be another user's data.
         assert_eq!(mode(&at("old")), 0o646);
         assert_eq!(mode(&at("new")), mode(&at("plain")));
         assert_eq!(fs::read(at("old")).unwrap(), b"x");

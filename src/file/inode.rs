@@ -1,4 +1,4 @@
-//! The file behind a name.
+//! The file that a name refers to.
 
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;

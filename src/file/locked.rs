@@ -19,8 +19,8 @@ pub fn try_lock(path: &Path) -> Result<Option<File>> {
     let mut options = OpenOptions::new();
     options.write(true).create(true).truncate(false);
     let file = open_regular(&mut options, path).map_err(failed)?;
-    let file =
-        file.ok_or_else(|| Error::malformed(path.display().to_string(), "it is no regular file"))?;
+    let file = file
+        .ok_or_else(|| Error::malformed(path.display().to_string(), "it is not a regular file"))?;
     match file.try_lock() {
         Ok(()) => Ok(Some(file)),
         Err(TryLockError::WouldBlock) => Ok(None),
@@ -41,7 +41,7 @@ pub fn lock_folder(folder: &Path) -> Option<File> {
 ///
 /// # Errors
 /// [`Error::Io`]; [`Error::Busy`] while another process has it;
-/// [`Error::Unsupported`] for what somebody else could have put there or could
+/// [`Error::Unsupported`] for a file that another user could have made or could
 /// change: a link, a file with a second name, another user's file.
 pub fn own(path: &Path, mode: u32) -> Result<File> {
     let failed = |e| Error::io(path.display().to_string(), e);
@@ -52,7 +52,7 @@ pub fn own(path: &Path, mode: u32) -> Result<File> {
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false);
         let file = open_regular(options.mode(mode), path).map_err(failed)?;
-        let file = file.ok_or_else(|| unfit("is no regular file"))?;
+        let file = file.ok_or_else(|| unfit("is not a regular file"))?;
         if let Err(e) = file.try_lock() {
             return Err(match e {
                 TryLockError::WouldBlock => Error::Busy {
@@ -82,7 +82,7 @@ fn distrust((owner, links): (u32, u64)) -> Option<&'static str> {
     (links > 1).then_some("has a second name elsewhere; remove it")
 }
 
-/// Locks a file that was made under a name that nobody else knows yet; whether
+/// Locks a file that was made under a name that no other process knows yet; whether
 /// it still has that name. A sweep that came between has removed it.
 pub(super) fn keep(file: &File, path: &Path) -> bool {
     // Where nothing can be locked nothing is swept either.
@@ -118,7 +118,7 @@ mod tests {
         drop(first);
         own(&at("file"), 0o600).unwrap();
         symlink("file", at("link")).unwrap();
-        assert!(said("link").ends_with("is no regular file"));
+        assert!(said("link").ends_with("is not a regular file"));
         fs::hard_link(at("file"), at("second")).unwrap();
         assert!(said("second").contains("second name"));
         let me = rustix::process::geteuid().as_raw();

@@ -1,7 +1,7 @@
 //! Bytes set aside in a file without a name, read again as a [`Section`].
 //!
 //! The system forgets such a file with its last handle, so nothing is left
-//! behind however the process ends. The caller says in which folder, because
+//! over, however the process ends. The caller says in which folder, because
 //! `/tmp` is memory on many machines.
 
 use std::fs::File;

@@ -66,7 +66,7 @@ pub enum Form {
     /// The archive of a folder, with the digest of the tar in it where that is
     /// said.
     Folder(Option<Digest>),
-    /// An archive that is a folder if everything in it lies in one with the
+    /// An archive that is a folder if everything in it is in one with the
     /// entry's name (oras-py), else a file.
     Either,
 }
@@ -242,7 +242,7 @@ fn must_differ(entries: &[Entry]) -> Result<()> {
             .insert(entry.name.to_lowercase(), &entry.form)
             .is_some();
         if twice {
-            let why = "another file has the same name, or one that differs in case alone";
+            let why = "another file has the same name, or one that differs only in case";
             return Err(Error::malformed(format!("file name {:?}", entry.name), why));
         }
     }
@@ -250,7 +250,7 @@ fn must_differ(entries: &[Entry]) -> Result<()> {
         let name = entry.name.to_lowercase();
         let mut ends = name.match_indices('/').map(|(at, _)| &name[..at]);
         if ends.any(|above| matches!(seen.get(above), Some(Form::File | Form::Either))) {
-            let why = "it lies below a file";
+            let why = "it is below a file";
             return Err(Error::malformed(format!("file name {:?}", entry.name), why));
         }
     }

@@ -194,7 +194,7 @@ fn must_differ(inputs: &[Input]) -> Result<()> {
             .map(|at| &input.title[..at])
             .find(|a| titles.contains(a))
         {
-            return Err(bad(&format!("it lies in {above}, which is given too")));
+            return Err(bad(&format!("it is in {above}, which is also given")));
         }
     }
     Ok(())

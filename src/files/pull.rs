@@ -1,4 +1,4 @@
-//! Files of an artifact, written into a folder: each whole or not there, several
+//! Files of an artifact, written into a folder: each atomically, several
 //! at once, and never outside of the folder.
 
 use std::fs::{self, File, Permissions};
@@ -110,7 +110,7 @@ impl<'a> Pull<'a> {
             if !fits {
                 return in_the_way(match meta.is_symlink() {
                     true => "a symbolic link is in the way; remove it",
-                    false => "something else is in the way; remove it, or choose another folder",
+                    false => "another file is in the way; remove it, or choose another folder",
                 });
             }
             let is_same = || match holds(&path, entry, stop)? {
@@ -118,7 +118,7 @@ impl<'a> Pull<'a> {
                 false => is_same_folder(&path, entry, stop),
             };
             if is_last && self.keep && !is_same()? {
-                return in_the_way("it exists and is not to be replaced");
+                return in_the_way("it exists and is not overwritten");
             }
         }
         Ok(())

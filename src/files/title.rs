@@ -23,9 +23,15 @@ pub fn title(path: &Path) -> Result<String> {
         match part {
             Component::CurDir => {}
             Component::ParentDir if parts.pop().is_some() => {}
-            Component::ParentDir => return Err(bad("it leads out of this folder; go there first")),
+            Component::ParentDir => {
+                return Err(bad(
+                    "it points outside this folder; change to its folder first",
+                ));
+            }
             Component::RootDir | Component::Prefix(_) => {
-                return Err(bad("it is absolute; go to its folder and give the rest"));
+                return Err(bad(
+                    "it is absolute; change to its folder and give a relative path",
+                ));
             }
             Component::Normal(part) => {
                 parts.push(part.to_str().ok_or_else(|| bad("it is not UTF-8"))?);
@@ -69,7 +75,7 @@ pub(super) fn checked(name: &str) -> Result<String> {
         .filter(|p| !matches!(*p, "" | "."))
         .collect();
     if parts.contains(&"..") {
-        return bad("it leads out of the folder");
+        return bad("it points outside the folder");
     }
     if parts.is_empty() {
         return bad("it names nothing");

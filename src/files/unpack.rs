@@ -31,7 +31,7 @@ pub(super) struct Archive<'a> {
     pub tar: Option<Digest>,
 }
 
-/// Whether the first member of an archive lies in a folder called `title`.
+/// Whether the first member of an archive is in a folder called `title`.
 pub(super) fn is_below(title: &str, from: impl Read + Send) -> Result<bool> {
     let plain = Uncompressed::new(title, from)?;
     let mut entries = Entries::new(title, plain);
@@ -91,7 +91,7 @@ pub(super) fn unpack(
     merge(&aside.path(), target)
 }
 
-/// The parts of a member's name; `None` for one that leads out of its folder.
+/// The parts of a member's name; `None` for one that points outside its folder.
 fn parts(name: &[u8]) -> Option<Vec<&[u8]>> {
     if name.first() == Some(&b'/') || name.contains(&0) {
         return None;
@@ -145,7 +145,7 @@ impl Filling<'_> {
             let entry = entry?;
             stop.check()?;
             let Some(name) = parts(&entry.path) else {
-                return Err(self.bad(&entry, "its name leads out of the folder"));
+                return Err(self.bad(&entry, "its name points outside the folder"));
             };
             if name.is_empty() {
                 continue;
@@ -153,7 +153,7 @@ impl Filling<'_> {
             // All names begin with that of the folder, or none does.
             let strip = prefix.get_or_insert_with(|| prefix_of(title, &name));
             let Some(below) = without(&name, strip) else {
-                return Err(self.bad(&entry, "it lies beside the folder"));
+                return Err(self.bad(&entry, "it is outside the folder"));
             };
             if below.is_empty() {
                 match entry.kind {
@@ -182,7 +182,7 @@ impl Filling<'_> {
             Kind::File => self.file(entry, &path, entries),
             Kind::Symlink => {
                 if !stays_inside(name.len() - 1, &entry.link) {
-                    return Err(self.bad(entry, "it is a link that leads out of the folder"));
+                    return Err(self.bad(entry, "it is a link that points outside the folder"));
                 }
                 let made = symlink(std::ffi::OsStr::from_bytes(&entry.link), &path);
                 made.map_err(|e| self.taken(entry, &path, e))?;
@@ -203,7 +203,7 @@ impl Filling<'_> {
             path.push(std::ffi::OsStr::from_bytes(part));
             match fs::symlink_metadata(&path) {
                 Ok(meta) if meta.is_dir() => {}
-                Ok(_) => return Err(self.bad(entry, "it lies below a file or a link")),
+                Ok(_) => return Err(self.bad(entry, "it is below a file or a link")),
                 Err(e) if e.kind() == ErrorKind::NotFound => {
                     fs::create_dir(&path).map_err(|e| self.failed(&path, e))?;
                 }
@@ -217,7 +217,7 @@ impl Filling<'_> {
     fn taken(&self, entry: &Entry, path: &Path, error: io::Error) -> Error {
         match error.kind() {
             ErrorKind::AlreadyExists => {
-                self.bad(entry, "the name is there already, perhaps in other letters")
+                self.bad(entry, "the name exists already, perhaps in other case")
             }
             _ => self.failed(path, error),
         }

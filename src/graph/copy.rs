@@ -76,7 +76,7 @@ impl<'a> CopyOptions<'a> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Referrers {
-    /// It stays behind.
+    /// It is not copied.
     #[default]
     Leave,
     /// It goes too ([`Remote::related`]).

@@ -46,7 +46,7 @@ struct Inner {
 /// When configs are fetched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Configs {
-    /// With the manifest: whoever looks at an image wants its config.
+    /// With the manifest, because a caller that looks at an image wants its config.
     Now,
     /// When they are read, like layers.
     Later,
@@ -145,7 +145,7 @@ impl Remote {
         match manifest.kind() {
             Kind::Image => self.image(manifest, budget).map(Node::Image),
             Kind::Schema1 => {
-                // Who signed is nobody's business any more, that it was this is.
+                // The signature was checked; the result is an unsigned image.
                 manifest.signers()?;
                 let blob = |digest: &Digest| self.blob_of_unknown_size(digest);
                 image::schema1::convert(&manifest.schema1()?, blob, run).map(Node::Image)

@@ -1,5 +1,5 @@
 //! Into a store: blobs first and each once, then manifests, children before
-//! parents, the tag last, so that nobody ever sees a name whose content is not
+//! parents, the tag last, so that no reader ever sees a name whose content is not
 //! all there.
 
 use std::cmp::Reverse;
@@ -110,7 +110,7 @@ impl Known {
     }
 
     fn lock(&self) -> MutexGuard<'_, HashSet<Digest>> {
-        // A set stays whole whoever panicked with it.
+        // A set is consistent even after a panic elsewhere.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -105,7 +105,7 @@ pub(crate) fn list_tag(subject: &Digest) -> String {
     format!("{}-{:.64}", subject.algorithm(), subject.hex())
 }
 
-/// Whether a tag is one for a list of referrers, which is for whoever puts
+/// Whether a tag is one for a list of referrers, which is the business of the code that puts
 /// referrers to keep, not to copy: another repository has its own.
 pub fn is_referrers_tag(tag: &str) -> bool {
     let hex = ["sha256-", "sha512-"]

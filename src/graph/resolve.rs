@@ -1,5 +1,5 @@
 //! How an index becomes the manifests it names: the one that a platform means,
-//! or all of them (image-spec, image-index.md). Indexes may lie in indexes; what
+//! or all of them (image-spec, image-index.md). Indexes may be nested; what
 //! one name leads to is taken from one [`Budget`].
 
 use std::collections::HashMap;
@@ -83,7 +83,7 @@ impl<'a> Resolver<'a> {
         Ok(found)
     }
 
-    /// The entries of an index that lies in `depth` others.
+    /// The entries of an index nested in `depth` others.
     ///
     /// # Errors
     /// [`Error::Malformed`] beyond [`MAX_DEPTH`] and the budget.
@@ -288,7 +288,7 @@ mod tests {
                 .contains("linux/amd64, linux/arm64, linux/s390x"),
             "{error}"
         );
-        // The same where the index lies in another one.
+        // The same where the index is nested.
         spy.insert(&top, None);
         let outer = index(&[top.descriptor()]);
         assert_eq!(

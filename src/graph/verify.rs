@@ -91,7 +91,7 @@ pub enum Verdict {
     /// Its bytes have this digest.
     WrongDigest(Digest),
     /// Its bytes are those, but not what they should be: a layer whose type or
-    /// diff id is wrong, or that leads out of the file system.
+    /// diff id is wrong, or that points outside the file system.
     Wrong,
 }
 
@@ -141,7 +141,7 @@ pub fn names(
 }
 
 /// Reads the configs and layers of an image, or of each image of an index, and
-/// looks at the names in the layers: one that leads out of the file system is
+/// looks at the names in the layers: one that points outside the file system is
 /// wrong. A finding for each manifest, config and layer. The manifests were
 /// verified when the node was made.
 ///

@@ -41,7 +41,7 @@ impl Network {
     fn of_v4(a: Ipv4Addr) -> Network {
         match a.octets() {
             [0 | 127 | 224..=255, ..] | [169, 254, ..] | [192, 0, 0, _] => Network::Host,
-            // 198.18/15 is for benchmarks, in laboratories and behind VPNs.
+            // 198.18/15 is for benchmarks, in laboratories and in VPNs.
             [10, ..]
             | [172, 16..=31, ..]
             | [192, 168, ..]
@@ -86,7 +86,7 @@ impl Network {
 /// Not resolved so far.
 const UNKNOWN: u8 = u8::MAX;
 
-/// Where requests may go that somebody else than the user chose. Clones learn
+/// Where requests may go whose target the user did not choose. Clones learn
 /// together.
 #[derive(Debug, Clone)]
 pub struct AddressPolicy(Arc<Inner>);

@@ -116,7 +116,7 @@ impl<In: Transport> Connector<In> for WatchingConnector {
     }
 }
 
-/// A connection that tells whether it died while nobody used it.
+/// A connection that reports whether it died while it was idle.
 #[derive(Debug)]
 struct Watched<T> {
     inner: T,

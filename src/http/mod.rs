@@ -178,7 +178,7 @@ pub trait Observer: Send + Sync {
         let _ = text;
     }
 
-    /// A request failed and will be sent again, and somebody who looks on would
+    /// A request failed and will be sent again, and a user who watches would
     /// wonder about the silence: it costs two seconds or more.
     fn waiting(&self, text: &str) {
         let _ = text;

@@ -149,7 +149,7 @@ fn tls(error: &rustls::Error) -> (NetworkKind, String) {
         }
         Tls::AlertReceived(Alert::HandshakeFailure) => (
             NetworkKind::Tls,
-            "the server knows no TLS version, cipher or key that dxf knows",
+            "the server and dxf have no TLS version, cipher or key type in common",
         ),
         Tls::AlertReceived(Alert::CertificateRequired) => (
             NetworkKind::ClientCertificate,
@@ -179,11 +179,11 @@ fn certificate(error: &CertificateError) -> (Fault, String) {
         }
         Cert::NotValidYet | Cert::NotValidYetContext { .. } => (
             Fault::NotYetValid,
-            "the certificate is not valid yet; is the clock right?",
+            "the certificate is not valid yet; check the clock",
         ),
         Cert::NotValidForNameContext { presented, .. } if presented.is_empty() => (
             Fault::WrongName,
-            "the certificate names no host as a subjectAltName, and a common name does not count",
+            "the certificate has no subjectAltName; its common name is not used",
         ),
         Cert::NotValidForName | Cert::NotValidForNameContext { .. } => {
             (Fault::WrongName, "the certificate is for another name")
@@ -194,7 +194,7 @@ fn certificate(error: &CertificateError) -> (Fault, String) {
         ),
         Cert::Other(other) if other.to_string().contains("UnsupportedCertVersion") => (
             Fault::WrongName,
-            "the certificate is of version 1, which names no host",
+            "the certificate has version 1, which names no host",
         ),
         other => return (Fault::Bad, bad_certificate(other)),
     };
@@ -211,7 +211,7 @@ fn bad_certificate(error: &CertificateError) -> String {
         Cert::BadEncoding => "the certificate is damaged",
         Cert::UnsupportedSignatureAlgorithmContext { .. }
         | Cert::UnsupportedSignatureAlgorithmForPublicKeyContext { .. } => {
-            "the certificate or one above it has a kind of key or signature that dxf can't check"
+            "the certificate or its issuer uses a type of key or signature that dxf cannot verify"
         }
         other => {
             let name = format!("{other:?}");

@@ -1,4 +1,4 @@
-//! From an answer nobody wanted to an error somebody understands.
+//! Turns an unexpected answer into an error.
 
 use ::http::header::{CONTENT_TYPE, RETRY_AFTER};
 use serde::Deserialize;

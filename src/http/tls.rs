@@ -40,14 +40,14 @@ pub enum Roots {
     /// are named as `openssl rehash` names them. A server's own certificate is
     /// trusted as it stands.
     File(PathBuf),
-    /// Nobody: every certificate is taken.
+    /// None: any certificate is accepted.
     Unverified,
 }
 
 /// The files of a client certificate, PEM.
 #[derive(Clone, Debug)]
 pub struct ClientCert {
-    /// The certificate, its chain behind it.
+    /// The certificate, followed by its chain.
     pub cert: PathBuf,
     /// Its private key.
     pub key: PathBuf,
@@ -114,8 +114,7 @@ impl Tls {
                 let chain = certificates(&client.cert)?;
                 let key = private_key(&client.key)?;
                 config.with_client_auth_cert(chain, key).map_err(|_| {
-                    let why =
-                        "it is of a kind that can't be used, or belongs to another certificate";
+                    let why = "its type is not supported, or it belongs to another certificate";
                     bad("client key", &client.key, why)
                 })?
             }
@@ -123,7 +122,7 @@ impl Tls {
     }
 }
 
-/// Certificates that can't be read are left out, as everybody does: one bad
+/// Certificates that can't be read are skipped, as in other programs: one bad
 /// file in the system's folder must not end all TLS.
 fn system_roots() -> Vec<CertificateDer<'static>> {
     rustls_native_certs::load_native_certs().certs
@@ -131,7 +130,7 @@ fn system_roots() -> Vec<CertificateDer<'static>> {
 
 fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>> {
     PrivateKeyDer::from_pem_slice(&read("client key", path)?).map_err(|_| {
-        let why = "it holds no private key in PEM form";
+        let why = "it contains no private key in PEM form";
         bad("client key", path, why)
     })
 }
@@ -141,7 +140,7 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>> {
     let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
     let found = found.map_err(|_| bad("certificate file", path, "it is damaged"))?;
     if found.is_empty() {
-        let why = "it holds no certificate in PEM form";
+        let why = "it contains no certificate in PEM form";
         return Err(bad("certificate file", path, why));
     }
     Ok(found)

@@ -27,7 +27,7 @@ type Configuring = ureq::config::ConfigBuilder<ureq::typestate::AgentScope>;
 
 /// Longer than any process lives.
 const FOREVER: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
-/// More connections than that are kept for nobody.
+/// No more idle connections than this are kept.
 const MAX_JOBS: usize = 1024;
 /// Above this a refusal is asked for before the body is sent: a server that
 /// answers early and closes would otherwise take its answer (401, 413) with
@@ -39,7 +39,7 @@ const OUTPUT_BUFFER: usize = 256 * 1024;
 const INPUT_BUFFER: usize = 128 * 1024;
 /// The largest head of an answer, bytes.
 const MAX_HEAD: usize = 64 * 1024;
-/// How much of a body nobody wants is read to keep its connection, and how long:
+/// How much of an unneeded body is read to keep its connection, and how long:
 /// a new connection takes no longer.
 const MAX_DRAIN: u64 = 64 * 1024;
 const DRAIN: Duration = Duration::from_secs(1);
@@ -231,7 +231,7 @@ impl Response {
         })
     }
 
-    /// Reads what is left of a body nobody wants, so that its connection can be
+    /// Reads the rest of an unneeded body, so that its connection can be
     /// used again; gives up on long and slow ones.
     pub fn drain(self) {
         let body = Hurried {
@@ -278,7 +278,7 @@ impl Read for BodyReader {
     }
 }
 
-/// The body of an answer that somebody waits for: one that trickles ends.
+/// The body of an answer that a caller waits for: one that trickles ends.
 struct Hurried {
     inner: BodyReader,
     begun: Instant,
@@ -380,7 +380,7 @@ impl Transport {
     /// # Errors
     /// As [`Transport::send`], but for [`Error::Stopped`].
     pub fn send_last(&self, request: &Request<'_>, patience: Duration) -> Result<Response> {
-        // Names, connections and bodies included: somebody pressed a key.
+        // Names, connections and bodies included: the user interrupted.
         let config = self.config(patience).timeout_global(Some(patience));
         let agent = self.connecting(config, &request.url)?;
         self.send_with(&agent, request, patience)

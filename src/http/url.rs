@@ -100,7 +100,7 @@ impl Url {
         Url::new(scheme, &rest[..end], &rest[end..])
     }
 
-    /// A URL at which nobody is: RFC 2606 keeps the name free for ever.
+    /// A URL at which no server answers: RFC 2606 keeps the name free for ever.
     pub fn nowhere() -> Url {
         Url {
             scheme: Scheme::Https,

@@ -130,7 +130,7 @@ impl ServerCertVerifier for Careless {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         let mut schemes = self.0.signature_verification_algorithms.supported_schemes();
-        // Nobody looks at these signatures, so old servers may make any.
+        // These signatures are not checked, so that old servers may make any.
         schemes.extend([SignatureScheme::RSA_PKCS1_SHA1, SignatureScheme::ED448]);
         schemes
     }

@@ -59,7 +59,7 @@ pub(crate) fn names(what: &str, plain: &mut dyn Read) -> Result<()> {
     for entry in Entries::new(what, plain) {
         let entry = entry?;
         if leads_out(&entry) {
-            let why = format!("its member {:?} leads out of it", entry.name());
+            let why = format!("its member {:?} points outside it", entry.name());
             return Err(Error::malformed(what, why));
         }
     }

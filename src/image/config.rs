@@ -82,7 +82,7 @@ pub struct Step {
     pub created: Option<String>,
     /// The command.
     pub created_by: String,
-    /// Words of whoever made it.
+    /// A comment of its author.
     pub comment: String,
     /// Whether the step made no layer.
     pub empty_layer: bool,
@@ -92,7 +92,7 @@ impl Config {
     /// Reads a config document.
     ///
     /// # Errors
-    /// [`Error::Malformed`] when it is no JSON object.
+    /// [`Error::Malformed`] when it is not a JSON object.
     pub fn parse(bytes: &[u8]) -> Result<Config> {
         // Some builders wrote file names of other encodings into it; the bytes
         // stay what they are, this is a view.
@@ -104,10 +104,10 @@ impl Config {
     /// A config made elsewhere.
     ///
     /// # Errors
-    /// [`Error::Malformed`] when it is no JSON object.
+    /// [`Error::Malformed`] when it is not a JSON object.
     pub fn from_value(value: Value) -> Result<Config> {
         if !value.is_object() {
-            return Err(Error::malformed("config", "it is no JSON object"));
+            return Err(Error::malformed("config", "it is not a JSON object"));
         }
         Ok(Config(value))
     }

@@ -4,7 +4,7 @@
 //! only the digests of manifests change.
 //!
 //! What Docker's format has no place for goes: annotations, `artifactType`,
-//! `subject`, members nobody here knows, and BuildKit's attestations, whose
+//! `subject`, unknown members, and BuildKit's attestations, whose
 //! annotations are all that tells them from images. What it has no word for
 //! is refused: layers in zstd, artifacts, indexes in indexes. The other way
 //! nothing is lost.

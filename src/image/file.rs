@@ -62,11 +62,11 @@ impl ImageFile {
     /// error.
     ///
     /// # Errors
-    /// [`Error::Unsupported`] for what is no regular file, [`Error::Io`] of `to`,
+    /// [`Error::Unsupported`] for what is not a regular file, [`Error::Io`] of `to`,
     /// and those of [`file()`].
     pub fn copy_to(&self, what: &str, to: &mut dyn Write, watch: Watch<'_>) -> Result<()> {
         if self.entry.kind != Kind::File {
-            let what = format!("{} is no regular file", self.entry.name());
+            let what = format!("{} is not a regular file", self.entry.name());
             return Err(Error::Unsupported { what });
         }
         let layer = self.blob.digest().to_string();

@@ -151,7 +151,7 @@ impl LayerType {
             .map(|(_, found)| *found)
     }
 
-    /// The media type; `None` for a combination nobody has named.
+    /// The media type; `None` for a combination without a name.
     pub fn media_type(self) -> Option<&'static str> {
         TYPES
             .iter()
@@ -180,7 +180,7 @@ pub fn kept_elsewhere(layer: &Descriptor) -> Error {
     };
     Error::Elsewhere {
         what: format!(
-            "layer {} is not distributable and is not here; it is at {place}",
+            "layer {} is not distributable and the registry does not have it; it is at {place}",
             layer.digest
         ),
     }

@@ -42,7 +42,7 @@ use crate::platform::Platform;
 
 /// More layers than any file system driver stacks, few enough to be harmless.
 pub const MAX_LAYERS: usize = 4096;
-/// How deep indexes may lie in indexes.
+/// How deep indexes may be nested.
 pub const MAX_DEPTH: usize = 2;
 
 /// One image, or another artifact of the same shape.
@@ -97,7 +97,7 @@ impl Image {
         if !agree {
             return Err(Error::malformed(
                 "manifest",
-                "it lists other blobs than the image has",
+                "its blobs differ from those of the image",
             ));
         }
         Ok(Image {
@@ -192,7 +192,7 @@ impl Image {
 
 fn bounded(layers: usize) -> Result<()> {
     if layers > MAX_LAYERS {
-        let why = format!("{layers} layers are more than {MAX_LAYERS}");
+        let why = format!("{layers} layers exceed the limit of {MAX_LAYERS}");
         return Err(Error::malformed("manifest", why));
     }
     Ok(())
@@ -226,7 +226,7 @@ impl Index {
         if !same {
             return Err(Error::malformed(
                 "index",
-                "it lists other manifests than it was given",
+                "its manifests differ from the given ones",
             ));
         }
         Ok(Index {

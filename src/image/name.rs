@@ -8,7 +8,7 @@ pub(super) const WHITEOUT: &[u8] = b".wh.";
 /// A file of this name hides all that lower layers have in its folder.
 pub(super) const OPAQUE: &[u8] = b".wh..wh..opq";
 
-/// A name as engines read it: without `/` in front and behind and without `.`
+/// A name as engines read it: without `/` at the start and end and without `.`
 /// parts; `..` takes the part before it away, and is a part itself where it
 /// leads out.
 pub(super) fn normal(name: &[u8]) -> Vec<u8> {

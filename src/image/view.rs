@@ -145,7 +145,7 @@ impl<'a> View<'a> {
 
     /// The name that a path means, links of its folders followed, and one in
     /// its last part if `last` asks for it. Parts that don't exist stay as they
-    /// are. `..` of a link's target never leads out of the root.
+    /// are. `..` of a link's target never points outside the root.
     ///
     /// # Errors
     /// As [`View::get`]; [`Error::Unsupported`] for too many links.

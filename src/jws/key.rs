@@ -103,7 +103,7 @@ impl PublicKey {
                 return Err(Error::Unsupported { what });
             }
         };
-        right.map_err(|_| super::bad("one of them is wrong: the bytes are not what was signed"))
+        right.map_err(|_| super::bad("one of them is wrong: the signed bytes differ"))
     }
 
     /// The key as `SubjectPublicKeyInfo`, DER.

@@ -2,7 +2,7 @@
 //! (`+prettyjws`): the form of Docker's first manifests.
 //!
 //! The signatures stand in the document itself, so each of them says what it
-//! was made of: the first `formatLength` bytes and the `formatTail` behind
+//! was made of: the first `formatLength` bytes and the `formatTail` after
 //! them. These bytes, the payload, are what the signatures vouch for and what
 //! a registry digests. Nothing else in the document may be believed. Signing is
 //! the feature `schema1-signing`; what is signed can always be verified.
@@ -85,7 +85,7 @@ impl Signed {
             let own: Protected =
                 serde_json::from_slice(&decoded(&block.protected)?).map_err(bad)?;
             if format.get_or_insert_with(|| own.clone()) != &own {
-                return Err(bad("they are of different bytes"));
+                return Err(bad("they cover different bytes"));
             }
             signatures.push(Signature {
                 header: block.header,
@@ -97,7 +97,7 @@ impl Signed {
             return Ok(None);
         };
         let head = document.get(..format.format_length);
-        let head = head.ok_or_else(|| bad("they are of more bytes than there are"))?;
+        let head = head.ok_or_else(|| bad("they cover more bytes than the manifest has"))?;
         let payload = [head, &decoded(&format.format_tail)?].concat();
         Ok(Some(Signed {
             payload,

@@ -22,7 +22,7 @@ pub struct SigningKey {
 }
 
 impl SigningKey {
-    /// A new key. It is good for as long as nobody wants to know who signed.
+    /// A new key. It suffices as long as the signer's identity does not matter.
     ///
     /// # Errors
     /// [`Error::Unsupported`] when no random numbers can be had.
@@ -50,14 +50,14 @@ impl SigningKey {
                 SigningKey::from_pkcs8(&der(0x30, &wrapped))
             }
             Ok(_) => Err(invalid("it is an RSA key; it has to be EC P-256")),
-            Err(_) => Err(invalid("it is no private key in PEM form")),
+            Err(_) => Err(invalid("it is not a private key in PEM form")),
         }
     }
 
     fn from_pkcs8(key: &[u8]) -> Result<SigningKey> {
         let curve = &signature::ECDSA_P256_SHA256_FIXED_SIGNING;
         let pair = EcdsaKeyPair::from_pkcs8(curve, key, &SystemRandom::new())
-            .map_err(|_| invalid("it is no EC P-256 key that holds its public half too"))?;
+            .map_err(|_| invalid("it is not an EC P-256 key with its public half"))?;
         let point = pair.public_key().as_ref().to_vec();
         Ok(SigningKey {
             pair,

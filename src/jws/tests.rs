@@ -1,4 +1,4 @@
-//! Documents signed here, by openssl, and by nobody.
+//! Documents signed here, by openssl, and unsigned.
 
 use serde_json::json;
 

@@ -173,7 +173,7 @@ impl<'a> Collection<'a> {
     }
 
     fn known(&self, digest: &Digest) -> Option<Arc<Names>> {
-        // A map stays whole whoever panicked with it.
+        // A map is consistent even after a panic elsewhere.
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         known.get(digest).cloned()
     }

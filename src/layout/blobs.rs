@@ -59,7 +59,7 @@ impl Blobs {
         Ok(true)
     }
 
-    /// The size of a blob; `None` when it is not there.
+    /// The size of a blob; `None` when it is not found.
     pub fn size(&self, digest: &Digest) -> Result<Option<u64>> {
         if !self.is_here(digest)? {
             return Ok(None);
@@ -67,7 +67,7 @@ impl Blobs {
         files::length(&self.path(digest))
     }
 
-    /// A blob's file and its size, not verified; `None` when it is not there.
+    /// A blob's file and its size, not verified; `None` when it is not found.
     pub fn open(&self, digest: &Digest) -> Result<Option<(fs::File, u64)>> {
         if !self.is_here(digest)? {
             return Ok(None);
@@ -97,7 +97,7 @@ impl Blobs {
         };
         match whole {
             Ok(()) => Ok(true),
-            // To be replaced, as if it were not there.
+            // To be replaced, as if it did not exist.
             Err(e) if e.is_corrupt() => Ok(false),
             Err(e) => Err(e),
         }

@@ -55,7 +55,7 @@ pub(super) fn open(path: &Path) -> Result<Option<(File, u64)>> {
 }
 
 fn irregular(path: &Path) -> Error {
-    Error::malformed(path.display().to_string(), "it is no regular file")
+    Error::malformed(path.display().to_string(), "it is not a regular file")
 }
 
 /// Whether the error says that there is nothing; a file where a folder of the

@@ -169,7 +169,7 @@ impl Index {
         tags
     }
 
-    /// Lists `manifest`, without a tag if it is not there yet.
+    /// Lists `manifest`, without a tag if it is not listed yet.
     pub fn add(&mut self, manifest: &Descriptor) {
         if !matches!(self.listed(&manifest.digest), Ok(Some(_))) {
             self.push(entry(manifest).to_string().into());
@@ -395,7 +395,7 @@ fn entry(manifest: &Descriptor) -> Value {
 
 fn descriptor(mut entry: Value) -> Result<Descriptor> {
     if let Some(members) = entry.as_object_mut() {
-        // Go writes what is not there as `null`.
+        // Go writes absent members as `null`.
         members.retain(|_, value| !value.is_null());
     }
     serde_json::from_value(entry).map_err(|e| Error::malformed("index.json", e))
@@ -428,7 +428,7 @@ mod tests {
         index.tag(&m(b"1"), &t("a"));
         index.tag(&m(b"1"), &t("b"));
         index.tag(&m(b"2"), &t("a"));
-        // 1 is still tagged b, so no second entry for it is left behind.
+        // 1 is still tagged b, so no second entry for it remains.
         assert_eq!(
             (index.tags(), index.descriptors().count()),
             (vec!["a".into(), "b".into()], 2)

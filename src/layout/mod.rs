@@ -140,7 +140,7 @@ impl Layouts {
     }
 
     /// The names of the repositories, sorted. Links are not followed. Of a
-    /// folder that is not there [`Error::NotFound`].
+    /// folder that does not exist [`Error::NotFound`].
     pub fn repos(&self) -> Names<'_> {
         match self.walk() {
             Ok(names) => Box::new(names.into_iter().map(Ok)),
@@ -265,7 +265,7 @@ impl Layout {
         }
     }
 
-    /// The error for a blob that is not there.
+    /// The error for a blob that is not found.
     fn lost(&self, digest: &Digest) -> Error {
         match self.is_there() {
             Ok(true) => Error::NotFound {
@@ -276,7 +276,7 @@ impl Layout {
         }
     }
 
-    /// The error for a manifest that is not there.
+    /// The error for a manifest that is not found.
     fn unknown(&self, target: &Target) -> Error {
         target.missing_in(&self.name())
     }
@@ -391,7 +391,7 @@ impl Layout {
             expect(index.tagged(tag)?)?;
         }
         self.check(manifest)?;
-        // Four MiB at most, which nobody needs to interrupt.
+        // Four MiB at most, which need not be interruptible.
         if !blobs.holds(&entry.digest, &Stop::new())? {
             blobs.write(&entry.digest, &mut manifest.bytes())?;
         }

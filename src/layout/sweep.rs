@@ -37,7 +37,7 @@ pub(crate) struct Stored {
     pub digest: Digest,
     /// Bytes.
     pub size: u64,
-    /// The file behind the name, which may have several.
+    /// The file that the name refers to; it may have several names.
     pub inode: Inode,
 }
 

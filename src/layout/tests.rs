@@ -177,7 +177,7 @@ fn modes_are_those_of_shared_files() {
     let f = Fixture::new();
     let b = f.push(&f.repo("a"), b"x");
     let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
-    // The umask of whoever runs the test takes its part.
+    // The umask of the user who runs the test takes its part.
     let plain = f.dir.path().join("plain");
     fs::write(&plain, "").unwrap();
     assert_eq!(mode(&f.path("a", b.digest())), mode(&plain) & 0o644);
@@ -588,7 +588,7 @@ fn mounting_is_a_second_name() {
         assert_eq!(
             failed.to_string(),
             format!(
-                "mount failed: {missing} does not hold {}",
+                "mount failed: {missing} does not have {}",
                 Digest::of(b"zz")
             )
         );

@@ -257,7 +257,7 @@ impl Manifest {
     /// The manifest this one is about, of whatever kind this one is.
     ///
     /// # Errors
-    /// [`Error::Malformed`] when it names one in a way nobody can follow.
+    /// [`Error::Malformed`] when it names one in an unknown way.
     pub fn subject(&self) -> Result<Option<Descriptor>> {
         Ok(self.about()?.and_then(|about| about.subject))
     }
@@ -346,7 +346,7 @@ impl Manifest {
 
     fn view<'a, T: Deserialize<'a>>(&'a self, wanted: Kind) -> Result<T> {
         self.is(wanted)?;
-        // Beside the payload nobody vouches for anything.
+        // Members beside the payload are not signed.
         serde_json::from_slice(self.payload()).map_err(|e| Error::malformed("manifest", e))
     }
 }
@@ -361,7 +361,7 @@ fn bounded(what: &str, count: usize) -> Result<()> {
     if count > MAX_ENTRIES {
         return Err(Error::malformed(
             "manifest",
-            format!("{count} {what} are too many"),
+            format!("{count} {what} exceed the limit"),
         ));
     }
     Ok(())

@@ -1,9 +1,9 @@
-//! Moving a tag only while it is what somebody took it for.
+//! Moving a tag only while it points to the expected manifest.
 //!
 //! The distribution specification has no such request. So the tag is looked at
-//! right before the PUT, and the PUT carries the condition for whoever heeds it
+//! right before the PUT, and the PUT carries the condition for registries that obey it
 //! (RFC 9110, section 13.1): its entity tag is the digest in quotes, as
-//! distribution gives it. Where nobody does, a writer between the two requests
+//! distribution gives it. Where none does, a writer between the two requests
 //! goes unnoticed.
 
 use ::http::header::{IF_MATCH, IF_NONE_MATCH};

@@ -1,4 +1,4 @@
-//! Whether a registry is there, and how it is spoken to where nobody said.
+//! Whether a registry exists, and its scheme where the user did not choose one.
 //! Everything here goes out without credentials.
 
 use ::http::header::{HeaderName, WWW_AUTHENTICATE};
@@ -47,8 +47,8 @@ impl Registry {
     /// Over TLS with a certificate that [`crate::http::Tls`] trusts, that is
     /// what is used. A server that answers TLS with something else is spoken to
     /// by http if it is on this machine ([`Host::is_loopback`]), and nowhere
-    /// else: whoever means that says [`Scheme::Http`]. All other trouble is an
-    /// error, so that nobody who breaks connections can have them made in the
+    /// else: choose [`Scheme::Http`] for that. All other trouble is an
+    /// error, so that an attacker who breaks connections cannot force them into the
     /// clear.
     ///
     /// ```no_run
@@ -112,7 +112,7 @@ impl Registry {
         })
     }
 
-    /// What the registry says it speaks, such as `registry/2.0`, to somebody it
+    /// What the registry says it speaks, such as `registry/2.0`, to a client that it
     /// knows: a 401 is answered as for any other request.
     ///
     /// # Errors

@@ -1,7 +1,7 @@
 //! Reading a blob through connections that break.
 //!
 //! A short read is not the end of a blob: the reader asks the registry again
-//! for what is missing, and whoever reads never notices. Only an answer that
+//! for what is missing, and the reader never notices. Only an answer that
 //! begins exactly where it should is taken (RFC 9110, 14.4); one that starts
 //! over is skipped through, a few times at most, so that a server that ignores
 //! ranges can't make the work quadratic.
@@ -184,7 +184,7 @@ impl Download {
                         return Err(Error::Network {
                             request: self.line.clone(),
                             kind: NetworkKind::Broken,
-                            why: "it breaks off and can't be continued, because the server ignores Range".into(),
+                            why: "the download was interrupted and cannot resume, because the server ignores Range".into(),
                         });
                     }
                     skip(&mut body, self.offset)?;
@@ -207,7 +207,7 @@ impl Download {
             }
             416 => Err(refusal(response)),
             status => Err(wrong(format!(
-                "status {status} for a range nobody asked for"
+                "status {status} for a range that was not requested"
             ))),
         }
     }

@@ -137,7 +137,7 @@ impl Pages {
             return Ok(None);
         };
         if !self.seen.insert(self.hashes.hash_one(url.as_str())) || self.seen.len() > MAX_PAGES {
-            return Err(wrong(&url, "its pages go round in a circle"));
+            return Err(wrong(&url, "its pages repeat"));
         }
         Ok(Some(url))
     }

@@ -1,5 +1,5 @@
 //! How a blob's bytes are cut into requests, and what is learned from
-//! refusals. Each rule has a registry behind it.
+//! refusals. Each rule exists because of a registry.
 
 use crate::error::{Error, NetworkKind};
 use crate::reference::Host;

@@ -3,7 +3,7 @@
 //!
 //! A registry without that API (distribution, GitLab, GHCR) leaves the
 //! list to its clients: an index under a tag made of the subject's digest, which
-//! whoever pushes a referrer brings up to date. Knows nothing of what the
+//! the client that pushes a referrer updates. Knows nothing of what the
 //! referrers are for.
 
 #[cfg(test)]

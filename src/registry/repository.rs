@@ -205,14 +205,14 @@ impl Repository {
     /// types but schema 1; some registries make one of that on demand.
     ///
     /// # Errors
-    /// As [`crate::ReadStore::manifest`]; [`Error::Unsupported`] when what is there is of
+    /// As [`crate::ReadStore::manifest`]; [`Error::Unsupported`] when it is of
     /// another type.
     pub fn manifest_as(&self, accept: &[&str], target: &Target) -> Result<Manifest> {
         let (manifest, _) = self.fetch_manifest(&["pull"], target, &accept.join(", "))?;
         // Registries may answer with what they have (RFC 9110, 15.5.7).
         if !accept.contains(&manifest.media_type()) {
             let what = format!(
-                "{}: {target} is there as {} only",
+                "{}: {target} exists only as {}",
                 self.name(),
                 manifest.media_type()
             );
@@ -373,7 +373,7 @@ impl Repository {
             _ => length,
         };
         size.map(Some)
-            .ok_or_else(|| Error::malformed(format!("answer to {line}"), "it tells no size"))
+            .ok_or_else(|| Error::malformed(format!("answer to {line}"), "it has no size"))
     }
 
     /// Deletes what is at `url`. When the answer to a DELETE got lost, the next
@@ -553,7 +553,7 @@ impl Store for Repository {
             // distribution before 3.0 answers 400 or 405 to a tag.
             Err(error) if matches!(error.status(), Some(400 | 405 | 501)) => {
                 Err(Error::NotAllowed {
-                    what: format!("{error}; this registry can't delete one tag alone"),
+                    what: format!("{error}; this registry cannot delete a single tag"),
                 })
             }
             Err(error) => Err(error),

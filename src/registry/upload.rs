@@ -46,7 +46,7 @@ pub struct Upload<'a> {
     /// Whether reading the blob failed. What it is read from, maybe a registry
     /// too, was patient already.
     unreadable: Arc<AtomicBool>,
-    /// Whether nobody has asked yet if the blob is there.
+    /// Whether the registry was not asked yet if the blob exists.
     unasked: bool,
 }
 
@@ -106,7 +106,7 @@ impl<'a> Upload<'a> {
     }
 
     /// The same, of a blob that may be there. Where it can be mounted, asking
-    /// first would be a request too many: a mount of what is there does no harm.
+    /// first would be a request too many: mounting an existing blob does no harm.
     pub fn unasked(self) -> Upload<'a> {
         Upload {
             unasked: true,
@@ -198,7 +198,7 @@ impl<'a> Upload<'a> {
         };
         match self.stands(&mut session) {
             Ok(stands) if stands > 0 => Some((session, stands)),
-            // Nobody home; the note stays for the next attempt.
+            // The registry does not answer; the note stays for the next attempt.
             Err(error) if error.is_temporary() => None,
             // Empty, or unknown by now: a new one costs nothing.
             _ => {

@@ -124,13 +124,15 @@ impl Index {
     }
 
     fn twice(&self, name: &str) -> Error {
-        self.bad(format!("it holds {name:?} twice, and not the same"))
+        self.bad(format!(
+            "it contains {name:?} twice, with different contents"
+        ))
     }
 
     /// What a link stands for. A symbolic one starts at its own folder
     /// (`docker save` writes `../<id>/layer.tar`), a hard one at the top.
     fn target(&self, name: &str, entry: &Entry) -> Result<String> {
-        let out = || self.bad(format!("the link {name:?} leads out of it"));
+        let out = || self.bad(format!("the link {name:?} points outside it"));
         let text = std::str::from_utf8(&entry.link).map_err(|_| out())?;
         if text.starts_with('/') || text.contains('\0') || text.len() > MAX_NAME {
             return Err(out());
@@ -162,14 +164,14 @@ fn normal(name: &[u8]) -> std::result::Result<String, &'static str> {
         return Err("its name is absolute");
     }
     if text.contains('\0') {
-        return Err("its name holds a zero byte");
+        return Err("its name contains a zero byte");
     }
     let parts: Vec<&str> = text
         .split('/')
         .filter(|p| !p.is_empty() && *p != ".")
         .collect();
     if parts.contains(&"..") {
-        return Err("its name leads out");
+        return Err("its name points outside");
     }
     Ok(parts.join("/"))
 }

@@ -294,7 +294,7 @@ impl<R: Read> Entries<R> {
         let sum = sum.map(|b| u32::from(*b)).sum::<u32>() + 8 * u32::from(b' ');
         if header.cksum().ok() != Some(sum) {
             self.check_compression(bytes)?;
-            return Err(self.bad("it is no tar, or damaged (a header's checksum is wrong)"));
+            return Err(self.bad("it is not a tar, or it is damaged (wrong checksum in a header)"));
         }
         Ok(Some(header))
     }

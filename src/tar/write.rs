@@ -43,7 +43,7 @@ pub(crate) fn header(entry: &Entry, dialect: Dialect) -> Result<Vec<u8>> {
         path.push(b'/');
     }
     if path.is_empty() || path.contains(&0) || entry.link.contains(&0) {
-        let why = "a name is empty or holds a zero byte";
+        let why = "a name is empty or contains a zero byte";
         return Err(Error::malformed(entry.name(), why));
     }
     let mut out = match dialect {

@@ -366,11 +366,11 @@ fn a_registry_that_is_down_is_named() {
     let host = format!("127.0.0.1:{port}");
     let down = |host: &str| Dxf::new().plain(host).env("DXF_RETRIES", "0");
     let said = failed(down(&host).args(["list-repos"]), 69).says(&host);
-    said.says("is the registry running");
+    said.says("check that the registry is running");
     let nowhere = down("no-such-host.invalid").args(["list-repos"]);
     failed(nowhere, 69)
         .says("no-such-host.invalid")
-        .says("spelled right");
+        .says("check the spelling");
 }
 
 #[test]

@@ -110,7 +110,7 @@ fn lists_have_a_largest_page_and_an_end() {
         .body(r#"{"tags":["x"]}"#)]);
     let list = dxf(&round).args(["list-aliases", "a"]).fails(65);
     assert!(list.text().starts_with("x\n"));
-    list.says("circle");
+    list.says("its pages repeat");
     assert!(round.seen().len() <= 3);
 }
 

@@ -841,7 +841,7 @@ fn a_file_that_is_no_archive_stays() {
         let to = format!("{kind}:{}", path.display());
         let cp = || bench.dxf().args(["cp", "a/b:1", &to]);
         cp().fails(1)
-            .says("exists and is no image archive; name another file or remove it");
+            .says("exists and is not an image archive; name another file or remove it");
         assert_eq!(std::fs::read(&path).unwrap(), b"thesis");
         assert!(bench.requests().is_empty());
         // As mktemp leaves it.

@@ -308,7 +308,7 @@ fn a_broken_helper_warns_readers_and_stops_writers() {
         ("nonsense", ""),
         ("loud", "longer than"),
         ("escape", "cleared"),
-        ("../evil", "its name may hold"),
+        ("../evil", "its name may contain only"),
     ] {
         let dxf = reg.anonymous().env("PATH", helpers.path());
         docker(&dxf, &format!(r#"{{"credsStore":"{program}"}}"#));

@@ -378,7 +378,7 @@ mod pages {
     fn pages_that_go_round_end() {
         // To itself, and by way of another.
         let server = Server::script([page(None, r#"["a"]"#, Some("</v2/a/tags/list>; rel=next"))]);
-        let failed = list(&server).fails(65).says("circle");
+        let failed = list(&server).fails(65).says("its pages repeat");
         assert_eq!((failed.text(), server.seen().len()), ("a\n", 1));
         let server = Server::script([
             page(Some("2"), r#"["b"]"#, Some("<?p=1>; rel=next")),

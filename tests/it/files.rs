@@ -101,7 +101,7 @@ each_place!(files_come_back_and_the_same_is_not_fetched, |place| {
     assert_eq!(pull(&[]).ok().text(), "e\n");
     fs::write(out.join("file 3.txt"), "changed").unwrap();
     let refused = pull(&["--keep", "--only", "file*"]).fails(1);
-    refused.says("file 3.txt").says("not to be replaced");
+    refused.says("file 3.txt").says("not overwritten");
     assert_eq!(pull(&["--only", "file*"]).ok().text(), "file 3.txt\n");
     // By name, to standard output and to a file.
     let one = [
@@ -151,7 +151,7 @@ each_place!(what_can_not_be_stored_is_told, |place| {
         (&["/etc/hostname"][..], 2, "absolute"),
         (&["../x"], 1, "No such file"),
         (&["d/one", "d/one"], 2, "twice"),
-        (&["d", "d/one"], 2, "it lies in d"),
+        (&["d", "d/one"], 2, "it is in d"),
         (&["."], 2, "name what is in it"),
         (&["d/one:plain"], 2, "two names with a slash"),
         (&["none"], 1, "No such file"),

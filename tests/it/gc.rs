@@ -264,7 +264,7 @@ fn the_grace_keeps_what_is_on_its_way_and_all_it_names() {
         !has(&store, &old.digest) && !has(&store, &young.digest()),
         "{output}"
     );
-    assert!(output.stderr.contains("younger than the grace"), "{output}");
+    assert!(output.stderr.contains("younger than --grace"), "{output}");
     let fresh = put(&store, "fresh");
     run(folder.path(), &["gc"]);
     assert!(has(&store, &fresh.digest));

@@ -264,7 +264,7 @@ fn a_default_file_of_another_image_stays() {
     let path = file(&dir, "a_b.tar");
     pull(&["a/b:v1"]).ok();
     let first = std::fs::read(&path).unwrap();
-    let holds = format!("a_b.tar exists and holds {}/a/b:v1", bench.host());
+    let holds = format!("a_b.tar exists and contains {}/a/b:v1", bench.host());
     for words in [&["a/b:v7"][..], &["a_b:v1"], &["a/b:v1", "--tag=other:1"]] {
         let refused = pull(words).fails(1);
         refused.says(&holds).says("; name a file to write");
@@ -278,7 +278,7 @@ fn a_default_file_of_another_image_stays() {
     pull(&["a/b:v7", "a_b.tar"]).ok();
     assert_eq!(only(&path).names[0].tag.as_ref().unwrap().as_str(), "v7");
     std::fs::write(&path, "thesis").unwrap();
-    pull(&["a/b:v7"]).fails(1).says("is no image archive");
+    pull(&["a/b:v7"]).fails(1).says("is not an image archive");
     assert_eq!(std::fs::read(&path).unwrap(), b"thesis");
     // A digest is no name; the same image replaces itself.
     std::fs::remove_file(&path).unwrap();
@@ -287,7 +287,9 @@ fn a_default_file_of_another_image_stays() {
     pull(&[&by_digest]).ok();
     let other = index(Family::Oci, Style::Pretty, &TWO);
     seed(bench.dxf(), &other, "a/b:v9");
-    pull(&["a/b:v9"]).fails(1).says("exists and holds sha256:");
+    pull(&["a/b:v9"])
+        .fails(1)
+        .says("exists and contains sha256:");
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
 }
 

@@ -233,12 +233,12 @@ fn an_alias_of_blobs_is_no_image_for_an_engine() {
     let at = |words: &[&str]| bench.dxf().current_dir(folder.path()).args(words);
     let refused = at(&["pull-image", "a/b:v"]).fails(1);
     refused
-        .says("no image that an engine could load")
+        .says("not an image that an engine can load")
         .says("pull-blob");
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
     let file = "docker-archive:file.tar";
     let refused = at(&["copy-image", "a/b:v", file]).fails(1);
-    refused.says("no image that an engine could load");
+    refused.says("not an image that an engine can load");
     assert!(!folder.path().join("file.tar").exists());
     at(&["copy-image", "a/b:v", "oci-archive:file.tar"]).ok();
     at(&["pull-image", "--format", "oci", "a/b:v", "out"]).ok();

@@ -84,7 +84,7 @@ fn layers_are_not_fetched_in_the_clear() {
         .dxf()
         .args(["get-layer", "team/foreign:v1", "1"])
         .fails(1);
-    assert!(out.stderr.contains("https only"), "{out}");
+    assert!(out.stderr.contains("only over https"), "{out}");
     assert!(maker.seen().is_empty());
 }
 

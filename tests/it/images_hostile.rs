@@ -103,11 +103,11 @@ fn archives_with_members_out_of_place_are_refused() {
     let link = |name, to| member(EntryType::Symlink, name, to, b"");
     for (more, why) in [
         (regular("/etc/cron.d/x", b"x"), "absolute"),
-        (regular("../x", b"x"), "leads out"),
-        (regular("a/../../x", b"x"), "leads out"),
-        (link("l", "/etc/passwd"), "leads out"),
-        (link("l", "../../x"), "leads out"),
-        (member(EntryType::Link, "l", "../x", b""), "leads out"),
+        (regular("../x", b"x"), "points outside"),
+        (regular("a/../../x", b"x"), "points outside"),
+        (link("l", "/etc/passwd"), "points outside"),
+        (link("l", "../../x"), "points outside"),
+        (member(EntryType::Link, "l", "../x", b""), "points outside"),
         (member(EntryType::Char, "c", "", b""), "device"),
         (member(EntryType::Block, "b", "", b""), "device"),
         (member(EntryType::Fifo, "p", "", b""), "pipe"),
@@ -134,13 +134,13 @@ fn lists_that_point_nowhere_or_outside_are_refused() {
     }
     refused(&changed(&|i| i["Layers"] = json!([])), "0 layers for 1");
     let many = vec!["l/layer.tar"; MAX_LAYERS + 1];
-    refused(&changed(&|i| i["Layers"] = json!(many)), "more than");
+    refused(&changed(&|i| i["Layers"] = json!(many)), "exceed the limit");
     let mut members = good(&layer);
     members.remove(1);
     refused(&tar(&packed(&members)), "lacks");
     let mut members = good(&layer);
     members.pop();
-    refused(&tar(&packed(&members)), "no archive of images");
+    refused(&tar(&packed(&members)), "not an archive of images");
     let mut members = good(&layer);
     members[0].1.push(b' ');
     refused(&tar(&packed(&members)), "");
@@ -177,7 +177,7 @@ fn layers_that_lead_out_are_shown_but_not_vouched_for() {
     ] {
         std::fs::write(&path, tar(&packed(&good(&tar(&[bad]))))).unwrap();
         let out = on(&dir).args(["verify-image", &arg(&path)]).fails(65);
-        assert!(out.text().contains("leads out of it"), "{out}");
+        assert!(out.text().contains("points outside it"), "{out}");
         let out = on(&dir).args(["list-files", &arg(&path)]).ok();
         assert!(out.text().ends_with(&format!(" {shown}\n")), "{out}");
         alone(dir.path(), 1);
@@ -306,7 +306,7 @@ fn thousands_of_layers_are_refused_before_any_is_asked_for() {
     bench.requests();
     for command in ["list-layers", "list-files", "verify-image", "resolve-image"] {
         let out = bench.dxf().args([command, "a:v1"]).fails(65);
-        assert!(out.stderr.contains("more than"), "{out}");
+        assert!(out.stderr.contains("exceed the limit"), "{out}");
         assert_eq!(bench.requests().len(), 1, "{command}");
     }
 }

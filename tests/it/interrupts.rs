@@ -91,7 +91,7 @@ fn an_upload_is_cancelled_at_the_registry() {
                 sent.first().is_some_and(|seen| seen.body_len >= 1 << 20)
             });
             let output = stop(running, signal);
-            assert!(output.stdout.is_empty() && !output.stderr.contains("continues"));
+            assert!(output.stdout.is_empty() && !output.stderr.contains("to resume"));
             let last = server.seen().last().map(|seen| seen.line());
             assert_eq!(last.as_deref(), Some("DELETE /v2/a/blobs/uploads/1"));
             let notes = cache.join("uploads");

@@ -62,7 +62,7 @@ each_registry!(a_login_is_checked_kept_and_used, |reg| {
     assert_eq!(
         said.text(),
         format!(
-            "login for {host} kept in {}, key \"{host}\"\n",
+            "login for {host} stored in {}, key \"{host}\"\n",
             file.display(),
             host = reg.host()
         )

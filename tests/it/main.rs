@@ -45,6 +45,7 @@ mod interrupts;
 mod inventory;
 mod kills;
 mod lanes;
+mod language;
 mod layers;
 mod layout;
 mod library;

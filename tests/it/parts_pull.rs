@@ -153,7 +153,7 @@ each_place!(a_base_that_is_of_no_use_is_told_before_anything, |at| {
     let text = text.replace("\"65536\"", "\"rabin:3\"");
     let kind = "application/vnd.oci.image.manifest.v1+json";
     at.put_manifest("a", "unknown", kind, text.as_bytes());
-    base("old", "@unknown").fails(1).says("not known how");
+    base("old", "@unknown").fails(1).says("does not record how");
     at.run(["pull-blob", "--base", "old", "--range", "0-1", "a", "@x"])
         .misused("cannot be used with");
     assert_eq!(at.names(), ["old"]);

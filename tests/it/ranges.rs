@@ -6,8 +6,7 @@ use crate::support::place::each_place;
 use crate::support::rules::{GET, HEAD, Response, on};
 use crate::support::server::Server;
 
-const UNVERIFIED: &str =
-    "dxf: pull-blob: not verified: a digest is of a whole blob, and this is a range\n";
+const UNVERIFIED: &str = "dxf: pull-blob: range not verified: digests cover whole blobs\n";
 
 each_place!(some_bytes_of_blobs, |at| {
     let (one, two) = (blob(1, 300_000), blob(2, 200_000));

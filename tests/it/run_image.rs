@@ -105,7 +105,7 @@ fn docker_runs_an_image_of_a_registry() {
     let push = bench.dxf().args(["push-blob", "team/app", "-", "@blob"]);
     push.stdin("no image").ok();
     let out = run().arg("team/app:blob").fails(1);
-    out.says("is no image that an engine could load");
+    out.says("is not an image that an engine can load");
 }
 
 #[test]

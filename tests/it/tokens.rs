@@ -645,7 +645,7 @@ fn a_token_server_that_has_moved_is_followed_and_no_login_leaves_it() {
         .clone()
         .login(USER, PASSWORD)
         .args(["list-aliases", "a"]);
-    known.fails(1).says("a login is not taken along");
+    known.fails(1).says("does not send the login");
     assert!(other.seen().is_empty(), "{:?}", other.seen());
     assert_eq!(dxf.args(["list-aliases", "a"]).ok().text(), "v1\n");
 }
@@ -657,7 +657,7 @@ fn a_realm_that_is_no_http_url_is_refused_and_nothing_is_asked() {
         let dxf = Dxf::new().secure(&registry.host()).login(USER, PASSWORD);
         dxf.args(["list-aliases", "a"])
             .fails(1)
-            .says("is no http or https URL");
+            .says("is not an http or https URL");
         assert_eq!(registry.seen().len(), 1);
     }
 }

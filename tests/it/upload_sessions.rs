@@ -324,7 +324,7 @@ fn an_upload_resumes_after_a_signal() {
                 assert_eq!(ended.signal, Some(9));
                 return;
             }
-            let said = "interrupted; run the same command again, and it continues";
+            let said = "interrupted; run the same command again to resume";
             assert!(matches!(ended.code, Some(130 | 143)), "{ended}");
             ended.says(said);
         });
@@ -440,7 +440,7 @@ fn an_interrupted_upload_continues_in_distribution_3() {
     running.signal("INT");
     let ended = running.finish();
     assert_eq!(ended.code, Some(130), "{ended}");
-    ended.says("run the same command again, and it continues");
+    ended.says("run the same command again to resume");
     dxf().ok();
     assert_eq!(server.count(POST, UPLOADS), 1);
     assert_eq!(server.count(DELETE, UPLOADS), 0);

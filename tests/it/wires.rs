@@ -201,7 +201,10 @@ fn two_sides_that_speak_differently_are_told_apart() {
     let dxf = Dxf::new()
         .secure("no-such-host.test")
         .env("DXF_RETRIES", "0");
-    dxf.args(LIST).fails(69).says("no address").says("spelled");
+    dxf.args(LIST)
+        .fails(69)
+        .says("no address")
+        .says("check the spelling");
 }
 
 fn through(proxy: &Proxy, variable: &str, login: &str) -> Dxf {

@@ -15,14 +15,14 @@ pub struct PushFiles {
     /// How the artifact is described.
     #[command(flatten)]
     pub about: About,
-    /// The manifest that the artifact is about: a digest or an alias
+    /// Manifest that the artifact refers to: a digest or an alias
     #[arg(long, value_name = "DIGEST|ALIAS")]
     pub subject: Option<String>,
     /// Version of the image specification: 1.0 for registries that refuse 1.1
     #[arg(long, value_name = "VERSION")]
     pub oci: Option<Oci>,
-    /// Store larger files and folders in parts of this size, or cut where their
-    /// content says so; other tools write the parts
+    /// Split larger files and folders into parts of this size, or by content (cdc);
+    /// other tools write the parts
     #[arg(long, value_name = "SIZE|cdc[:AVG]", conflicts_with = "model")]
     pub split: Option<String>,
     /// Store the files as a model in the format of ModelPack, each file of a
@@ -41,7 +41,7 @@ pub struct About {
     /// Type of the artifact, such as application/vnd.example.report.v1
     #[arg(long = "type", value_name = "TYPE")]
     pub kind: Option<String>,
-    /// File to be the artifact's config
+    /// Config of the artifact
     #[arg(long, value_name = "FILE[:TYPE]")]
     pub config: Option<std::ffi::OsString>,
     /// Annotation of the artifact
@@ -50,10 +50,10 @@ pub struct About {
     /// JSON file with annotations of $manifest, $config and each PATH
     #[arg(long, value_name = "FILE")]
     pub annotation_file: Option<PathBuf>,
-    /// When the artifact was made: now, epoch or a time such as 2026-01-31T12:00:00Z
+    /// Time to record in the artifact: now, epoch or 2026-01-31T12:00:00Z
     #[arg(long, value_name = "TIME")]
     pub created: Option<String>,
-    /// Name of the file that standard input is, where PATH is -
+    /// File name for standard input (if PATH is -)
     #[arg(long, value_name = "NAME[:TYPE]")]
     pub name: Option<String>,
     /// Keep the times of the files in folders
@@ -81,19 +81,19 @@ pub struct PullFiles {
     /// Folder to write to; with --file a file, or - for standard output
     #[arg(short, long, value_name = "DIR")]
     pub output: Option<PathBuf>,
-    /// Only the files that fit, such as '*.json' or 'docs/**'
+    /// Write only matching files, such as '*.json' or 'docs/**'; may be repeated
     #[arg(long, value_name = "GLOB")]
     pub only: Vec<String>,
-    /// Only this file
+    /// Write only this file
     #[arg(long, value_name = "NAME", conflicts_with_all = ["only", "list"])]
     pub file: Option<String>,
     /// Print name, size, type and digest of each file, and write nothing
     #[arg(long, conflicts_with_all = ["output", "keep"])]
     pub list: bool,
-    /// Refuse to replace files
+    /// Do not overwrite files
     #[arg(long)]
     pub keep: bool,
-    /// Take the artifact for this platform from an index
+    /// Platform to select from an index
     #[arg(long, value_name = "PLATFORM")]
     pub platform: Option<String>,
 }
@@ -104,13 +104,14 @@ pub struct ListReferrers {
     /// The arguments.
     #[command(flatten)]
     pub words: Named<words::Image>,
-    /// Only referrers of this artifact type, and what leads to them
+    /// Print only referrers of this artifact type, and their parents
     #[arg(long = "type", value_name = "T")]
     pub kind: Option<String>,
-    /// Levels to follow: 1 for what refers to the image itself (all)
+    /// Levels to follow; 1 stops at direct referrers (default: all)
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub depth: Option<u32>,
-    /// os/architecture[/variant] to take of an index (the index and all in it)
+    /// os/architecture[/variant] to select from an index (default: the index and all
+    /// its entries)
     #[arg(long, value_name = "P")]
     pub platform: Option<String>,
 }
@@ -124,7 +125,8 @@ pub struct Attach {
     /// How the artifact is described.
     #[command(flatten)]
     pub about: About,
-    /// os/architecture[/variant] to attach to of an index (the index itself)
+    /// os/architecture[/variant] of an index's entry to attach to (default: the
+    /// index)
     #[arg(long, value_name = "P")]
     pub platform: Option<String>,
 }
@@ -138,7 +140,7 @@ pub struct MakeIndex {
     /// Annotation of the index
     #[arg(long, value_name = "NAME=VALUE")]
     pub annotation: Vec<String>,
-    /// Add an image to an existing index, in place of one for its platform
+    /// Add an image to an existing index; replaces one for the same platform
     #[arg(long, value_name = "IMAGE")]
     pub add: Vec<std::ffi::OsString>,
     /// Remove a platform or a digest from an existing index

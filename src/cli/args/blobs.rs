@@ -13,14 +13,14 @@ pub struct PushBlob {
     /// The arguments.
     #[command(flatten)]
     pub words: Named<words::RepoFile>,
-    /// Store the file in parts of this size, or cut where its content says so
+    /// Split the file into parts of this size, or by content (cdc)
     #[arg(long, value_name = "SIZE|cdc[:AVG]")]
     pub split: Option<String>,
-    /// Fail if there are fewer bytes, and leave the alias as it is
+    /// Fail if there are fewer bytes, and leave the alias unchanged
     #[arg(long, value_name = "SIZE")]
     pub min_size: Option<String>,
-    /// Program to run, with its arguments: its output is stored under @alias if it
-    /// exits with 0, else @alias stays as it is
+    /// Program to run, with its arguments; dxf stores its output under @alias if it
+    /// exits with 0
     #[arg(last = true, value_name = "CMD", value_hint = ValueHint::CommandName)]
     pub command: Vec<OsString>,
 }
@@ -31,10 +31,10 @@ pub struct PullBlob {
     /// The arguments.
     #[command(flatten)]
     pub words: Named<words::RepoBlobs>,
-    /// Write to FILE, which appears when it is complete
+    /// Write to FILE atomically
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
-    /// Download only what OLDFILE, an older version, lacks
+    /// Download only the parts that OLDFILE, an older version, lacks
     #[arg(long, value_name = "OLDFILE")]
     pub base: Option<PathBuf>,
     /// Write only these bytes, unverified: FIRST-LAST, FIRST- or -COUNT
@@ -53,10 +53,10 @@ pub struct DelBlob {
     /// The arguments.
     #[command(flatten)]
     pub words: Named<words::RepoBlobs>,
-    /// Delete the blobs of @alias, but not @alias
+    /// Keep @alias, and delete only its blobs
     #[arg(long)]
     pub keep_alias: bool,
-    /// Delete blobs that other aliases name too
+    /// Also delete blobs that other aliases name
     #[arg(long)]
     pub force: bool,
 }
@@ -67,7 +67,7 @@ pub struct DelAlias {
     /// The arguments.
     #[command(flatten)]
     pub words: Named<words::RepoAliases>,
-    /// Remove this alias alone, or nothing
+    /// Delete only this alias, or refuse
     #[arg(long)]
     pub only: bool,
 }
@@ -78,7 +78,7 @@ pub struct SetAlias {
     /// The arguments.
     #[command(flatten)]
     pub words: Named<words::RepoMembers>,
-    /// Refuse unless the alias is this manifest's name, or none at all
+    /// Update only if the alias points to DIGEST, or does not exist (`none`)
     #[arg(long, value_name = "DIGEST|none")]
     pub if_match: Option<String>,
 }
@@ -89,10 +89,10 @@ pub struct VerifyAlias {
     /// The arguments.
     #[command(flatten)]
     pub words: Named<words::RepoAliases>,
-    /// Every alias of the repository
+    /// Check every alias of the repository
     #[arg(long)]
     pub all: bool,
-    /// Ask for sizes only, and read nothing
+    /// Check only sizes, without reading
     #[arg(long)]
     pub fast: bool,
 }
@@ -103,7 +103,7 @@ pub struct GetDigest {
     /// The arguments.
     #[command(flatten)]
     pub words: Named<words::RepoAliases>,
-    /// Print the digest of the manifest itself
+    /// Print the manifest's own digest
     #[arg(long)]
     pub manifest: bool,
 }

@@ -14,26 +14,26 @@ pub struct EditImage {
     /// The arguments.
     #[command(flatten)]
     pub words: Named<words::EditTo>,
-    /// os/architecture[/variant] to take of an index, or all of it (DXF_PLATFORM,
-    /// else this machine's)
+    /// os/architecture[/variant] to select from an index, or all (default:
+    /// DXF_PLATFORM, then this machine)
     #[arg(long, value_name = "P")]
     pub platform: Option<String>,
-    /// Leave out of every --add-path what fits, as .dockerignore has it
+    /// Exclude matching files from --add-path (.dockerignore syntax)
     #[arg(long, value_name = "PATTERN")]
     pub exclude: Vec<String>,
-    /// Owner of every added file, by number, or `source` for that on this
-    /// machine (root)
+    /// Owner of every added file, by number; `source` keeps the owner on this machine
+    /// (default: root)
     #[arg(long, value_name = "UID[:GID]|source")]
     pub owner: Option<String>,
-    /// Permissions of every added file, such as 644; folders get them too, and
-    /// may be entered by those they let read
+    /// Permissions of every added file, such as 644; for folders, read permission
+    /// includes search permission
     #[arg(long, value_name = "MODE")]
     pub mode: Option<String>,
-    /// Time of every added file, seconds since 1970, or `source` for that on
-    /// this machine (1970)
+    /// Time of every added file, in seconds since 1970; `source` keeps the time on this
+    /// machine (default: 1970)
     #[arg(long, value_name = "SECONDS|source")]
     pub mtime: Option<String>,
-    /// Print what would change and what would be sent, and send nothing
+    /// Print what would change and be sent, without sending anything
     #[arg(long)]
     pub dry_run: bool,
     /// What is done with layers that must not be passed on.
@@ -51,7 +51,7 @@ pub struct Steps(pub Vec<Step>);
 pub struct Step {
     /// Which one.
     pub verb: Verb,
-    /// What is written behind it.
+    /// What is written after it.
     pub words: Vec<OsString>,
 }
 
@@ -98,19 +98,19 @@ const CHANGES: [Row; 19] = [
         Verb::AddPath,
         "add-path",
         &["SRC[:DEST]"],
-        "Add a file or folder (SRC/.: what is in it) at DEST, else at the root",
+        "Add a file or folder (SRC/.: its contents) at DEST (default: the root)",
     ),
     (
         Verb::AddFile,
         "add-file",
         &["DEST=TEXT|DEST=@FILE"],
-        "Add a file of this text, or of what FILE holds",
+        "Add a file with this text, or with the contents of FILE",
     ),
     (
         Verb::RemovePath,
         "remove-path",
         &["PATH"],
-        "Remove a file or folder, without a look whether it is there",
+        "Remove a file or folder (it need not exist)",
     ),
     (
         Verb::AddTar,
@@ -122,19 +122,19 @@ const CHANGES: [Row; 19] = [
         Verb::RemoveLayer,
         "remove-layer",
         &["N|DIGEST|top"],
-        "Remove a layer, as list-layers prints it",
+        "Remove a layer, by its number in list-layers or its digest",
     ),
     (
         Verb::Squash,
         "squash",
         &[],
-        "Make one layer of all (they are downloaded)",
+        "Merge all layers into one (downloads them)",
     ),
     (
         Verb::Rebase,
         "rebase",
         &["OLD", "NEW"],
-        "Put image NEW in the place of image OLD below the other layers",
+        "Replace base image OLD with image NEW",
     ),
     (
         Verb::Env,
@@ -158,50 +158,55 @@ const CHANGES: [Row; 19] = [
         Verb::Entrypoint,
         "entrypoint",
         &["WORDS"],
-        "The program to run: words as in a shell, or a JSON list; empty: none",
+        "Set the program to run: words as in a shell, or a JSON list; empty: none",
     ),
     (
         Verb::Cmd,
         "cmd",
         &["WORDS"],
-        "Its arguments, in the same way",
+        "Set its arguments, in the same way",
     ),
     (
         Verb::Workdir,
         "workdir",
         &["PATH"],
-        "The folder it starts in",
+        "Set the folder it starts in",
     ),
-    (Verb::User, "user", &["USER[:GROUP]"], "Who runs it"),
+    (
+        Verb::User,
+        "user",
+        &["USER[:GROUP]"],
+        "Set the user that runs it",
+    ),
     (
         Verb::Expose,
         "expose",
         &["PORT[/PROTOCOL][-]"],
-        "Say, or take back, that it listens at a port",
+        "Add or remove a port that it listens on",
     ),
     (
         Verb::Volume,
         "volume",
         &["PATH[-]"],
-        "Say, or take back, that it keeps data in a folder",
+        "Add or remove a folder for data",
     ),
     (
         Verb::StopSignal,
         "stop-signal",
         &["SIGNAL"],
-        "The signal that ends it",
+        "Set the signal that stops it",
     ),
     (
         Verb::Created,
         "created",
         &["now|epoch|TIME"],
-        "When the image, and what follows of the history, was made",
+        "Set the time of the image and of the following history entries",
     ),
     (
         Verb::History,
         "history",
         &["TEXT"],
-        "What the history says of the layer added before, else a step of its own",
+        "Set the history text of the layer added before, or add an entry",
     ),
 ];
 
@@ -216,7 +221,7 @@ impl Verb {
 impl Args for Steps {
     fn augment_args(command: Command) -> Command {
         command
-            .next_help_heading("Changes, made in the order they are written")
+            .next_help_heading("Changes, applied in the order in which you write them")
             .args(CHANGES.iter().map(|(_, name, words, help)| {
                 let arg = Arg::new(*name).long(*name).action(ArgAction::Append);
                 let arg = arg.value_parser(value_parser!(OsString)).help(*help);

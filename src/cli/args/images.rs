@@ -13,17 +13,17 @@ pub struct PullImage {
     /// The arguments.
     #[command(flatten)]
     pub words: Named<words::ImageTarget>,
-    /// What is written
+    /// Format to write
     #[arg(long, value_enum, default_value_t = Form::Hybrid)]
     pub format: Form,
-    /// os/architecture[/variant] to take of an index, or all of it (DXF_PLATFORM,
-    /// else this machine's)
+    /// os/architecture[/variant] to select from an index, or all (default:
+    /// DXF_PLATFORM, then this machine)
     #[arg(long, value_name = "P")]
     pub platform: Option<String>,
-    /// Call the image NAME in the file
+    /// Name to record in the archive
     #[arg(long, value_name = "NAME")]
     pub tag: Option<String>,
-    /// Write to FILE, as the second argument says too
+    /// Write to FILE (same as the second argument)
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
 }
@@ -45,10 +45,10 @@ pub struct PushImage {
     /// The arguments.
     #[command(flatten)]
     pub words: Named<words::ArchiveImage>,
-    /// Push the image that the file calls NAME
+    /// Push the image with this NAME in the archive
     #[arg(long, value_name = "NAME", conflicts_with = "all")]
     pub tag: Option<String>,
-    /// Push every image, each under its own tags
+    /// Push all images, each under its own tags
     #[arg(long)]
     pub all: bool,
     /// What is done with layers that must not be passed on.
@@ -59,7 +59,7 @@ pub struct PushImage {
 /// What is done with layers that must not be passed on.
 #[derive(Args)]
 pub struct Nondistributable {
-    /// Send layers too that their makers keep elsewhere (Windows)
+    /// Also push non-distributable layers (Windows)
     #[arg(long)]
     pub allow_nondistributable: bool,
 }
@@ -70,19 +70,19 @@ pub struct CopyImage {
     /// The arguments.
     #[command(flatten)]
     pub words: Named<words::FromTo>,
-    /// os/architecture[/variant] to take of an index (all of it, as it is)
+    /// os/architecture[/variant] to select from an index (default: all)
     #[arg(long, value_name = "P")]
     pub platform: Option<String>,
-    /// Copy every tag of the repository to the same name
+    /// Copy all tags of the repository, under the same names
     #[arg(long, conflicts_with = "tags")]
     pub all_tags: bool,
-    /// Copy every tag that GLOB fits (*, ? and [a-z]) to the same name
+    /// Copy all tags that match GLOB (*, ?, [a-z]), under the same names
     #[arg(long, value_name = "GLOB")]
     pub tags: Option<glob::Pattern>,
-    /// Copy signatures, SBOMs and whatever else refers to what is copied
+    /// Also copy signatures, SBOMs and everything else that refers to the images
     #[arg(long)]
     pub referrers: bool,
-    /// Say it in Docker's or in OCI's words, which changes the digest
+    /// Convert to Docker or OCI format; changes the digest
     #[arg(long, value_enum, value_name = "F", conflicts_with = "referrers")]
     pub convert: Option<Convert>,
     /// What is done with layers that must not be passed on.
@@ -105,14 +105,14 @@ pub struct LoadImage {
     /// The arguments.
     #[command(flatten)]
     pub words: Named<words::Image>,
-    /// The engine (Docker if its daemon answers, else podman)
+    /// Engine (default: Docker if its daemon answers, then podman)
     #[arg(long, value_enum, value_name = "E")]
     pub engine: Option<Engine>,
-    /// os/architecture[/variant] to take of an index (DXF_PLATFORM, else this
-    /// machine's)
+    /// os/architecture[/variant] to select from an index (default: DXF_PLATFORM,
+    /// then this machine)
     #[arg(long, value_name = "P")]
     pub platform: Option<String>,
-    /// Call the image NAME in the engine
+    /// Name of the image in the engine
     #[arg(long, value_name = "NAME")]
     pub tag: Option<String>,
 }
@@ -120,18 +120,18 @@ pub struct LoadImage {
 /// What `run-image` takes.
 #[derive(Args)]
 pub struct RunImage {
-    /// The engine (Docker if its daemon answers, else podman)
+    /// Engine (default: Docker if its daemon answers, then podman)
     #[arg(long, value_enum, value_name = "E")]
     pub engine: Option<Engine>,
-    /// os/architecture[/variant] to take of an index (DXF_PLATFORM, else this
-    /// machine's)
+    /// os/architecture[/variant] to select from an index (default: DXF_PLATFORM,
+    /// then this machine)
     #[arg(long, value_name = "P")]
     pub platform: Option<String>,
-    /// Leave the image in the engine, under its name
+    /// Keep the image in the engine, under its name
     #[arg(long)]
     pub keep: bool,
-    /// Give ARG to the engine's `run`, such as --engine-arg=--network=none; may
-    /// be repeated
+    /// Option for the engine's `run`, such as --engine-arg=--network=none; may be
+    /// repeated
     #[arg(long = "engine-arg", value_name = "ARG", allow_hyphen_values = true)]
     pub engine_args: Vec<OsString>,
     /// Image, and the command to run in it with its arguments
@@ -154,7 +154,7 @@ pub struct Look {
     /// The arguments.
     #[command(flatten)]
     pub words: Named<words::Image>,
-    /// Of several platforms, this one (DXF_PLATFORM, else this machine's)
+    /// Platform to select (default: DXF_PLATFORM, then this machine)
     #[arg(long, value_name = "OS/ARCH")]
     pub platform: Option<String>,
 }
@@ -168,10 +168,10 @@ pub struct GetLayer {
     /// The layer.
     #[command(flatten)]
     pub layer: Named<words::Layer>,
-    /// Undo the layer's compression, whatever it is
+    /// Decompress the layer
     #[arg(long)]
     pub uncompressed: bool,
-    /// Write to FILE, which appears when it is complete
+    /// Write to FILE atomically
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
 }
@@ -218,7 +218,7 @@ pub struct ListFiles {
     /// The image.
     #[command(flatten)]
     pub look: Look,
-    /// Only this layer, a number or the beginning of a digest, as it is
+    /// List only this layer: a number, or the start of a digest
     #[arg(long, value_name = "N")]
     pub layer: Option<String>,
 }
@@ -229,10 +229,10 @@ pub struct ResolveImage {
     /// The image.
     #[command(flatten)]
     pub look: Look,
-    /// Only IPv4 addresses
+    /// Print only IPv4 addresses
     #[arg(short = '4', long, conflicts_with = "ipv6")]
     pub ipv4: bool,
-    /// Only IPv6 addresses
+    /// Print only IPv6 addresses
     #[arg(short = '6', long)]
     pub ipv6: bool,
 }

@@ -10,13 +10,13 @@ pub struct Gc {
     /// The arguments.
     #[command(flatten)]
     pub words: Named<words::Repos>,
-    /// Keep what was stored or used for less than this, such as 15m (1h)
+    /// Keep blobs stored or used within this time, such as 15m (default: 1h)
     #[arg(long, value_name = "DURATION")]
     pub grace: Option<String>,
-    /// Print what would be freed, and change nothing
+    /// Print what would be freed without changing anything
     #[arg(long)]
     pub dry_run: bool,
-    /// Free everything in a repository where nothing has an alias
+    /// Also free repositories without aliases
     #[arg(long)]
     pub allow_empty: bool,
 }

@@ -2,7 +2,7 @@
 //! of a name that holds more than that.
 //!
 //! python-dxf takes a host before the name for part of the name, and makes a
-//! repository of that long name at `DXF_HOST`. Whoever writes one means the
+//! repository of that long name at `DXF_HOST`. A user who writes one means the
 //! host, so it is refused here unless it is the one of `DXF_HOST`.
 
 use dxf_registry::{Digest, Error, Host, RepoName, Result, Root, Tag};

@@ -10,7 +10,7 @@ pub struct Auth {
     /// The arguments.
     #[command(flatten)]
     pub words: Named<words::RepoActions>,
-    /// Print where credentials come from, what was asked and what granted
+    /// Print where the credentials came from, what was requested and granted
     #[arg(long)]
     pub explain: bool,
 }
@@ -21,10 +21,10 @@ pub struct Cache {
     /// The arguments.
     #[command(flatten)]
     pub words: Named<words::CacheAction>,
-    /// Delete what was not used for this long, such as 12h or 30d
+    /// Delete layers unused for this long, such as 12h or 30d
     #[arg(long, value_name = "DURATION")]
     pub older_than: Option<String>,
-    /// Delete the least recently used until no more than this is left
+    /// Delete the least recently used layers above this total size
     #[arg(long, value_name = "SIZE")]
     pub max_size: Option<String>,
 }
@@ -35,10 +35,10 @@ pub struct Login {
     /// The arguments.
     #[command(flatten)]
     pub words: Named<words::Host>,
-    /// The user's name
+    /// User name
     #[arg(short, long, value_name = "NAME")]
     pub username: Option<String>,
-    /// Read the password from standard input, even from a terminal
+    /// Read the password from standard input
     #[arg(long)]
     pub password_stdin: bool,
 }

@@ -138,15 +138,12 @@ const FILE: Positional = Positional::new("file", "File to store, or - for standa
     .count(Count::AtMostOne);
 const TAG: Positional =
     Positional::new("@alias", "Alias to name the blob with").count(Count::AtMostOne);
-const BLOBS: Positional = Positional::new(
-    "digest|@alias",
-    "Blobs by digest, or by the alias that names them",
-)
-.count(Count::Any);
+const BLOBS: Positional =
+    Positional::new("digest|@alias", "Blobs, by digest or alias").count(Count::Any);
 const ALIAS: Positional = Positional::new("alias", "Alias to set");
 const MEMBERS: Positional = Positional::new(
     "digest|file",
-    "Blobs by digest, or by a file (with a / in its name) of the same content",
+    "Digests, or files (written with a /) of the same content",
 )
 .hint(ValueHint::FilePath)
 .count(Count::Several);
@@ -158,7 +155,7 @@ const GLOBS: Positional = Positional::new(
 )
 .count(Count::Any);
 const ACTIONS: Positional =
-    Positional::new("action", "What to ask for: pull, push, delete or *").count(Count::Any);
+    Positional::new("action", "Actions to request: pull, push, delete or *").count(Count::Any);
 const IMAGE: Positional = Positional::new(
     "image",
     "Image: [host/]repository[:tag][@digest], oci:FOLDER[:tag], oci-archive:FILE[:tag], \
@@ -171,13 +168,13 @@ const SCRATCH: Positional =
 const TO: Positional = IMAGE.id("to", "Where to put it");
 const TARGET: Positional = Positional::new(
     "FILE|DIR|-",
-    "Where to write, named after the repository unless given",
+    "Where to write (default: a file named after the repository)",
 )
 .hint(ValueHint::AnyPath)
 .count(Count::AtMostOne);
 const ARCHIVE: Positional = Positional::new(
     "FILE|DIR|-",
-    "Archive, folder with a layout, or standard input",
+    "Archive, folder with an OCI layout, or standard input",
 )
 .hint(ValueHint::AnyPath);
 const TAGS: Positional = Positional::new("tag", "Tags to set").count(Count::Several);
@@ -192,23 +189,18 @@ const FIRST: Positional = IMAGE.id("first", "Image to compare with");
 const SECOND: Positional = IMAGE.id("second", "Image to compare");
 const LAYER: Positional = Positional::new(
     "number|digest",
-    "Layer by number, from 0, or by the beginning of its digest",
+    "Layer, by number from 0 or by the start of its digest",
 );
 const ACTION: Positional = Positional::new(
     "size|prune",
-    "Print what the cache takes, or delete from it",
+    "Print the size of the cache, or delete from it",
 )
 .values(&["size", "prune"]);
 const HOST: Positional = Positional::new("host", "Registry, as host or host:port")
     .hint(ValueHint::Hostname)
     .count(Count::AtMostOne);
-const SHELL: Positional = Positional::new("shell", "Shell to complete words in").values(&[
-    "bash",
-    "elvish",
-    "fish",
-    "powershell",
-    "zsh",
-]);
+const SHELL: Positional =
+    Positional::new("shell", "Shell").values(&["bash", "elvish", "fish", "powershell", "zsh"]);
 const TOPIC: Positional = Positional::new("topic", "Page of the manual, or a command")
     .values(TOPICS)
     .count(Count::AtMostOne);
@@ -216,7 +208,7 @@ const FOLDER: Positional = Positional::new("folder", "Folder to write to").hint(
 
 const PATHS: Positional = Positional::new(
     "PATH[:TYPE]",
-    "Files and folders, each with a media type behind it if wanted, or - for standard input",
+    "Files and folders, optionally with a media type after a colon, or - for standard input",
 )
 .hint(ValueHint::AnyPath)
 .count(Count::Any);

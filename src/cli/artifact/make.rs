@@ -32,7 +32,7 @@ pub enum Form {
     Model,
 }
 
-/// The artifact of `paths`, each a path with `:TYPE` behind it if wanted, or `-`
+/// The artifact of `paths`, each a path, optionally with `:TYPE` after it, or `-`
 /// for standard input.
 ///
 /// # Errors
@@ -96,7 +96,8 @@ fn notes(about: &About, epoch: Option<u64>) -> Result<Notes, Failure> {
     if let Some(path) = &about.annotation_file {
         let what = path.display().to_string();
         let text = fs::read(path).map_err(|e| Error::io(&what, e))?;
-        let why = "it is no JSON object of objects of texts, such as {\"$manifest\":{\"a\":\"b\"}}";
+        let why =
+            "it is not a JSON object of objects of texts, such as {\"$manifest\":{\"a\":\"b\"}}";
         notes = serde_json::from_slice(&text).map_err(|_| Error::malformed(what, why))?;
     }
     let manifest = notes.entry("$manifest".to_string()).or_default();

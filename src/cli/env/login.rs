@@ -68,7 +68,7 @@ fn password_file(env: Env<'_>) -> Result<Option<Secret>> {
 }
 
 fn first_line(path: &Path) -> std::io::Result<String> {
-    // Somebody may name a device; no password is longer than this.
+    // The file may be a device; no password is longer than this.
     let mut line = String::new();
     BufReader::new(File::open(path)?.take(64 << 10)).read_line(&mut line)?;
     Ok(line.trim_end_matches(['\r', '\n']).to_string())

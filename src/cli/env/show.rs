@@ -28,7 +28,7 @@ pub fn line(var: &'static Var, env: Env<'_>) -> Line {
                 Kind::Plain | Kind::BothCases => value,
             };
             let source = match overruled(var, env) {
-                Some(by) => format!("environment: {name}, overruled by {by}"),
+                Some(by) => format!("environment: {name}, overridden by {by}"),
                 None => format!("environment: {name}"),
             };
             (value, source)

@@ -56,19 +56,19 @@ macro_rules! variables {
 
 variables! {
     HOST "DXF_HOST" Plain "unset" "the store: host or host:port of a registry, or oci:DIR for a folder"
-    INSECURE "DXF_INSECURE" Plain "unset" "1: http instead of https; auto: whichever is spoken, http only to this machine"
+    INSECURE "DXF_INSECURE" Plain "unset" "1: use http for DXF_HOST; auto: use https, and http only for this machine"
     USERNAME "DXF_USERNAME" Plain "unset" "user's name at DXF_HOST"
     PASSWORD "DXF_PASSWORD" Secret "unset" "password or access token at DXF_HOST"
     PASSWORD_FILE "DXF_PASSWORD_FILE" Plain "unset" "file whose first line is the password"
-    AUTHORIZATION "DXF_AUTHORIZATION" Secret "unset" "value of the Authorization header, used where there is no user name and password"
+    AUTHORIZATION "DXF_AUTHORIZATION" Secret "unset" "value of the Authorization header, used without user name and password"
     AUTH_HOST "DXF_AUTH_HOST" Plain "the one the registry names" "the host of the token server, with its port"
-    TOKEN "DXF_TOKEN" Secret "unset" "bearer token to begin with"
-    ANONYMOUS "DXF_ANONYMOUS" Plain "0" "1: use no credentials at all"
+    TOKEN "DXF_TOKEN" Secret "unset" "initial bearer token"
+    ANONYMOUS "DXF_ANONYMOUS" Plain "0" "1: use no credentials"
     ALLOW_INSECURE_AUTH "DXF_ALLOW_INSECURE_AUTH" Plain "0" "1: send credentials over http"
     SKIPTLSVERIFY "DXF_SKIPTLSVERIFY" Plain "unset" "1: accept any certificate"
-    TLSVERIFY "DXF_TLSVERIFY" Plain "system certificates" "PEM file of the only certificate authorities to trust"
-    REQUESTS_CA_BUNDLE "REQUESTS_CA_BUNDLE" Plain "unset" "the same, when DXF_TLSVERIFY is unset"
-    SSL_CERT_FILE "SSL_CERT_FILE" Plain "unset" "the same, when REQUESTS_CA_BUNDLE is unset"
+    TLSVERIFY "DXF_TLSVERIFY" Plain "system certificates" "PEM file of certificates to trust instead of the system's"
+    REQUESTS_CA_BUNDLE "REQUESTS_CA_BUNDLE" Plain "unset" "used if DXF_TLSVERIFY is unset"
+    SSL_CERT_FILE "SSL_CERT_FILE" Plain "unset" "used if REQUESTS_CA_BUNDLE is unset"
     CLIENT_CERT "DXF_CLIENT_CERT" Plain "unset" "PEM file of the client's certificate"
     CLIENT_KEY "DXF_CLIENT_KEY" Plain "DXF_CLIENT_CERT" "PEM file of the client's key"
     PROXY "DXF_PROXY" Proxy "unset" "proxy for http and https"
@@ -89,38 +89,38 @@ variables! {
     FROM_PROXY "DXF_FROM_PROXY" Proxy "unset" "DXF_PROXY of the source of a copy"
     HTTPS_PROXY "HTTPS_PROXY" Proxy "unset" "proxy for https, when DXF_PROXY is unset"
     HTTP_PROXY "HTTP_PROXY" Proxy "unset" "proxy for http, when DXF_PROXY is unset"
-    ALL_PROXY "ALL_PROXY" Proxy "unset" "proxy for what none of the above names"
-    NO_PROXY "NO_PROXY" BothCases "unset" "names, suffixes, addresses and networks that need no proxy, between commas"
+    ALL_PROXY "ALL_PROXY" Proxy "unset" "proxy for everything else"
+    NO_PROXY "NO_PROXY" BothCases "unset" "names, suffixes, addresses and networks that need no proxy, separated by commas"
     TIMEOUT "DXF_TIMEOUT" Plain "30" "seconds without a byte before a connection counts as stalled"
-    CONNECT_TIMEOUT "DXF_CONNECT_TIMEOUT" Plain "30" "seconds for a connection to be made"
-    RETRIES "DXF_RETRIES" Plain "4" "tries after the first, counted anew whenever there was progress"
-    RETRY_MAX_WAIT "DXF_RETRY_MAX_WAIT" Plain "60" "longest Retry-After that is waited out, seconds"
-    JOBS "DXF_JOBS" Plain "8" "transfers at once"
+    CONNECT_TIMEOUT "DXF_CONNECT_TIMEOUT" Plain "30" "seconds to wait for a connection"
+    RETRIES "DXF_RETRIES" Plain "4" "retries after a failure; the count restarts after progress"
+    RETRY_MAX_WAIT "DXF_RETRY_MAX_WAIT" Plain "60" "longest Retry-After to wait for, in seconds"
+    JOBS "DXF_JOBS" Plain "8" "parallel transfers"
     LIMIT_RATE "DXF_LIMIT_RATE" Plain "none" "most bytes a second of all transfers, up and down together, such as 500K or 2M"
     REQUESTS_PER_SECOND "DXF_REQUESTS_PER_SECOND" Plain "none" "most requests a second, such as 10 or 0.5"
     UPLOAD "DXF_UPLOAD" Plain "auto" "auto, monolithic, or the size of a chunk such as 32MiB"
-    SPLIT "DXF_SPLIT" Plain "unset" "how push-blob cuts files into parts: the size of one, cdc or cdc:AVG, as --split"
+    SPLIT "DXF_SPLIT" Plain "unset" "how push-blob splits files: a size, cdc or cdc:AVG, as --split"
     CHUNK_SIZE "DXF_CHUNK_SIZE" Plain "256KiB" "most bytes read from a connection at a time"
-    PLATFORM "DXF_PLATFORM" Plain "unset" "os/architecture[/variant] to take of a multi-platform alias"
+    PLATFORM "DXF_PLATFORM" Plain "unset" "os/architecture[/variant] to select from an index"
     BLOB_INFO "DXF_BLOB_INFO" Plain "unset" "1: pull-blob writes digest and size before each blob"
     PROGRESS "DXF_PROGRESS" Plain "when stderr is a terminal" "1: always show progress, 0: never"
     ALIAS_FORMAT "DXF_ALIAS_FORMAT" Plain "docker" "manifest that set-alias writes: docker or oci"
     OUTPUT "DXF_OUTPUT" Plain "text" "text or json, for commands that list or inspect"
-    LOG "DXF_LOG" Plain "unset" "http: one line an exchange on stderr"
-    CACHE "DXF_CACHE" Plain "$XDG_CACHE_HOME/dxf" "folder for what a later run may need: layers, unfinished uploads; 0: none"
+    LOG "DXF_LOG" Plain "unset" "http: print a line on stderr for each request"
+    CACHE "DXF_CACHE" Plain "$XDG_CACHE_HOME/dxf" "folder of the layer cache, which also records unfinished uploads; 0: none"
     TMPDIR_DXF "DXF_TMPDIR" Plain "TMPDIR" "folder for temporary files"
-    TMPDIR "TMPDIR" Plain "the system's" "the same, when DXF_TMPDIR is unset"
-    DOCKER_AUTH_CONFIG "DOCKER_AUTH_CONFIG" Secret "unset" "Docker's config.json as text, asked before the files"
+    TMPDIR "TMPDIR" Plain "the system's" "used if DXF_TMPDIR is unset"
+    DOCKER_AUTH_CONFIG "DOCKER_AUTH_CONFIG" Secret "unset" "Docker's config.json as text, read before the files"
     DOCKER_CONFIG "DOCKER_CONFIG" Plain "~/.docker" "folder of Docker's config.json"
     REGISTRY_AUTH_FILE "REGISTRY_AUTH_FILE" Plain "unset" "auth.json of podman, skopeo and buildah"
-    XDG_RUNTIME_DIR "XDG_RUNTIME_DIR" Plain "/run/containers/UID" "folder in which containers/auth.json is looked for"
+    XDG_RUNTIME_DIR "XDG_RUNTIME_DIR" Plain "/run/containers/UID" "folder that may contain containers/auth.json"
     XDG_CONFIG_HOME "XDG_CONFIG_HOME" Plain "~/.config" "the same"
     SOURCE_DATE_EPOCH "SOURCE_DATE_EPOCH" Plain "unset" "time that push-files writes into an artifact, seconds since 1970"
     XDG_CACHE_HOME "XDG_CACHE_HOME" Plain "~/.cache" "folder of caches"
-    HOME "HOME" Plain "unset" "folder in which .docker, .config and .cache are looked for"
-    PATH "PATH" Plain "unset" "folders in which credential helpers are looked for"
+    HOME "HOME" Plain "unset" "folder that contains .docker, .config and .cache"
+    PATH "PATH" Plain "unset" "folders to search for credential helpers"
     PAGER "PAGER" Plain "less" "program that shows pages of the manual on a terminal"
-    NO_COLOR "NO_COLOR" Plain "unset" "anything: no colours"
+    NO_COLOR "NO_COLOR" Plain "unset" "any value: no colours"
 }
 
 /// The names under which secrets of this command may be in the environment,
@@ -195,7 +195,7 @@ impl<'a> Env<'a> {
             .then(|| found(var.name.to_ascii_lowercase()))
             .flatten();
         // A web server hands a client's `Proxy:` header to CGI programs as
-        // HTTP_PROXY (CVE-2016-5385); nobody can set the lower-case name so.
+        // HTTP_PROXY (CVE-2016-5385); a client cannot set the lower-case name.
         let cgi = var.name == HTTP_PROXY.name && (self.lookup)("REQUEST_METHOD").is_some();
         lower.or_else(|| found(var.name.to_string()).filter(|_| !cgi))
     }
@@ -230,7 +230,7 @@ impl<'a> Env<'a> {
         let fits = |b: u8| b == b' ' || b.is_ascii_graphic();
         match value {
             Some(value) if !value.reveal().bytes().all(fits) => {
-                let why = "it takes letters, digits and signs of ASCII only";
+                let why = "it takes only printable ASCII characters";
                 let name = self.on_this_side(var).name;
                 Err(Error::invalid(name, "…", why))
             }

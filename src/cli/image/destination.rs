@@ -55,7 +55,7 @@ enum Opened {
 
 impl Destination {
     /// What `place` means for something that is put there. Nothing is
-    /// written yet, and nobody asked.
+    /// written yet, and no question was asked.
     ///
     /// # Errors
     /// For a place that can't be written to, as far as a look at it tells.
@@ -166,7 +166,7 @@ impl Destination {
             existing,
         } = &self.to
         else {
-            let what = format!("{} is no archive", self.name);
+            let what = format!("{} is not an archive", self.name);
             return Err(Error::Unsupported { what }.into());
         };
         self.must_be_one(items)?;
@@ -256,7 +256,7 @@ fn digests(items: &[Item]) -> Vec<Digest> {
 /// What is said of a layer that stayed where it was.
 pub fn left_out(layer: &Digest) -> String {
     format!(
-        "layer {layer} is not distributable and stays where it is; --allow-nondistributable pushes it"
+        "layer {layer} is not distributable and was not pushed; --allow-nondistributable pushes it"
     )
 }
 
@@ -356,7 +356,7 @@ pub fn must_load(from: impl std::fmt::Display, items: &[Item]) -> Result<()> {
         return Ok(());
     }
     let what = format!(
-        "{from}: no image that an engine could load; pull-blob writes the blobs of an alias, \
+        "{from}: not an image that an engine can load; pull-blob writes the blobs of an alias, \
          and an OCI layout (--format oci, oci:, oci-archive:) takes anything"
     );
     Err(Error::Unsupported { what })

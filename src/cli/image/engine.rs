@@ -63,7 +63,7 @@ impl Engine {
     pub fn load(self, s: &Session<'_, '_>, items: &[Item], platform: &Platform) -> Result<String> {
         if let Some(item) = items.iter().find(|item| !is_loadable(item)) {
             let digest = item.node.manifest().digest();
-            let what = format!("{digest} is no image that an engine could load");
+            let what = format!("{digest} is not an image that an engine can load");
             return Err(Error::Unsupported { what });
         }
         let settings = Settings {
@@ -150,7 +150,7 @@ fn feed(
 ) -> Result<String> {
     let what = format!("{} load", engine.program());
     let failed = |e| Error::io(&what, e);
-    // Files rather than pipes: nobody reads while the image is written.
+    // Files rather than pipes: nothing reads them while the image is written.
     let (mut out, mut err) = (
         tempfile::tempfile().map_err(failed)?,
         tempfile::tempfile().map_err(failed)?,
@@ -207,5 +207,5 @@ fn text(file: &mut File) -> Vec<u8> {
 fn last_line(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(bytes);
     let last = text.lines().rev().find(|line| !line.trim().is_empty());
-    one_line(last.unwrap_or("it failed and does not say why")).to_string()
+    one_line(last.unwrap_or("it failed without a message")).to_string()
 }

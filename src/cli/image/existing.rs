@@ -45,7 +45,7 @@ impl Existing {
                 Error::Io { .. } | Error::Stopped => error,
                 _ => Error::Unsupported {
                     what: format!(
-                        "{} exists and is no image archive; name another file or remove it",
+                        "{} exists and is not an image archive; name another file or remove it",
                         path.display()
                     ),
                 },
@@ -93,7 +93,7 @@ impl Existing {
             return Ok(());
         }
         let (path, names) = (self.path.display(), names(&lost));
-        let what = format!("{path} exists and holds {names}; name a file to write");
+        let what = format!("{path} exists and contains {names}; name a file to write");
         Err(Error::Unsupported { what })
     }
 }

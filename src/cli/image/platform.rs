@@ -41,7 +41,7 @@ impl Choice {
         Ok(Choice { all, platform, by })
     }
 
-    /// The same for whoever pulls.
+    /// The same for a pull.
     pub fn wanted(&self) -> Select<'_> {
         match self.by {
             _ if self.all => Select::All,
@@ -90,7 +90,7 @@ pub fn must_fit(image: &Image, platform: &Platform) -> Result<(), Failure> {
     image.must_run_on(platform).map_err(platform_missing)
 }
 
-/// In these commands a platform that is not there is a thing that is not found.
+/// In these commands a missing platform counts as not found.
 pub fn platform_missing(error: Error) -> Failure {
     match error.what() {
         Error::NoPlatform { .. } => Failure::Missing(error),

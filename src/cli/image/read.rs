@@ -80,7 +80,7 @@ pub fn only(items: Vec<Item>) -> Result<Item> {
             what: "an image".to_string(),
         }),
         (Some(_), false) => Err(Error::Unsupported {
-            what: format!("it holds several images: {all}; name one after the file"),
+            what: format!("it contains several images: {all}; name one after the file"),
         }),
     }
 }
@@ -100,7 +100,7 @@ pub fn archived(s: &Session<'_, '_>, place: &Place) -> Result<Vec<Item>> {
 pub fn images_of(s: &Session<'_, '_>, place: &Place) -> Result<Vec<Item>> {
     let Place::Archive { path, .. } = place else {
         return Err(Error::Unsupported {
-            what: format!("{place} is no archive"),
+            what: format!("{place} is not an archive"),
         });
     };
     Ok(archive::open(path, &s.context.tmpdir, s.run())?.into_items())
@@ -201,7 +201,7 @@ pub fn one_of(s: &Session<'_, '_>, place: &OsStr, flag: Option<&str>) -> Result<
             Ok(image)
         }
         Node::Index(_) => Err(Error::Unsupported {
-            what: "several images where one is wanted".to_string(),
+            what: "expected one image, found several".to_string(),
         }
         .into()),
     }

@@ -30,7 +30,7 @@ pub fn blob(s: &mut Session<'_, '_>, word: &OsStr) -> Result<Blob> {
         return Blob::file(path, watch);
     }
     // A pipe or a device: what it yields now is all there is. Opening one waits
-    // for somebody at its other end.
+    // for the other end.
     s.interrupt.waiting(|| {
         let from = File::open(path).map_err(|e| Error::io(&what, e))?;
         Blob::spooled(&what, from, &folder, watch)

@@ -78,7 +78,7 @@ impl Read for Program {
 }
 
 impl Drop for Program {
-    /// Whoever reads no more needs no program. One that has ended is left alone.
+    /// A reader that stops needs no program. One that has ended is left alone.
     fn drop(&mut self) {
         let begun = Instant::now();
         let mut asked = false;

@@ -1,6 +1,6 @@
 //! Progress on standard error: bars on a terminal, plain lines elsewhere.
 //!
-//! Never on standard output, and nothing at all unless somebody looks or
+//! Never on standard output, and nothing at all unless stderr is a terminal or
 //! `DXF_PROGRESS=1` asks for it.
 
 use std::collections::HashMap;
@@ -126,7 +126,7 @@ impl Progress for Bars {
         let Some(bar) = lock(&self.bars).remove(blob) else {
             return;
         };
-        // A finished bar keeps the cursor behind it, where the next program
+        // A finished bar leaves the cursor after it, where the next program
         // would go on writing; a line does not.
         let (bytes, took) = (bar.position(), bar.elapsed());
         bar.finish_and_clear();

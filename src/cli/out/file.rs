@@ -1,9 +1,9 @@
 //! Where a stream of blobs goes: to standard output, straight through to what
-//! is no regular file (a pipe, a terminal, `/dev/…`), or to a file beside its
-//! final name first, and there by a rename, so that nobody ever sees half of it.
+//! is not a regular file (a pipe, a terminal, `/dev/…`), or to a file beside its
+//! final name first, and there by a rename, so that no reader ever sees half of it.
 //!
 //! Blobs alone go to a file by [`dxf_registry::fetch::into_file`], which knows
-//! how to go on with one; this is for what stands between them too.
+//! how to resume one; this covers the cases in between too.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -93,7 +93,7 @@ impl Output {
 }
 
 /// Whether a file can be made at `path`: nothing is there, or a file. What lies
-/// in /dev may look like the file it stands for, yet it belongs to whoever
+/// in /dev may look like the file it stands for, yet it belongs to the process that
 /// opened that; /dev/shm is a folder like any other, in memory.
 pub fn is_plain(path: &Path) -> bool {
     let fit = fs::metadata(path).map_or(true, |meta| meta.is_file());

@@ -367,7 +367,7 @@ fn diff_ids(image: &Image, config: &Config) -> Result<Vec<Digest>> {
 fn members_of(config: Config) -> Result<Map<String, Value>> {
     match config.into_value() {
         Value::Object(members) => Ok(members),
-        _ => Err(Error::malformed("config", "it is no JSON object")),
+        _ => Err(Error::malformed("config", "it is not a JSON object")),
     }
 }
 

@@ -30,7 +30,7 @@ impl Draft {
         if !ids(self).starts_with(&ids(old)) {
             return Err(Error::Unsupported {
                 what: format!(
-                    "the image does not stand on {}: its lowest layers are others",
+                    "the image is not based on {}: its lowest layers differ",
                     old.base.manifest().digest()
                 ),
             });
@@ -57,7 +57,7 @@ impl Draft {
             None => Ok(()),
             Some(name) => Err(Error::Unsupported {
                 what: format!(
-                    "{} is for another platform than the image: {name} is {}",
+                    "{} is for a different platform: {name} is {}",
                     other.base.manifest().digest(),
                     word(other, name).unwrap_or_default()
                 ),

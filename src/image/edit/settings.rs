@@ -59,7 +59,7 @@ impl Editor {
         self.with(|draft| draft.put("Entrypoint", list(words)?))
     }
 
-    /// The arguments behind the entrypoint, or the program where there is
+    /// The arguments after the entrypoint, or the program where there is
     /// none; none at all removes them.
     pub fn cmd<S: AsRef<str>>(self, words: &[S]) -> Editor {
         self.with(|draft| draft.put("Cmd", list(words)?))
@@ -239,7 +239,7 @@ pub(super) fn env_of(entry: &Value) -> Option<&str> {
 fn env_name(name: &str) -> Result<()> {
     let why = match name {
         "" => "it needs a name",
-        name if name.contains('=') => "no = may stand in its name",
+        name if name.contains('=') => "its name must not contain =",
         name => return text("environment variable", name).map(drop),
     };
     Err(Error::invalid("environment variable", name, why))
@@ -257,7 +257,7 @@ fn word<'a>(what: &'static str, word: &'a str) -> Result<&'a str> {
 /// Text that engines can pass on: none holds a NUL. Nothing for no text.
 fn text(what: &'static str, text: &str) -> Result<Option<Value>> {
     if text.contains('\0') {
-        return Err(Error::invalid(what, text, "it holds a NUL"));
+        return Err(Error::invalid(what, text, "it contains a NUL"));
     }
     Ok((!text.is_empty()).then(|| text.into()))
 }

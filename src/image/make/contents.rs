@@ -84,7 +84,7 @@ impl Contents {
     /// Adds a file, a symbolic link or a folder with all that is in it, but for
     /// what fits `exclude` (relative to `src`).
     ///
-    /// `src` becomes `dest`; with a `/` behind `dest` it is put into that
+    /// `src` becomes `dest`; with a `/` after `dest` it is put into that
     /// folder under its own name, as `cp` does. Of a `src` that ends with `/.`
     /// the contents alone are put there, and nothing is said of `dest` itself.
     ///
@@ -92,8 +92,8 @@ impl Contents {
     /// within `src` and capabilities; other extended attributes are not.
     ///
     /// # Errors
-    /// [`Error::Invalid`] for a `dest` that leads out of the image, or below a
-    /// file of this layer; [`Error::Io`] for what is not there or can't be
+    /// [`Error::Invalid`] for a `dest` that points outside the image, or below a
+    /// file of this layer; [`Error::Io`] for what does not exist or can't be
     /// read; [`Error::Unsupported`] for sockets, pipes and devices, and for
     /// names that begin with `.wh.`.
     pub fn add_path(
@@ -147,7 +147,7 @@ impl Contents {
     /// Adds a file of these bytes, with these permission bits.
     ///
     /// # Errors
-    /// [`Error::Invalid`] for a `dest` that is no file's name, leads out of the
+    /// [`Error::Invalid`] for a `dest` that is no file's name, points outside the
     /// image, or below a file of this layer.
     pub fn add_file(&mut self, dest: &str, bytes: Vec<u8>, mode: u32) -> Result<&mut Contents> {
         let Dest { name, into } = Dest::parse(dest)?;
@@ -164,7 +164,7 @@ impl Contents {
     /// what was added so far. Whether there is anything is not looked at.
     ///
     /// # Errors
-    /// [`Error::Invalid`] for a path that leads out of the image, or is all of
+    /// [`Error::Invalid`] for a path that points outside the image, or is all of
     /// it.
     pub fn remove(&mut self, path: &str) -> Result<&mut Contents> {
         let Dest { name, .. } = Dest::parse(path)?;
@@ -288,7 +288,7 @@ impl Contents {
             Modified::Source => u64::try_from(seen.stamp.modified.0).unwrap_or(0),
         };
         let mode = match what {
-            // Not every system keeps one, and nobody asks for it.
+            // Not every system has one, and no reader needs it.
             What::Symlink(_) => 0o777,
             What::Folder => match self.options.mode {
                 Some(mode) => (mode | ((mode & 0o444) >> 2)) & 0o7777,

@@ -8,7 +8,7 @@ use crate::image::name::{WHITEOUT, normal};
 /// Linux opens no longer path.
 pub(super) const LONGEST: usize = 4096;
 
-/// A file's name in a layer: no `/` in front or behind, no `.` or `..`. The
+/// A file's name in a layer: no `/` at the start or end, no `.` or `..`. The
 /// empty name is the root.
 ///
 /// Sorted as a walk through the tree meets them, a folder before what is in it,
@@ -18,13 +18,13 @@ pub(super) const LONGEST: usize = 4096;
 pub(super) struct Name(pub Vec<u8>);
 
 impl Name {
-    /// Whether this lies in folder `above`, however deep.
+    /// Whether this is in folder `above`, however deep.
     pub fn is_below(&self, above: &Name) -> bool {
         let rest = self.0.strip_prefix(above.0.as_slice());
         above.0.is_empty() && !self.0.is_empty() || rest.is_some_and(|rest| rest.starts_with(b"/"))
     }
 
-    /// The folders that this lies in, the innermost first, without the root.
+    /// The folders that contain this, the innermost first, without the root.
     pub fn ancestors(&self) -> impl Iterator<Item = Name> {
         let ends = self.0.iter().enumerate().rev();
         let ends = ends.filter(|(_, byte)| **byte == b'/').map(|(at, _)| at);
@@ -49,7 +49,7 @@ impl PartialOrd for Name {
     }
 }
 
-/// What somebody wrote as a place in an image.
+/// A place in an image, as the user wrote it.
 pub(super) struct Dest {
     pub name: Name,
     /// Whether it is a folder to put something into (`dir/`).
@@ -68,7 +68,7 @@ impl Dest {
             return bad("it is longer than any path");
         }
         if word.contains('\0') {
-            return bad("it holds a zero byte");
+            return bad("it contains a zero byte");
         }
         // Also where it would come back in: what `a` is, is not known here.
         if word.split('/').any(|part| part == "..") {

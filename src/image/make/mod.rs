@@ -98,7 +98,7 @@ impl Layer {
         let name = path.file_name().unwrap_or(path.as_os_str());
         let what = path.display().to_string();
         if file.size() == 0 {
-            return Err(Error::malformed(what, "an empty file is no tar"));
+            return Err(Error::malformed(what, "an empty file is not a tar"));
         }
         watch.progress.start(file.digest(), Some(file.size()));
         let plain = open(&file, &what, watch)?;
@@ -169,7 +169,7 @@ impl Layer {
     /// compression, until it is known which of them are to be seen.
     ///
     /// # Errors
-    /// [`Error::Malformed`] for what is no tar, a name that leads out of it, a
+    /// [`Error::Malformed`] for what is no tar, a name that points outside it, a
     /// link to nothing, and for more files than any image has;
     /// [`Error::Unsupported`] for sparse files of more than 1 GiB together; [`Error::Mismatch`] and
     /// [`Error::Size`] for wrong bytes; those of the layers' sources,

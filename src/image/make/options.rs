@@ -21,7 +21,7 @@ pub enum Modified {
     Source,
 }
 
-/// Whether a layer says something of the folders that its files lie in and that
+/// Whether a layer says something of the folders that contain its files and that
 /// were not added themselves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]

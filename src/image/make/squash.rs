@@ -109,7 +109,7 @@ impl Squash<'_> {
 
     fn take(&mut self, what: &str, entry: Entry, entries: &mut Entries<impl Read>) -> Result<()> {
         if leads_out(&entry) {
-            let why = format!("its member {:?} leads out of it", entry.name());
+            let why = format!("its member {:?} points outside it", entry.name());
             return Err(Error::malformed(what, why));
         }
         let name = normal(&entry.path);

@@ -865,7 +865,7 @@ fn squashing_keeps_what_names_do_not_show() {
     };
     for (bad, said) in [
         (dangling, "links to nothing"),
-        (entry("../a", Kind::File), "leads out"),
+        (entry("../a", Kind::File), "points outside"),
     ] {
         let error = failed(&crate::tar::header(&bad, Dialect::Pax).unwrap());
         assert!(

@@ -118,7 +118,7 @@ fn answer(listener: &TcpListener, step: &Step) -> String {
     }
     let mut body = vec![0; length];
     reader.read_exact(&mut body).unwrap();
-    // Nobody waits for the answer to the last, empty request.
+    // The server does not wait for the last, empty request.
     let (status, headers, text) = (step.status, &step.headers, &step.body);
     let asked = first.trim().trim_end_matches(" HTTP/1.1");
     assert_eq!(asked, step.request);
@@ -280,7 +280,7 @@ fn what_is_no_list_has_no_referrers() {
     ] {
         assert!(found([step(api(), 404), tagged]).unwrap().is_empty());
     }
-    // A broken entry may be the signature somebody looks for.
+    // A broken entry may be the signature that a reader looks for.
     let entry = r#"{"manifests":[{"mediaType":"x","digest":"sha256:../x","size":1}]}"#;
     let error = found([step(api(), 200).index(entry)]).unwrap_err();
     assert!(error.is_corrupt(), "{error}");
@@ -313,7 +313,7 @@ fn pushing_lists_what_the_registry_does_not() {
         step(at_tag("GET"), 404),
         step(at_tag("PUT"), 201),
         step(at_tag("GET"), 200).index(index(&[&a])),
-        // Beside what is there, whose other members stay.
+        // Beside the existing entries, whose other members stay.
         step(at("PUT", &b), 201),
         step(at_tag("GET"), 200).index(index(&[&a]).replacen('{', r#"{"x":[1],"#, 1)),
         step(at_tag("PUT"), 201),

@@ -17,7 +17,7 @@ pub fn run(s: &mut Session<'_, '_>, args: &DelAlias) -> Result<(), Failure> {
         deleted.push(match target {
             Target::Tag(tag) if args.only => alias::delete_only(&*store, tag, s.run())?,
             Target::Digest(_) if args.only => {
-                return Err(args::usage("--only takes names, no digests"));
+                return Err(args::usage("--only takes names, not digests"));
             }
             // Whatever DXF_PLATFORM says: an alias goes as a whole.
             target => {
@@ -40,11 +40,11 @@ fn say_siblings(s: &Session<'_, '_>, target: &Target, siblings: &Result<Vec<Tag>
     match siblings {
         Ok(none) if none.is_empty() => {}
         Ok(gone) => s.console.warn(&format!(
-            "{target} had the same manifest as these aliases, which are deleted too: {}; --only deletes one alone",
+            "{target} had the same manifest as these aliases, which are deleted too: {}; --only deletes a single alias",
             alias::named(gone)
         )),
         Err(error) => s.console.warn(&format!(
-            "could not check whether other aliases had the manifest of {target}: {error}"
+            "cannot check whether other aliases have the manifest of {target}: {error}"
         )),
     }
 }

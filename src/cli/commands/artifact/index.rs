@@ -42,7 +42,7 @@ pub fn run(s: &mut Session<'_, '_>, args: &MakeIndex) -> Result<(), Failure> {
     let mut index = match &old {
         Some(old) if old.kind() != Kind::Index => {
             let what =
-                "it is one image and no index; make-index without --add and --remove makes one";
+                "it is an image, not an index; make-index without --add and --remove makes one";
             return Err(Error::Unsupported { what: what.into() }.into());
         }
         Some(old) => IndexBuilder::of(old)?,

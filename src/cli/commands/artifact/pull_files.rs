@@ -95,7 +95,7 @@ fn only_one(store: &dyn ReadStore, index: &Manifest) -> Result<Manifest> {
     }
 }
 
-/// The entries that fit any of `globs`, or lie in a folder that does.
+/// The entries that match any of `globs`, or are in a folder that does.
 fn only(found: Vec<Entry>, globs: &[String]) -> Result<Vec<Entry>> {
     let patterns: Result<Vec<Pattern>> = globs.iter().map(|glob| glob.parse()).collect();
     let patterns = patterns?;
@@ -150,7 +150,7 @@ fn one(
         return Err(Error::Unsupported { what }.into());
     }
     if args.keep && output != Path::new("-") && output.exists() {
-        let what = format!("{}: it exists and is not to be replaced", output.display());
+        let what = format!("{}: it exists and is not overwritten", output.display());
         return Err(Error::NotAllowed { what }.into());
     }
     let row = std::slice::from_ref(entry.sequence());

@@ -166,7 +166,7 @@ impl<'a> Doomed<'a> {
         Ok(())
     }
 
-    /// Adds what is not there yet: an alias may name a blob twice, and two
+    /// Adds what is missing: an alias may name a blob twice, and two
     /// platforms may share one, which can be deleted only once.
     fn add(&mut self, things: impl Iterator<Item = Thing>) {
         for thing in things {

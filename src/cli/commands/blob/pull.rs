@@ -94,7 +94,7 @@ fn whole(
     Ok(output.commit()?)
 }
 
-/// Writes blobs one behind the other.
+/// Writes blobs, concatenated.
 fn stream(
     s: &mut Session<'_, '_>,
     store: &dyn ReadStore,
@@ -112,7 +112,7 @@ fn stream(
     Ok(())
 }
 
-/// Writes some bytes of `row`, which nobody can verify.
+/// Writes some bytes of `row`, which cannot be verified.
 fn part(
     s: &mut Session<'_, '_>,
     store: &dyn ReadStore,
@@ -137,7 +137,7 @@ fn part(
     watch.progress.finish(&digest);
     output.commit()?;
     s.console
-        .line("dxf: pull-blob: not verified: a digest is of a whole blob, and this is a range");
+        .line("dxf: pull-blob: range not verified: digests cover whole blobs");
     Ok(())
 }
 

@@ -137,7 +137,7 @@ fn in_order(words: &[OsString]) -> Result<(), Failure> {
         .collect();
     let (file, repo) = (file.display(), repo.display());
     Err(args::usage(format!(
-        "the arguments are the other way round; did you mean dxf push-blob {repo} {file}{rest}?"
+        "the arguments are in the wrong order; did you mean dxf push-blob {repo} {file}{rest}?"
     )))
 }
 
@@ -252,7 +252,7 @@ fn is_pipe(word: &OsStr) -> Result<bool> {
     Ok(!meta.is_file() && !meta.is_dir())
 }
 
-/// A stream from somebody who may take long: a signal ends the command at once
+/// A stream that may take long: a signal ends the command at once
 /// while nothing is on its way. What is, is cancelled first.
 struct Patient<'a> {
     from: &'a mut (dyn Read + Send),

@@ -33,7 +33,8 @@ fn total(manifest: Manifest) -> Result<u64> {
     let mut sum = 0u64;
     for blob in alias::blobs(&manifest)? {
         let more = sum.checked_add(blob.size);
-        sum = more.ok_or_else(|| Error::malformed("manifest", "its sizes add up to too much"))?;
+        sum =
+            more.ok_or_else(|| Error::malformed("manifest", "the total size overflows 64 bits"))?;
     }
     Ok(sum)
 }

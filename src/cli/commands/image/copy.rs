@@ -144,7 +144,7 @@ impl Job<'_> {
         let mut found = Vec::new();
         for tag in remote.store().tag_names() {
             let tag = tag?;
-            // Whoever copies referrers brings the destination's list up to date.
+            // Copying referrers updates the destination's list.
             if self.fits(&tag) && !is_referrers_tag(&tag) {
                 found.push(Target::Tag(tag.parse::<Tag>()?));
             }

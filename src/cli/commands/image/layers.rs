@@ -16,7 +16,7 @@ use crate::cli::session::Session;
 /// `list-layers <image>`
 pub fn run(s: &mut Session<'_, '_>, look: &Look) -> Result<(), Failure> {
     let image = one(s, look)?;
-    // An alias of blobs has layers too, and nobody wrote down where from.
+    // An alias of blobs has layers too, and nothing records their origin.
     let config = match image.is_runnable() {
         true => Some(image.config()?),
         false => None,

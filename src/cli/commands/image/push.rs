@@ -27,7 +27,7 @@ pub fn run(s: &mut Session<'_, '_>, args: &PushImage) -> Result<(), Failure> {
     if file != "-" && Place::on_disk(file)?.is_missing() && Path::new(image).exists() {
         let (file, image) = (file.display(), image.display());
         let why = format!(
-            "the arguments are the other way round; did you mean dxf push-image {image} {file}?"
+            "the arguments are in the wrong order; did you mean dxf push-image {image} {file}?"
         );
         return Err(args::usage(why));
     }
@@ -126,7 +126,7 @@ fn layout_items(
     target: Option<&Target>,
 ) -> Result<Vec<Item>, Failure> {
     if !path.join("oci-layout").exists() {
-        let why = "it has no file oci-layout, so it is no image layout";
+        let why = "it has no file oci-layout, so it is not an image layout";
         return Err(Error::malformed(path.display().to_string(), why).into());
     }
     let layout = Layout::at(path);
@@ -184,7 +184,7 @@ fn chosen(mut items: Vec<Item>, args: &PushImage) -> Result<Vec<Item>, Failure> 
         1 => Ok(items),
         several => {
             let what = format!(
-                "it holds {several} images: {}; choose one with --tag, or push each with --all",
+                "it contains {several} images: {}; choose one with --tag, or push each with --all",
                 names(&items)
             );
             Err(Error::Unsupported { what }.into())

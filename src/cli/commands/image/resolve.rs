@@ -104,7 +104,7 @@ struct Hop {
     /// `registry`, `token`, `redirect` or `elsewhere`.
     role: &'static str,
     url: String,
-    /// What was answered; nothing where nobody was asked.
+    /// What was answered; nothing where no server was asked.
     status: Option<Result<u16, String>>,
 }
 
@@ -123,7 +123,7 @@ impl Recorder {
     }
 
     fn with<T>(&self, work: impl FnOnce(&mut (String, Vec<Hop>)) -> T) -> T {
-        // A list stays whole whoever panicked with it.
+        // A list is consistent even after a panic elsewhere.
         work(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
     }
 

@@ -42,7 +42,7 @@ fn only(items: Vec<Item>) -> Result<Item> {
     <[Item; 1]>::try_from(items)
         .map(|[item]| item)
         .map_err(|items| Error::Unsupported {
-            what: format!("it holds several images: {}", names(&items)),
+            what: format!("it contains several images: {}", names(&items)),
         })
 }
 
@@ -66,7 +66,7 @@ struct Guest<'a> {
 impl<'a> Guest<'a> {
     /// Has `load` put the image into the engine, unless it is there.
     ///
-    /// One that is not to stay gets a name nobody else uses: whatever has its
+    /// One that is not to stay gets a unique name: whatever has its
     /// own name in the engine keeps that, and the same image under another name
     /// stays when ours is removed.
     fn new(
@@ -88,7 +88,7 @@ impl<'a> Guest<'a> {
             let name = items[0].names.first().map(ToString::to_string);
             let found = name.or_else(|| there(&items[0]));
             guest.name = found.ok_or_else(|| Error::Unsupported {
-                what: format!("{} does not find what it loaded", engine.program()),
+                what: format!("{} cannot find the image that it loaded", engine.program()),
             })?;
         } else if let Some(id) = there(&item) {
             guest.name = id;
@@ -109,13 +109,13 @@ impl Drop for Guest<'_> {
         // An engine that never took it has nothing to forget.
         if self.leaves && !self.engine.forget(&self.name) && self.engine.has(&self.name) {
             let (engine, name) = (self.engine.program(), &self.name);
-            let words = format!("{engine} does not remove the image {name}, so it stays there");
+            let words = format!("{engine} could not remove the image {name}");
             self.console.warn(&words);
         }
     }
 }
 
-/// A number nobody else has. That of the process is the same in many containers
+/// A unique number. That of the process is the same in many containers
 /// that share an engine.
 fn number() -> u64 {
     RandomState::new().hash_one(std::process::id())
@@ -146,7 +146,7 @@ fn container(
     command.args(options).arg(&guest.name).args(words);
     let failed = |e| Error::io(format!("{} run", guest.engine.program()), e);
     s.interrupt.handed_over(|to| {
-        // Whoever asked before this is asked no more.
+        // What was asked before this is not asked again.
         s.interrupt.stop().check()?;
         let mut child = command.spawn().map_err(failed)?;
         to(child.id());

@@ -87,7 +87,7 @@ fn report(
         }
         if collected.is_untagged {
             s.console.warn(&format!(
-                "{repo} has no alias, so nothing in it was looked at; --allow-empty frees all of it"
+                "{repo} has no alias, so it was skipped; --allow-empty frees all of it"
             ));
         }
     }
@@ -100,7 +100,7 @@ fn report(
         size::show(bytes)
     );
     if young > 0 {
-        said += &format!("; {young} are younger than the grace and stay");
+        said += &format!("; {young} are kept, because they are younger than --grace");
     }
     s.console.line(&said);
     Ok(())

@@ -1,3 +1,3 @@
-//! Commands that keep house: what is there, and what goes.
+//! Commands that keep house: what exists, and what is deleted.
 
 pub mod gc;

@@ -25,9 +25,9 @@ pub fn run(s: &mut Session<'_, '_>, args: &Login) -> Result<(), Failure> {
     let saved = file.save(&host, &username, &password)?;
     if saved.how == How::Auth {
         s.console
-            .warn("the password is kept unencrypted; a credential helper would keep it safe");
+            .warn("the password is stored unencrypted; a credential helper would protect it");
     }
-    s.foreign(format_args!("login for {host} kept in {saved}"))
+    s.foreign(format_args!("login for {host} stored in {saved}"))
 }
 
 /// Name and password: given, in the environment, or asked for.

@@ -1,4 +1,4 @@
-//! The commands about who one is towards a registry.
+//! The commands about logins.
 
 use dxf_registry::credentials::ConfigFile;
 use dxf_registry::{Error, Host, Result, Root};
@@ -35,7 +35,7 @@ fn config(s: &Session<'_, '_>) -> Result<ConfigFile> {
         // Gone with the next boot, and made for root by podman alone.
         .find(|file| !file.starts_with(SESSIONS))
         .ok_or_else(|| Error::Unsupported {
-            what: "there is no place to keep a login; set DOCKER_CONFIG to a folder".to_string(),
+            what: "no file to store a login in; set DOCKER_CONFIG to a folder".to_string(),
         })?;
     Ok(ConfigFile::new(file).with_helpers(s.context.helpers.clone()))
 }

@@ -18,7 +18,7 @@ pub fn misspelt(console: &Console, variables: &[OsString]) {
     for name in variables.iter().filter_map(|name| name.to_str()) {
         let is_known = vars::ALL.iter().any(|var| var.name == name);
         if name.starts_with("DXF_") && !is_known {
-            console.warn(&format!("{name} is set, but no variable has this name"));
+            console.warn(&format!("{name} is set, but dxf has no such variable"));
         }
     }
 }

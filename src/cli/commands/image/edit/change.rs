@@ -185,7 +185,7 @@ impl Asked {
     }
 }
 
-/// The file behind links; a folder has no content.
+/// The file that links lead to; a folder has no content.
 fn followed(path: &Path) -> Result<PathBuf> {
     let failed = |e| Error::io(path.display().to_string(), e);
     let path = path.canonicalize().map_err(failed)?;
@@ -255,7 +255,7 @@ fn base(s: &Session<'_, '_>, place: &Place, image: &Image) -> Result<Image, Fail
     match node {
         Node::Image(image) => Ok(image),
         Node::Index(_) => Err(Error::Unsupported {
-            what: format!("{place}: several images where one is wanted"),
+            what: format!("{place}: expected one image, found several"),
         }
         .into()),
     }

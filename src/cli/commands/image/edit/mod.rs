@@ -86,7 +86,7 @@ impl From {
         let choice = Choice::new(s, args.platform.as_deref())?;
         let From::Place(place) = self else {
             if args.platform.as_deref() == Some("all") {
-                let why = "an image made from nothing is for one platform";
+                let why = "an image made from scratch is for one platform";
                 return Err(args::usage(why));
             }
             return Ok(Node::Image(Image::scratch(&choice.platform, Family::Oci)?));

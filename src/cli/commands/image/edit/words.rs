@@ -1,4 +1,4 @@
-//! What stands behind the options of `edit-image`.
+//! The values of the options of `edit-image`.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -69,7 +69,7 @@ pub fn file(word: &OsStr) -> Result<(String, Content), Failure> {
 pub fn command(word: &str) -> Result<Vec<String>> {
     if word.trim_start().starts_with('[') {
         let list = serde_json::from_str(word);
-        return list.map_err(|_| Error::invalid("command", word, "it is no JSON list of words"));
+        return list.map_err(|_| Error::invalid("command", word, "it is not a JSON list of words"));
     }
     shlex::split(word).ok_or_else(|| {
         let why = "a quote is not closed, or nothing follows the last backslash";
