@@ -143,12 +143,10 @@ fn begin(
         Command::Completions(words) => return tool::completions::run(out, words),
         Command::Man(words) => return tool::man::run(words),
         Command::Help(words) => return tool::help::run(out, env, &input, words),
+        Command::ShowEnv(_) => return tool::show_env::run(out, env, input.terminal),
         _ => {}
     }
     let context = Context::new(env, input.terminal)?;
-    if let Command::ShowEnv(_) = command {
-        return tool::show_env::run(out, env, &context);
-    }
     let source = match command {
         Command::CopyImage(_) | Command::EditImage(_) | Command::MakeIndex(_) => {
             context.source(env, input.terminal)?

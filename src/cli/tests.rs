@@ -580,6 +580,32 @@ fn a_bad_variable_is_named_and_nothing_else_happens() {
     );
 }
 
+#[test]
+fn show_env_marks_every_bad_value() {
+    let mut place = Place::new();
+    place.set("DXF_JOBS", "many");
+    place.set("DXF_TIMEOUT", "soon");
+    place.set("DXF_FROM_HOST", "https://x");
+    let done = place.run(&["show-env"]);
+    assert_eq!(done.code, 2, "{done:?}");
+    assert!(
+        done.err.starts_with("dxf: show-env: invalid DXF_"),
+        "{done:?}"
+    );
+    for line in [
+        "DXF_JOBS = many  (environment: DXF_JOBS)  INVALID: it takes a number from 1 to 256",
+        "DXF_TIMEOUT = soon  (environment: DXF_TIMEOUT)  INVALID: ",
+        "DXF_FROM_HOST = https://x  (environment: DXF_FROM_HOST)  INVALID: ",
+        "DXF_RETRIES = 4  (default)",
+    ] {
+        assert!(done.out.contains(line), "{line}: {done:?}");
+    }
+    assert_eq!(done.out.matches("INVALID").count(), 3, "{done:?}");
+    place.set("DXF_OUTPUT", "json");
+    let done = place.run(&["show-env"]);
+    assert_eq!(done.out.matches("\"invalid\": ").count(), 3, "{done:?}");
+}
+
 /// A folder has no tokens.
 #[test]
 fn auth_at_a_folder() {

@@ -232,6 +232,42 @@ impl Context {
     }
 }
 
+/// Every value that breaks its rule, for both sides of a copy. Each is hidden
+/// once it is known, so that the next one shows.
+pub fn faults(env: Env<'_>, terminal: Terminals) -> Vec<Error> {
+    let mut faults: Vec<Error> = Vec::new();
+    while faults.len() < vars::ALL.len() {
+        let known = faults.iter().filter_map(variable);
+        let hidden: Vec<&str> = known.collect();
+        let lookup = |name: &str| {
+            let is_hidden = hidden.iter().any(|one| one.eq_ignore_ascii_case(name));
+            env.value(name).filter(|_| !is_hidden)
+        };
+        let rest = Env::new(&lookup);
+        let read = Context::new(rest, terminal);
+        let read = read.and_then(|context| context.source(rest, terminal).map(drop));
+        let Err(fault) = read else { break };
+        let name = variable(&fault);
+        let is_new = name.is_some_and(|name| !hidden.contains(&name));
+        faults.push(fault);
+        if !is_new {
+            break;
+        }
+    }
+    faults
+}
+
+/// The variable whose value an error is about.
+pub fn variable(fault: &Error) -> Option<&'static str> {
+    match fault {
+        Error::Invalid { what, .. } => {
+            let found = vars::ALL.iter().find(|var| var.name == *what);
+            found.map(|var| var.name)
+        }
+        _ => None,
+    }
+}
+
 /// The folder for what a later run may need, unless it is turned off.
 fn cache(env: Env<'_>) -> Option<PathBuf> {
     if let Some(folder) = env.path(&vars::CACHE) {

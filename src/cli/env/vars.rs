@@ -200,6 +200,11 @@ impl<'a> Env<'a> {
         lower.or_else(|| found(var.name.to_string()).filter(|_| !cgi))
     }
 
+    /// The value of any variable, as the process has it.
+    pub fn value(&self, name: &str) -> Option<OsString> {
+        (self.lookup)(name)
+    }
+
     /// Whether the variable is set to nothing at all.
     pub fn is_empty(&self, var: &Var) -> bool {
         (self.lookup)(self.on_this_side(var).name).is_some_and(|value| value.is_empty())

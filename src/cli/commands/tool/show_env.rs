@@ -3,15 +3,15 @@
 use std::ffi::OsString;
 use std::io::Write;
 
-use dxf_registry::json;
 use dxf_registry::text::one_line;
+use dxf_registry::{Error, json};
 use serde_json::{Value, json};
 
 use crate::cli::env::show::{Line, line};
 use crate::cli::env::vars::{self, Env};
-use crate::cli::env::{Context, Shape};
+use crate::cli::env::{faults, variable};
 use crate::cli::exit::Failure;
-use crate::cli::out::console::{Console, Out, stdout};
+use crate::cli::out::console::{Console, Out, Terminals, stdout};
 
 /// Warns of variables whose names begin like those here and mean nothing.
 pub fn misspelt(console: &Console, variables: &[OsString]) {
@@ -23,20 +23,41 @@ pub fn misspelt(console: &Console, variables: &[OsString]) {
     }
 }
 
-/// `show-env`
-pub fn run(out: &mut Out<'_>, env: Env<'_>, context: &Context) -> Result<(), Failure> {
+/// `show-env`. A bad value is marked; the command fails after all are printed.
+pub fn run(out: &mut Out<'_>, env: Env<'_>, terminal: Terminals) -> Result<(), Failure> {
+    let faults = faults(env, terminal);
     let lines: Vec<Line> = vars::ALL.iter().map(|var| line(var, env)).collect();
-    match context.shape {
-        Shape::Text => lines.iter().try_for_each(|line| {
-            let value = one_line(&line.value);
-            writeln!(out, "{} = {value}  ({})", line.name, line.source).map_err(stdout)
-        }),
-        Shape::Json => {
-            let all: Value = lines
-                .iter()
-                .map(|l| json!({"name": l.name, "value": l.value, "source": l.source, "meaning": l.meaning}))
-                .collect();
-            writeln!(out, "{}", json::python(&all)).map_err(stdout)
+    let why = |name: &str| {
+        let fault = faults.iter().find(|fault| variable(fault) == Some(name))?;
+        match fault {
+            Error::Invalid { why, .. } => Some(why.as_str()),
+            _ => None,
         }
+    };
+    let is_json = env
+        .raw(&vars::OUTPUT)
+        .is_some_and(|(_, value)| value == "json");
+    if is_json {
+        let one = |l: &Line| {
+            let mut one =
+                json!({"name": l.name, "value": l.value, "source": l.source, "meaning": l.meaning});
+            if let Some(why) = why(l.name) {
+                one["invalid"] = why.into();
+            }
+            one
+        };
+        let all: Value = lines.iter().map(one).collect();
+        writeln!(out, "{}", json::python(&all)).map_err(stdout)?;
+    } else {
+        for line in &lines {
+            let value = one_line(&line.value);
+            let mark = why(line.name).map(|why| format!("  INVALID: {}", one_line(why)));
+            let mark = mark.unwrap_or_default();
+            writeln!(out, "{} = {value}  ({}){mark}", line.name, line.source).map_err(stdout)?;
+        }
+    }
+    match faults.into_iter().next() {
+        Some(first) => Err(first.into()),
+        None => Ok(()),
     }
 }
