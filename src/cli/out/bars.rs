@@ -63,76 +63,226 @@ impl Label {
     }
 }
 
-/// A bar for each blob under way.
+/// A bar for each blob under way, [`MOST`] of them at once; with several blobs,
+/// a line for all of them below. What was moved is summed up at the end.
 struct Bars {
     console: Console,
     label: Label,
-    known: ProgressStyle,
-    unknown: ProgressStyle,
-    bars: Mutex<HashMap<Digest, ProgressBar>>,
+    styles: Styles,
+    state: Mutex<State>,
 }
 
-impl Bars {
-    fn new(console: Console, show: Show, label: Label) -> Bars {
+/// The most bars at once: more leave no room for anything else.
+const MOST: usize = 8;
+/// From this many columns on, a line has room for a bar and all numbers.
+const WIDE: u16 = 72;
+
+/// What bars look like, in the width that the terminal has.
+struct Styles {
+    known: ProgressStyle,
+    unknown: ProgressStyle,
+    total: ProgressStyle,
+}
+
+impl Styles {
+    fn new(show: Show, columns: u16) -> Styles {
         let bar = match show {
             Show::Colours => "{wide_bar:.cyan/blue}",
             _ => "{wide_bar}",
         };
-        let known = format!(
+        let wide = format!(
             "{{prefix}} {{percent:>3}}% {bar} {{bytes}}/{{total_bytes}} {{bytes_per_sec}} {{eta}}"
         );
-        let style = |template: &str, fallback: ProgressStyle| {
-            ProgressStyle::with_template(template).unwrap_or(fallback)
+        let (known, total) = match columns >= WIDE {
+            true => (wide.as_str(), wide.as_str()),
+            false => (
+                "{prefix} {percent:>3}% {bytes_per_sec}",
+                "{prefix} {percent:>3}% {bytes} {eta}",
+            ),
         };
+        let style = |template: &str| {
+            let style = ProgressStyle::with_template(template);
+            style
+                .unwrap_or(ProgressStyle::default_bar())
+                .progress_chars("=> ")
+        };
+        Styles {
+            known: style(known),
+            unknown: style("{prefix} {spinner} {bytes} {bytes_per_sec}"),
+            total: style(total),
+        }
+    }
+}
+
+/// What moves, and what has moved.
+#[derive(Default)]
+struct State {
+    under_way: HashMap<Digest, Moving>,
+    /// The line for all, once there is a second blob.
+    total: Option<ProgressBar>,
+    begun: Option<Instant>,
+    started: usize,
+    size: u64,
+    done: Done,
+}
+
+/// A blob under way.
+struct Moving {
+    /// `None` where there are too many.
+    bar: Option<ProgressBar>,
+    size: Option<u64>,
+    moved: u64,
+}
+
+/// What has moved.
+#[derive(Default)]
+struct Done {
+    /// The label of the last one.
+    label: String,
+    blobs: usize,
+    /// Those of which no byte had to move.
+    existed: usize,
+    bytes: u64,
+}
+
+impl Done {
+    /// A line about all of it.
+    fn line(&self, took: Duration) -> String {
+        let bytes = size::show(self.bytes);
+        if self.blobs == 1 {
+            let rate = rate(self.bytes, took).unwrap_or_default();
+            return format!("{} 100% {bytes}{rate}", self.label);
+        }
+        let seconds = took.as_secs_f64();
+        let moved = match self.existed {
+            0 => String::new(),
+            n => format!(" {} transferred, {n} already there,", self.blobs - n),
+        };
+        let colon = if moved.is_empty() { "," } else { ":" };
+        format!(
+            "{} blobs{colon}{moved} {bytes} in {seconds:.1} s",
+            self.blobs
+        )
+    }
+}
+
+impl Bars {
+    fn new(console: Console, show: Show, label: Label) -> Bars {
+        let columns = console::Term::stderr().size().1;
         Bars {
             console,
             label,
-            known: style(&known, ProgressStyle::default_bar()).progress_chars("=> "),
-            unknown: style(
-                "{prefix} {spinner} {bytes} {bytes_per_sec}",
-                ProgressStyle::default_spinner(),
-            ),
-            bars: Mutex::new(HashMap::new()),
+            styles: Styles::new(show, columns),
+            state: Mutex::default(),
         }
+    }
+
+    /// A bar for a blob that begins, above the line for all.
+    fn bar(&self, state: &State, blob: &Digest, total: Option<u64>) -> Option<ProgressBar> {
+        let shown = state.under_way.values();
+        if shown.filter(|moving| moving.bar.is_some()).count() >= MOST {
+            return None;
+        }
+        let bar = match total {
+            Some(total) => ProgressBar::new(total).with_style(self.styles.known.clone()),
+            None => ProgressBar::no_length().with_style(self.styles.unknown.clone()),
+        };
+        let bar = bar.with_prefix(self.label.of(blob));
+        let bar = match &state.total {
+            Some(below) => self.console.bars().insert_before(below, bar),
+            None => self.console.bars().add(bar),
+        };
+        bar.tick();
+        Some(bar)
+    }
+
+    /// Brings the line for all up to date; it appears with the second blob.
+    fn show_total(&self, state: &mut State) {
+        if state.started < 2 {
+            return;
+        }
+        let moving = state.under_way.values().map(|moving| moving.moved);
+        let moved = state.done.bytes + moving.sum::<u64>();
+        let total = state.total.get_or_insert_with(|| {
+            let bar = ProgressBar::new(0).with_style(self.styles.total.clone());
+            self.console.bars().add(bar)
+        });
+        total.set_prefix(format!("{} blobs", state.started));
+        total.set_length(state.size.max(moved));
+        total.set_position(moved);
     }
 }
 
 impl Progress for Bars {
     fn start(&self, blob: &Digest, total: Option<u64>) {
-        let mut bars = lock(&self.bars);
-        if let Some(bar) = bars.get(blob) {
-            bar.reset();
+        let mut state = lock(&self.state);
+        state.begun.get_or_insert_with(Instant::now);
+        if let Some(moving) = state.under_way.get_mut(blob) {
+            moving.moved = 0;
+            if let Some(bar) = &moving.bar {
+                bar.reset();
+            }
             return;
         }
-        let bar = match total {
-            Some(total) => ProgressBar::new(total).with_style(self.known.clone()),
-            None => ProgressBar::no_length().with_style(self.unknown.clone()),
+        let bar = self.bar(&state, blob, total);
+        state.started += 1;
+        state.size += total.unwrap_or_default();
+        let moving = Moving {
+            bar,
+            size: total,
+            moved: 0,
         };
-        let bar = self
-            .console
-            .bars()
-            .add(bar.with_prefix(self.label.of(blob)));
-        bar.tick();
-        bars.insert(*blob, bar);
+        state.under_way.insert(*blob, moving);
+        self.show_total(&mut state);
     }
 
     fn advance(&self, blob: &Digest, bytes: u64) {
-        if let Some(bar) = lock(&self.bars).get(blob) {
+        let mut state = lock(&self.state);
+        let Some(moving) = state.under_way.get_mut(blob) else {
+            return;
+        };
+        moving.moved += bytes;
+        if let Some(bar) = &moving.bar {
             bar.inc(bytes);
+        }
+        if let Some(total) = &state.total {
+            total.inc(bytes);
         }
     }
 
     fn finish(&self, blob: &Digest) {
-        let Some(bar) = lock(&self.bars).remove(blob) else {
+        let mut state = lock(&self.state);
+        let Some(moving) = state.under_way.remove(blob) else {
             return;
         };
         // A finished bar leaves the cursor after it, where the next program
-        // would go on writing; a line does not.
-        let (bytes, took) = (bar.position(), bar.elapsed());
-        bar.finish_and_clear();
-        let (label, total) = (self.label.of(blob), size::show(bytes));
-        let rate = rate(bytes, took).unwrap_or_default();
-        self.console.raw(&format!("{label} 100% {total}{rate}"));
+        // would continue to write; the line at the end does not.
+        if let Some(bar) = moving.bar {
+            bar.finish_and_clear();
+        }
+        // A blob that exists needs no bytes, and its size is not to be waited for.
+        let left = moving.size.unwrap_or_default().saturating_sub(moving.moved);
+        state.size = state.size.saturating_sub(left);
+        state.done.blobs += 1;
+        state.done.existed += usize::from(moving.moved == 0 && left > 0);
+        state.done.bytes += moving.moved;
+        state.done.label = self.label.of(blob);
+        self.show_total(&mut state);
+    }
+}
+
+/// The sum comes at the end, when no blob can follow; after a failure an error
+/// stands alone.
+impl Drop for Bars {
+    fn drop(&mut self) {
+        let state = lock(&self.state);
+        if let Some(total) = &state.total {
+            total.finish_and_clear();
+        }
+        if state.done.blobs > 0 && state.under_way.is_empty() {
+            let took = state.begun.map(|begun| begun.elapsed());
+            self.console.raw(&state.done.line(took.unwrap_or_default()));
+        }
     }
 }
 
@@ -314,6 +464,40 @@ mod tests {
                 .unwrap()
                 .starts_with("sha256:ba7816bf: 7 bytes"),
             "{lines:?}"
+        );
+    }
+
+    #[test]
+    fn several_blobs_are_summed_up() {
+        let summed = |work: &dyn Fn(&dyn Progress)| {
+            let buffer = Shared::default();
+            let console = Console::new(Box::new(buffer.clone()));
+            let bars = progress(Show::Bars, &console);
+            work(&*bars);
+            drop(bars);
+            buffer.text()
+        };
+        let blob = |n: usize| Digest::of(&n.to_le_bytes());
+        let moved = |bars: &dyn Progress, n: usize| {
+            bars.start(&blob(n), Some(1024));
+            bars.advance(&blob(n), 1024);
+            bars.finish(&blob(n));
+        };
+        let text = summed(&|bars| (0..20).for_each(|n| bars.start(&blob(n), Some(9))));
+        assert_eq!(text, "", "nothing is done");
+        let text = summed(&|bars| (0..12).for_each(|n| moved(bars, n)));
+        assert!(text.starts_with("12 blobs, 12.0 KiB in 0."), "{text}");
+        let text = summed(&|bars| {
+            (0..3).for_each(|n| moved(bars, n));
+            bars.start(&blob(4), Some(9));
+            bars.finish(&blob(4));
+        });
+        let sum = "4 blobs: 3 transferred, 1 already there, 3.0 KiB in ";
+        assert!(text.starts_with(sum), "{text}");
+        let text = summed(&|bars| moved(bars, 1));
+        assert!(
+            text.starts_with("sha256:") && text.contains(" 100% 1.0 KiB"),
+            "{text}"
         );
     }
 
