@@ -172,8 +172,8 @@
 //!
 //! ## Copying
 //!
-//! [`graph::Copier`] copies between two stores. What is there is left alone,
-//! what one registry has is mounted, and the rest streams through.
+//! [`graph::Copier`] copies between two stores. Existing blobs are not sent
+//! again, one registry mounts what it has, and the rest streams through.
 //!
 //! ```
 //! use dxf_registry::layout::Layouts;

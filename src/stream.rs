@@ -62,7 +62,7 @@ impl DerefMut for Buffer {
 /// A request to end, shared by everything that should hear it.
 ///
 /// Clones are the same request. A [`Stop::child`] also ends when its parent
-/// does, but not the other way round.
+/// does, but not vice versa.
 #[derive(Clone, Default)]
 pub struct Stop(Arc<State>);
 

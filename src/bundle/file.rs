@@ -348,7 +348,7 @@ impl Write for Into<'_> {
             self.0.pop();
         }
         let Some((file, at, left)) = self.0.last_mut() else {
-            // Whoever writes more than the size of a blob has not verified it.
+            // A caller that writes more than the size of a blob has not verified it.
             return Err(io::ErrorKind::InvalidData.into());
         };
         let room = bytes

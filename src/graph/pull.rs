@@ -81,7 +81,7 @@ impl Remote {
     }
 
     /// Leaves configs where they are until they are read, as layers are: for
-    /// those who pass them on without a look.
+    /// callers that pass them on unread.
     pub fn without_configs(&self) -> Remote {
         let mut inner = (*self.0).clone();
         inner.configs = Configs::Later;

@@ -43,7 +43,7 @@ const MAX_HEAD: usize = 64 * 1024;
 /// a new connection takes no longer.
 const MAX_DRAIN: u64 = 64 * 1024;
 const DRAIN: Duration = Duration::from_secs(1);
-/// How many times the silence that is borne a whole head may take, which a
+/// How many times the idle timeout a whole head may take, which a
 /// server could drag out for hours byte by byte.
 const WHOLE_HEAD: u32 = 2;
 /// Bodies that are held whole may come as slowly as this, bytes a second, but

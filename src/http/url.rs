@@ -496,7 +496,7 @@ mod tests {
         assert_eq!(meant("http://R.example/u?a"), "https://r.example:5000/u?a");
         assert_eq!(meant("https://r.example/u"), "https://r.example/u");
         assert_eq!(meant("http://other.example/u"), "http://other.example/u");
-        // The other way round only the very same address is taken for a mistake.
+        // In the opposite case only the very same address is taken for a mistake.
         let home = Url::parse("http://r.example:5000/v2/").unwrap();
         let meant = |text: &str| Url::parse(text).unwrap().as_meant_at(&home).as_str();
         assert_eq!(meant("https://r.example:5000/u"), "http://r.example:5000/u");

@@ -188,7 +188,7 @@ mod tests {
         assert!(matches!(with(cut), Err(Error::Size { .. })));
         let long = [&bytes[..], b"x"].concat();
         assert!(matches!(with(long), Err(Error::Size { .. })));
-        // The diff ids are the other way round.
+        // The diff ids are swapped.
         let swap = |v: &mut serde_json::Value| v["layers"].as_array_mut().unwrap().reverse();
         let layers = vec![a.layers()[1].clone(), a.layers()[0].clone()];
         assert!(matches!(

@@ -155,7 +155,7 @@ impl Blobs {
     }
 }
 
-/// Reads to the end, for the verdict only.
+/// Reads to the end, to verify them.
 fn drain(mut from: impl Read) -> Result<()> {
     match copy(&mut from, &mut io::sink(), &mut Buffer::new()) {
         Ok(_) => Ok(()),

@@ -22,7 +22,7 @@ const FORBIDDEN: &[(&str, &str)] = &[
     ("one behind the other", "concatenated, in order"),
     ("stands behind", "follows"),
     ("stand behind", "follow"),
-    (", as ever", "as before"),
+    (", as ever,", "as before"),
     ("makes do with", "falls back to"),
     ("is borne", "raise the limit"),
     ("told by a", "recognised by, an argument that"),

@@ -76,7 +76,7 @@ fn a_tag_of_its_own(failure: Failure, args: &PullImage) -> Failure {
     }
 }
 
-/// The default file. Somebody who wrote `> FILE` expects the image in FILE, so
+/// The default file. A user who wrote `> FILE` expects the image in FILE, so
 /// that is refused before anything is fetched.
 fn unnamed(s: &Session<'_, '_>, place: &Place, form: Form) -> Result<PathBuf, Failure> {
     let path = default_path(place, form)
