@@ -130,6 +130,7 @@ impl Load {
             true => (1, run.jobs),
             false => (run.jobs, 1),
         };
+        let gone = absent_images(bundle, names, stores)?;
         let looked = parallel::map(jobs, wanted, run.watch.stop, |one, stop| {
             let run = Run::new(within, run.stopped_by(stop).watch);
             let from = From {
@@ -148,7 +149,7 @@ impl Load {
             existing: HashMap::new(),
             absent: Vec::new(),
         };
-        load.take(bundle, looked)?;
+        load.take(bundle, looked, gone)?;
         Ok(load)
     }
 
@@ -196,8 +197,12 @@ impl Load {
         Ok(loaded)
     }
 
-    fn take(&mut self, bundle: &Bundle, looked: Vec<Looked>) -> Result<()> {
-        let mut missing: Vec<String> = Vec::new();
+    fn take(
+        &mut self,
+        bundle: &Bundle,
+        looked: Vec<Looked>,
+        mut missing: Vec<String>,
+    ) -> Result<()> {
         let mut places: HashMap<Digest, usize> = HashMap::new();
         for one in looked {
             let (repo, name) = (&one.image.repo, &one.image.name);
@@ -333,6 +338,18 @@ impl Load {
             },
         )
     }
+}
+
+/// The images that a bundle expects where it is loaded, and that are not there.
+fn absent_images(bundle: &Bundle, names: &Names, stores: &Stores<'_>) -> Result<Vec<String>> {
+    let mut absent = Vec::new();
+    for name in bundle.expected() {
+        let repo = names.repo(name)?;
+        if stores(&repo)?.head(&name.target())?.is_none() {
+            absent.push(name.target().within(repo.as_str()));
+        }
+    }
+    Ok(absent)
 }
 
 /// The entries of a bundle, and where they go.

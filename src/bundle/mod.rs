@@ -14,6 +14,7 @@
 //! [`NAME`], beside the names by which containerd, skopeo, podman and oras know
 //! it.
 
+mod charon;
 mod file;
 mod listing;
 mod load;
@@ -23,6 +24,7 @@ mod read;
 mod save;
 #[cfg(test)]
 mod tests;
+mod zip;
 
 pub use listing::{LISTING, Listing, MAX_LISTING};
 pub use load::{Image, Load, Loaded, Outcome, Stores};

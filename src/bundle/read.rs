@@ -10,6 +10,7 @@ use super::file::{self, Joined};
 use super::names::repository;
 use super::parts::{MAX_TABLE, Piece, SUMS, TABLE, Table};
 use super::{LISTING, Listing, MAX_LISTING, NAME, OMITTED};
+use super::{charon, zip};
 use crate::archive::{self, INDEX, blob_name};
 use crate::blob::Blob;
 use crate::descriptor::Descriptor;
@@ -22,7 +23,7 @@ use crate::manifest::{self, Manifest};
 use crate::parallel;
 use crate::reference::{Reference, Target};
 use crate::store::{Content, ReadStore, Tags};
-use crate::stream::Run;
+use crate::stream::{Run, read_bounded};
 use crate::tar::Index;
 
 /// What a bundle lists under a name.
@@ -57,6 +58,7 @@ impl Entry {
 pub struct Bundle {
     what: String,
     entries: Vec<Entry>,
+    expected: Vec<Reference>,
     omitted: Listing,
     parts: Vec<Index>,
     /// Of a bundle in parts, the number of each of `parts`, and what is where.
@@ -76,8 +78,9 @@ struct Parts {
 }
 
 impl Bundle {
-    /// Opens the bundle in a file, plain or compressed. A compressed one is
-    /// decompressed into a nameless file in `folder` first.
+    /// Opens the bundle in a file, plain or compressed, or a payload of
+    /// docker-charon. A compressed one is decompressed into a nameless file in
+    /// `folder` first.
     ///
     /// # Errors
     /// [`Error::Malformed`] for what is no bundle, [`Error::Io`].
@@ -169,6 +172,10 @@ impl Bundle {
     }
 
     fn of(what: &str, tar: &Section, run: Run<'_>) -> Result<Bundle> {
+        let magic = read_bounded(what, tar.reader(0).take(4), 4)?;
+        if magic == zip::MAGIC {
+            return Bundle::of_charon(what, tar);
+        }
         let index = Index::new(what, tar, run.watch.stop)?;
         if index.get(INDEX).is_none() {
             return Err(index.bad(format!("it has no {INDEX}, so it is no bundle")));
@@ -182,6 +189,7 @@ impl Bundle {
         let mut bundle = Bundle {
             what: what.to_string(),
             entries: Vec::with_capacity(listed.len()),
+            expected: Vec::new(),
             omitted: Listing::default(),
             parts: vec![index],
             table,
@@ -196,6 +204,25 @@ impl Bundle {
             }
         }
         Ok(bundle)
+    }
+
+    /// A payload of docker-charon.
+    fn of_charon(what: &str, zip: &Section) -> Result<Bundle> {
+        let payload = charon::read(what, zip)?;
+        Ok(Bundle {
+            what: what.to_string(),
+            entries: payload.entries,
+            expected: payload.expected,
+            omitted: payload.omitted,
+            parts: vec![Index::of_files(what, payload.files)],
+            table: None,
+        })
+    }
+
+    /// Images without a manifest in the bundle, that are expected where it is
+    /// loaded: only payloads of docker-charon have some.
+    pub fn expected(&self) -> &[Reference] {
+        &self.expected
     }
 
     /// The bytes of a blob, unless some of them are missing.

@@ -43,6 +43,15 @@ impl Index {
         Ok(index)
     }
 
+    /// An index of files that were found in another way.
+    pub fn of_files(what: &str, files: BTreeMap<String, Section>) -> Index {
+        Index {
+            what: what.to_string(),
+            files,
+            links: BTreeMap::new(),
+        }
+    }
+
     /// What it is called in errors.
     pub fn what(&self) -> &str {
         &self.what

@@ -8,9 +8,10 @@ use dxf_registry::image::layer::Family;
 use serde_json::{Value, json};
 
 use crate::images::{Style, TWO, docker_image, index, seed};
+use crate::readme::page;
 use crate::support::data::{blob, digest};
 use crate::support::dxf::Dxf;
-use crate::support::peers::{each_server, oras};
+use crate::support::peers::{docker_charon, each_server, oras};
 use crate::support::raw::Raw;
 use crate::support::registry::Registry;
 use crate::support::scratch;
@@ -385,4 +386,86 @@ fn parts_are_loaded_one_by_one_and_remade() {
     run()
         .args(["show-bundle", "--verify", "b.002", "b.001", "b.003"])
         .ok();
+}
+
+/// Runs a command of a table that is `docker-charon` or `dxf`.
+fn run_line(line: &str, hosts: (&Registry, &Registry), folder: &Path) -> Option<()> {
+    let (near, far) = hosts;
+    let line = line.replace("registry.example", near.host());
+    let line = line.replace("registry.internal", far.host());
+    let words: Vec<&str> = line.split(' ').collect();
+    match words[0] {
+        "dxf" => drop(dxf(near, folder).args(&words[1..]).ok()),
+        _ => {
+            let charon = docker_charon()?.current_dir(folder);
+            charon.args(&words[1..]).ok();
+        }
+    }
+    Some(())
+}
+
+#[test]
+fn every_line_of_docker_charons_table_works() {
+    let (one, far, work) = (Registry::http(), Registry::http(), scratch());
+    let push = |name: &str, layers: &[&str]| {
+        let raw = one.raw();
+        let config =
+            r#"{"os":"linux","architecture":"amd64","rootfs":{"type":"layers","diff_ids":[]}}"#;
+        let entry = |kind: &str, bytes: &[u8]| {
+            raw.push_blob("team/app", bytes);
+            raw.push_blob("team/tool", bytes);
+            json!({"mediaType": kind, "digest": digest(bytes), "size": bytes.len()})
+        };
+        let layer = "application/vnd.docker.image.rootfs.diff.tar.gzip";
+        let layers: Vec<Value> = layers
+            .iter()
+            .map(|text| entry(layer, text.as_bytes()))
+            .collect();
+        let kind = "application/vnd.docker.distribution.manifest.v2+json";
+        let manifest = json!({"schemaVersion": 2, "mediaType": kind, "layers": layers,
+            "config": entry("application/vnd.docker.container.image.v1+json", config.as_bytes())});
+        let (repo, tag) = name.split_once(':').expect("a tag");
+        raw.put_manifest(repo, tag, kind, manifest.to_string().as_bytes());
+    };
+    push("team/app:v1", &["one", "two"]);
+    push("team/app:v2", &["one", "new"]);
+    push("team/tool:v1", &["two"]);
+    let text = page("coming-from-docker-charon");
+    let rows = text.lines().filter(|line| line.starts_with("| `"));
+    let rows: Vec<Vec<&str>> = rows.map(|row| row.split('`').collect()).collect();
+    assert_eq!(rows.len(), 4);
+    for row in &rows {
+        // A push is made by either, to registries of their own.
+        let other = Registry::http();
+        if row[1].contains("push-payload --registry registry.internal --file first") {
+            let hosts = (&one, &other);
+            let Some(()) = run_line(row[1], hosts, work.path()) else {
+                return;
+            };
+        }
+        if row[1].contains("make-payload") {
+            let Some(()) = run_line(row[1], (&one, &far), work.path()) else {
+                return;
+            };
+        }
+        run_line(row[3], (&one, &far), work.path()).expect("dxf");
+        if !other.raw().tags("team/app").is_empty() {
+            assert_eq!(
+                tags(&other.raw(), &["team/app"]),
+                tags(&far.raw(), &["team/app"])
+            );
+        }
+    }
+    let repos = ["team/app", "team/tool"];
+    assert_eq!(tags(&far.raw(), &repos), tags(&one.raw(), &repos));
+    let run = || dxf(&one, work.path());
+    run().args(["show-bundle", "--verify", "next.zip"]).ok();
+    // Where the first was not loaded nothing is stored, and what lacks is named.
+    let empty = Registry::http();
+    let refused = run()
+        .args(["load-bundle", "next.zip", empty.host()])
+        .fails(2);
+    assert!(refused.stderr.contains("team/tool:v1"), "{refused}");
+    assert!(refused.stderr.contains(&digest(b"one")), "{refused}");
+    assert!(empty.raw().tags("team/app").is_empty());
 }

@@ -44,6 +44,7 @@ pages! {
     "limits"
     "coming-from-python-dxf"
     "coming-from-crpy"
+    "coming-from-docker-charon"
     "coming-from-docker-drag"
     "coming-from-docker-ls"
     "coming-from-registry-cli"

@@ -42,6 +42,26 @@ pub fn regctl(hosts: &[&str]) -> Option<Dxf> {
     Some(regctl)
 }
 
+/// `docker-charon`, for registries that speak plain http: its `--insecure` has no
+/// effect with the click of today, so its two commands are called from Python.
+pub fn docker_charon() -> Option<Dxf> {
+    const SCRIPT: &str = "
+import sys
+from docker_charon.__main__ import make_payload, push_payload
+command, *words = sys.argv[1:]
+options = {}
+while words and words[0].startswith('--'):
+    options[words[0]], words = words[1], words[2:]
+where = (options['--file'],)
+who = (options['--registry'], False, None, None)
+if command == 'make-payload':
+    make_payload(words[0], options.get('--already-transferred'), *where, *who)
+else:
+    push_payload(*where, True, *who)
+";
+    Some(tool("docker-charon/bin/python")?.args(["-c", SCRIPT]))
+}
+
 /// `crane`; it speaks plain http to addresses of this machine by itself.
 pub fn crane() -> Option<Dxf> {
     tool("crane")

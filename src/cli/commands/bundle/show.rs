@@ -2,6 +2,7 @@
 
 use dxf_registry::bundle::{Bundle, Entry};
 use dxf_registry::descriptor::media_type;
+use dxf_registry::error::if_found;
 use dxf_registry::graph::{Budget, Resolver, Step, Walk};
 use dxf_registry::manifest::Kind;
 use dxf_registry::stream::Run;
@@ -129,7 +130,9 @@ impl Line {
         }
         let manifest = bundle.manifest(&target)?;
         let budget = Budget::default();
-        let offered = Resolver::new(bundle, &budget, run).platforms(&manifest)?;
+        // A config may be left out, or be in a part that is missing.
+        let offered = if_found(Resolver::new(bundle, &budget, run).platforms(&manifest))?;
+        let offered = offered.unwrap_or_default();
         let platforms = offered.iter().filter_map(|one| one.platform.as_ref());
         let subject = match manifest.subject()? {
             Some(subject) => Some(subject.digest),
