@@ -4,8 +4,12 @@
 //! The header of a blob is written after its bytes. A blob without a header was
 //! not complete; one with a header is hashed before it counts. A file that is
 //! there already, and right, stays as it is.
+//!
+//! Until it is complete, a list of its blobs is behind the tar: a run with another
+//! plan, because an image moved meanwhile, takes from there what it needs.
 
 use std::cmp::Reverse;
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::unix::fs::FileExt;
@@ -128,10 +132,62 @@ pub(super) fn write(tars: &[Tar], blobs: &[Spread<'_>], run: Run<'_>) -> Result<
     opened.into_iter().try_for_each(Opened::commit)
 }
 
+/// What the list of blobs behind a tar ends with; before it is its length.
+const MARK: &[u8; 8] = b"dxf-left";
+/// The longest list of blobs that is read, bytes.
+const MAX_LEFT: u64 = 32 << 20;
+
+/// A blob in a file that is not complete: its digest, where its header and its
+/// bytes begin, and their number.
+type Left = (Digest, u64, u64, u64);
+
+/// The blobs of a file that a run with another plan left, as far as they seem to
+/// be complete.
+fn left(file: &Arc<File>) -> Option<BTreeMap<Digest, Section>> {
+    let len = file.metadata().ok()?.len();
+    let mut tail = [0; 16];
+    file.read_exact_at(&mut tail, len.checked_sub(16)?).ok()?;
+    let (count, mark) = tail.split_at(8);
+    let count = u64::from_le_bytes(count.try_into().ok()?);
+    let start = len.checked_sub(16)?.checked_sub(count)?;
+    if mark != MARK || count > MAX_LEFT {
+        return None;
+    }
+    let mut text = vec![0; usize::try_from(count).ok()?];
+    file.read_exact_at(&mut text, start).ok()?;
+    let list: Vec<Left> = serde_json::from_slice(&text).ok()?;
+    let complete = list.into_iter().filter(|(_, header, content, size)| {
+        let mut block = [0; 1];
+        let end = content.checked_add(*size).is_some_and(|end| end <= start);
+        end && file.read_exact_at(&mut block, *header).is_ok() && block != [0]
+    });
+    let section = |(digest, _, content, size)| (digest, Section::new(file.clone(), content, size));
+    Some(complete.map(section).collect())
+}
+
+/// The list of the blobs in a tar, to be put behind it.
+fn list_of(blobs: &[Spread<'_>], number: usize) -> Vec<u8> {
+    let whole = blobs.iter().filter_map(|one| match one.slots.as_slice() {
+        [(tar, slot)] if *tar == number => {
+            Some((*one.blob.digest(), slot.at, slot.content(), slot.len))
+        }
+        _ => None,
+    });
+    let mut list = serde_json::to_vec(&whole.collect::<Vec<Left>>()).unwrap_or_default();
+    let len = list.len() as u64;
+    list.extend(len.to_le_bytes());
+    list.extend(MARK);
+    list
+}
+
 /// The file of a tar.
 struct Opened {
     file: Arc<File>,
     what: String,
+    /// Where the tar ends.
+    end: u64,
+    /// Blobs that a run with another plan left.
+    left: BTreeMap<Digest, Section>,
     /// The file under its temporary name, unless it was complete already.
     partial: Option<Partial>,
 }
@@ -139,40 +195,33 @@ struct Opened {
 impl Opened {
     fn new(tar: &Tar, number: usize, blobs: &[Spread<'_>], run: Run<'_>) -> Result<Opened> {
         let what = tar.path.display().to_string();
+        let end = plus(tar.end, tar::END.len() as u64)?;
+        let opened = |file, partial, left| Opened {
+            file,
+            what,
+            end,
+            left,
+            partial,
+        };
         if let Ok(file) = File::open(&tar.path) {
             let file = Arc::new(file);
             if tar.is_whole(&file, number, blobs, run)? {
-                let partial = None;
-                return Ok(Opened {
-                    file,
-                    what,
-                    partial,
-                });
+                return Ok(opened(file, None, BTreeMap::new()));
             }
         }
-        let partial = Partial::open(&tar.path)?;
-        let failed = |e| partial.failed(e);
-        let file = Arc::new(partial.file().try_clone().map_err(failed)?);
+        let mut partial = Partial::open(&tar.path)?;
+        let (mut file, mut others) = (same(&partial)?, BTreeMap::new());
         // Another plan puts blobs to other places.
         let first = tar.small.first();
         if !first.is_some_and(|(slot, bytes)| has(&file, slot, Some(bytes))) {
-            file.set_len(0).map_err(failed)?;
+            others = left(&file).unwrap_or_default();
+            partial.discard();
+            partial = Partial::open(&tar.path)?;
+            file = same(&partial)?;
         }
-        // Padding and end are zeros, which is what a file has where nothing is.
-        let end = plus(tar.end, tar::END.len() as u64)?;
-        file.set_len(end).map_err(failed)?;
-        for (slot, bytes) in tar.small.iter().rev() {
-            let written = file.write_all_at(bytes, slot.content());
-            written
-                .and_then(|()| file.write_all_at(&slot.header, slot.at))
-                .map_err(failed)?;
-        }
-        let partial = Some(partial);
-        Ok(Opened {
-            file,
-            what,
-            partial,
-        })
+        tar.begin(&file, (end, &list_of(blobs, number)))
+            .map_err(|e| partial.failed(e))?;
+        Ok(opened(file, Some(partial), others))
     }
 
     /// Writes what was learnt about pieces.
@@ -189,11 +238,35 @@ impl Opened {
     }
 
     fn commit(self) -> Result<()> {
-        self.partial.map_or(Ok(()), Partial::commit)
+        let Some(partial) = self.partial else {
+            return Ok(());
+        };
+        let cut = self.file.set_len(self.end);
+        cut.map_err(|e| partial.failed(e))?;
+        partial.commit()
     }
 }
 
+/// The file of a partial one, to be shared.
+fn same(partial: &Partial) -> Result<Arc<File>> {
+    let file = partial.file().try_clone();
+    file.map(Arc::new).map_err(|e| partial.failed(e))
+}
+
 impl Tar {
+    /// Writes what is known of the tar, which ends at `end`, and the list of its
+    /// blobs behind it.
+    fn begin(&self, file: &File, (end, list): (u64, &[u8])) -> io::Result<()> {
+        // Padding and end are zeros, which is what a file has where nothing is.
+        file.set_len(end)?;
+        file.write_all_at(list, end)?;
+        for (slot, bytes) in self.small.iter().rev() {
+            file.write_all_at(bytes, slot.content())?;
+            file.write_all_at(&slot.header, slot.at)?;
+        }
+        Ok(())
+    }
+
     /// Whether a file that is there is this tar, and all of it is right.
     fn is_whole(
         &self,
@@ -260,73 +333,81 @@ fn has(file: &File, slot: &Slot, content: Option<&[u8]>) -> bool {
 impl Spread<'_> {
     /// Fetches the blob to its places, but for those that have it.
     fn put(&self, files: &[Opened], run: Run<'_>) -> Result<()> {
-        let slots: Vec<(&Opened, &Slot)> = self
-            .slots
-            .iter()
-            .filter_map(|(number, slot)| Some((files.get(*number)?, slot)))
-            .collect();
-        let written = slots.iter().filter(|(file, _)| file.partial.is_some());
-        let written = written.count();
-        if written == 0 {
+        let slots = self.slots.iter();
+        let slots = slots.filter_map(|(number, slot)| Some((files.get(*number)?, slot)));
+        let slots: Vec<(&Opened, &Slot)> = slots.collect();
+        let is_new = |(file, _): &&(&Opened, &Slot)| file.partial.is_some();
+        let new = slots.iter().filter(is_new).count();
+        if new == 0 {
             return Ok(());
         }
-        let sections: Vec<Section> = slots
-            .iter()
-            .map(|(file, slot)| slot.section(&file.file))
-            .collect();
-        let whole = Joined(sections);
+        let sections = slots.iter().map(|(file, slot)| slot.section(&file.file));
+        let whole = Joined(sections.collect());
         let mut headers = slots.iter();
         let complete = headers.all(|(file, slot)| has(&file.file, slot, None));
         if complete && is_right(self.blob, whole.clone(), run)? {
             return Ok(());
         }
-        let mut from = 0;
-        let (digest, watch) = (*self.blob.digest(), run.watch);
-        if written == slots.len() {
-            self.fetch(&slots, run)?;
-        } else {
-            watch.progress.start(&digest, Some(self.blob.size()));
-            for (file, slot) in &slots {
-                if file.partial.is_some() {
-                    let bytes = self.blob.open(from)?.take(slot.len);
-                    let mut to = Into(vec![(file, slot.content(), slot.len)]);
-                    pour(
-                        &mut watch.reader(digest, bytes),
-                        &mut to,
-                        (&digest, &file.what),
-                    )?;
-                }
-                from += slot.len;
-            }
-            check(&Blob::new(self.blob.descriptor().clone(), whole), run)?;
+        match new == slots.len() {
+            true => self.fill(&slots, run)?,
+            false => self.fill_some(&slots, whole, run)?,
         }
-        for (file, slot) in slots.iter().filter(|(file, _)| file.partial.is_some()) {
+        for (file, slot) in slots.iter().filter(is_new) {
             let written = file.file.write_all_at(&slot.header, slot.at);
             written.map_err(|e| Error::io(&file.what, e))?;
         }
         Ok(())
     }
 
-    /// Fetches all of the blob: never a byte more than announced, and no end
-    /// before.
-    fn fetch(&self, slots: &[(&Opened, &Slot)], run: Run<'_>) -> Result<()> {
-        let (digest, size, watch) = (*self.blob.digest(), self.blob.size(), run.watch);
-        watch.progress.start(&digest, Some(size));
-        let verified = Verify::new(self.blob.open(0)?, digest, Some(size));
-        let to = slots.iter().rev();
-        let mut to = Into(
-            to.map(|(file, slot)| (*file, slot.content(), slot.len))
-                .collect(),
-        );
-        let what = slots.first().map_or("", |(file, _)| &file.what);
-        pour(
-            &mut watch.reader(digest, verified),
-            &mut to,
-            (&digest, what),
-        )?;
-        watch.progress.finish(&digest);
-        Ok(())
+    /// Fetches all of the blob, from what a run with another plan left if it is
+    /// there.
+    fn fill(&self, slots: &[(&Opened, &Slot)], run: Run<'_>) -> Result<()> {
+        let mut left = slots.iter().map(|(file, _)| &file.left);
+        if let Some(left) = left.find_map(|left| left.get(self.blob.digest())) {
+            let blob = Blob::new(self.blob.descriptor().clone(), left.clone());
+            match fetch(&blob, slots, run) {
+                Err(error) if error.is_corrupt() => {}
+                copied => return copied,
+            }
+        }
+        fetch(self.blob, slots, run)
     }
+
+    /// Fetches the pieces that are missing; `whole` is all of them.
+    fn fill_some(&self, slots: &[(&Opened, &Slot)], whole: Joined, run: Run<'_>) -> Result<()> {
+        let (digest, watch, mut from) = (*self.blob.digest(), run.watch, 0);
+        watch.progress.start(&digest, Some(self.blob.size()));
+        for (file, slot) in slots {
+            if file.partial.is_some() {
+                let bytes = self.blob.open(from)?.take(slot.len);
+                let mut to = Into(vec![(file, slot.content(), slot.len)]);
+                let mut bytes = watch.reader(digest, bytes);
+                pour(&mut bytes, &mut to, (&digest, &file.what))?;
+            }
+            from += slot.len;
+        }
+        check(&Blob::new(self.blob.descriptor().clone(), whole), run)
+    }
+}
+
+/// Fetches all of a blob: never a byte more than announced, and no end before.
+fn fetch(blob: &Blob, slots: &[(&Opened, &Slot)], run: Run<'_>) -> Result<()> {
+    let (digest, size, watch) = (*blob.digest(), blob.size(), run.watch);
+    watch.progress.start(&digest, Some(size));
+    let verified = Verify::new(blob.open(0)?, digest, Some(size));
+    let to = slots.iter().rev();
+    let mut to = Into(
+        to.map(|(file, slot)| (*file, slot.content(), slot.len))
+            .collect(),
+    );
+    let what = slots.first().map_or("", |(file, _)| &file.what);
+    pour(
+        &mut watch.reader(digest, verified),
+        &mut to,
+        (&digest, what),
+    )?;
+    watch.progress.finish(&digest);
+    Ok(())
 }
 
 fn pour(from: &mut dyn Read, to: &mut dyn Write, (digest, what): (&Digest, &str)) -> Result<()> {

@@ -471,3 +471,45 @@ fn parts_that_do_not_fit_are_refused() {
         assert!(matches!(refused, Err(Error::Invalid { .. })), "{size}");
     }
 }
+
+#[test]
+fn a_moved_image_does_not_cost_what_was_fetched() {
+    let store = Arc::new(Noted::default());
+    alias(&store.memory, "v1", &[b"one", b"two", b"three"]);
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("b.tar");
+    let write =
+        || planned(&store, &["r.example/a:v1"]).write_file(&path, Run::new(1, Watch::default()));
+    store.broken.lock().unwrap().insert(Digest::of(b"two"));
+    assert!(write().is_err());
+    store.broken.lock().unwrap().clear();
+    store.read.lock().unwrap().clear();
+    alias(&store.memory, "v1", &[b"longer one", b"two", b"three"]);
+    write().unwrap();
+    let read = store.read.lock().unwrap().clone();
+    assert!(
+        !read.contains(&Digest::of(b"three")) && read.contains(&Digest::of(b"two")),
+        "{read:?}"
+    );
+    assert_eq!(
+        std::fs::read(&path).unwrap(),
+        written(&planned(&store, &["r.example/a:v1"]))
+    );
+    assert_eq!(dir.path().read_dir().unwrap().count(), 1);
+    // Again, and it is there; then damaged.
+    store.read.lock().unwrap().clear();
+    write().unwrap();
+    assert!(store.read.lock().unwrap().is_empty());
+    let mut bytes = std::fs::read(&path).unwrap();
+    let at = bytes.windows(5).rposition(|part| part == b"three").unwrap();
+    bytes[at] ^= 1;
+    std::fs::write(&path, &bytes).unwrap();
+    write().unwrap();
+    assert!(
+        opened(&std::fs::read(&path).unwrap())
+            .unwrap()
+            .verify(Run::default())
+            .unwrap()
+            .is_empty()
+    );
+}

@@ -3,11 +3,13 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::time::Duration;
 
 use dxf_registry::image::layer::Family;
 use serde_json::{Value, json};
 
 use crate::images::{Style, TWO, docker_image, index, seed};
+use crate::kills::{Killer, rounds};
 use crate::readme::page;
 use crate::support::data::{blob, digest};
 use crate::support::dxf::Dxf;
@@ -468,4 +470,103 @@ fn every_line_of_docker_charons_table_works() {
     assert!(refused.stderr.contains("team/tool:v1"), "{refused}");
     assert!(refused.stderr.contains(&digest(b"one")), "{refused}");
     assert!(empty.raw().tags("team/app").is_empty());
+}
+
+/// Three aliases with three blobs each; their names.
+fn three(registry: &Registry, folder: &Path) -> Vec<String> {
+    for seed in 0..3 {
+        std::fs::write(folder.join("f"), blob(seed, 600_000)).expect("a file");
+        let alias = format!("@v{seed}");
+        let push = [
+            "push-blob",
+            "--split",
+            "200000",
+            "--min-size",
+            "0",
+            "team/app",
+            "f",
+            &alias,
+        ];
+        dxf(registry, folder).args(push).ok();
+    }
+    (0..3).map(|seed| format!("team/app:v{seed}")).collect()
+}
+
+#[test]
+fn killed_saves_are_continued() {
+    let (one, work) = (Registry::http(), scratch());
+    let names = three(&one, work.path());
+    let save = || {
+        dxf(&one, work.path())
+            .args(["save-bundle", "b.tar"])
+            .args(&names)
+    };
+    let (mut killer, mut whole) = (Killer::new(Duration::from_millis(60)), 0);
+    let mut killed = 0;
+    for _ in 0..rounds() {
+        killed += usize::from(killer.kill(save()).code.is_none());
+        if work.path().join("b.tar").exists() {
+            dxf(&one, work.path())
+                .args(["show-bundle", "--verify", "b.tar"])
+                .ok();
+            std::fs::remove_file(work.path().join("b.tar")).expect("a bundle");
+            whole += 1;
+        }
+    }
+    save().ok();
+    let read = || std::fs::read(work.path().join("b.tar")).expect("a bundle");
+    let bytes = read();
+    std::fs::remove_file(work.path().join("b.tar")).expect("a bundle");
+    save().ok();
+    assert!(bytes == read());
+    // Nine parts and a config; what was on its way is fetched again.
+    let most = (whole + 2) * 10 + killed * 8;
+    assert!(fetched(&one) <= most, "{} of {most}", fetched(&one));
+    killer.report();
+}
+
+#[test]
+fn killed_loads_leave_no_tag_on_what_is_not_whole() {
+    let (one, far, work) = (Registry::http(), Registry::http(), scratch());
+    let names = three(&one, work.path());
+    dxf(&one, work.path())
+        .args(["save-bundle", "b.tar"])
+        .args(&names)
+        .ok();
+    let load = |prefix: &str| {
+        let to = format!("{}/{prefix}", far.host());
+        dxf(&one, work.path()).args(["load-bundle", "b.tar", &to])
+    };
+    let expected: Vec<String> = tags(&one.raw(), &["team/app"]).into_values().collect();
+    let (mut killer, mut number) = (Killer::new(Duration::from_millis(80)), 0);
+    for _ in 0..rounds() {
+        let prefix = format!("r{number}");
+        let output = killer.kill(load(&prefix));
+        let repo = format!("{prefix}/team/app");
+        let raw = far.raw();
+        let there = raw.tags(&repo);
+        for tag in &there {
+            let manifest = raw.manifest(&repo, tag).expect(200).json();
+            for layer in manifest["layers"].as_array().expect("layers") {
+                assert!(
+                    raw.has_blob(&repo, layer["digest"].as_str().expect("a digest")),
+                    "{output}"
+                );
+            }
+        }
+        if output.code == Some(0) {
+            assert_eq!(there.len(), names.len());
+        }
+        // Every other place is loaded whole after one kill.
+        if there.len() == names.len() || number % 2 == 0 {
+            load(&prefix).ok();
+            assert_eq!(
+                tags(&raw, &[&repo]).into_values().collect::<Vec<_>>(),
+                expected
+            );
+            number += 1;
+        }
+    }
+    load("end").ok();
+    killer.report();
 }

@@ -20,12 +20,12 @@ use super::support::registry::Registry;
 use super::support::scratch;
 
 /// Kills of each kind.
-fn rounds() -> u64 {
+pub fn rounds() -> u64 {
     setting("DXF_KILL_ROUNDS", 40)
 }
 
 /// Starts commands and kills them.
-struct Killer {
+pub struct Killer {
     random: Random,
     /// The latest moment of a kill; follows the commands, so that about half
     /// of them are still at work then.
@@ -34,7 +34,7 @@ struct Killer {
 }
 
 impl Killer {
-    fn new(latest: Duration) -> Killer {
+    pub fn new(latest: Duration) -> Killer {
         Killer {
             random: Random::new(seed("DXF_KILL_SEED")),
             latest,
@@ -43,7 +43,7 @@ impl Killer {
     }
 
     /// Runs the command and kills it, unless it was faster.
-    fn kill(&mut self, dxf: Dxf) -> Output {
+    pub fn kill(&mut self, dxf: Dxf) -> Output {
         let most = self.latest.as_micros() as u64;
         let running = dxf.spawn();
         std::thread::sleep(Duration::from_micros(self.random.below(most.max(1))));
@@ -60,7 +60,7 @@ impl Killer {
     }
 
     /// A test that never kills in time proves nothing.
-    fn report(&self) {
+    pub fn report(&self) {
         println!("{} killed of {}", self.hit, rounds());
         assert!(
             self.hit * 5 >= rounds(),
