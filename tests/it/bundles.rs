@@ -570,3 +570,81 @@ fn killed_loads_leave_no_tag_on_what_is_not_whole() {
     load("end").ok();
     killer.report();
 }
+
+/// The commands in the blocks of the page, block by block.
+fn blocks(text: &str) -> Vec<Vec<&str>> {
+    let blocks = text.split("```console\n").skip(1);
+    let blocks = blocks.map(|block| block.split("```").next().unwrap_or_default());
+    blocks
+        .map(|block| {
+            block
+                .lines()
+                .filter_map(|line| line.strip_prefix("$ "))
+                .collect()
+        })
+        .collect()
+}
+
+#[test]
+fn the_manuals_months_are_carried_over() {
+    let (hub, one, far, work) = (
+        Registry::http(),
+        Registry::http(),
+        Registry::http(),
+        scratch(),
+    );
+    let shell = |line: &str| {
+        let line = line
+            .replace("docker.io", hub.host())
+            .replace("registry.example", one.host());
+        let line = line
+            .replace("registry.internal:5000", far.host())
+            .replace("4GiB", "1MiB");
+        let line = line.replace("dxf ", &format!("{} ", env!("CARGO_BIN_EXE_dxf")));
+        let sh = Dxf::foreign(Path::new("/bin/sh")).current_dir(work.path());
+        sh.env("DXF_INSECURE", "auto")
+            .env("PATH", "/usr/bin:/bin")
+            .args(["-c", &line])
+            .ok();
+    };
+    seed(
+        dxf(&hub, work.path()),
+        &docker_image(),
+        "library/alpine:3.20",
+    );
+    let mut disk = blob(9, 1_500_000);
+    let push = |bytes: &[u8]| {
+        std::fs::write(work.path().join("disk"), bytes).expect("a file");
+        let push = [
+            "push-blob",
+            "--split",
+            "cdc:64KiB",
+            "--min-size",
+            "0",
+            "team/app",
+            "disk",
+            "@v1",
+        ];
+        dxf(&one, work.path()).args(push).ok();
+    };
+    push(&disk);
+    let text = page("bundles");
+    let [full, there, month] = &blocks(&text)[..] else {
+        panic!("three blocks")
+    };
+    full.iter().chain(there).for_each(|line| shell(line));
+    assert!(size(work.path(), "full.002") > 0);
+    for turn in 1..4 {
+        disk.splice(turn * 300_000..turn * 300_000, blob(turn as u64, 10_000));
+        push(&disk);
+        month.iter().for_each(|line| shell(line));
+        assert!(size(work.path(), "month.001") < 500_000);
+        let pulled = dxf(&far, work.path()).args(["pull-blob", "mirror/team/app", "@v1"]);
+        assert!(pulled.ok().stdout == disk);
+    }
+    let alpine = |raw: &Raw, repo: &str| digest(&raw.manifest(repo, "3.20").expect(200).body);
+    assert_eq!(
+        alpine(&far.raw(), "mirror/library/alpine"),
+        alpine(&hub.raw(), "library/alpine")
+    );
+}
