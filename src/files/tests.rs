@@ -260,6 +260,24 @@ fn parts_that_are_not_complete_are_refused() {
 }
 
 #[test]
+fn parts_of_another_file_are_no_file() {
+    let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    fs::write(from.path().join("f"), "abcdefgh").unwrap();
+    let artifact = made_in_parts(from.path(), &["f"], "3").unwrap();
+    let (store, manifest) = stored(&artifact);
+    // Every part is what it should be, and the whole is not.
+    let right = crate::digest::Digest::of(b"abcdefgh").to_string();
+    let wrong = crate::digest::Digest::of(b"other").to_string();
+    let text = std::str::from_utf8(manifest.bytes()).unwrap();
+    let text = text.replace(&right, &wrong);
+    let manifest = Manifest::new(None, text.into_bytes()).unwrap();
+    let found = entries(&manifest).unwrap();
+    let failed = Pull::new(to.path()).write(&store, &found, Run::default());
+    assert!(failed.unwrap_err().is_corrupt());
+    assert!(!to.path().join("f").exists());
+}
+
+#[test]
 fn names_that_clash_are_refused() {
     let at = tempfile::tempdir().unwrap();
     tree(at.path());
