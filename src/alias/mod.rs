@@ -276,7 +276,7 @@ pub fn delete_only(store: &dyn Store, tag: &Tag, run: Run<'_>) -> Result<ByPlatf
 
 /// Whether the store has no way to remove a tag, as the distribution registry
 /// before version 3 (measured on 2.8.2: 400 DIGEST_INVALID, tag there or not).
-fn cannot_untag(store: &dyn Store, target: &Target, refused: &Error) -> bool {
+pub(crate) fn cannot_untag(store: &dyn Store, target: &Target, refused: &Error) -> bool {
     match refused {
         Error::NotAllowed { .. } | Error::Unsupported { .. } => true,
         // The tag was there a moment ago. Where it still is, "not found" was

@@ -213,6 +213,7 @@ fn dispatch(s: &mut Session<'_, '_>, command: &Command) -> Result<(), Failure> {
         Command::ShowBundle(args) => commands::bundle::show::run(s, args),
         Command::LoadImage(args) => commands::image::load::run(s, args),
         Command::RunImage(args) => commands::image::run::run(s, args),
+        Command::PruneAliases(args) => commands::keeping::prune::run(s, args),
         Command::Gc(args) => commands::keeping::gc::run(s, args),
         Command::Cache(args) => tool::cache::run(s, args),
         Command::Login(args) => logins::login::run(s, args),

@@ -1,6 +1,7 @@
-//! Keeping house: freeing what nothing reaches.
+//! Keeping house: deleting tags by rules, freeing what nothing reaches.
 //!
 //! What must stay is marked first ([`crate::graph::mark`]), so that what can't be
 //! read stops a run before anything is deleted.
 
 pub mod gc;
+pub mod prune;

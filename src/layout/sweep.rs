@@ -12,10 +12,11 @@ use super::lock::Held;
 use super::read::Files;
 use super::{Layout, files};
 use crate::descriptor::Descriptor;
-use crate::digest::Digest;
+use crate::digest::{Digest, Verify};
 use crate::error::{Error, Result};
 use crate::file::{self, Inode};
 use crate::manifest::{self, Kind, Manifest};
+use crate::reference::Target;
 use crate::stream::Stop;
 
 /// Names that other tools write into an entry.
@@ -50,6 +51,29 @@ impl Stored {
 }
 
 impl Layout {
+    /// Stores a manifest without what it names, which is elsewhere.
+    ///
+    /// # Errors
+    /// As [`crate::Store::put_manifest`], but for what is missing.
+    pub(crate) fn put_alone(&self, manifest: &Manifest, target: &Target) -> Result<()> {
+        self.create()?;
+        let _held = self.hold()?;
+        let (mut index, blobs) = (Index::clone(&*self.index()?), self.blobs()?);
+        let mut entry = manifest.descriptor();
+        if let Target::Digest(digest) = target {
+            entry.digest = *digest;
+        }
+        if blobs.size(&entry.digest)? != Some(entry.size) {
+            let bytes = Verify::new(manifest.bytes(), entry.digest, Some(entry.size));
+            blobs.write(&entry.digest, &mut { bytes })?;
+        }
+        match target {
+            Target::Tag(tag) => index.tag(&entry, tag),
+            Target::Digest(_) => index.add(&entry),
+        }
+        self.save(index)
+    }
+
     /// The layout as it is now, for a look.
     pub(crate) fn snapshot(&self) -> Result<Frozen<'_>> {
         Ok(Frozen {

@@ -61,6 +61,7 @@ mod parts_pull;
 mod platforms;
 mod programs;
 mod progress;
+mod prune;
 mod python_module;
 mod ranges;
 mod readme;

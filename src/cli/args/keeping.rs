@@ -1,5 +1,7 @@
 //! What the commands that keep house take.
 
+use std::path::PathBuf;
+
 use clap::Args;
 
 use super::words::{self, Named};
@@ -19,4 +21,71 @@ pub struct Gc {
     /// Also free repositories without aliases
     #[arg(long)]
     pub allow_empty: bool,
+}
+
+/// What `prune-aliases` takes.
+#[derive(Args)]
+pub struct PruneAliases {
+    /// The arguments.
+    #[command(flatten)]
+    pub words: Named<words::Repos>,
+    /// What chooses the aliases.
+    #[command(flatten)]
+    pub rules: RuleArgs,
+    /// Write what would be deleted, and why, to a file
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["apply", "yes"])]
+    pub plan: Option<PathBuf>,
+    /// Delete what a plan says; aliases that moved since are left
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["yes", "max_delete", "allow_empty"])]
+    pub apply: Option<PathBuf>,
+    /// Delete at once
+    #[arg(long)]
+    pub yes: bool,
+    /// Store the manifests of what is deleted there, for copy-image --all-tags
+    #[arg(long, value_name = "oci:FOLDER")]
+    pub backup: Option<String>,
+    /// Delete so many aliases of a repository at most, the oldest first (10%)
+    #[arg(long, value_name = "N|N%")]
+    pub max_delete: Option<String>,
+    /// Allow deleting the last alias of a repository
+    #[arg(long)]
+    pub allow_empty: bool,
+}
+
+/// The rules of `prune-aliases`.
+#[derive(Args)]
+pub struct RuleArgs {
+    /// Keep the newest N
+    #[arg(long, value_name = "N", conflicts_with = "apply")]
+    pub keep_last: Option<usize>,
+    /// Keep what is no older than this before the newest, such as 30d
+    #[arg(long, value_name = "DURATION", conflicts_with = "apply")]
+    pub keep_within: Option<String>,
+    /// Keep the newest of each of the last N days (UTC)
+    #[arg(long, value_name = "N", conflicts_with = "apply")]
+    pub keep_daily: Option<usize>,
+    /// Keep the newest of each of the last N weeks
+    #[arg(long, value_name = "N", conflicts_with = "apply")]
+    pub keep_weekly: Option<usize>,
+    /// Keep the newest of each of the last N months
+    #[arg(long, value_name = "N", conflicts_with = "apply")]
+    pub keep_monthly: Option<usize>,
+    /// Keep the newest of each of the last N years
+    #[arg(long, value_name = "N", conflicts_with = "apply")]
+    pub keep_yearly: Option<usize>,
+    /// Keep aliases that match, such as 'v*'
+    #[arg(long, value_name = "GLOB", conflicts_with = "apply")]
+    pub keep: Vec<String>,
+    /// Keep versions of a range, such as '>=1.2, <2'
+    #[arg(long, value_name = "RANGE", conflicts_with = "apply")]
+    pub keep_semver: Vec<String>,
+    /// Consider only aliases that match
+    #[arg(long, value_name = "GLOB", conflicts_with = "apply")]
+    pub only: Vec<String>,
+    /// Apply the rules to each group of aliases with the same captures
+    #[arg(long, value_name = "REGEX", conflicts_with = "apply")]
+    pub group_by: Option<String>,
+    /// Take the age from the alias, such as '%Y-%m-%d'
+    #[arg(long, value_name = "FORMAT", conflicts_with = "apply")]
+    pub date_from_tag: Option<String>,
 }

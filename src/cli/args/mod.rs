@@ -30,7 +30,7 @@ pub use images::{
     Convert, CopyImage, DiffImages, Engine, ExportImage, Form, GetFile, GetLayer, ListFiles,
     LoadImage, Look, Nondistributable, PullImage, PushImage, ResolveImage, RunImage,
 };
-pub use keeping::Gc;
+pub use keeping::{Gc, PruneAliases, RuleArgs};
 pub use repo::repo;
 pub use tool::{Auth, Cache, Login};
 pub use words::Named;
@@ -307,6 +307,15 @@ pub enum Command {
         after_help = "Examples:\n  dxf run-image docker.io/library/alpine:3.20 uname -a\n  dxf run-image --engine-arg=--network=none team/app:v1"
     )]
     RunImage(RunImage),
+    /// Delete old aliases by rules; print which, and why
+    ///
+    /// Nothing is deleted without --yes or --apply. An alias stays if one rule
+    /// keeps it; so do aliases that no rule is about, those whose age is unknown,
+    /// and the last one of a repository. What is kept keeps its referrers.
+    #[command(
+        after_help = "Examples:\n  dxf prune-aliases team/dumps --keep-daily 7 --keep-weekly 4 --yes\n  dxf prune-aliases team/app --only 'pr-*' --keep-within 30d --plan plan.json\n  dxf prune-aliases --apply plan.json --backup oci:./removed"
+    )]
+    PruneAliases(PruneAliases),
     /// Free what no alias reaches, in a folder; print what is freed
     ///
     /// Without arguments in all its repositories. What was stored or used within

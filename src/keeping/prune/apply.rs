@@ -1,0 +1,301 @@
+//! Doing what a plan says.
+
+use std::collections::{HashMap, HashSet};
+
+use super::plan::{Belonging, RepoPlan};
+use super::source::{Source, is_related};
+use crate::alias::cannot_untag;
+use crate::descriptor::Descriptor;
+use crate::digest::Digest;
+use crate::error::{Error, Result, if_found};
+use crate::graph::mark::{Reached, mark};
+use crate::graph::verify::{Finding, Scrutiny, names};
+use crate::layout::Layout;
+use crate::parallel;
+use crate::reference::{Tag, Target};
+use crate::store::Store;
+use crate::stream::Run;
+
+/// What came of a plan.
+#[derive(Debug, Default)]
+#[non_exhaustive]
+pub struct Applied {
+    /// The tags that are gone now.
+    pub deleted: Vec<String>,
+    /// The tags that were gone already.
+    pub gone: Vec<String>,
+    /// The tags that are left.
+    pub left: Vec<Left>,
+    /// Signatures, lists and other referrers that went with their subjects.
+    pub with: usize,
+    /// The tags that were asked for afterwards.
+    pub kept: usize,
+    /// What is wrong with them.
+    pub wrong: Vec<Finding>,
+}
+
+/// A tag that was to go, and is left.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Left {
+    /// The tag.
+    pub tag: String,
+    /// Why.
+    pub reason: String,
+}
+
+/// Deletes what `plan` says, of the store that it was made for. A tag that points
+/// elsewhere now is left. With `backup` the manifests of all that goes are stored
+/// there first, under their tags. Afterwards everything that is left is looked for
+/// once more.
+///
+/// # Errors
+/// [`Error::Conflict`] for a plan of another store; the store's refusal to delete
+/// anything; those of the store and of the backup, which leave the rest undone.
+pub fn apply(
+    store: &dyn Store,
+    plan: &RepoPlan,
+    backup: Option<&Layout>,
+    run: Run<'_>,
+) -> Result<Applied> {
+    if plan.store != store.name() {
+        let why = format!(
+            "it was made for {}, and this is {}",
+            plan.store,
+            store.name()
+        );
+        return Err(Error::invalid("plan", &plan.repository, why));
+    }
+    let mut work = Work {
+        store,
+        plan,
+        run,
+        done: Applied::default(),
+        kept: None,
+        untags: true,
+        gone: HashSet::new(),
+    };
+    let due = work.due()?;
+    if let Some(backup) = backup {
+        work.back_up(&due, backup)?;
+    }
+    work.delete(due)?;
+    work.with()?;
+    work.check()?;
+    Ok(work.done)
+}
+
+struct Work<'a> {
+    store: &'a dyn Store,
+    plan: &'a RepoPlan,
+    run: Run<'a>,
+    done: Applied,
+    /// What must stay, once that was needed.
+    kept: Option<HashMap<Digest, Reached>>,
+    /// Whether the store can remove one tag, as far as is known.
+    untags: bool,
+    /// Digests that were deleted as manifests.
+    gone: HashSet<Digest>,
+}
+
+impl Work<'_> {
+    /// The tags that are still what the plan says.
+    fn due(&mut self) -> Result<Vec<(Tag, Digest)>> {
+        let (run, stop) = (self.run, self.run.watch.stop);
+        let heads = parallel::map(
+            run.jobs,
+            self.plan.delete.iter().collect(),
+            stop,
+            |one, _| {
+                let tag: Tag = one.tag.parse()?;
+                let head = self.store.head(&Target::Tag(tag.clone()))?;
+                Ok((tag, one.digest, head.map(|head| head.digest)))
+            },
+        )?;
+        let mut due = Vec::new();
+        for (tag, digest, found) in heads {
+            match found {
+                None => self.done.gone.push(tag.to_string()),
+                Some(found) if found == digest => due.push((tag, digest)),
+                Some(found) => self.done.left.push(Left {
+                    tag: tag.to_string(),
+                    reason: format!("it moved to {found} since the plan was made"),
+                }),
+            }
+        }
+        Ok(due)
+    }
+
+    /// Stores the manifests of what goes, without their blobs.
+    fn back_up(&self, due: &[(Tag, Digest)], backup: &Layout) -> Result<()> {
+        let source = Source::new(self.store, Vec::new());
+        for (tag, digest) in due {
+            self.keep(&source, digest, Some(tag), backup)?;
+        }
+        for one in self.owned() {
+            let tag = one.tag.as_deref().map(str::parse).transpose()?;
+            self.keep(&source, &one.digest, tag.as_ref(), backup)?;
+        }
+        Ok(())
+    }
+
+    fn keep(
+        &self,
+        source: &Source<'_>,
+        digest: &Digest,
+        tag: Option<&Tag>,
+        backup: &Layout,
+    ) -> Result<()> {
+        let below = mark(source, [Descriptor::new("", *digest, 0)], self.run)?;
+        for (digest, _) in below.iter().filter(|(_, reached)| reached.is_manifest) {
+            let by_digest = Target::Digest(*digest);
+            if let Some(manifest) = if_found(self.store.manifest(&by_digest))? {
+                backup.put_alone(&manifest, &by_digest)?;
+            }
+        }
+        if let Some(tag) = tag {
+            let manifest = self.store.manifest(&Target::Digest(*digest))?;
+            backup.put_alone(&manifest, &Target::Tag(tag.clone()))?;
+        }
+        Ok(())
+    }
+
+    fn delete(&mut self, due: Vec<(Tag, Digest)>) -> Result<()> {
+        for (tag, digest) in due {
+            self.run.watch.stop.check()?;
+            if self.gone.contains(&digest) {
+                // It went with another tag of the same manifest.
+                self.done.deleted.push(tag.to_string());
+                continue;
+            }
+            match self.delete_one(&tag, &digest)? {
+                None => self.done.deleted.push(tag.to_string()),
+                Some(reason) => {
+                    let tag = tag.to_string();
+                    self.done.left.push(Left { tag, reason });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Deletes a tag, or says why it is left.
+    fn delete_one(&mut self, tag: &Tag, digest: &Digest) -> Result<Option<String>> {
+        let target = Target::Tag(tag.clone());
+        if self.untags {
+            match self.store.untag(tag) {
+                Ok(()) => return Ok(None),
+                Err(error) if cannot_untag(self.store, &target, &error) => self.untags = false,
+                // Another prune was faster.
+                Err(error) if error.is_not_found() => return Ok(None),
+                Err(error) => return Err(error),
+            }
+        }
+        if self.must_stay(digest)? {
+            return Ok(Some(format!(
+                "the registry deletes manifests only, and what is kept needs {digest}"
+            )));
+        }
+        match self.store.delete_manifest(digest) {
+            Err(error) if !error.is_not_found() => return Err(error),
+            _ => {}
+        }
+        self.gone.insert(*digest);
+        Ok(None)
+    }
+
+    /// Whether a tag that stays reaches a manifest, as the tags are now.
+    fn must_stay(&mut self, digest: &Digest) -> Result<bool> {
+        if self.kept.is_none() {
+            self.kept = Some(self.kept_now()?);
+        }
+        Ok(self
+            .kept
+            .as_ref()
+            .is_some_and(|kept| kept.contains_key(digest)))
+    }
+
+    fn kept_now(&self) -> Result<HashMap<Digest, Reached>> {
+        let planned = self.plan.delete.iter();
+        let planned: HashMap<&str, Digest> =
+            planned.map(|one| (one.tag.as_str(), one.digest)).collect();
+        let belongs = self.plan.with.iter().filter_map(|one| one.tag.as_deref());
+        let belongs: HashSet<&str> = belongs.collect();
+        let tags = self.store.tags().collect::<Result<Vec<Tag>>>()?;
+        let heads = parallel::map(self.run.jobs, tags, self.run.watch.stop, |tag, _| {
+            let head = self.store.head(&Target::Tag(tag.clone()))?;
+            Ok(head.map(|head| (tag, head)))
+        })?;
+        let heads = heads.into_iter().flatten();
+        let stays = |tag: &Tag, digest: &Digest| {
+            planned.get(tag.as_str()) != Some(digest) && !belongs.contains(tag.as_str())
+        };
+        let stay = heads.filter(|(tag, head)| stays(tag, &head.digest));
+        let (related, roots): (Vec<_>, Vec<_>) = stay.partition(|(tag, _)| is_related(tag));
+        // A tag made of a digest is a root here: what it keeps is little.
+        let all = roots.iter().chain(&related).map(|(_, head)| head.clone());
+        let all: Vec<Descriptor> = all.collect();
+        let source = Source::new(self.store, related);
+        mark(&source, all, self.run)
+    }
+
+    /// What belongs to manifests of which no tag is left.
+    fn owned(&self) -> Vec<&Belonging> {
+        let left: HashSet<&str> = self.done.left.iter().map(|one| one.tag.as_str()).collect();
+        let left = self
+            .plan
+            .delete
+            .iter()
+            .filter(|one| left.contains(one.tag.as_str()));
+        let left: HashSet<Digest> = left.map(|one| one.digest).collect();
+        let with = self.plan.with.iter();
+        with.filter(|one| one.of.iter().all(|digest| !left.contains(digest)))
+            .collect()
+    }
+
+    /// Deletes what belonged to what is gone.
+    fn with(&mut self) -> Result<()> {
+        let owned: Vec<Belonging> = self.owned().into_iter().cloned().collect();
+        for one in owned {
+            self.run.watch.stop.check()?;
+            let done = match &one.tag {
+                Some(tag) => {
+                    let tag: Tag = tag.parse()?;
+                    let target = Target::Tag(tag.clone());
+                    let found = self.store.head(&target)?.map(|head| head.digest);
+                    match found == Some(one.digest) {
+                        true => self.delete_one(&tag, &one.digest)?.is_none(),
+                        false => false,
+                    }
+                }
+                // Where tags are removed, manifests are the registry's to collect.
+                None if self.untags => false,
+                None if self.must_stay(&one.digest)? => false,
+                None => if_found(self.store.delete_manifest(&one.digest))?.is_some(),
+            };
+            self.done.with += usize::from(done);
+        }
+        Ok(())
+    }
+
+    /// Looks for everything that is left.
+    fn check(&mut self) -> Result<()> {
+        let kept = self.plan.keep.iter().chain(&self.plan.unknown);
+        let mut kept: Vec<Target> = kept.map(|one| one.tag.parse()).collect::<Result<_>>()?;
+        let left = self.done.left.iter().map(|one| one.tag.parse());
+        kept.extend(left.collect::<Result<Vec<Target>>>()?);
+        let heads = parallel::map(self.run.jobs, kept, self.run.watch.stop, |target, _| {
+            let there = self.store.head(&target)?.is_some();
+            Ok(there.then_some(target))
+        })?;
+        // Deleted by another meanwhile.
+        let there: Vec<Target> = heads.into_iter().flatten().collect();
+        self.done.kept = there.len();
+        let found = names(self.store, there, Scrutiny::Sizes, self.run)?;
+        self.done.wrong = found
+            .into_iter()
+            .filter(|one| !one.verdict().is_good())
+            .collect();
+        Ok(())
+    }
+}

@@ -1,0 +1,520 @@
+//! `prune-aliases`: each way in which other tools lost data, the points of its
+//! design, and what it does on every kind of store.
+
+use std::fs;
+use std::path::Path;
+
+use dxf_registry::credentials::Credentials;
+use dxf_registry::descriptor::media_type;
+use dxf_registry::http::Scheme;
+use dxf_registry::layout::Layouts;
+use dxf_registry::registry::Settings;
+use dxf_registry::stream::Watch;
+use dxf_registry::{Blob, Descriptor, Digest, Manifest, Registry as Client, Store, Target};
+use serde_json::{Value, json};
+
+use super::readme::page;
+use super::support::dxf::{Dxf, Output};
+use super::support::peers::each_server;
+use super::support::registry::Registry;
+use super::support::scratch;
+
+/// A repository `a` somewhere, for the command and for the library.
+struct Repo {
+    host: String,
+    store: Box<dyn Store>,
+}
+
+impl Repo {
+    fn on(registry: &Registry) -> Repo {
+        let settings = Settings::default().with_scheme(Scheme::Http);
+        let host = registry.host().parse().unwrap();
+        let client = Client::connect(host, settings, Credentials::anonymous()).unwrap();
+        Repo {
+            host: registry.host().to_string(),
+            store: Box::new(client.repository("a".parse().unwrap())),
+        }
+    }
+
+    fn folder(at: &Path) -> Repo {
+        Repo {
+            host: format!("oci:{}", at.display()),
+            store: Box::new(Layouts::new(at).repository(&"a".parse().unwrap())),
+        }
+    }
+
+    fn dxf(&self, words: &[&str]) -> Dxf {
+        Dxf::new()
+            .plain(&self.host)
+            .env("DXF_CACHE", "0")
+            .args(words)
+    }
+
+    fn prune(&self, words: &[&str]) -> Dxf {
+        self.dxf(&[&["prune-aliases", "a", "--max-delete", "100%"], words].concat())
+    }
+
+    fn tags(&self) -> String {
+        let mut tags: Vec<String> = self
+            .store
+            .tags()
+            .map(|tag| tag.unwrap().to_string())
+            .collect();
+        tags.retain(|tag| !tag.starts_with("sha256-"));
+        tags.sort();
+        tags.join(" ")
+    }
+
+    fn put(&self, kind: &str, text: &str) -> Descriptor {
+        let blob = Blob::bytes(kind, text.as_bytes().to_vec());
+        self.store.put_blob(&blob, Watch::default()).unwrap();
+        blob.descriptor().clone()
+    }
+
+    fn manifest(&self, document: Value, at: Option<&str>) -> Manifest {
+        let manifest = Manifest::new(None, document.to_string().into_bytes()).unwrap();
+        let by_digest = Target::Digest(manifest.digest());
+        let at = at.map_or(by_digest, |tag| tag.parse().unwrap());
+        self.store.put_manifest(&manifest, &at).unwrap();
+        manifest
+    }
+
+    /// An artifact that was made at `created`.
+    fn made(&self, text: &str, created: Option<&str>, at: Option<&str>) -> Manifest {
+        let config = self.put(media_type::OCI_EMPTY, "{}");
+        let layer = self.put(media_type::OCTET_STREAM, text);
+        let mut document = json!({"schemaVersion": 2, "mediaType": media_type::OCI_MANIFEST,
+            "artifactType": "text/plain", "config": config, "layers": [layer]});
+        if let Some(created) = created {
+            document["annotations"] = json!({"org.opencontainers.image.created": created});
+        }
+        self.manifest(document, at)
+    }
+
+    fn about(&self, subject: &Manifest, text: &str) -> Manifest {
+        let config = self.put(media_type::OCI_EMPTY, "{}");
+        let layer = self.put(media_type::OCTET_STREAM, text);
+        let document = json!({"schemaVersion": 2, "mediaType": media_type::OCI_MANIFEST,
+            "artifactType": "text/plain", "config": config, "layers": [layer],
+            "subject": subject.descriptor()});
+        self.manifest(document, None)
+    }
+
+    fn index(&self, children: &[&Manifest], created: &str, at: &str) -> Manifest {
+        let children: Vec<Descriptor> = children.iter().map(|one| one.descriptor()).collect();
+        let document = json!({"schemaVersion": 2, "mediaType": media_type::OCI_INDEX,
+            "manifests": children, "annotations": {"org.opencontainers.image.created": created}});
+        self.manifest(document, Some(at))
+    }
+
+    /// An image whose config says when it was made.
+    fn image(&self, text: &str, created: &str, at: &str) -> Manifest {
+        let layer = self.put("application/vnd.oci.image.layer.v1.tar", text);
+        let config = json!({"architecture": "amd64", "os": "linux", "created": created,
+            "config": {}, "rootfs": {"type": "layers", "diff_ids": [layer.digest]}});
+        let config = self.put(media_type::OCI_CONFIG, &config.to_string());
+        let document = json!({"schemaVersion": 2, "mediaType": media_type::OCI_MANIFEST,
+            "config": config, "layers": [layer]});
+        self.manifest(document, Some(at))
+    }
+
+    fn has(&self, digest: &Digest) -> bool {
+        self.store.head(&Target::Digest(*digest)).unwrap().is_some()
+    }
+
+    /// Five aliases, a day apart.
+    fn days(&self) {
+        for day in 1..=5 {
+            let created = format!("2024-05-0{day}T00:00:00Z");
+            self.made(
+                &format!("day {day}"),
+                Some(&created),
+                Some(&format!("d{day}")),
+            );
+        }
+    }
+}
+
+/// Makes four tests of one body: on a folder, and on three registries.
+macro_rules! each_store {
+    ($name:ident, |$repo:ident| $body:block) => {
+        mod $name {
+            use super::*;
+            fn check($repo: &Repo) $body
+
+            #[test]
+            fn folder() {
+                let folder = scratch();
+                check(&Repo::folder(folder.path()));
+            }
+
+            each_server!(server, |registry| {
+                check(&Repo::on(registry));
+            });
+        }
+    };
+}
+
+each_store!(children_referrers_and_shared_digests_survive, |repo| {
+    const OLD: &str = "2024-01-01T00:00:00Z";
+    const NEW: &str = "2024-06-01T00:00:00Z";
+    // Children of an index that is kept, one of them with an old name as well.
+    let (one, two) = (
+        repo.made("1", Some(OLD), Some("child")),
+        repo.made("2", Some(OLD), None),
+    );
+    let kept = repo.index(&[&one, &two], NEW, "kept");
+    // Referrers of what is kept, and of what goes; cosign's tags of both.
+    let signed = repo.about(&kept, "signature");
+    let stem = |of: &Manifest| format!("sha256-{}", of.digest().hex());
+    repo.made("cosign", Some(OLD), Some(&format!("{}.sig", stem(&two))));
+    let gone = repo.made("gone", Some(OLD), Some("gone"));
+    let with = repo.about(&gone, "with it");
+    repo.made("goes", Some(OLD), Some(&format!("{}.sig", stem(&gone))));
+    // Two names of one manifest, of which one is kept.
+    let shared = repo.made("shared", Some("2024-02-01T00:00:00Z"), Some("shared"));
+    repo.store
+        .put_manifest(&shared, &"shared-old".parse().unwrap())
+        .unwrap();
+    let rules = ["--keep-last", "1", "--keep", "shared"];
+    let before = repo.tags();
+    let planned = repo.prune(&rules).ok();
+    assert_eq!(repo.tags(), before, "{planned}");
+    let done = repo.prune(&[&rules[..], &["--yes"]].concat()).ok();
+    assert_eq!(lines(&planned), lines(&done).replace("left  ", "delete"));
+    for stays in [&one, &two, &kept, &signed, &shared] {
+        assert!(repo.has(&stays.digest()), "{done}");
+    }
+    let tags = repo.tags();
+    assert!(!tags.contains("gone") && tags.contains("kept"), "{tags}");
+    let sig = |of: &Manifest| {
+        repo.store
+            .head(&format!("{}.sig", stem(of)).parse().unwrap())
+    };
+    assert!(sig(&two).unwrap().is_some() && sig(&gone).unwrap().is_none());
+    // By tag where that can be done; elsewhere what is shared is left, and told.
+    if tags.contains("child") {
+        assert!(tags.contains("shared-old"), "{tags}");
+        assert!(done.text().contains("deletes manifests only"), "{done}");
+        assert!(!repo.has(&gone.digest()) && !repo.has(&with.digest()));
+    } else {
+        assert_eq!(tags, "kept shared");
+    }
+    assert!(done.stderr.contains("were kept and verified"), "{done}");
+    repo.dxf(&["verify-alias", "--all", "a"]).ok();
+});
+
+/// The words of each line but for the spaces that columns need.
+fn lines(output: &Output) -> String {
+    let words = |line: &str| {
+        let words: Vec<&str> = line.split_whitespace().take(4).collect();
+        let what = words[0].replace("left", "delete");
+        format!("{what} {}\n", words[1..].join(" "))
+    };
+    output.text().lines().map(words).collect()
+}
+
+each_store!(every_kind_of_rule_prunes, |repo| {
+    let left = |words: &[&str]| {
+        repo.days();
+        repo.prune(&[words, &["--yes"]].concat()).ok();
+        repo.dxf(&["verify-alias", "--all", "a"]).ok();
+        repo.tags()
+    };
+    assert_eq!(left(&["--keep-last", "2"]), "d4 d5");
+    assert_eq!(left(&["--keep-within", "3d"]), "d2 d3 d4 d5");
+    assert_eq!(left(&["--keep-daily", "1", "--keep", "d[12]"]), "d1 d2 d5");
+    // 2024-05-05 is a Sunday.
+    assert_eq!(left(&["--keep-weekly", "2"]), "d5");
+    assert_eq!(left(&["--keep-monthly", "1", "--keep-yearly", "1"]), "d5");
+    assert_eq!(left(&["--only", "d[1-3]", "--keep-last", "1"]), "d3 d4 d5");
+});
+
+each_store!(a_backup_brings_everything_back, |repo| {
+    repo.days();
+    let gone = repo
+        .store
+        .head(&"d1".parse().unwrap())
+        .unwrap()
+        .unwrap()
+        .digest;
+    let backup = scratch();
+    let at = format!("oci:{}", backup.path().display());
+    repo.prune(&["--keep-last", "1", "--yes", "--backup", &at])
+        .ok();
+    assert_eq!(repo.tags(), "d5");
+    let size: u64 = fs::read_dir(backup.path().join("a/blobs/sha256"))
+        .unwrap()
+        .map(|file| file.unwrap().metadata().unwrap().len())
+        .sum();
+    assert!(size < 8192, "manifests only: {size}");
+    let to = match repo.host.strip_prefix("oci:") {
+        Some(folder) => format!("oci:{folder}/a"),
+        None => format!("{}/a", repo.host),
+    };
+    let from = format!("{at}/a");
+    repo.dxf(&["copy-image", "--all-tags", &from, &to]).ok();
+    assert_eq!(repo.tags(), "d1 d2 d3 d4 d5");
+    assert!(repo.has(&gone));
+    repo.dxf(&["verify-alias", "--all", "a"]).ok();
+});
+
+#[test]
+fn reproducible_builds_are_not_the_oldest() {
+    let folder = scratch();
+    let repo = Repo::folder(folder.path());
+    repo.image("1", "1970-01-01T00:00:00Z", "epoch");
+    repo.image("2", "1980-01-01T00:00:00Z", "zip");
+    repo.image("3", "2999-01-01T00:00:00Z", "future");
+    repo.made("none", None, Some("none"));
+    repo.image("4", "2024-01-01T00:00:00Z", "old");
+    repo.image("5", "2024-01-02T00:00:00Z", "new");
+    let done = repo.prune(&["--keep-last", "1", "--yes"]).ok();
+    assert_eq!(repo.tags(), "epoch future new none zip");
+    assert_eq!(done.text().matches("unknown").count(), 8, "{done}");
+}
+
+#[test]
+fn names_are_not_ages_unless_they_are_said_to_be() {
+    let folder = scratch();
+    let repo = Repo::folder(folder.path());
+    repo.made("1", Some("2024-03-01T00:00:00Z"), Some("v9"));
+    repo.made("2", Some("2024-04-01T00:00:00Z"), Some("v10"));
+    repo.made("3", Some("2024-02-01T00:00:00Z"), Some("v11"));
+    repo.prune(&["--keep-last", "1", "--yes"]).ok();
+    assert_eq!(repo.tags(), "v10");
+    // A date in the name goes before what the manifest says.
+    repo.made("4", Some("2024-05-01T00:00:00Z"), Some("n-2024-01-01"));
+    repo.made("5", Some("2024-04-01T00:00:00Z"), Some("n-2024-01-02"));
+    let by_name = [
+        "--keep-last",
+        "1",
+        "--only",
+        "n-*",
+        "--date-from-tag",
+        "n-%Y-%m-%d",
+        "--yes",
+    ];
+    repo.prune(&by_name).ok();
+    assert_eq!(repo.tags(), "n-2024-01-02 v10");
+}
+
+#[test]
+fn the_plan_is_what_is_done() {
+    let folder = scratch();
+    let repo = Repo::folder(folder.path());
+    repo.days();
+    let plan = folder.path().join("plan.json").display().to_string();
+    let shown = repo.prune(&["--keep-last", "2", "--plan", &plan]).ok();
+    assert_eq!(repo.tags(), "d1 d2 d3 d4 d5");
+    let document: Value = serde_json::from_slice(&fs::read(&plan).unwrap()).unwrap();
+    let one = &document["repositories"][0];
+    assert_eq!(one["delete"].as_array().unwrap().len(), 3);
+    assert_eq!(one["delete"][0]["reason"], "no rule keeps it");
+    assert!(one["bytes"].as_u64().unwrap() > 0 && one["delete"][0]["digest"].is_string());
+    // Meanwhile one moves, one goes, and another is new and old.
+    repo.made("moved", Some("2024-05-01T00:00:00Z"), Some("d1"));
+    repo.dxf(&["del-alias", "--only", "a", "d2"]).ok();
+    repo.made("new", Some("2024-01-01T00:00:00Z"), Some("other"));
+    let done = repo.dxf(&["prune-aliases", "--apply", &plan]).ok();
+    assert_eq!(repo.tags(), "d1 d4 d5 other");
+    assert!(done.text().contains("moved to"), "{done}");
+    assert!(
+        done.stderr
+            .contains("deleted 1 of 5 aliases, left 1, 1 were gone"),
+        "{done}"
+    );
+    assert_eq!(lines(&shown), lines(&done));
+    // Again, there is nothing to do.
+    repo.dxf(&["prune-aliases", "--apply", &plan]).ok();
+    assert_eq!(repo.tags(), "d1 d4 d5 other");
+}
+
+#[test]
+fn one_run_deletes_a_tenth_unless_told_otherwise_and_never_the_last() {
+    let folder = scratch();
+    let repo = Repo::folder(folder.path());
+    repo.days();
+    let few = repo
+        .dxf(&["prune-aliases", "a", "--keep-last", "1", "--yes"])
+        .ok();
+    assert_eq!(repo.tags(), "d2 d3 d4 d5");
+    assert!(
+        few.stderr.contains("a tenth") && few.stderr.contains("--max-delete"),
+        "{few}"
+    );
+    repo.prune(&["--keep", "none", "--yes"]).ok();
+    assert_eq!(repo.tags(), "d5");
+    repo.prune(&["--keep", "none", "--yes", "--allow-empty"])
+        .ok();
+    assert_eq!(repo.tags(), "");
+}
+
+#[test]
+fn bad_input_deletes_nothing() {
+    let folder = scratch();
+    let repo = Repo::folder(folder.path());
+    repo.days();
+    let wrong = |words: &[&str], said: &str| {
+        let output = repo.prune(words).run();
+        assert_eq!(output.code, Some(2), "{output}");
+        assert!(output.stderr.contains(said), "{output}");
+    };
+    wrong(&["--yes"], "they keep nothing");
+    wrong(&["--keep-last", "0", "--yes"], "they keep nothing");
+    wrong(&["--only", "*", "--yes"], "they keep nothing");
+    wrong(&["--keep-semver", "one", "--yes"], "--keep-semver");
+    wrong(
+        &["--group-by", "(", "--keep-last", "1", "--yes"],
+        "--group-by",
+    );
+    wrong(&["--keep", "[", "--yes"], "--keep");
+    wrong(
+        &["--date-from-tag", "%Q", "--keep-last", "1", "--yes"],
+        "--date-from-tag",
+    );
+    wrong(&["--keep-within", "soon", "--yes"], "--keep-within");
+    wrong(&["--keep-last", "-1", "--yes"], "unexpected argument");
+    wrong(
+        &["--keep-last", "1", "--yes", "--backup", "registry.example"],
+        "oci:FOLDER",
+    );
+    // A plan for another place, of another version, and none at all.
+    let plan = folder.path().join("plan.json");
+    let name = plan.display().to_string();
+    repo.prune(&["--keep-last", "1", "--plan", &name]).ok();
+    let elsewhere = scratch();
+    let other = Repo::folder(elsewhere.path());
+    other.days();
+    let refused = other.dxf(&["prune-aliases", "--apply", &name]).run();
+    assert!(
+        refused.code != Some(0) && refused.stderr.contains("was made for"),
+        "{refused}"
+    );
+    assert_eq!(other.tags(), "d1 d2 d3 d4 d5");
+    let absent = repo.dxf(&["prune-aliases", "b", "--apply", &name]).run();
+    assert!(
+        absent.stderr.contains("the plan is not about it"),
+        "{absent}"
+    );
+    fs::write(
+        &plan,
+        fs::read_to_string(&plan)
+            .unwrap()
+            .replace("aliases 1", "aliases 9"),
+    )
+    .unwrap();
+    let old = repo.dxf(&["prune-aliases", "--apply", &name]).run();
+    assert!(old.stderr.contains("another version"), "{old}");
+    fs::write(&plan, "{").unwrap();
+    assert_eq!(
+        repo.dxf(&["prune-aliases", "--apply", &name]).run().code,
+        Some(65)
+    );
+    // A manifest that can't be read may name anything.
+    let d5 = repo
+        .store
+        .head(&"d5".parse().unwrap())
+        .unwrap()
+        .unwrap()
+        .digest;
+    let path = folder.path().join("a/blobs/sha256").join(d5.hex());
+    fs::write(path, "{}").unwrap();
+    let broken = repo.prune(&["--keep-last", "1", "--yes"]).run();
+    assert_eq!(broken.code, Some(65), "{broken}");
+    assert!(broken.stderr.contains("nothing was deleted"), "{broken}");
+    assert_eq!(repo.tags(), "d1 d2 d3 d4 d5");
+}
+
+#[test]
+fn a_registry_that_refuses_says_what_to_do_there() {
+    let registry = Registry::builder().no_delete().start();
+    let repo = Repo::on(&registry);
+    repo.days();
+    let refused = repo.prune(&["--keep-last", "1", "--yes"]).run();
+    assert_eq!(refused.code, Some(1), "{refused}");
+    assert!(
+        refused.stderr.contains("REGISTRY_STORAGE_DELETE_ENABLED"),
+        "{refused}"
+    );
+    assert!(refused.stderr.contains("Harbor"), "{refused}");
+    assert_eq!(repo.tags(), "d1 d2 d3 d4 d5");
+}
+
+#[test]
+fn two_prunes_at_once_lose_nothing() {
+    let registry = Registry::http();
+    let repo = Repo::on(&registry);
+    repo.days();
+    let running: Vec<_> = (0..2)
+        .map(|_| repo.prune(&["--keep-last", "2", "--yes"]).spawn())
+        .collect();
+    for running in running {
+        let output = running.finish();
+        assert_eq!(output.code, Some(0), "{output}");
+    }
+    assert_eq!(repo.tags(), "d4 d5");
+    repo.dxf(&["verify-alias", "--all", "a"]).ok();
+}
+
+#[test]
+fn the_manuals_nightly_backup_rotates() {
+    let page = page("housekeeping");
+    let rules = "--date-from-tag %Y-%m-%d --keep-daily 7 --keep-weekly 4 --yes";
+    assert!(page.contains(&format!("dxf prune-aliases team/dumps {rules}\n")));
+    let folder = scratch();
+    let host = format!("oci:{}", folder.path().display());
+    let dxf = |words: &str| {
+        let words = words.split(' ');
+        Dxf::new().env("DXF_HOST", &host).args(words)
+    };
+    for day in 1..=60 {
+        let date = match day {
+            1..=31 => format!("2024-07-{day:02}"),
+            _ => format!("2024-08-{:02}", day - 31),
+        };
+        let push = dxf(&format!("push-blob --split cdc team/dumps - @{date}"));
+        push.stdin(format!("dump of {date}")).ok();
+        dxf(&format!("prune-aliases team/dumps {rules}")).ok();
+        dxf(&format!("verify-alias team/dumps {date}")).ok();
+    }
+    // Seven days to Thursday the 29th of August, the Sundays of two weeks more (that of
+    // the last is among the seven), and one that waits: one run deletes a tenth.
+    let kept = dxf("list-aliases team/dumps").ok();
+    let days = ["11", "18", "22", "23", "24", "25", "26", "27", "28", "29"];
+    assert_eq!(kept.lines(), days.map(|day| format!("2024-08-{day}")));
+    dxf("gc --grace 0s").ok();
+    let old = dxf("pull-blob team/dumps @2024-08-11").ok();
+    assert_eq!(old.text(), "dump of 2024-08-11");
+}
+
+#[test]
+fn the_manual_cleans_a_registry() {
+    let page = page("housekeeping");
+    let folder = scratch();
+    let at = folder.path().display();
+    let registry = Registry::http();
+    let repo = Repo::on(&registry);
+    for (n, tag) in ["pr-1", "pr-2", "v1", "pr-3", "pr-4"].iter().enumerate() {
+        repo.made(
+            tag,
+            Some(&format!("2024-05-0{}T00:00:00Z", n + 1)),
+            Some(tag),
+        );
+    }
+    let run = |line: &str| {
+        assert!(page.contains(&format!("$ dxf {line}\n")), "{line}");
+        let line = line.replace("plan.json", &format!("{at}/plan.json"));
+        let line = line
+            .replace("./removed", &format!("{at}/removed"))
+            .replace("team/app", "a");
+        let words = line.split(' ').map(|word| word.trim_matches('\''));
+        repo.dxf(&words.collect::<Vec<_>>()).ok()
+    };
+    let rules = "prune-aliases team/app --keep-last 2 --keep 'v*'";
+    let shown = run(rules);
+    assert_eq!(shown.lines().len(), 1, "a tenth: {shown}");
+    run(&format!("{rules} --max-delete 50% --plan plan.json"));
+    run("prune-aliases --apply plan.json --backup oci:./removed");
+    assert_eq!(repo.tags(), "pr-3 pr-4 v1");
+}
