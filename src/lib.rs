@@ -455,7 +455,7 @@
 //! | [`archive`] | images in a file: docker-archive and OCI layout |
 //! | [`inventory`] | what the tags of a repository name, how large and how old it is |
 //! | [`graph`], [`nondistributable`] | images out of a store and into one, and layers that are kept elsewhere |
-//! | [`keeping`] | freeing what nothing reaches |
+//! | [`keeping`] | deleting old tags, freeing what nothing reaches, mirrors |
 //! | [`hub`], [`json`], [`text`] | for tools: Docker Hub's names, Python's JSON, text fit for a terminal |
 //!
 //! The library prints nothing and reads no environment variables (but for the

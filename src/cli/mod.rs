@@ -148,9 +148,10 @@ fn begin(
     }
     let context = Context::new(env, input.terminal)?;
     let source = match command {
-        Command::CopyImage(_) | Command::EditImage(_) | Command::MakeIndex(_) => {
-            context.source(env, input.terminal)?
-        }
+        Command::CopyImage(_)
+        | Command::EditImage(_)
+        | Command::Sync(_)
+        | Command::MakeIndex(_) => context.source(env, input.terminal)?,
         _ => None,
     };
     let progress = bars::progress(context.show, input.console);
@@ -214,6 +215,8 @@ fn dispatch(s: &mut Session<'_, '_>, command: &Command) -> Result<(), Failure> {
         Command::LoadImage(args) => commands::image::load::run(s, args),
         Command::RunImage(args) => commands::image::run::run(s, args),
         Command::PruneAliases(args) => commands::keeping::prune::run(s, args),
+        Command::Sync(args) => commands::keeping::sync::run(s, args),
+        Command::Doctor(args) => commands::keeping::doctor::run(s, args),
         Command::Gc(args) => commands::keeping::gc::run(s, args),
         Command::Cache(args) => tool::cache::run(s, args),
         Command::Login(args) => logins::login::run(s, args),

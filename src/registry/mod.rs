@@ -3,6 +3,7 @@
 
 mod conditional;
 mod detect;
+pub mod doctor;
 mod download;
 mod listing;
 mod location;
@@ -10,6 +11,7 @@ mod plan;
 mod rate_limit;
 mod referrers;
 mod repository;
+mod seen;
 mod session;
 mod sessions;
 #[cfg(test)]
@@ -139,6 +141,7 @@ struct Inner {
     transport: Transport,
     auth: Auth,
     referrers: referrers::Known,
+    seen: seen::Seen,
 }
 
 /// An answer that was read to its end.
@@ -179,7 +182,13 @@ impl Registry {
             transport,
             auth,
             referrers: referrers::Known::default(),
+            seen: seen::Seen::default(),
         })))
+    }
+
+    /// Where its blobs were seen.
+    fn seen(&self) -> &seen::Seen {
+        &self.0.seen
     }
 
     /// What people call it.

@@ -487,10 +487,15 @@ impl Store for Repository {
 
     fn put_blob(&self, blob: &Blob, watch: Watch<'_>) -> Result<Put> {
         if let Some(from) = self.mountable(blob) {
-            return Upload::new(self, blob, watch).unasked().run(Some(from));
+            let put = Upload::new(self, blob, watch).unasked().run(Some(from))?;
+            self.registry.seen().note(blob.digest(), &self.name);
+            return Ok(put);
         }
         match self.size_to_write(blob.digest()) {
-            Ok(size) if size == Some(blob.size()) => Ok(Put::Existed),
+            Ok(size) if size == Some(blob.size()) => {
+                self.registry.seen().note(blob.digest(), &self.name);
+                Ok(Put::Existed)
+            }
             // Whatever a registry has against being asked, the upload will tell.
             Err(Error::Status { status, .. }) if !is_temporary_status(status) => {
                 self.send_blob(blob, watch)
@@ -501,7 +506,12 @@ impl Store for Repository {
     }
 
     fn send_blob(&self, blob: &Blob, watch: Watch<'_>) -> Result<Put> {
-        Upload::new(self, blob, watch).run(self.mountable(blob))
+        // Another repository that is known to have it costs no request more.
+        let seen = || self.registry.seen().elsewhere(blob.digest(), &self.name);
+        let from = self.mountable(blob).cloned().or_else(seen);
+        let put = Upload::new(self, blob, watch).run(from.as_ref())?;
+        self.registry.seen().note(blob.digest(), &self.name);
+        Ok(put)
     }
 
     fn mount_blob(&self, digest: &Digest, from: &RepoName, watch: Watch<'_>) -> Result<Put> {

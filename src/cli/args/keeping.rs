@@ -89,3 +89,49 @@ pub struct RuleArgs {
     #[arg(long, value_name = "FORMAT", conflicts_with = "apply")]
     pub date_from_tag: Option<String>,
 }
+
+/// What `sync` takes.
+#[derive(Args)]
+pub struct Sync {
+    /// The arguments.
+    #[command(flatten)]
+    pub words: Named<words::SyncPlaces>,
+    /// Only aliases that match
+    #[arg(long, value_name = "GLOB")]
+    pub tags: Vec<String>,
+    /// No aliases that match
+    #[arg(long, value_name = "GLOB")]
+    pub exclude: Vec<String>,
+    /// Only the newest N: by version where all are versions, else by date
+    #[arg(long, value_name = "N")]
+    pub newest: Option<usize>,
+    /// os/architecture[/variant] to take of each index (all)
+    #[arg(long, value_name = "P")]
+    pub platform: Option<String>,
+    /// Delete aliases that the source no longer has
+    #[arg(long)]
+    pub delete: bool,
+    /// Delete so many aliases of a repository at most (10%)
+    #[arg(long, value_name = "N|N%", requires = "delete")]
+    pub max_delete: Option<String>,
+    /// Repository below SRC to copy, where the registry does not list them
+    #[arg(long, value_name = "NAME")]
+    pub repo: Vec<String>,
+    /// File with the repositories below SRC, one a line, or - for standard input
+    #[arg(long, value_name = "FILE")]
+    pub repos_from: Option<PathBuf>,
+    /// Print what would be copied and deleted, and change nothing
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// What `doctor` takes.
+#[derive(Args)]
+pub struct Doctor {
+    /// The arguments.
+    #[command(flatten)]
+    pub words: Named<words::MaybeRepo>,
+    /// Store nothing
+    #[arg(long)]
+    pub read_only: bool,
+}

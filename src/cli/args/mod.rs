@@ -30,7 +30,7 @@ pub use images::{
     Convert, CopyImage, DiffImages, Engine, ExportImage, Form, GetFile, GetLayer, ListFiles,
     LoadImage, Look, Nondistributable, PullImage, PushImage, ResolveImage, RunImage,
 };
-pub use keeping::{Gc, PruneAliases, RuleArgs};
+pub use keeping::{Doctor, Gc, PruneAliases, RuleArgs, Sync};
 pub use repo::repo;
 pub use tool::{Auth, Cache, Login};
 pub use words::Named;
@@ -307,6 +307,15 @@ pub enum Command {
         after_help = "Examples:\n  dxf run-image docker.io/library/alpine:3.20 uname -a\n  dxf run-image --engine-arg=--network=none team/app:v1"
     )]
     RunImage(RunImage),
+    /// Copy what a registry, a repository or a folder has to another place
+    ///
+    /// A place is HOST, HOST/PREFIX/ (all repositories below), HOST/REPOSITORY, or
+    /// oci:FOLDER. Aliases that are the same on both sides are not touched. One that
+    /// fails stops no other. DXF_FROM_* configure the source.
+    #[command(
+        after_help = "Examples:\n  dxf sync registry.example/team/ mirror.example/team/ --exclude 'pr-*'\n  dxf sync registry.example/team/app oci:./mirror --newest 5 --delete"
+    )]
+    Sync(Sync),
     /// Delete old aliases by rules; print which, and why
     ///
     /// Nothing is deleted without --yes or --apply. An alias stays if one rule
@@ -316,6 +325,13 @@ pub enum Command {
         after_help = "Examples:\n  dxf prune-aliases team/dumps --keep-daily 7 --keep-weekly 4 --yes\n  dxf prune-aliases team/app --only 'pr-*' --keep-within 30d --plan plan.json\n  dxf prune-aliases --apply plan.json --backup oci:./removed"
     )]
     PruneAliases(PruneAliases),
+    /// Print what a registry can do, and what that means for dxf
+    ///
+    /// A small blob and an alias of their own are stored in the repository
+    /// (dxf-doctor) and removed again. The output contains no secret: put it into
+    /// a bug report.
+    #[command(after_help = "Examples:\n  dxf doctor team/app\n  dxf doctor --read-only team/app")]
+    Doctor(Doctor),
     /// Free what no alias reaches, in a folder; print what is freed
     ///
     /// Without arguments in all its repositories. What was stored or used within

@@ -128,6 +128,7 @@ impl Positional {
 }
 
 const REPO: Positional = Positional::new("repo", "Repository, such as team/app");
+const MAYBE_REPO: Positional = REPO.count(Count::AtMostOne);
 const REPOS: Positional = REPO.count(Count::Any);
 const FROM_REPO: Positional = Positional::new("from-repo", "Repository that has the blob");
 const DIGEST: Positional = Positional::new("digest", "Digest of the blob, such as sha256:…");
@@ -166,6 +167,12 @@ const FROM: Positional = IMAGE.id("from", "Image to read");
 const SCRATCH: Positional =
     Positional::new("image|scratch", "Image to change, or an empty one").hint(ValueHint::AnyPath);
 const TO: Positional = IMAGE.id("to", "Where to put it");
+const SYNC_FROM: Positional = Positional::new(
+    "SRC",
+    "What to copy: HOST, HOST/PREFIX/, HOST/REPOSITORY or oci:FOLDER",
+)
+.hint(ValueHint::Other);
+const SYNC_TO: Positional = Positional::new("DST", "Where to: the same").hint(ValueHint::Other);
 const TARGET: Positional = Positional::new(
     "FILE|DIR|-",
     "Where to write (default: a file named after the repository)",
@@ -248,6 +255,8 @@ macro_rules! words {
 words! {
     /// No arguments.
     Nothing []
+    /// A repository, if any.
+    MaybeRepo [MAYBE_REPO]
     /// Repositories, if any.
     Repos [REPOS]
     /// A repository, and patterns of aliases if any.
@@ -292,6 +301,8 @@ words! {
     EditTo [SCRATCH, TO]
     /// An image, and where to put it.
     FromTo [FROM, TO]
+    /// Where to copy from, and where to.
+    SyncPlaces [SYNC_FROM, SYNC_TO]
     /// An image and more tags.
     ImageTags [IMAGE, TAGS]
     /// A file of an image.

@@ -439,7 +439,7 @@ impl Rules {
 }
 
 /// The version that a tag is, as leniently as tags are written.
-fn version(tag: &str) -> Option<Version> {
+pub(crate) fn version(tag: &str) -> Option<Version> {
     let text = tag.strip_prefix(['v', 'V']).unwrap_or(tag);
     let end = text.find(['-', '_']).unwrap_or(text.len());
     let (numbers, rest) = text.split_at(end);

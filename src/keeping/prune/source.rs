@@ -1,7 +1,7 @@
 //! A repository with tags, as the mark reads it.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::descriptor::Descriptor;
 use crate::digest::Digest;
@@ -16,6 +16,8 @@ use crate::store::ReadStore;
 pub(super) struct Source<'a> {
     store: &'a dyn ReadStore,
     known: Mutex<HashMap<Digest, Option<Arc<Names>>>>,
+    /// What refers to a manifest, asked for once.
+    referrers: Mutex<HashMap<Digest, Vec<Descriptor>>>,
     /// Tags made of a digest, by that.
     by_stem: HashMap<String, Vec<(Tag, Descriptor)>>,
 }
@@ -33,17 +35,17 @@ impl<'a> Source<'a> {
                 .to_string();
             by_stem.entry(stem).or_default().push((tag, manifest));
         }
-        let known = Mutex::default();
         Source {
             store,
-            known,
+            known: Mutex::default(),
+            referrers: Mutex::default(),
             by_stem,
         }
     }
 
     /// What a manifest names; `None` when the store does not contain it.
     pub fn known(&self, digest: &Digest) -> Result<Option<Arc<Names>>> {
-        if let Some(names) = self.lock().get(digest) {
+        if let Some(names) = locked(&self.known).get(digest) {
             return Ok(names.clone());
         }
         let read = || {
@@ -58,7 +60,7 @@ impl<'a> Source<'a> {
             }
             _ => e,
         })?;
-        self.lock().insert(*digest, names.clone());
+        locked(&self.known).insert(*digest, names.clone());
         Ok(names)
     }
 
@@ -77,7 +79,12 @@ impl<'a> Source<'a> {
 
     /// The referrers of a manifest that have no tag made of its digest.
     pub fn referrers(&self, subject: &Digest) -> Result<Vec<Descriptor>> {
-        self.store.referrers(subject)
+        if let Some(known) = locked(&self.referrers).get(subject) {
+            return Ok(known.clone());
+        }
+        let found = self.store.referrers(subject)?;
+        locked(&self.referrers).insert(*subject, found.clone());
+        Ok(found)
     }
 
     /// Whether an index lists nothing but referrers of `subject`.
@@ -96,11 +103,11 @@ impl<'a> Source<'a> {
         }
         Ok(true)
     }
+}
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Digest, Option<Arc<Names>>>> {
-        // A map stays whole whoever panicked with it.
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+fn locked<T>(map: &Mutex<T>) -> MutexGuard<'_, T> {
+    // A map stays whole whoever panicked with it.
+    map.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Manifests for Source<'_> {

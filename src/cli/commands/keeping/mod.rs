@@ -1,4 +1,6 @@
 //! Commands that keep house: what exists, and what is deleted.
 
+pub mod doctor;
 pub mod gc;
 pub mod prune;
+pub mod sync;

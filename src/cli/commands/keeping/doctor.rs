@@ -1,0 +1,91 @@
+//! `doctor`: what a registry can do, and what that means here.
+
+use dxf_registry::registry::doctor::{Ability, Check, Reach, examine};
+use dxf_registry::{Error, RepoName, Result, Root, json};
+use serde_json::{Value, json};
+
+use crate::cli::args::{self, Doctor};
+use crate::cli::env::Shape;
+use crate::cli::exit::Failure;
+use crate::cli::out::table::table;
+use crate::cli::session::Session;
+
+/// The repository that is used where none is named.
+const REPO: &str = "dxf-doctor";
+
+/// `doctor [--read-only] [<repo>]`
+pub fn run(s: &mut Session<'_, '_>, args: &Doctor) -> Result<(), Failure> {
+    let words = args.words.take(0, 1)?;
+    let root = s.root()?;
+    let Root::Registry(host) = root else {
+        let what = "a folder needs no doctor; verify-alias --all reads what is in it";
+        return Err(Error::Unsupported { what: what.into() }.into());
+    };
+    let repo: RepoName = match words.first() {
+        Some(word) => args::repo(args::text(word)?, Some(root))?,
+        None => args::repo(REPO, Some(root))?,
+    };
+    let reach = match args.read_only {
+        true => Reach::Read,
+        false => Reach::Write,
+    };
+    let registry = s.registry(host);
+    let mut checks = vec![proxy(s)];
+    // A registry that is only just asked how it is spoken to may be unreachable.
+    match registry {
+        Ok(registry) => checks.extend(examine(&registry, &repo, reach)),
+        Err(error) => return Err(error.into()),
+    }
+    report(s, &checks)?;
+    match checks
+        .iter()
+        .find(|one| one.name == "connection" && one.ability != Ability::Yes)
+    {
+        Some(one) => Err(Failure::Error(Error::Unsupported {
+            what: format!("{host} can't be reached: {}", one.detail),
+        })),
+        None => Ok(()),
+    }
+}
+
+fn proxy(s: &Session<'_, '_>) -> Check {
+    let names = s.context.settings.http.proxies.names;
+    let names: Vec<&str> = names.into_iter().flatten().collect();
+    let detail = match names.is_empty() {
+        true => "none".to_string(),
+        // Its address may contain a password.
+        false => format!("as {} says", names.join(" and ")),
+    };
+    Check::new("proxy", Ability::Yes, detail)
+}
+
+fn word(ability: Ability) -> &'static str {
+    match ability {
+        Ability::Yes => "yes",
+        Ability::No => "no",
+        _ => "untried",
+    }
+}
+
+fn report(s: &mut Session<'_, '_>, checks: &[Check]) -> Result<(), Failure> {
+    if s.context.shape == Shape::Json {
+        let all = checks.iter().map(|one| {
+            json!({"name": one.name, "ability": word(one.ability), "detail": one.detail,
+                "advice": advice(one)})
+        });
+        let all: Vec<Value> = all.collect();
+        return s.line(json::python(&Value::Array(all)));
+    }
+    let rows = checks.iter().map(|one| {
+        let said = match advice(one) {
+            Some(advice) => format!("{} ({advice})", one.detail),
+            None => one.detail.clone(),
+        };
+        vec![one.name.to_string(), word(one.ability).to_string(), said]
+    });
+    table(s.out, &rows.collect::<Vec<_>>(), &[])
+}
+
+fn advice(check: &Check) -> Option<&'static str> {
+    Some(check.advice).filter(|text| !text.is_empty() && check.ability == Ability::No)
+}

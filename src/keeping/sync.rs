@@ -1,0 +1,273 @@
+//! Keeping one repository in step with another: tags that differ are copied, and
+//! tags that the source no longer has are deleted where that is asked for.
+//!
+//! A tag that is the same costs a HEAD on each side. What is wrong with one tag
+//! stops no other.
+
+use std::collections::HashSet;
+
+use crate::digest::Digest;
+use crate::error::{Error, Result};
+use crate::graph::{Copier, CopyOptions, Remote, Select, is_referrers_tag, is_related_tag};
+use crate::inventory::Describer;
+use crate::keeping::prune::{MaxDelete, RepoPlan, plan_deletion, version};
+use crate::manifest::Kind;
+use crate::parallel;
+use crate::reference::{Tag, Target};
+use crate::store::Store;
+use crate::stream::Run;
+
+/// Which tags are kept in step.
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct Filter {
+    tags: Vec<glob::Pattern>,
+    exclude: Vec<glob::Pattern>,
+    newest: Option<usize>,
+}
+
+impl Filter {
+    /// Tags that fit, and no others.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for what is no pattern.
+    pub fn with_tags(mut self, glob: &str) -> Result<Filter> {
+        self.tags.push(pattern("--tags", glob)?);
+        Ok(self)
+    }
+
+    /// No tags that fit.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for what is no pattern.
+    pub fn with_exclude(mut self, glob: &str) -> Result<Filter> {
+        self.exclude.push(pattern("--exclude", glob)?);
+        Ok(self)
+    }
+
+    /// The newest so many: by version where all tags are versions, else by the
+    /// time they were made.
+    pub fn with_newest(self, count: usize) -> Filter {
+        let newest = Some(count);
+        Filter { newest, ..self }
+    }
+
+    fn fits(&self, tag: &str) -> bool {
+        let any = |globs: &[glob::Pattern]| globs.iter().any(|glob| glob.matches(tag));
+        (self.tags.is_empty() || any(&self.tags)) && !any(&self.exclude)
+    }
+}
+
+fn pattern(option: &'static str, text: &str) -> Result<glob::Pattern> {
+    glob::Pattern::new(text).map_err(|e| Error::invalid(option, text, e.msg))
+}
+
+/// What is to be done about a tag, or was.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Step {
+    /// Nothing: both sides have the same.
+    Same,
+    /// It has to be copied.
+    Copy,
+    /// It was copied, and these blobs were sent.
+    Copied {
+        /// Blobs that were sent.
+        sent: usize,
+        /// Blobs that the target took over from another of its repositories.
+        mounted: usize,
+    },
+    /// It could not be.
+    Failed(Error),
+}
+
+/// A tag of the source.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Tagged {
+    /// The tag.
+    pub tag: Tag,
+    /// Its digest in the source, once that was asked for.
+    pub digest: Option<Digest>,
+    /// What became of it.
+    pub step: Step,
+}
+
+/// Two repositories, of which the second follows the first.
+pub struct Pair<'a> {
+    from: &'a Remote,
+    to: &'a dyn Store,
+    filter: &'a Filter,
+    options: CopyOptions<'a>,
+}
+
+impl<'a> Pair<'a> {
+    /// `to` follows `from` in the tags that `filter` names.
+    pub fn new(
+        from: &'a Remote,
+        to: &'a dyn Store,
+        filter: &'a Filter,
+        options: CopyOptions<'a>,
+    ) -> Pair<'a> {
+        Pair {
+            from,
+            to,
+            filter,
+            options,
+        }
+    }
+
+    /// What differs. Nothing is changed.
+    ///
+    /// # Errors
+    /// What keeps the source from being listed; [`Error::Stopped`].
+    pub fn compare(&self, run: Run<'_>) -> Result<Vec<Tagged>> {
+        let tags = self.tags(run)?;
+        parallel::map(run.jobs, tags, run.watch.stop, |tag, _| {
+            let compared = self.compare_one(&tag, run);
+            let (digest, step) = match compared {
+                Ok((digest, step)) => (digest, step),
+                Err(error) if is_everywhere(&error) => return Err(error),
+                Err(error) => (None, Step::Failed(error)),
+            };
+            Ok(Tagged { tag, digest, step })
+        })
+    }
+
+    /// Copies what differs; the tags in their order.
+    ///
+    /// # Errors
+    /// As [`Pair::compare`], and what would stop every other tag too, such as the
+    /// network.
+    pub fn copy(&self, tags: Vec<Tagged>, run: Run<'_>) -> Result<Vec<Tagged>> {
+        let copier = Copier::new(self.from, self.to, self.options);
+        let due = tags
+            .iter()
+            .filter(|one| matches!(one.step, Step::Copy))
+            .count();
+        // Many small tags are copied side by side, few with several blobs at once.
+        let (outer, inner) = match due >= run.jobs {
+            true => (run.jobs, 1),
+            false => (1, run.jobs),
+        };
+        parallel::map(outer, tags, run.watch.stop, |one, stop| {
+            if !matches!(one.step, Step::Copy) {
+                return Ok(one);
+            }
+            let target = Target::Tag(one.tag.clone());
+            let run = Run::new(inner, run.stopped_by(stop).watch);
+            let step = match copier.copy(&target, &target, run) {
+                Ok(done) => Step::Copied {
+                    sent: done.summary.uploaded,
+                    mounted: done.summary.mounted,
+                },
+                Err(error) if is_everywhere(&error) => return Err(error),
+                Err(error) => Step::Failed(error),
+            };
+            Ok(Tagged { step, ..one })
+        })
+    }
+
+    /// What the target has and the source has not, as a plan for
+    /// [`crate::keeping::prune::apply`]. Tags that the filter leaves out stay.
+    ///
+    /// # Errors
+    /// Those of both stores.
+    pub fn deletions(&self, name: &str, most: MaxDelete, run: Run<'_>) -> Result<RepoPlan> {
+        let tags = self.from.store().tags().collect::<Result<HashSet<Tag>>>()?;
+        let gone = |tag: &Tag| {
+            let text = tag.as_str();
+            !tags.contains(tag) && self.filter.fits(text) && !is_related_tag(text)
+        };
+        plan_deletion((self.to, name), &gone, most, run)
+    }
+
+    /// The repository that follows.
+    pub fn target(&self) -> &'a dyn Store {
+        self.to
+    }
+
+    fn tags(&self, run: Run<'_>) -> Result<Vec<Tag>> {
+        let mut tags = Vec::new();
+        for tag in self.from.store().tags() {
+            let tag = tag?;
+            // Whoever copies referrers brings the target's list up to date.
+            if self.filter.fits(tag.as_str()) && !is_referrers_tag(tag.as_str()) {
+                tags.push(tag);
+            }
+        }
+        match self.filter.newest {
+            Some(count) if count < tags.len() => self.newest(tags, count, run),
+            _ => Ok(tags),
+        }
+    }
+
+    fn newest(&self, tags: Vec<Tag>, count: usize, run: Run<'_>) -> Result<Vec<Tag>> {
+        let versions: Option<Vec<_>> = tags.iter().map(|tag| version(tag.as_str())).collect();
+        let mut ordered: Vec<Tag> = match versions {
+            Some(versions) => {
+                let mut all: Vec<_> = versions.into_iter().zip(tags).collect();
+                all.sort_by(|one, other| other.cmp(one));
+                all.into_iter().map(|(_, tag)| tag).collect()
+            }
+            None => {
+                let found = Describer::new(self.from.store(), run).each(tags)?;
+                let age = found.into_iter().map(|one| {
+                    let made = one
+                        .found
+                        .as_ref()
+                        .ok()
+                        .and_then(|found| found.created.clone());
+                    (made.map(|time| time.unix_seconds()), one.tag)
+                });
+                let mut all: Vec<_> = age.collect();
+                all.sort_by(|one, other| other.cmp(one));
+                all.into_iter().map(|(_, tag)| tag).collect()
+            }
+        };
+        ordered.truncate(count);
+        Ok(ordered)
+    }
+
+    fn compare_one(&self, tag: &Tag, run: Run<'_>) -> Result<(Option<Digest>, Step)> {
+        let target = Target::Tag(tag.clone());
+        let Some(there) = self.from.store().head(&target)? else {
+            let what = format!("alias {tag}, which was listed");
+            return Err(Error::NotFound { what });
+        };
+        let here = self.to.head(&target)?.map(|here| here.digest);
+        let wanted = match (here, self.options.platform) {
+            (Some(here), Some(_)) if here != there.digest => self.for_platform(&target, run)?,
+            _ => there.digest,
+        };
+        let step = if here == Some(wanted) {
+            Step::Same
+        } else {
+            Step::Copy
+        };
+        Ok((Some(there.digest), step))
+    }
+
+    /// The digest of what is copied of an index for one platform.
+    fn for_platform(&self, target: &Target, run: Run<'_>) -> Result<Digest> {
+        let manifest = self.from.store().manifest(target)?;
+        match self.options.platform {
+            Some(platform) if manifest.kind() == Kind::Index => {
+                let select = Select::Platform(platform);
+                let node = self.from.without_configs().node(manifest, select, run)?;
+                Ok(node.manifest().digest())
+            }
+            _ => Ok(manifest.digest()),
+        }
+    }
+}
+
+/// Whether an error would meet every other tag as well.
+fn is_everywhere(error: &Error) -> bool {
+    let what = error.what();
+    matches!(
+        what,
+        Error::Stopped | Error::Network { .. } | Error::Unauthorized { .. }
+    ) || matches!(what, Error::InsecureAuth { .. } | Error::Helper { .. })
+        || error.status() == Some(429)
+}

@@ -1,0 +1,313 @@
+//! `sync`: repositories that follow others.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+use super::readme::page;
+use super::support::data::blob;
+use super::support::dxf::Dxf;
+use super::support::registry::Registry;
+use super::support::rules::{POST, PUT, on};
+use super::support::scratch;
+use super::support::server::Server;
+
+/// Repositories with aliases in a folder.
+fn fill(folder: &Path, names: &[(&str, &str, &[u8])]) {
+    let at = scratch();
+    let file = at.path().join("file");
+    for (repo, tag, bytes) in names {
+        fs::write(&file, bytes).unwrap();
+        let name = file.display().to_string();
+        of(folder)
+            .args(["push-blob", repo, &name, &format!("@{tag}")])
+            .ok();
+    }
+}
+
+fn of(folder: &Path) -> Dxf {
+    Dxf::new().env("DXF_HOST", format!("oci:{}", folder.display()))
+}
+
+fn tags(dxf: Dxf, repo: &str) -> String {
+    dxf.args(["list-aliases", repo])
+        .ok()
+        .text()
+        .replace('\n', " ")
+        .trim()
+        .to_string()
+}
+
+fn at(folder: &Path) -> String {
+    format!("oci:{}", folder.display())
+}
+
+#[test]
+fn a_registry_follows_another_and_a_second_run_costs_a_head_a_tag() {
+    let (one, two) = (Registry::http(), Registry::http());
+    let folder = scratch();
+    fill(
+        folder.path(),
+        &[
+            ("team/app", "v1", b"one"),
+            ("team/app", "v2", b"two"),
+            ("team/web", "v1", b"one"),
+            ("other", "x", b"other"),
+        ],
+    );
+    let whole = |host: &str| Dxf::new().plain(host);
+    whole(one.host())
+        .args(["sync", &at(folder.path()), one.host()])
+        .ok();
+    let (from, to) = (Server::before(&one, []), Server::before(&two, []));
+    let words = |words: &[&str]| {
+        let source = format!("{}/team/", from.host());
+        let target = format!("{}/mirror/", to.host());
+        let all = [&["sync", &source, &target], words].concat();
+        whole(&to.host())
+            .env("DXF_FROM_HOST", from.host())
+            .env("DXF_FROM_INSECURE", "1")
+            .args(all)
+    };
+    let dry = words(&["--dry-run"]).ok();
+    assert_eq!(dry.text().matches("copy mirror/").count(), 3, "{dry}");
+    assert_eq!(to.count(PUT, "*"), 0);
+    let done = words(&[]).ok();
+    assert!(
+        done.stderr
+            .contains("copied 3, deleted 0; 0 were the same, 0 failed"),
+        "{done}"
+    );
+    assert_eq!(tags(whole(two.host()), "mirror/app"), "v1 v2");
+    assert_eq!(tags(whole(two.host()), "mirror/web"), "v1");
+    let repos = whole(two.host()).args(["list-repos"]).ok();
+    assert_eq!(repos.lines(), ["mirror/app", "mirror/web"]);
+    // The blob of web is one of app's: mounted, not sent.
+    let mounts = to.seen_at(POST, "/v2/mirror/web/blobs/uploads/");
+    assert_eq!(mounts.len(), 1);
+    assert!(mounts[0].query.contains("mirror"), "{}", mounts[0].query);
+    assert_eq!(
+        to.seen()
+            .iter()
+            .filter(|seen| seen.method == PUT && seen.path.contains("/web/blobs/"))
+            .count(),
+        0
+    );
+    let (before_from, before_to) = (from.seen().len(), to.seen().len());
+    let again = words(&[]).ok();
+    assert!(
+        again
+            .stderr
+            .contains("copied 0, deleted 0; 3 were the same"),
+        "{again}"
+    );
+    let asked = |seen: Vec<super::support::server::Seen>, before: usize| {
+        let methods = seen[before..].iter().map(|seen| seen.method.clone());
+        let heads = methods.clone().filter(|method| method == "HEAD").count();
+        let others: BTreeSet<String> = methods.filter(|method| method != "HEAD").collect();
+        (heads, others)
+    };
+    // The lists of repositories and tags are the only other requests.
+    assert_eq!(
+        asked(from.seen(), before_from),
+        (3, BTreeSet::from(["GET".to_string()]))
+    );
+    assert_eq!(asked(to.seen(), before_to), (3, BTreeSet::new()));
+}
+
+#[test]
+fn one_bad_tag_stops_no_other() {
+    let (folder, registry) = (scratch(), Registry::http());
+    fill(
+        folder.path(),
+        &[
+            ("a", "bad", b"bad"),
+            ("a", "good", b"good"),
+            ("b", "x", b"x"),
+        ],
+    );
+    let digest = super::support::data::digest(b"bad");
+    let hex = digest.strip_prefix("sha256:").unwrap();
+    fs::remove_file(folder.path().join("a/blobs/sha256").join(hex)).unwrap();
+    let dxf = || Dxf::new().plain(registry.host());
+    let done = dxf()
+        .args(["sync", &at(folder.path()), registry.host()])
+        .run();
+    assert_eq!(done.code, Some(1), "{done}");
+    assert!(done.stderr.contains("dxf: sync: a:bad:"), "{done}");
+    assert!(
+        done.stderr
+            .contains("copied 2, deleted 0; 0 were the same, 1 failed"),
+        "{done}"
+    );
+    assert_eq!(tags(dxf(), "a"), "good");
+    assert_eq!(tags(dxf(), "b"), "x");
+    let json = dxf()
+        .env("DXF_OUTPUT", "json")
+        .args(["sync", &at(folder.path()), registry.host()]);
+    let rows = json.run().json();
+    let steps: BTreeSet<&str> = rows
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|row| row["step"].as_str().unwrap())
+        .collect();
+    assert_eq!(steps, BTreeSet::from(["failed", "same"]));
+}
+
+#[test]
+fn what_the_source_lost_goes_within_bounds() {
+    let (source, target) = (scratch(), scratch());
+    let names: Vec<String> = (1..=5).map(|n| format!("v{n}")).collect();
+    let all: Vec<(&str, &str, &[u8])> = names
+        .iter()
+        .map(|name| ("a", name.as_str(), name.as_bytes()))
+        .collect();
+    fill(source.path(), &all);
+    fill(target.path(), &[("a", "own", b"own")]);
+    let sync = |words: &[&str]| {
+        let (from, to) = (at(source.path()), at(target.path()));
+        Dxf::new().args([&["sync", &from, &to], words].concat())
+    };
+    sync(&[]).ok();
+    assert_eq!(tags(of(target.path()), "a"), "own v1 v2 v3 v4 v5");
+    of(source.path())
+        .args(["del-alias", "--only", "a", "v1", "v2", "v3"])
+        .ok();
+    let dry = sync(&["--delete", "--exclude", "own", "--dry-run"]).ok();
+    assert_eq!(dry.text().matches("deleted a:").count(), 1, "{dry}");
+    assert_eq!(tags(of(target.path()), "a"), "own v1 v2 v3 v4 v5");
+    // A tenth is one; the rest is named.
+    let one = sync(&["--delete", "--exclude", "own"]).ok();
+    assert!(one.stderr.contains("2 more aliases"), "{one}");
+    assert_eq!(tags(of(target.path()), "a"), "own v2 v3 v4 v5");
+    sync(&["--delete", "--exclude", "own", "--max-delete", "50%"]).ok();
+    assert_eq!(tags(of(target.path()), "a"), "own v4 v5");
+}
+
+#[test]
+fn filters_choose_tags() {
+    let source = scratch();
+    fill(
+        source.path(),
+        &[
+            ("a", "v1.9", b"1"),
+            ("a", "v1.10", b"2"),
+            ("a", "v2.0", b"3"),
+            ("a", "pr-1", b"4"),
+        ],
+    );
+    let copied = |words: &[&str]| {
+        let target = scratch();
+        let (from, to) = (at(source.path()), at(target.path()));
+        Dxf::new()
+            .args([&["sync", &from, &to], words].concat())
+            .ok();
+        tags(of(target.path()), "a")
+    };
+    assert_eq!(copied(&["--exclude", "pr-*"]), "v1.10 v1.9 v2.0");
+    assert_eq!(
+        copied(&["--tags", "v1*", "--tags", "pr-*", "--exclude", "v1.9"]),
+        "pr-1 v1.10"
+    );
+    assert_eq!(copied(&["--tags", "v*", "--newest", "2"]), "v1.10 v2.0");
+}
+
+#[test]
+fn one_repository_goes_to_another_or_below_a_prefix() {
+    let (registry, folder) = (Registry::http(), scratch());
+    fill(
+        folder.path(),
+        &[("team/app", "v1", b"one"), ("team/deep/web", "v1", b"two")],
+    );
+    let dxf = || Dxf::new().plain(registry.host());
+    let host = registry.host();
+    dxf().args(["sync", &at(folder.path()), host]).ok();
+    let app = format!("{host}/team/app");
+    dxf().args(["sync", &app, &format!("{host}/copy")]).ok();
+    assert_eq!(tags(dxf(), "copy"), "v1");
+    dxf().args(["sync", &app, &format!("{host}/below/")]).ok();
+    assert_eq!(tags(dxf(), "below/team/app"), "v1");
+    let back = scratch();
+    dxf()
+        .args(["sync", &format!("{host}/team/"), &at(back.path())])
+        .ok();
+    let repos = of(back.path()).args(["list-repos"]).ok();
+    assert_eq!(repos.lines(), ["app", "deep/web"]);
+    let list = back.path().join("list");
+    fs::write(&list, "# the ones we need\nteam/app\n\n").unwrap();
+    let chosen = scratch();
+    let words = [
+        "--repos-from",
+        &list.display().to_string(),
+        "--repo",
+        "team/deep/web",
+    ];
+    dxf()
+        .args(["sync", host, &at(chosen.path())])
+        .args(words)
+        .ok();
+    let repos = of(chosen.path()).args(["list-repos"]).ok();
+    assert_eq!(repos.lines(), ["team/app", "team/deep/web"]);
+    dxf()
+        .args(["sync", host, &format!("{host}/one")])
+        .fails(2)
+        .says("end it with /");
+    dxf()
+        .args(["sync", &format!("{host}/none/"), host])
+        .fails(2)
+        .says("--repos-from");
+}
+
+#[test]
+fn a_mount_that_is_refused_is_an_upload() {
+    let (registry, folder) = (Registry::http(), scratch());
+    let bytes = blob(1, 100_000);
+    fill(folder.path(), &[("a", "x", &bytes), ("b", "x", &bytes)]);
+    let refuse = on(POST, "/v2/b/blobs/uploads/").when(|head| head.query().contains("mount="));
+    let front = Server::before(&registry, [refuse.reply(403)]);
+    let dxf = Dxf::new().plain(&front.host());
+    dxf.args(["sync", &at(folder.path()), &front.host()]).ok();
+    let back = Dxf::new().plain(registry.host());
+    assert_eq!(back.args(["pull-blob", "b", "@x"]).ok().stdout, bytes);
+}
+
+#[test]
+fn the_manual_mirrors_a_registry() {
+    let page = page("housekeeping");
+    let (one, two) = (Registry::http(), Registry::http());
+    let (source, mirror) = (scratch(), scratch());
+    let names: Vec<String> = (1..=6).map(|n| format!("v{n}")).collect();
+    let mut all: Vec<(&str, &str, &[u8])> = names
+        .iter()
+        .map(|name| ("app", name.as_str(), name.as_bytes()))
+        .collect();
+    all.push(("app", "pr-1", b"pr"));
+    fill(source.path(), &all);
+    let at_team = format!("{}/team/", one.host());
+    Dxf::new()
+        .plain(one.host())
+        .args(["sync", &at(source.path()), &at_team])
+        .ok();
+    let run = |line: &str| {
+        assert!(page.contains(&format!("dxf {line}\n")), "{line}");
+        let line = line
+            .replace("registry.example", one.host())
+            .replace("mirror.example", two.host());
+        let line = line.replace("oci:./mirror", &at(mirror.path()));
+        let words = line.split(' ').map(|word| word.trim_matches('\''));
+        Dxf::new().plain(two.host()).args(words).ok()
+    };
+    run("sync registry.example/team/ mirror.example/team/ --exclude 'pr-*'");
+    assert_eq!(
+        tags(Dxf::new().plain(two.host()), "team/app"),
+        "v1 v2 v3 v4 v5 v6"
+    );
+    of(source.path())
+        .args(["del-alias", "--only", "app", "pr-1"])
+        .ok();
+    let host = Dxf::new().plain(one.host());
+    host.args(["del-alias", "team/app", "pr-1"]).ok();
+    run("sync registry.example/team/ oci:./mirror --newest 5 --delete");
+    assert_eq!(tags(of(mirror.path()), "app"), "v2 v3 v4 v5 v6");
+}
