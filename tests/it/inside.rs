@@ -5,11 +5,13 @@ use std::fs;
 
 use dxf_registry::image::layer::Family;
 use dxf_registry::image::{Image, Node};
-use dxf_registry::tar::Entries;
+use dxf_registry::tar::{Entries, Kind};
 
 use crate::archive::{GZIP, image, layers};
 use crate::engine::hello;
 use crate::inventory::put_node;
+use crate::support::bench::Mode;
+use crate::support::peers;
 use crate::support::place::{Place, each_place};
 
 /// An image, and another that begins with its first layer only.
@@ -164,4 +166,53 @@ fn a_layer_that_leads_out_is_refused() {
     }
     assert!(!at.work().join("evil").exists());
     assert!(!at.work().parent().unwrap().join("escape").exists());
+}
+
+/// What a tar says of each file: its name, kind, and content or target.
+fn listed(tar: &[u8]) -> Vec<(String, Kind, Vec<u8>)> {
+    let entries = Entries::new("t", tar).map(Result::unwrap);
+    let mut listed: Vec<_> = entries
+        .filter(|entry| entry.kind != Kind::Directory)
+        .map(|entry| {
+            let from = usize::try_from(entry.offset).unwrap();
+            let content = tar[from..from + usize::try_from(entry.size).unwrap()].to_vec();
+            // Of two names of a file either may be the first.
+            let (kind, content) = match entry.kind {
+                Kind::HardLink => (Kind::File, b"long".to_vec()),
+                Kind::Symlink => (Kind::Symlink, entry.link.clone()),
+                kind => (kind, content),
+            };
+            let name = entry.name().trim_start_matches("./").to_string();
+            (name, kind, content)
+        })
+        .collect();
+    listed.sort_by(|one, two| one.0.cmp(&two.0));
+    listed
+}
+
+#[test]
+fn crane_and_regctl_see_the_same_files() {
+    let (Some(crane), at) = (peers::crane(), Place::registry(Mode::Http)) else {
+        return;
+    };
+    fill(&at);
+    let image = named(&at, "both");
+    let theirs = crane.args(["export", &image, "-"]).ok().stdout;
+    let ours = at.run(["export-image", &image, "-"]).ok().stdout;
+    let (theirs, ours) = (listed(&theirs), listed(&ours));
+    assert_eq!(ours.len(), 4);
+    assert_eq!(names(&ours), names(&theirs));
+    assert!(ours == theirs);
+    let host = at.bench.as_ref().unwrap().host();
+    if let Some(regctl) = peers::regctl(&[&host]) {
+        let file = regctl
+            .args(["image", "get-file", &image, "/hello"])
+            .ok()
+            .stdout;
+        assert_eq!(file, at.run(["get-file", &image, "/hello"]).ok().stdout);
+    }
+}
+
+fn names(listed: &[(String, Kind, Vec<u8>)]) -> Vec<&str> {
+    listed.iter().map(|one| one.0.as_str()).collect()
 }
