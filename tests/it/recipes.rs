@@ -62,10 +62,15 @@ fn fits(pattern: &str, line: &str) -> bool {
     rest.is_empty() || pattern.ends_with('…')
 }
 
-/// Runs every block of a page in a folder of its own that `prepare` fills, with
-/// a registry of its own where the manual has one; how many there were.
+/// Runs every block of a page, as [`run_text`] does.
 fn run(topic: &str, prepare: fn(&Path)) -> usize {
-    let recipes = recipes(&page(topic));
+    run_text(&page(topic), prepare)
+}
+
+/// Runs every block of a text in a folder of its own that `prepare` fills, with
+/// a registry of its own where the manual has one; how many there were.
+fn run_text(text: &str, prepare: fn(&Path)) -> usize {
+    let recipes = recipes(text);
     for (heading, steps) in &recipes {
         let (registry, folder) = (Registry::http(), scratch());
         prepare(folder.path());
@@ -120,4 +125,27 @@ fn artifacts() {
         write("disk.img", &blob(2, 300_000));
     });
     assert!(count >= 5, "{count} recipes");
+}
+
+/// The files that the pages about blobs begin with.
+fn files(folder: &Path) {
+    fs::write(folder.join("model.bin"), "dxf\n".repeat(1_250_000)).unwrap();
+    fs::write(folder.join("a.txt"), "hello\n").unwrap();
+    fs::write(folder.join("disk.img"), blob(3, 5_000_000)).unwrap();
+}
+
+#[test]
+fn the_tour_of_readme() {
+    let readme = include_str!("../../README.md");
+    let (_, tour) = readme.split_once("## A tour\n").expect("a tour");
+    let (tour, _) = tour.split_once("\n## ").expect("more sections");
+    assert_eq!(run_text(tour, files), 1);
+}
+
+#[test]
+fn the_pages_about_blobs() {
+    assert_eq!(run("getting-started", files), 1);
+    assert_eq!(run("blobs-and-aliases", files), 1);
+    assert_eq!(run("large-files", files), 2);
+    assert_eq!(run("editing-images", files), 1);
 }
