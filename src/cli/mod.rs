@@ -62,7 +62,22 @@ pub fn run(
     let variables = streams.variables;
     let mut out = Out::new(streams.stdout, streams.terminal);
     let mut name = String::new();
-    let words = help::as_options(words.into_iter().collect());
+    let words: Vec<OsString> = words.into_iter().collect();
+    if let [_, first, rest @ ..] = words.as_slice()
+        && first == "__complete"
+    {
+        let input = Input {
+            stdin: streams.stdin,
+            terminal: streams.terminal,
+            console: &console,
+            interrupt,
+        };
+        tool::complete::run(&mut out, Env::new(lookup), input, rest);
+        // A shell that has left needs no names.
+        let _ = out.flush();
+        return exit::DONE;
+    }
+    let words = help::as_options(words);
     let done = match parse(&words) {
         Ok((_, Cli { command: None })) => {
             console.raw(help::help().as_str());

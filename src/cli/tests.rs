@@ -293,6 +293,7 @@ fn help_and_version_need_nothing() {
     for line in [
         "File to store, or - for standard input:_files",
         ":(size prune)",
+        "compdef _dxf_names dxf",
     ] {
         assert!(zsh.contains(line), "{line}");
     }
@@ -578,6 +579,30 @@ fn a_bad_variable_is_named_and_nothing_else_happens() {
         done.err,
         "dxf: list-aliases: invalid DXF_JOBS \"many\": it takes a number from 1 to 256\n"
     );
+}
+
+#[test]
+fn a_shell_is_offered_the_names_in_the_store() {
+    let mut place = Place::new();
+    let file = place.file("f", "abc");
+    place.ok(&["push-blob", "team/one", &file, "@v1"]);
+    place.ok(&["push-blob", "team/two", &file, "@v2"]);
+    let offered = |place: &Place, words: &[&str]| {
+        let done = place.run(&[&["__complete"], words].concat());
+        assert_eq!((done.code, done.err.as_str()), (0, ""), "{done:?}");
+        done.out
+    };
+    assert_eq!(offered(&place, &["list-aliases", "team/t"]), "team/two\n");
+    assert_eq!(offered(&place, &["pull-blob", "team/one", ""]), "@v1\n");
+    assert_eq!(
+        offered(&place, &["pull-image", "team/two:"]),
+        "team/two:v2\n"
+    );
+    for words in [&["pull-blob", "team/none", "@"][..], &["nope", ""], &[]] {
+        assert_eq!(offered(&place, words), "");
+    }
+    place.set("DXF_JOBS", "bad");
+    assert_eq!(offered(&place, &["list-aliases", ""]), "");
 }
 
 #[test]
