@@ -7,7 +7,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use super::{Bundle, Entry, Names};
+use super::{Bundle, Entry, Names, file};
 use crate::blob::Blob;
 use crate::digest::Digest;
 use crate::error::{Error, Result};
@@ -70,6 +70,8 @@ impl Image {
 
 /// What a load has to do, decided before anything is written.
 pub struct Load {
+    /// The bundle, for errors.
+    what: String,
     images: Vec<Image>,
     /// What is put for each of them, unless it is up to date.
     puts: Vec<Option<Work>>,
@@ -141,6 +143,7 @@ impl Load {
             from.look(one, run)
         })?;
         let mut load = Load {
+            what: bundle.name(),
             images: Vec::new(),
             puts: Vec::new(),
             stores: opened,
@@ -252,7 +255,8 @@ impl Load {
             let Some(first) = repos.next() else {
                 return Ok((blob.size(), puts));
             };
-            puts.push(self.store(first)?.send_blob(blob, watch)?);
+            let sent = self.store(first)?.send_blob(blob, watch);
+            puts.push(sent.map_err(|e| self.blame(e, blob, run))?);
             for repo in repos {
                 let store = self.store(repo)?;
                 puts.push(match store.mount_blob(blob.digest(), first, watch) {
@@ -280,6 +284,16 @@ impl Load {
             }
         }
         Ok(loaded)
+    }
+
+    /// What is wrong with a blob of the bundle, if that is why a store refused it.
+    /// Not looked at before: the store hashes it anyway.
+    fn blame(&self, refused: Error, blob: &Blob, run: Run<'_>) -> Error {
+        let in_doubt = refused.is_corrupt() || refused.status().is_some_and(|s| s < 500);
+        match in_doubt.then(|| file::check(blob, run)) {
+            Some(Err(wrong)) if wrong.is_corrupt() => wrong.at(&self.what),
+            _ => refused,
+        }
     }
 
     /// The images that have to be put, with all below them.

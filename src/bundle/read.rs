@@ -280,7 +280,7 @@ impl Bundle {
         self.find(digest).is_some()
     }
 
-    /// A blob that is in the bundle, checked as it is read.
+    /// A blob that is in the bundle, not yet checked.
     ///
     /// # Errors
     /// [`Error::Size`] for one of another size than the manifest says.
@@ -295,7 +295,7 @@ impl Bundle {
                 actual: bytes.len(),
             });
         }
-        Ok(Some(Blob::new(wanted.clone(), bytes).at(&self.what)))
+        Ok(Some(Blob::new(wanted.clone(), bytes)))
     }
 
     /// Reads every manifest and blob in the bundle, and gives what is wrong.

@@ -648,3 +648,32 @@ fn the_manuals_months_are_carried_over() {
         alpine(&hub.raw(), "library/alpine")
     );
 }
+
+#[test]
+fn a_flipped_bit_is_the_bundles_fault() {
+    let (one, work) = (Registry::http(), scratch());
+    let names = three(&one, work.path());
+    let run = || dxf(&one, work.path());
+    run().args(["save-bundle", "b.tar"]).args(&names).ok();
+    let path = work.path().join("b.tar");
+    let mut bytes = std::fs::read(&path).expect("a bundle");
+    let at = bytes.len() - 100_000;
+    bytes[at] ^= 1;
+    std::fs::write(&path, &bytes).expect("a bundle");
+    let far = Registry::http();
+    let refused = run().args(["load-bundle", "b.tar", far.host()]).fails(65);
+    assert!(refused.stderr.contains("b.tar"), "{refused}");
+    assert!(far.raw().tags("team/app").is_empty());
+    run()
+        .args(["show-bundle", "--verify", "b.tar"])
+        .fails(65)
+        .says("b.tar");
+    // Cut off, and not a bundle at all.
+    std::fs::write(&path, &bytes[..at]).expect("a bundle");
+    run().args(["load-bundle", "b.tar", far.host()]).fails(65);
+    std::fs::write(&path, "no bundle").expect("a file");
+    run()
+        .args(["load-bundle", "b.tar", far.host()])
+        .fails(65)
+        .says("b.tar");
+}
