@@ -152,7 +152,7 @@ pub fn plan(wanted: &[Wanted], options: &SaveOptions<'_>, run: Run<'_>) -> Resul
     let all: Vec<&Wanted> = wanted.iter().collect();
     let taken = parallel::map(jobs, all, run.watch.stop, |one, stop| {
         let run = Run::new(within, run.stopped_by(stop).watch);
-        take(one, options, run).map_err(|e| e.at(&format!("source {}", one.name)))
+        take(one, options, run).map_err(|e| e.at(&one.name.to_string()))
     })?;
     let mut contents = Contents::default();
     for one in taken.into_iter().flatten() {
