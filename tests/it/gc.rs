@@ -308,7 +308,7 @@ fn write(store: &Layout, random: &mut Random, tag: &str) -> dxf_registry::Result
 
 #[test]
 fn ten_writers_lose_nothing_while_garbage_is_collected() {
-    let (rounds, seed) = (setting("DXF_GC_ROUNDS", 12), seed("DXF_GC_SEED"));
+    let (rounds, seed) = (setting("DXF_GC_ROUNDS", 6), seed("DXF_GC_SEED"));
     let folder = scratch();
     let mut tags: BTreeMap<u64, String> = BTreeMap::new();
     for round in 0..rounds {
@@ -376,7 +376,7 @@ fn ten_writers_lose_nothing_while_garbage_is_collected() {
 
 #[test]
 fn killed_anywhere_nothing_reachable_is_lost() {
-    let (rounds, seed) = (setting("DXF_GC_ROUNDS", 12).min(200), seed("DXF_GC_SEED"));
+    let (rounds, seed) = (setting("DXF_GC_ROUNDS", 6).min(200), seed("DXF_GC_SEED"));
     let (folder, mut random) = (scratch(), Random::new(seed));
     let store = layout(folder.path());
     for n in 0..30 {

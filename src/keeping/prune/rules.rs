@@ -304,7 +304,7 @@ impl Rules {
         }
         let why = "they keep nothing; give --keep-last N or another --keep rule, or \
                    --allow-empty to delete all that --only names";
-        Err(Error::invalid("rules", "", why))
+        Err(Error::invalid("rules", "no --keep rule", why))
     }
 
     /// Whether a rule looks at ages.

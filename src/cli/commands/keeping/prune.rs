@@ -343,3 +343,27 @@ fn summary(plan: &RepoPlan, done: Option<&Applied>) -> String {
     };
     said + &format!("; {freed} {bytes}")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_registry_has_its_own_way_to_delete() {
+        for (host, way) in [
+            ("docker.io", "hub.docker.com"),
+            ("registry-1.docker.io", "hub.docker.com"),
+            ("ghcr.io", "gh api"),
+            ("1.dkr.ecr.eu-west-1.amazonaws.com", "aws ecr"),
+            ("harbor.example", "Harbor"),
+            ("registry.example:5000", "REGISTRY_STORAGE_DELETE_ENABLED"),
+            ("notghcr.io", "Harbor"),
+        ] {
+            let said = way_of(Some(&Root::Registry(host.parse().unwrap())));
+            assert!(said.contains(way), "{host}: {said}");
+        }
+        let at_once = |host: &str| collects_at_once(&host.parse().unwrap());
+        assert!(at_once("europe-docker.pkg.dev") && at_once("eu.gcr.io"));
+        assert!(!at_once("registry.example"));
+    }
+}
