@@ -191,7 +191,7 @@ impl<'a> Pair<'a> {
         let mut tags = Vec::new();
         for tag in self.from.store().tags() {
             let tag = tag?;
-            // Whoever copies referrers brings the target's list up to date.
+            // Copying referrers updates the target's list.
             if self.filter.fits(tag.as_str()) && !is_referrers_tag(tag.as_str()) {
                 tags.push(tag);
             }

@@ -32,7 +32,7 @@ impl Seen {
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Digest, RepoName>> {
-        // A map stays whole whoever panicked with it.
+        // A map is consistent even after a panic elsewhere.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -106,7 +106,7 @@ impl<'a> Source<'a> {
 }
 
 fn locked<T>(map: &Mutex<T>) -> MutexGuard<'_, T> {
-    // A map stays whole whoever panicked with it.
+    // A map is consistent even after a panic elsewhere.
     map.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
