@@ -5,6 +5,7 @@ import os
 from dataclasses import dataclass
 
 import inputs
+import measure
 from measure import PIPE, Step
 
 MiB = 1 << 20
@@ -19,6 +20,7 @@ class Sizes:
     large_layers: tuple = (10, 50 * MiB)
     small_layers: tuple = (60, MiB)
     far_blob: int = 256 * MiB
+    files: tuple = (1000, 128 << 10)
     many: int = 50
     tags: int = 100_000
     repeats: int = 20
@@ -26,7 +28,7 @@ class Sizes:
 
 QUICK = Sizes(
     blob=64 * MiB, small_blob=8 * MiB, large_layers=(4, 4 * MiB), small_layers=(20, 64 << 10),
-    far_blob=16 * MiB, many=10, tags=5_000, repeats=5,
+    far_blob=16 * MiB, files=(20, 64 << 10), many=10, tags=5_000, repeats=5,
 )
 
 
@@ -155,6 +157,33 @@ class PushImage(Case):
         return lambda i: (f"images/new{i}", image.folder)
 
 
+class CopyImage(Case):
+    def prepare(self, world):
+        repo = world.image_in_registry(getattr(world.sizes, self.more["layers"]))
+        return lambda i: (repo, world.second().host, f"images/new{i}")
+
+
+class LabelImage(Case):
+    def prepare(self, world):
+        repo = world.image_in_registry(getattr(world.sizes, self.more["layers"]))
+        return lambda i: (repo, f"label{i}")
+
+
+class PushFiles(Case):
+    def prepare(self, world):
+        folder = world.folder_of_files(world.sizes.files)
+        return lambda i: (f"files/new{i}", folder)
+
+
+class PullFiles(Case):
+    def prepare(self, world):
+        folder = world.folder_of_files(world.sizes.files)
+        ours = next(tool for tool in world.tools if tool.name == "dxf")
+        measure.run(ours.push_files(world.registry.host, "files/here", folder), world.env())
+        path = os.path.join(world.work, "files")
+        return lambda i: ("files/here", path)
+
+
 class PullAlias(Case):
     def prepare(self, world):
         repo = world.image_in_registry(getattr(world.sizes, self.more["layers"]))
@@ -202,6 +231,11 @@ ALL = [
     PushImage("image-push-large", "push an image of {large_layers} from a folder", "push_image", layers="large_layers"),
     PushImage("image-push", "push an image of {small_layers} from a folder", "push_image", layers="small_layers", plot=True),
     PushImage("image-push-again", "push the same image again", "push_image", layers="small_layers", again=True),
+    CopyImage("copy", "copy an image of {small_layers} to another registry", "copy_image", layers="small_layers"),
+    LabelImage("label", "label an image of {small_layers} in the registry", "label_image", layers="small_layers"),
+    PullImage("save", "save an image of {small_layers} as a bundle", "save", layers="small_layers"),
+    PushFiles("files-push", "push a folder of {files}", "push_files"),
+    PullFiles("files-pull", "pull the same folder", "pull_files"),
     PullImage("far-image", "pull an image of {small_layers} to a tar", "pull_image", True, True, layers="small_layers"),
     PullImage("far-folder", "pull an image of {small_layers} to a folder", "pull_folder", True, layers="small_layers"),
     PullAlias("far-alias", "pull an alias of {small_layers} to a file", "pull_alias", True, True, layers="small_layers"),

@@ -6,18 +6,24 @@ A method that a tool lacks is something it can't do, or not in one command.
 import os
 import shutil
 import subprocess
+import tempfile
 
 from measure import PIPE, Step
 
 
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+# Where scripts/setup puts what it builds.
+BUILT = os.path.join(ROOT, "target/tools")
+
+
 class Tool:
-    """A program on the PATH."""
+    """A program on the PATH, or one that scripts/setup has built."""
 
     name = ""
     version_words = ["--version"]
 
     def __init__(self, program=None):
-        self.program = program or shutil.which(self.name)
+        self.program = program or shutil.which(self.name) or shutil.which(self.name, path=BUILT)
 
     def version(self):
         said = subprocess.run(
@@ -29,6 +35,11 @@ class Tool:
     def step(self, *words, to=None, **more):
         """This program with `words`; stdout to a file, a pipe, or nowhere."""
         return Step([self.program, *words], stdout=to or os.devnull, **more)
+
+    def below(self, folder, *words, **more):
+        """The same, run in a folder."""
+        script = 'cd "$1"; shift; exec "$@"'
+        return Step(["sh", "-ec", script, "sh", folder, self.program, *words], **more)
 
 
 def first_version(text):
@@ -69,6 +80,22 @@ class Dxf(Tool):
     def push_image(self, host, repo, folder):
         return self.step("push-image", f"oci:{folder}", f"{repo}:v1", env=self.at(host))
 
+    def copy_image(self, host, repo, to_host, to_repo):
+        return self.step("copy-image", f"{host}/{repo}:v1", f"{to_host}/{to_repo}:v1", env=self.at(host))
+
+    def label_image(self, host, repo, tag):
+        words = ["edit-image", "--label", f"by={tag}", f"{repo}:v1", f"{repo}:{tag}"]
+        return self.step(*words, env=self.at(host))
+
+    def push_files(self, host, repo, folder):
+        return self.below(os.path.dirname(folder), "push-files", repo, "v1", os.path.basename(folder), env=self.at(host))
+
+    def pull_files(self, host, repo, path):
+        return self.step("pull-files", "-o", path, repo, "v1", env=self.at(host), remove=[path])
+
+    def save(self, host, repo, path):
+        return self.step("save-bundle", path, f"{repo}:v1", env=self.at(host), remove=[path])
+
 
 class Before(Dxf):
     """Another build of dxf, to compare this one with."""
@@ -96,6 +123,7 @@ class PythonDxf(Dxf):
 
     # It knows no images.
     pull_image = pull_folder = push_image = None
+    copy_image = label_image = push_files = pull_files = save = None
 
 
 class Curl(Tool):
@@ -158,6 +186,12 @@ class Skopeo(Tool):
     def copy(self, words, **more):
         return self.step("copy", "--quiet", "--insecure-policy", *words, **more)
 
+    def copy_image(self, host, repo, to_host, to_repo):
+        memory = os.path.join(tempfile.gettempdir(), f"dxf-bench-skopeo-{os.getpid()}")
+        words = ["--src-tls-verify=false", "--dest-tls-verify=false"]
+        words += [f"docker://{host}/{repo}:v1", f"docker://{to_host}/{to_repo}:v1"]
+        return self.copy(words, remove=[memory], env=self.fresh(memory))
+
     def list_aliases(self, host, repo):
         return self.step("list-tags", "--tls-verify=false", f"docker://{host}/{repo}")
 
@@ -179,6 +213,16 @@ class Crane(Tool):
 
     def push_image(self, host, repo, folder):
         return self.step("push", "--insecure", folder, f"{host}/{repo}:v1")
+
+    def copy_image(self, host, repo, to_host, to_repo):
+        return self.step("copy", "--insecure", f"{host}/{repo}:v1", f"{to_host}/{to_repo}:v1")
+
+    def label_image(self, host, repo, tag):
+        words = ["--insecure", "--label", f"by={tag}", "--tag", f"{host}/{repo}:{tag}"]
+        return self.step("mutate", *words, f"{host}/{repo}:v1")
+
+    # A tar of one image, which is as near as it comes to a bundle.
+    save = pull_image
 
     def list_aliases(self, host, repo):
         return self.step("ls", "--insecure", f"{host}/{repo}")
@@ -205,6 +249,21 @@ class Oras(Tool):
         words = ["--from-oci-layout", "--to-plain-http", f"{folder}:v1", f"{host}/{repo}:v1"]
         return self.step("cp", *words)
 
+    def copy_image(self, host, repo, to_host, to_repo):
+        plain = ["--from-plain-http", "--to-plain-http"]
+        return self.step("cp", *plain, f"{host}/{repo}:v1", f"{to_host}/{to_repo}:v1")
+
+    def push_files(self, host, repo, folder):
+        words = ["push", "--plain-http", f"{host}/{repo}:v1", os.path.basename(folder)]
+        return self.below(os.path.dirname(folder), *words)
+
+    def pull_files(self, host, repo, path):
+        return self.step("pull", "--plain-http", "--output", path, f"{host}/{repo}:v1", remove=[path])
+
+    def save(self, host, repo, path):
+        words = ["backup", "--plain-http", "--output", path, f"{host}/{repo}:v1"]
+        return self.step(*words, remove=[path])
+
     def list_aliases(self, host, repo):
         return self.step("repo", "tags", "--plain-http", f"{host}/{repo}")
 
@@ -229,6 +288,16 @@ class Regctl(Tool):
 
     def push_image(self, host, repo, folder):
         return self.step(host, "image", "copy", f"ocidir://{folder}:v1", f"{host}/{repo}:v1")
+
+    def copy_image(self, host, repo, to_host, to_repo):
+        words = ["--host", f"reg={to_host},tls=disabled", "image", "copy"]
+        return self.step(host, *words, f"{host}/{repo}:v1", f"{to_host}/{to_repo}:v1")
+
+    def label_image(self, host, repo, tag):
+        words = ["image", "mod", f"{host}/{repo}:v1", "--create", f"{host}/{repo}:{tag}", "--label", f"by={tag}"]
+        return self.step(host, *words)
+
+    save = pull_image
 
     def list_aliases(self, host, repo):
         return self.step(host, "tag", "ls", f"{host}/{repo}")

@@ -30,7 +30,7 @@ class World:
         # What is pulled goes where files go: to the disk.
         self.work = os.path.join(self.folder, "work")
         os.mkdir(self.work)
-        self.registry = None
+        self.registry = self.other = None
         try:
             self.registry = Registry(self.storage)
         except BaseException:
@@ -47,8 +47,8 @@ class World:
         if self.proxy:
             # It ends with its standard input.
             self.proxy.communicate()
-        if self.registry:
-            self.registry.stop()
+        for registry in filter(None, (self.registry, self.other)):
+            registry.stop()
         shutil.rmtree(self.folder, ignore_errors=True)
         shutil.rmtree(self.storage, ignore_errors=True)
 
@@ -71,6 +71,23 @@ class World:
             )
             self.far_port = int(self.proxy.stdout.readline())
         return f"127.0.0.1:{self.far_port}"
+
+    def second(self):
+        """Another registry, which knows nothing yet."""
+        if not self.other:
+            folder = os.path.join(self.storage, "second")
+            os.mkdir(folder)
+            self.other = Registry(folder)
+        return self.other
+
+    def folder_of_files(self, files):
+        """A folder of (number, size) files of noise."""
+        folder = os.path.join(self.storage, "files-{}-{}".format(*files))
+        os.makedirs(folder, exist_ok=True)
+        number, size = files
+        for seed in range(number):
+            inputs.noise(os.path.join(folder, f"{seed:04}.bin"), size, f"file/{seed}")
+        return folder
 
     def noise(self, size, seed=0):
         return inputs.noise(os.path.join(self.storage, f"noise-{size}-{seed}"), size, f"{size}/{seed}")
