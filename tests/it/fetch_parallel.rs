@@ -285,5 +285,7 @@ fn what_waits_for_its_turn_is_bounded() {
     let peak = running.peak();
     assert_eq!(running.finish().code, Some(0));
     assert!(got(folder.path()) == bytes);
-    assert!((1..64 << 10).contains(&peak), "{peak} KiB");
+    // Less than the 96 MiB of the whole, with the program itself, which is large
+    // without optimization.
+    assert!((1..80 << 10).contains(&peak), "{peak} KiB");
 }
