@@ -167,7 +167,7 @@ fn signatures_that_make_no_sense_are_told_from_none() {
 #[test]
 fn keys_are_p256_in_pem_and_never_shown() {
     for (text, why) in [
-        ("", "no private key"),
+        ("", "not a private key"),
         (
             "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n",
             "P-256",
@@ -183,7 +183,7 @@ fn keys_are_p256_in_pem_and_never_shown() {
         ("-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n", "encrypted"),
         (
             "-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n",
-            "no private key",
+            "not a private key",
         ),
     ] {
         let said = SigningKey::from_pem(text).unwrap_err().to_string();
