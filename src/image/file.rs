@@ -1,6 +1,6 @@
 //! One file of an image, read without the layers below the one that has it.
 
-use std::io::{self, Read, Write};
+use std::io::Write;
 
 use super::Image;
 use super::layer;
@@ -8,7 +8,7 @@ use super::name::normal;
 use super::view::{Last, Seen, View};
 use crate::blob::Blob;
 use crate::error::{Error, Result};
-use crate::stream::Watch;
+use crate::stream::{Buffer, CopyError, Watch, copy};
 use crate::tar::{Entries, Entry, Kind};
 
 /// A file as a container sees it.
@@ -75,25 +75,15 @@ impl ImageFile {
         while let Some(entry) = entries.next() {
             let entry = entry?;
             if entry.offset == self.entry.offset {
-                copy(entries.content(&entry)?, what, to)?;
+                let mut content = entries.content(&entry)?;
+                copy(&mut content, to, &mut Buffer::new()).map_err(|e| match e {
+                    CopyError::Read(e) => Error::io(&layer, e),
+                    CopyError::Write(e) => Error::io(what, e),
+                })?;
                 break;
             }
         }
         layer::hash(&layer, plain).map(drop)
-    }
-}
-
-/// Copies, telling an error of the reader from one of the writer.
-fn copy(mut from: impl Read, what: &str, to: &mut dyn Write) -> Result<()> {
-    let mut buffer = vec![0; 64 << 10];
-    loop {
-        let n = match from.read(&mut buffer) {
-            Ok(0) => return Ok(()),
-            Ok(n) => n,
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
-            Err(e) => return Err(Error::io("layer", e)),
-        };
-        to.write_all(&buffer[..n]).map_err(|e| Error::io(what, e))?;
     }
 }
 
