@@ -76,10 +76,12 @@ impl<'a> CopyOptions<'a> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Referrers {
-    /// It is not copied.
+    /// They are not copied.
     #[default]
     Leave,
-    /// It goes too ([`Remote::related`]).
+    /// They are not copied, but counted while the rest is ([`Copied::left`]).
+    Count,
+    /// They are copied too ([`Remote::related`]).
     Copy,
 }
 
@@ -100,6 +102,9 @@ pub struct Copied {
     pub digest: Digest,
     /// What had to be done for that.
     pub summary: Summary,
+    /// How many referrers were not copied, with [`Referrers::Count`]. Zero if
+    /// the image existed or the source does not say.
+    pub left: usize,
 }
 
 /// Referrers that are put together.
@@ -192,14 +197,18 @@ impl<'a> Copier<'a> {
         if let Some(expected) = self.options.expected.filter(|expected| *expected != digest) {
             return Err(Error::mismatch(expected, digest));
         }
-        let alone = self.options.referrers == Referrers::Leave;
+        let alone = self.options.referrers != Referrers::Copy;
         let by_digest = Target::Digest(digest);
         // What belongs to it lies between it and its name.
         let first = if alone { target } else { &by_digest };
         let there = put_there(manifest, &self.to(first), &self.known)?;
         if let (Some(summary), true) = (&there, alone) {
-            let summary = summary.clone();
-            return Ok(Copied { digest, summary });
+            let (summary, left) = (summary.clone(), 0);
+            return Ok(Copied {
+                digest,
+                summary,
+                left,
+            });
         }
         let node = match taken {
             Taken::Node(node) => node,
@@ -209,9 +218,9 @@ impl<'a> Copier<'a> {
             }
         };
         let node = node.at(from);
-        let summary = match there {
-            Some(summary) => summary,
-            None => put_missing(&node, &self.to(first), &self.known, run)?,
+        let (summary, left) = match there {
+            Some(summary) => (summary, 0),
+            None => self.put_counting(&node, first, run)?,
         };
         if !alone {
             self.give_related(&node, from, run)?;
@@ -219,7 +228,27 @@ impl<'a> Copier<'a> {
                 push_manifest(self.to, node.manifest(), target, None)?;
             }
         }
-        Ok(Copied { digest, summary })
+        Ok(Copied {
+            digest,
+            summary,
+            left,
+        })
+    }
+
+    /// Puts a node that the destination lacks; counts its referrers meanwhile,
+    /// where asked for. That they can't be counted is no reason to fail.
+    fn put_counting(&self, node: &Node, target: &Target, run: Run<'_>) -> Result<(Summary, usize)> {
+        let put = || put_missing(node, &self.to(target), &self.known, run);
+        if self.options.referrers != Referrers::Count {
+            return Ok((put()?, 0));
+        }
+        let subject = node.manifest().digest();
+        std::thread::scope(|scope| {
+            let count = scope.spawn(|| self.from.count_related(&subject, run));
+            let summary = put()?;
+            let left = count.join().ok().and_then(Result::ok);
+            Ok((summary, left.unwrap_or(0)))
+        })
     }
 
     /// Copies what belongs to a node. Referrers are put several at a time.

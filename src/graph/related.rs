@@ -62,6 +62,26 @@ impl Remote {
         Ok(())
     }
 
+    /// How many referrers and cosign tags one manifest has, without theirs. An
+    /// image without a signature is not asked about cosign's other tags.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub fn count_related(&self, subject: &Digest, run: Run<'_>) -> Result<usize> {
+        let [signature, others @ ..] = cosign_tags(subject)?;
+        let count = |questions: Vec<Option<Tag>>| -> Result<usize> {
+            let found = parallel::map(run.jobs, questions, run.watch.stop, |tag, _| match tag {
+                None => Ok(self.store().referrers(subject)?.len()),
+                Some(tag) => Ok(usize::from(self.store().head(&Target::Tag(tag))?.is_some())),
+            })?;
+            Ok(found.into_iter().sum())
+        };
+        match count(vec![None, Some(signature)])? {
+            0 => Ok(0),
+            found => Ok(found + count(others.map(Some).to_vec())?),
+        }
+    }
+
     /// What belongs to each of `subjects` and was not `seen` before, with its
     /// subject, in order.
     pub(super) fn about_each(
@@ -87,8 +107,7 @@ impl Remote {
     fn about(&self, subject: &Digest) -> Result<Vec<Target>> {
         let listed = self.store().referrers(subject)?;
         let mut found: Vec<Target> = listed.iter().map(|d| Target::Digest(d.digest)).collect();
-        for suffix in COSIGN {
-            let tag: Tag = format!("{}.{suffix}", list_tag(subject)).parse()?;
+        for tag in cosign_tags(subject)? {
             let target = Target::Tag(tag);
             if self.store().head(&target)?.is_some() {
                 found.push(target);
@@ -96,6 +115,14 @@ impl Remote {
         }
         Ok(found)
     }
+}
+
+/// The tags under which cosign keeps what belongs to a manifest.
+fn cosign_tags(subject: &Digest) -> Result<[Tag; 3]> {
+    let stem = list_tag(subject);
+    let tag = |suffix: &str| format!("{stem}.{suffix}").parse();
+    let [signature, attestations, sbom] = COSIGN;
+    Ok([tag(signature)?, tag(attestations)?, tag(sbom)?])
 }
 
 /// The tag under which clients keep the list of a manifest's referrers where

@@ -91,7 +91,8 @@ each_registry!(from_one_registry_to_another_every_blob_goes_once, |from| {
     let fetched = fetched(&seen);
     assert_eq!(fetched.len(), node.blobs().len());
     assert!(fetched.values().all(|times| *times == 1), "{fetched:?}");
-    assert_eq!(count(&seen, "GET", "/manifests/"), 3);
+    // Two platforms, and the list of referrers that stay behind.
+    assert_eq!(count(&seen, "GET", "/manifests/"), 4);
     assert_eq!(count(&put, "POST", "/uploads/"), fetched.len());
     // Children before the index, which gets its tag last.
     let puts: Vec<_> = put.iter().filter(|one| one.method == "PUT").collect();
@@ -118,8 +119,8 @@ fn within_a_registry_everything_is_mounted() {
             assert_eq!(count(&seen, "PUT", "/uploads/"), 0, "{seen:?}");
             assert!(fetched(&seen).is_empty(), "{seen:?}");
             if tag == "one" {
-                // Of two layers.
-                assert!(seen.len() <= 2 * 2 + 4, "{}", seen.len());
+                // Of two layers; three requests ask what stays behind.
+                assert!(seen.len() <= 2 * 2 + 2 + 3, "{}", seen.len());
             }
             copy();
             assert_eq!(bench.requests().len(), 3);
@@ -674,6 +675,85 @@ fn an_index_is_tagged_whole_and_for_one_request() {
     tag("a/b:1").ok();
     seed(bench.dxf(), &docker_image(), "a/b:other");
     tag("a/b:other").fails(1);
+}
+
+each_registry!(
+    a_dry_run_counts_what_would_be_sent_and_sends_nothing,
+    |from| {
+        let to = Bench::new(Mode::Http);
+        let node = multi();
+        seed(from.dxf(), &node, "team/app:v1");
+        let words = ["--dry-run", "team/app:v1", "new/name:v2"];
+        let out = between(from, &to).args(words).ok();
+        let blobs = format!("upload  {} blobs", node.blobs().len());
+        let line = format!("would print {}/new/name@{}", to.host(), node_digest(&node));
+        let lines = out.lines();
+        assert!(lines.iter().any(|l| l.starts_with(&blobs)), "{out}");
+        assert!(
+            lines.iter().any(|l| l.starts_with("put     3 manifests")),
+            "{out}"
+        );
+        assert_eq!(lines.last().map(|l| l.to_string()), Some(line), "{out}");
+        assert!(to.requests().iter().all(|one| one.method == "HEAD"));
+        let json = between(from, &to)
+            .env("DXF_OUTPUT", "json")
+            .args(words)
+            .ok()
+            .json();
+        assert_eq!(json["images"][0]["digest"], node_digest(&node));
+        assert_eq!(json["transfer"]["upload"]["blobs"], node.blobs().len());
+
+        between(from, &to).args(["team/app:v1", "new/name:v2"]).ok();
+        let out = between(from, &to).args(words).ok();
+        assert!(out.text().contains("upload  0 blobs"), "{out}");
+        // A file that would be written is not.
+        let dir = scratch();
+        let path = file(&dir, "x.tar");
+        let words = [
+            "--dry-run",
+            "team/app:v1",
+            &format!("oci-archive:{}", path.display()),
+        ];
+        let out = between(from, &to).args(words).ok();
+        assert!(out.text().contains("write  "), "{out}");
+        assert!(!path.exists());
+    }
+);
+
+#[test]
+fn what_stays_behind_is_counted() {
+    let bench = Bench::new(Mode::Http);
+    let dir = scratch();
+    seed(bench.dxf(), &docker_image(), "a/b:1");
+    let cp = |to: &str, more: &[&str]| bench.dxf().arg("cp").args(more).args(["a/b:1", to]).ok();
+    assert!(!cp("c/none:1", &[]).stderr.contains("referrer"));
+    std::fs::write(dir.path().join("sbom.json"), "{}").unwrap();
+    let attach = |kind: &str| {
+        let words = ["attach", "a/b:1", "--type", kind, "sbom.json"];
+        bench.dxf().current_dir(dir.path()).args(words).ok()
+    };
+    attach("application/vnd.example.one");
+    cp("c/one:1", &[])
+        .says("1 referrer was not copied")
+        .says("--referrers copies it, too");
+    attach("application/vnd.example.two");
+    let hex = node_digest(&docker_image()).replace(':', "-");
+    bench
+        .dxf()
+        .args(["tag-image", "a/b:1", &format!("{hex}.sig")])
+        .ok();
+    cp("c/two:1", &[]).says("3 referrers were not copied");
+    let archive = format!("oci-archive:{}", file(&dir, "x.tar").display());
+    cp(&archive, &[]).says("3 referrers were not copied");
+    assert!(
+        !cp("c/all:1", &["--referrers"])
+            .stderr
+            .contains("not copied")
+    );
+    // Where everything was there, nothing is asked.
+    bench.requests();
+    cp("c/two:1", &[]);
+    assert_eq!(bench.requests().len(), 3);
 }
 
 #[test]

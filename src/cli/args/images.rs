@@ -85,6 +85,9 @@ pub struct CopyImage {
     /// Convert to Docker or OCI format; changes the digest
     #[arg(long, value_enum, value_name = "F", conflicts_with = "referrers")]
     pub convert: Option<Convert>,
+    /// Print what would be copied and sent, without sending anything
+    #[arg(long)]
+    pub dry_run: bool,
     /// What is done with layers that must not be passed on.
     #[command(flatten)]
     pub nondistributable: Nondistributable,

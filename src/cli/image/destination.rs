@@ -189,7 +189,8 @@ impl Destination {
         }
     }
 
-    /// What putting `node` there would have to do; nothing to ask of an archive.
+    /// What putting `node` there would have to do, under `target` or the name
+    /// that is written; nothing to ask of an archive.
     ///
     /// # Errors
     /// As [`Destination::put`] before anything is sent.
@@ -197,16 +198,19 @@ impl Destination {
         &self,
         s: &Session<'_, '_>,
         node: &Node,
+        target: Option<&Target>,
         nondistributable: graph::Nondistributable,
     ) -> Result<Option<Plan>> {
         let own = node.manifest().digest();
-        self.check(&own)?;
+        if target.is_none() {
+            self.check(&own)?;
+        }
         let Opened::Store(store) = &self.to else {
             return Ok(None);
         };
         let own = Target::Digest(own);
-        let to = PushTarget::new(&**store, self.target.as_ref().unwrap_or(&own))
-            .with_nondistributable(nondistributable);
+        let target = target.or(self.target.as_ref()).unwrap_or(&own);
+        let to = PushTarget::new(&**store, target).with_nondistributable(nondistributable);
         plan(node, &to, s.run()).map(Some)
     }
 

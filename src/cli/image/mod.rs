@@ -10,3 +10,4 @@ pub mod layer;
 pub mod open;
 pub mod platform;
 pub mod read;
+pub mod transfer;

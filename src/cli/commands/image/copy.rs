@@ -9,7 +9,7 @@ use dxf_registry::graph::{
     referrers_lists,
 };
 use dxf_registry::image::{self, Family, Node};
-use dxf_registry::{Digest, Error, Place, Platform, Result, Store, Tag, Target};
+use dxf_registry::{Digest, Error, Place, Platform, Result, Store, Tag, Target, json};
 use serde_json::json;
 
 use crate::cli::args::{self, Convert, CopyImage};
@@ -20,7 +20,9 @@ use crate::cli::image::item::{must_differ, named, targets};
 use crate::cli::image::open;
 use crate::cli::image::platform::{choose, must_fit, platform_missing};
 use crate::cli::image::read::{called, compressed, images_of, only, uncached};
+use crate::cli::image::transfer::Transfer;
 use crate::cli::out::json::List;
+use crate::cli::out::table::table;
 use crate::cli::session::Session;
 
 /// `copy-image [options] <image> <image>`
@@ -46,8 +48,11 @@ pub fn run(s: &mut Session<'_, '_>, args: &CopyImage) -> Result<(), Failure> {
         to: destination,
         to_name: side("destination", &to),
     };
-    let mut told = Told::new(s, &job.to);
     let source = job.source(s)?;
+    if args.dry_run {
+        return job.dry_run(s, &source);
+    }
+    let mut told = Told::new(s, &job.to);
     match job.to.store() {
         Some(store) => job.to_store(s, (&source, &**store), &mut told)?,
         None => job.to_archive(s, &source, &mut told)?,
@@ -89,10 +94,19 @@ impl Job<'_> {
         options.platform = self.platform.as_ref();
         options.convert = self.family();
         options.expected = self.to.expected;
-        if self.args.referrers {
-            options.referrers = Referrers::Copy;
-        }
+        options.referrers = self.referrers();
         options
+    }
+
+    /// What becomes of referrers. Those of many tags or of another digest are
+    /// not worth the requests to count them.
+    fn referrers(&self) -> Referrers {
+        let is_one = !self.is_whole() && self.args.convert.is_none();
+        match self.args.referrers {
+            true => Referrers::Copy,
+            false if is_one => Referrers::Count,
+            false => Referrers::Leave,
+        }
     }
 
     fn family(&self) -> Option<Family> {
@@ -231,12 +245,7 @@ impl Job<'_> {
     ) -> Result<(), Failure> {
         let copier = Copier::new(&source.remote, to, self.options());
         for image in &source.images {
-            let targets = match (&self.to.target, &image.item) {
-                (Some(target), _) => vec![target.clone()],
-                (None, Some(item)) => targets(item),
-                (None, None) => vec![image.source.clone()],
-            };
-            for (n, target) in targets.iter().enumerate() {
+            for (n, target) in self.targets_of(image).iter().enumerate() {
                 s.interrupt.stop().check()?;
                 let done = copier.copy(&image.source, target, s.run());
                 let done = done.map_err(platform_missing)?;
@@ -246,8 +255,84 @@ impl Job<'_> {
                 if n == 0 {
                     let name = target.within(&self.to.name);
                     told.one(s, (&self.to.name, name), &done.digest)?;
+                    self.left_behind(s, done.left);
                 }
             }
+        }
+        Ok(())
+    }
+
+    /// Says how many signatures and other referrers were not copied.
+    fn left_behind(&self, s: &Session<'_, '_>, count: usize) {
+        let (verb, them) = match count {
+            0 => return,
+            1 => ("referrer was", "it"),
+            _ => ("referrers were", "them"),
+        };
+        let name = &self.from;
+        s.console.warn(&format!(
+            "{count} {verb} not copied (signatures, SBOMs and the like of {name}); --referrers copies {them}, too"
+        ));
+    }
+
+    /// The names that an image gets in a repository.
+    fn targets_of(&self, image: &Wanted) -> Vec<Target> {
+        match (&self.to.target, &image.item) {
+            (Some(target), _) => vec![target.clone()],
+            (None, Some(item)) => targets(item),
+            (None, None) => vec![image.source.clone()],
+        }
+    }
+
+    /// Prints what would be sent, and what would be printed then.
+    fn dry_run(&self, s: &mut Session<'_, '_>, source: &Source) -> Result<(), Failure> {
+        let from = self.source_name();
+        let mut transfer = Transfer::new(&self.to);
+        let mut copied = Vec::new();
+        for image in &source.images {
+            s.interrupt.stop().check()?;
+            let item = self.item(s, &source.remote, image)?;
+            let targets = self.targets_of(image);
+            for target in &targets {
+                // Only the image itself has to be the one beside the tag.
+                let target = Some(target).filter(|target| self.to.target.as_ref() != Some(target));
+                let added = transfer.add(s, &item.node, (&self.to, target), self.foreign());
+                added.map_err(|e| e.at(&self.to_name))?;
+            }
+            if self.args.referrers {
+                let mut each = |found: Related| {
+                    let to = (&self.to, Some(&found.target));
+                    transfer.add(s, &found.node, to, self.foreign())
+                };
+                let done = source.remote.related(&item.node, s.run(), &mut each);
+                done.map_err(|e| e.at(&from))?;
+            }
+            let name = match (self.to.is_archive(), targets.first()) {
+                (false, Some(target)) => target.within(&self.to.name),
+                _ => self.to.name.clone(),
+            };
+            copied.push((name, item.node.manifest().digest()));
+        }
+        self.would(s, &copied, &transfer)
+    }
+
+    fn would(
+        &self,
+        s: &mut Session<'_, '_>,
+        copied: &[(String, Digest)],
+        transfer: &Transfer,
+    ) -> Result<(), Failure> {
+        if s.context.shape == Shape::Json {
+            let images = copied.iter();
+            let images = images.map(|(name, digest)| json!({"name": name, "digest": digest}));
+            let images: Vec<_> = images.collect();
+            let whole = json!({"images": images, "transfer": transfer.value()});
+            return s.line(json::python(&whole));
+        }
+        let rows: Vec<_> = transfer.rows().collect();
+        table(s.out, &rows, &[])?;
+        for (_, digest) in copied {
+            s.line(format_args!("would print {}@{digest}", self.to.name))?;
         }
         Ok(())
     }
@@ -262,10 +347,7 @@ impl Job<'_> {
         let (mut items, mut related) = (Vec::new(), Vec::new());
         for image in &source.images {
             s.interrupt.stop().check()?;
-            let item = match &image.item {
-                Some(item) => item.clone(),
-                None => self.pulled(s, &source.remote, &image.source)?,
-            };
+            let item = self.item(s, &source.remote, image)?;
             if self.args.referrers {
                 let mut each = |found: Related| {
                     related.push(found);
@@ -273,6 +355,11 @@ impl Job<'_> {
                 };
                 let done = source.remote.related(&item.node, s.run(), &mut each);
                 done.map_err(|e| e.at(&from))?;
+            }
+            if self.referrers() == Referrers::Count {
+                let digest = item.node.manifest().digest();
+                let left = source.remote.count_related(&digest, s.run());
+                self.left_behind(s, left.unwrap_or(0));
             }
             items.push(item);
         }
@@ -282,6 +369,13 @@ impl Job<'_> {
             told.one(s, (&self.to.name, self.to.name.clone()), &digest)?;
         }
         Ok(())
+    }
+
+    fn item(&self, s: &Session<'_, '_>, remote: &Remote, image: &Wanted) -> Result<Item, Failure> {
+        match &image.item {
+            Some(item) => Ok(item.clone()),
+            None => self.pulled(s, remote, &image.source),
+        }
     }
 
     /// An image of a repository, with its name.

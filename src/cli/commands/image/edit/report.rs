@@ -3,14 +3,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use dxf_registry::graph::{Action, Nondistributable};
+use dxf_registry::graph::Nondistributable;
 use dxf_registry::image::{Image, Node};
 use dxf_registry::{Blob, Result, json, text};
 use serde_json::{Map, Value, json};
 
 use crate::cli::env::Shape;
 use crate::cli::exit::Failure;
-use crate::cli::image::destination::{Destination, left_out};
+use crate::cli::image::destination::Destination;
+use crate::cli::image::transfer::Transfer;
 use crate::cli::out::size;
 use crate::cli::out::table::table;
 use crate::cli::session::Session;
@@ -22,7 +23,8 @@ pub fn report(
     to: &Destination,
     foreign: Nondistributable,
 ) -> Result<(), Failure> {
-    let transfer = transfer(s, after, to, foreign)?;
+    let mut transfer = Transfer::new(to);
+    transfer.add(s, after, (to, None), foreign)?;
     let images = pairs(before, after);
     let found = images.iter().map(|(was, is)| Diff::of(was, is));
     let diffs = found.collect::<Result<Vec<_>>>()?;
@@ -34,7 +36,7 @@ pub fn report(
     }
     let mut rows = Vec::new();
     diffs.iter().for_each(|diff| diff.rows(&mut rows));
-    transfer.rows(&mut rows);
+    rows.extend(transfer.rows());
     table(s.out, &rows, &[])?;
     s.line(format_args!("would print {name}@{digest}"))
 }
@@ -152,53 +154,4 @@ fn layers(was: &Image, is: &Image) -> Result<Vec<(&'static str, Blob, String)>> 
     }
     all.extend(old.into_iter().map(|blob| ("remove", blob, String::new())));
     Ok(all)
-}
-
-/// What would be sent.
-struct Transfer(Vec<(&'static str, &'static str, usize, u64)>);
-
-fn transfer(
-    s: &Session<'_, '_>,
-    node: &Node,
-    to: &Destination,
-    foreign: Nondistributable,
-) -> Result<Transfer> {
-    let Some(found) = to.plan(s, node, foreign)? else {
-        let blobs = node.blobs();
-        let bytes = blobs.iter().map(|blob| blob.size()).sum();
-        return Ok(Transfer(vec![("write", "blob", blobs.len(), bytes)]));
-    };
-    for layer in &found.left_out {
-        s.console.warn(&left_out(&layer.digest));
-    }
-    let count = |verb, fate| {
-        let (blobs, bytes) = found.count(fate);
-        (verb, "blob", blobs, bytes)
-    };
-    let (manifests, bytes) = found.manifests;
-    Ok(Transfer(vec![
-        count("upload", Action::Upload),
-        count("mount", Action::Mount),
-        count("there", Action::Exists),
-        ("put", "manifest", manifests, bytes),
-    ]))
-}
-
-impl Transfer {
-    fn value(&self) -> Value {
-        let one = |(verb, what, count, bytes): &(&str, &str, usize, u64)| {
-            let count = (format!("{what}s"), (*count).into());
-            let members = Map::from_iter([count, ("bytes".to_string(), (*bytes).into())]);
-            (verb.to_string(), Value::Object(members))
-        };
-        Value::Object(self.0.iter().map(one).collect())
-    }
-
-    fn rows(&self, rows: &mut Vec<Vec<String>>) {
-        rows.extend(self.0.iter().map(|(verb, what, count, bytes)| {
-            let plural = if *count == 1 { "" } else { "s" };
-            let what = format!("{count} {what}{plural}");
-            vec![verb.to_string(), what, size::show(*bytes)]
-        }));
-    }
 }
