@@ -68,7 +68,8 @@ impl Blob {
         let what = || path.display().to_string();
         let file = Arc::new(Stable::open(path)?);
         let mut bytes = file.reader(&file.whole(), 0);
-        let (digest, size) = hash((&what(), &mut bytes), None, watch)?;
+        let total = Some(file.whole().len());
+        let (digest, size) = hash((&what(), total), &mut bytes, None, watch)?;
         let descriptor = Descriptor::new(media_type::OCTET_STREAM, digest, size);
         let source = FileRange {
             path: path.to_path_buf(),
@@ -104,7 +105,7 @@ impl Blob {
         watch: Watch<'_>,
     ) -> Result<Blob> {
         let mut spool = Spool::new(folder)?;
-        let (digest, size) = hash((what, &mut from), Some((folder, &mut spool)), watch)?;
+        let (digest, size) = hash((what, None), &mut from, Some((folder, &mut spool)), watch)?;
         let descriptor = Descriptor::new(media_type::OCTET_STREAM, digest, size);
         Ok(Blob::new(descriptor, spool.finish()))
     }
@@ -197,12 +198,14 @@ impl Blob {
 /// # Errors
 /// [`Error::Io`], [`Error::Stopped`].
 pub fn measure(what: &str, mut from: impl Read, watch: Watch<'_>) -> Result<(Digest, u64)> {
-    hash((what, &mut from), None, watch)
+    hash((what, None), &mut from, None, watch)
 }
 
-/// Reads everything there is, into the spool where there is one.
+/// Reads `what`, of `total` bytes where that is known, to its end, and writes it
+/// to the spool if there is one.
 fn hash(
-    (what, from): (&str, &mut dyn Read),
+    (what, total): (&str, Option<u64>),
+    from: &mut dyn Read,
     mut to: Option<(&Path, &mut Spool)>,
     watch: Watch<'_>,
 ) -> Result<(Digest, u64)> {
@@ -210,7 +213,7 @@ fn hash(
     loop {
         watch.stop.check()?;
         let n = match from.read(&mut buffer) {
-            Ok(0) => return Ok((hasher.finish(), size)),
+            Ok(0) => break,
             Ok(n) => n,
             Err(e) if e.kind() == std::io::ErrorKind::Interrupted => continue,
             Err(e) => return Err(Error::io(what, e)),
@@ -222,7 +225,10 @@ fn hash(
                 .map_err(|e| Error::io(format!("temporary file in {}", folder.display()), e))?;
         }
         size += n as u64;
+        watch.progress.prepare(what, size, total);
     }
+    watch.progress.prepared(what);
+    Ok((hasher.finish(), size))
 }
 
 impl std::fmt::Debug for Blob {

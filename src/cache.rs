@@ -5,10 +5,11 @@
 //! renaming, so any number of processes may share the folder. A cache that
 //! can't be written never fails a transfer. Knows nothing of registries.
 
+use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use crate::blob::{Blob, Source};
@@ -23,7 +24,32 @@ const ALGORITHMS: [&str; 2] = ["sha256", "sha512"];
 
 /// A cache of blobs. Clones are the same cache.
 #[derive(Clone, Debug)]
-pub struct Cache(Arc<Path>);
+pub struct Cache {
+    folder: Arc<Path>,
+    hits: Hits,
+}
+
+/// The blobs that were read from a cache rather than from their store. Clones are
+/// the same set.
+#[derive(Clone, Debug, Default)]
+pub struct Hits(Arc<Mutex<HashSet<Digest>>>);
+
+impl Hits {
+    /// Notes that a blob was read from a cache.
+    pub fn add(&self, blob: &Digest) {
+        self.lock().insert(*blob);
+    }
+
+    /// Whether a blob was read from a cache.
+    pub fn contains(&self, blob: &Digest) -> bool {
+        self.lock().contains(blob)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashSet<Digest>> {
+        // A set is consistent even after a panic elsewhere.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 /// How much something takes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -47,7 +73,16 @@ pub struct Limits {
 impl Cache {
     /// The cache in `folder`, which is made when the first blob comes.
     pub fn new(folder: impl Into<PathBuf>) -> Cache {
-        Cache(folder.into().into())
+        Cache {
+            folder: folder.into().into(),
+            hits: Hits::default(),
+        }
+    }
+
+    /// The same cache, which notes in `hits` the blobs that are read from it
+    /// through [`Cache::wrap`].
+    pub fn with_hits(self, hits: Hits) -> Cache {
+        Cache { hits, ..self }
     }
 
     /// The same blob, read from the cache where it is there, and kept there
@@ -131,7 +166,7 @@ impl Cache {
         let now = SystemTime::now();
         let age = |entry: &Entry| now.duration_since(entry.used).unwrap_or_default();
         for algorithm in ALGORITHMS {
-            file::sweep(&self.0.join(algorithm));
+            file::sweep(&self.folder.join(algorithm));
         }
         let mut kept = self.entries()?;
         kept.sort_by_key(|entry| entry.used);
@@ -151,14 +186,14 @@ impl Cache {
     }
 
     fn path(&self, digest: &Digest) -> PathBuf {
-        self.0.join(digest.algorithm()).join(digest.hex())
+        self.folder.join(digest.algorithm()).join(digest.hex())
     }
 
     /// The files that look like the cache's own; others are left alone.
     fn entries(&self) -> Result<Vec<Entry>> {
         let mut all = Vec::new();
         for algorithm in ALGORITHMS {
-            let folder = self.0.join(algorithm);
+            let folder = self.folder.join(algorithm);
             let failed = |e| Error::io(folder.display().to_string(), e);
             let names = match fs::read_dir(&folder) {
                 Ok(names) => names,
@@ -185,7 +220,7 @@ impl Cache {
 
     /// A file to fill, in the folder where it will lie.
     fn begin(&self, digest: &Digest) -> io::Result<Aside> {
-        let folder = self.0.join(digest.algorithm());
+        let folder = self.folder.join(digest.algorithm());
         // Layers may be private.
         file::make_folder(&folder, file::PRIVATE)?;
         Aside::within(&folder, &self.path(digest), 0o600)
@@ -222,6 +257,7 @@ struct Cached {
 impl Source for Cached {
     fn open(&self, from: u64) -> Result<Box<dyn Read + Send + '_>> {
         if let Some(bytes) = self.cache.get(self.blob.digest(), self.blob.size()) {
+            self.cache.hits.add(self.blob.digest());
             return Ok(Box::new(bytes.reader(from)));
         }
         let inner = self.blob.open(from)?;
@@ -306,7 +342,10 @@ mod tests {
         let cache = Cache::new(dir.path().join("made/later"));
         let (blob, count) = counted(&[7; 100_000]);
         assert_eq!(cache.usage().unwrap(), Usage::default());
-        for _ in 0..3 {
+        let hits = Hits::default();
+        let cache = cache.with_hits(hits.clone());
+        for time in 0..3 {
+            assert_eq!(hits.contains(blob.digest()), time > 1);
             assert_eq!(
                 cache.wrap(blob.clone()).read(200_000).unwrap(),
                 [7; 100_000]

@@ -34,6 +34,33 @@ pub trait Progress: Send + Sync {
     fn finish(&self, blob: &Digest) {
         let _ = blob;
     }
+
+    /// A blob of `size` bytes did not have to move. Comes instead of `finish`,
+    /// with or without a `start` before it.
+    fn skip(&self, blob: &Digest, size: u64, why: Skipped) {
+        let _ = (blob, size, why);
+    }
+
+    /// Before anything moves, `done` bytes of the file or stream `what` have been
+    /// read to compute its digest, of `total` (where known).
+    fn prepare(&self, what: &str, done: u64, total: Option<u64>) {
+        let _ = (what, done, total);
+    }
+
+    /// `what` has been read to its end.
+    fn prepared(&self, what: &str) {
+        let _ = what;
+    }
+}
+
+/// Why a blob did not have to move.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Skipped {
+    /// The destination already had it.
+    Existed,
+    /// The registry took it from another of its repositories.
+    Mounted,
 }
 
 /// Silence.

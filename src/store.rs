@@ -223,8 +223,8 @@ pub trait Store: ReadStore {
     /// The store verifies digest and size before the blob can be read from it,
     /// and leaves nothing that can be read when it fails. It reports the bytes
     /// it takes to `watch.progress`: `start` before the first, `finish` after
-    /// the blob is accepted, neither for [`Put::Existed`]. [`receive`] does all
-    /// of this but the writing.
+    /// the blob is accepted, and `skip` for [`Put::Existed`] and [`Put::Mounted`].
+    /// [`receive`] reports a blob that is written.
     ///
     /// # Errors
     /// Those of the blob's source and of the store; [`Error::Stopped`].

@@ -22,6 +22,7 @@ use crate::file::{Spool, Stable};
 use crate::graph::{push_again, push_manifest, send_all};
 use crate::manifest::Manifest;
 use crate::parallel::{self, Pipe, beside};
+use crate::progress::Skipped;
 use crate::reference::{Tag, Target};
 use crate::store::{Put, Store};
 use crate::stream::{BUFFER, Run, Stop, Watch};
@@ -129,20 +130,12 @@ pub fn push(store: &dyn Store, input: Input<'_>, split: Split, run: Run<'_>) -> 
 /// Stores one part; gives it back where the store says that it was there.
 fn send(store: &dyn Store, job: Job, watch: Watch<'_>) -> Result<(Descriptor, Option<Blob>)> {
     let Job { descriptor, blob } = job;
-    let skipped = || {
-        watch
-            .progress
-            .start(&descriptor.digest, Some(descriptor.size));
-        watch.progress.finish(&descriptor.digest);
-    };
     let Some(blob) = blob else {
-        skipped();
+        let (digest, size) = (&descriptor.digest, descriptor.size);
+        watch.progress.skip(digest, size, Skipped::Existed);
         return Ok((descriptor, None));
     };
     let existed = store.put_blob(&blob, watch)? == Put::Existed;
-    if existed {
-        skipped();
-    }
     Ok((descriptor, existed.then_some(blob)))
 }
 

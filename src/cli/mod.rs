@@ -25,6 +25,7 @@ use std::io::{Read, Write};
 
 use clap::FromArgMatches;
 use dxf_registry::Error;
+use dxf_registry::cache::Hits;
 
 use args::{Cli, Command, guide};
 use commands::{alias, artifact as artifacts, blob, logins, tool};
@@ -34,6 +35,7 @@ use exit::Failure;
 use interrupt::Interrupt;
 use out::bars;
 use out::console::{Console, Out, Terminals, stdout};
+use out::tally::Verb;
 use session::{Input, Session};
 
 /// What a process has to read from and write to.
@@ -169,14 +171,36 @@ fn begin(
         | Command::MakeIndex(_) => context.source(env, input.terminal)?,
         _ => None,
     };
-    let progress = bars::progress(context.show, input.console);
+    let hits = Hits::default();
+    let progress = bars::progress(context.show, input.console, verb(command), &hits);
     let input = Input {
         stdin: &mut *input.stdin,
         ..input
     };
     let mut session = Session::new(&context, out, input, &*progress);
-    session.source = source;
+    (session.source, session.hits) = (source, hits);
     dispatch(&mut session, command).map_err(|failure| half_a_login(failure, &context))
+}
+
+/// What a command does with the blobs that it moves.
+fn verb(command: &Command) -> Verb {
+    match command {
+        Command::PullBlob(_)
+        | Command::PullFiles(_)
+        | Command::PullImage(_)
+        | Command::LoadImage(_)
+        | Command::RunImage(_)
+        | Command::SaveBundle(_)
+        | Command::ExportImage(_)
+        | Command::GetLayer(_) => Verb::Downloaded,
+        Command::VerifyAlias(_)
+        | Command::VerifyImage(_)
+        | Command::ShowBundle(_)
+        | Command::ListFiles(_)
+        | Command::GetFile(_)
+        | Command::DiffImages(_) => Verb::Read,
+        _ => Verb::Uploaded,
+    }
 }
 
 /// A refusal where half of a login is set, which counts for nothing.

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use dxf_registry::alias::{self, ByPlatform, Run};
-use dxf_registry::cache::Cache;
+use dxf_registry::cache::{Cache, Hits};
 use dxf_registry::layout::{Layout, Layouts};
 use dxf_registry::progress::Progress;
 use dxf_registry::registry::{Registry, Settings};
@@ -53,6 +53,8 @@ pub struct Session<'s, 'o> {
     pub terminal: Terminals,
     /// How the run may be ended.
     pub interrupt: &'s Interrupt,
+    /// The layers that come from the cache.
+    pub hits: Hits,
     progress: &'s dyn Progress,
 }
 
@@ -72,6 +74,7 @@ impl<'s, 'o> Session<'s, 'o> {
             stdin: input.stdin,
             terminal: input.terminal,
             interrupt: input.interrupt,
+            hits: Hits::default(),
             progress,
         }
     }
@@ -129,7 +132,8 @@ impl<'s, 'o> Session<'s, 'o> {
     /// The cache of blobs, where there is one.
     pub fn cache(&self) -> Option<Cache> {
         let folder = self.context.cache.as_ref()?;
-        Some(Cache::new(folder.join("blobs")))
+        let cache = Cache::new(folder.join("blobs"));
+        Some(cache.with_hits(self.hits.clone()))
     }
 
     /// The cache of manifests and configs of `DXF_HOST`; a folder needs none.
@@ -244,6 +248,10 @@ impl<'s, 'o> Session<'s, 'o> {
 
     /// Writes a line to standard output.
     pub fn line(&mut self, line: impl std::fmt::Display) -> Result<(), Failure> {
+        if self.terminal.stdout {
+            // On the same screen a bar would stay above the line.
+            self.console.clear();
+        }
         writeln!(self.out, "{line}").map_err(stdout)
     }
 

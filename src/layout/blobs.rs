@@ -14,6 +14,7 @@ use std::time::SystemTime;
 use crate::digest::{Digest, Verify};
 use crate::error::{Error, Result};
 use crate::file::{Aside, SharedSync};
+use crate::progress::Skipped;
 use crate::stream::{Buffer, CopyError, Stop, Watch, copy};
 
 use super::files;
@@ -135,7 +136,7 @@ impl Blobs {
         aside
             .commit_shared(&self.synced)
             .map_err(files::failed(&path))?;
-        watch.progress.finish(digest);
+        watch.progress.skip(digest, len, Skipped::Mounted);
         Ok(true)
     }
 

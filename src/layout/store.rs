@@ -7,6 +7,7 @@ use crate::descriptor::Descriptor;
 use crate::digest::{Digest, Verify};
 use crate::error::{Error, Result};
 use crate::manifest::{Manifest, ReferrersList};
+use crate::progress::Skipped;
 use crate::reference::{RepoName, Tag, Target};
 use crate::store::{Content, Expected, Names, Put, ReadStore, Store, Tags, parsed, receive};
 use crate::stream::Watch;
@@ -78,6 +79,7 @@ impl Store for Layout {
             && blobs.holds(&digest, watch.stop)?
         {
             blobs.touch(&digest);
+            watch.progress.skip(&digest, blob.size(), Skipped::Existed);
             return Ok(Put::Existed);
         }
         files::make_folder(&self.scratch()?)?;
@@ -107,6 +109,7 @@ impl Store for Layout {
         self.create()?;
         if here.holds(digest, watch.stop)? {
             here.touch(digest);
+            watch.progress.skip(digest, size, Skipped::Existed);
             return Ok(Put::Existed);
         }
         files::make_folder(&self.scratch()?)?;

@@ -16,6 +16,7 @@ use crate::error::{Error, NetworkKind, Result, is_temporary_status};
 use crate::http::retry::Budget;
 use crate::http::{Body, Request, Response, Url};
 use crate::manifest::{self, Manifest};
+use crate::progress::Skipped;
 use crate::reference::{Origin, RepoName, Tag, Target};
 use crate::registry::conditional;
 use crate::registry::download::Download;
@@ -494,6 +495,8 @@ impl Store for Repository {
         match self.size_to_write(blob.digest()) {
             Ok(size) if size == Some(blob.size()) => {
                 self.registry.seen().note(blob.digest(), &self.name);
+                let (digest, size) = (blob.digest(), blob.size());
+                watch.progress.skip(digest, size, Skipped::Existed);
                 Ok(Put::Existed)
             }
             // Whatever a registry has against being asked, the upload will tell.

@@ -20,6 +20,7 @@ use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::http::retry::Budget;
 use crate::http::{Body, Request};
+use crate::progress::Skipped;
 use crate::reference::RepoName;
 use crate::registry::UploadMode;
 use crate::registry::location::{checked_location, end_of_range};
@@ -138,7 +139,7 @@ impl<'a> Upload<'a> {
         loop {
             let error = match self.attempt(state, from) {
                 Ok(put) => {
-                    self.watch.progress.finish(self.blob.digest());
+                    self.done(put);
                     return Ok(put);
                 }
                 Err(error) => error,
@@ -160,6 +161,17 @@ impl<'a> Upload<'a> {
                 let settings = self.repository.registry().settings();
                 state.budget.again(settings, error)?;
             }
+        }
+    }
+
+    /// Reports how the blob came to be in the repository.
+    fn done(&self, put: Put) {
+        let (digest, size) = (self.blob.digest(), self.blob.size());
+        let progress = self.watch.progress;
+        match put {
+            Put::Uploaded => progress.finish(digest),
+            Put::Existed => progress.skip(digest, size, Skipped::Existed),
+            Put::Mounted => progress.skip(digest, size, Skipped::Mounted),
         }
     }
 

@@ -10,6 +10,7 @@ use crate::descriptor::Descriptor;
 use crate::digest::{Digest, Hasher};
 use crate::error::{Error, Result};
 use crate::manifest::Manifest;
+use crate::progress::Skipped;
 use crate::reference::{Origin, Tag, Target};
 use crate::stream::Watch;
 
@@ -178,6 +179,8 @@ impl ReadStore for Memory {
 impl Store for Memory {
     fn put_blob(&self, blob: &Blob, watch: Watch<'_>) -> Result<Put> {
         if self.state().blobs.contains_key(blob.digest()) {
+            let (digest, size) = (blob.digest(), blob.size());
+            watch.progress.skip(digest, size, Skipped::Existed);
             return Ok(Put::Existed);
         }
         self.send_blob(blob, watch)

@@ -61,9 +61,14 @@ each_place!(progress_without_a_terminal_is_lines, |at| {
         complete(&pulled.stderr, &name, 3_000_000);
         complete(&pulled.stderr, &small, 3);
         let about = [&name, &small].map(|name| lines_about(&pulled.stderr, name).len());
+        let last = pulled.stderr.lines().last().expect("a sum");
+        assert!(
+            last.starts_with("2 blobs: 2 downloaded, 2.8 MiB in "),
+            "{last}"
+        );
         assert_eq!(
             pulled.stderr.lines().count(),
-            about.iter().sum::<usize>(),
+            about.iter().sum::<usize>() + 1,
             "{pulled}"
         );
     }
@@ -126,13 +131,18 @@ each_place!(nothing_is_said_unless_it_is_asked_for, |at| {
 /// Runs a command on a terminal that `script` makes; all that was shown there.
 /// Standard output goes elsewhere.
 fn on_a_terminal(at: &Place, words: &str, env: &[(&str, &str)]) -> String {
+    on_a_terminal_after(at, "", words, env)
+}
+
+/// The same after another command, which may set the terminal up.
+fn on_a_terminal_after(at: &Place, first: &str, words: &str, env: &[(&str, &str)]) -> String {
     let folder = at
         .blob_file("a", "x:y")
         .ancestors()
         .nth(4)
         .expect("a store")
         .to_path_buf();
-    let line = format!("{} {words} >out", env!("CARGO_BIN_EXE_dxf"));
+    let line = format!("{first}{} {words} >out", env!("CARGO_BIN_EXE_dxf"));
     let script = Dxf::foreign(Path::new("/usr/bin/script")).current_dir(at.work());
     let script = script.env("DXF_HOST", format!("oci:{}", folder.display()));
     let script = script
@@ -165,4 +175,85 @@ fn on_a_terminal_there_is_a_bar_unless_it_is_turned_off() {
         assert!(!coloured || env != [("NO_COLOR", "1")], "{shown:?}");
     }
     assert_eq!(on_a_terminal(&at, &pull, &[("DXF_PROGRESS", "0")]), "");
+}
+
+/// What a terminal of `columns` shows in the end: its rows, concatenated.
+fn rendered(shown: &str, columns: usize) -> String {
+    let (mut screen, mut row, mut column) = (vec![Vec::new()], 0_usize, 0);
+    let mut rest = shown.chars();
+    while let Some(c) = rest.next() {
+        match c {
+            '\r' => column = 0,
+            '\n' => row += 1,
+            '\u{1b}' => {
+                let mut number = String::new();
+                let letters = rest.by_ref().skip(1);
+                let kind = letters
+                    .inspect(|c| number.push(*c))
+                    .find(char::is_ascii_alphabetic);
+                number.pop();
+                match kind {
+                    Some('A') => row = row.saturating_sub(number.parse().unwrap_or(1)),
+                    Some('B') => row += number.parse().unwrap_or(1),
+                    Some('K') if number == "2" => screen[row].clear(),
+                    // Colours, and the cursor shown and hidden.
+                    Some('m' | 'l' | 'h') => {}
+                    other => panic!("{other:?} in {shown:?}"),
+                }
+            }
+            c => {
+                if column == columns {
+                    (row, column) = (row + 1, 0);
+                }
+                let length = screen.get(row).map_or(0, Vec::len).max(column + 1);
+                screen.resize_with(screen.len().max(row + 1), Vec::new);
+                screen[row].resize(length, ' ');
+                screen[row][column] = c;
+                column += 1;
+            }
+        }
+        screen.resize_with(screen.len().max(row + 1), Vec::new);
+    }
+    screen.iter().flatten().collect()
+}
+
+/// What is on a terminal of `columns` after a command.
+fn screen_after(at: &Place, columns: usize, words: &str) -> String {
+    let first = format!("stty rows 24 cols {columns}; ");
+    rendered(&on_a_terminal_after(at, &first, words, &[]), columns)
+}
+
+#[test]
+fn bars_fit_the_terminal_and_end_with_the_sum() {
+    let at = Place::folder();
+    at.put("a", b"abc");
+    for n in 0..11 {
+        let name = format!("a-file-with-a-rather-long-name-{n}");
+        std::fs::write(at.work().join(name), blob(n, 1_000_000)).unwrap();
+    }
+    for columns in [40, 80, 120, 200] {
+        let screen = screen_after(&at, columns, &format!("push-files r{columns} v a-file-*"));
+        let sum = "12 blobs: 12 uploaded, 10.4 MiB in ";
+        assert!(screen.starts_with(sum), "{columns}: {screen}");
+        assert!(screen.len() < 60, "{columns}: {screen}");
+    }
+    let screen = screen_after(&at, 80, "push-files r40 w a-file-*-0 a-file-*-1");
+    let sum = "3 blobs: 3 already there, 0 B in ";
+    assert!(screen.starts_with(sum), "{screen}");
+}
+
+#[test]
+fn parts_that_exist_are_counted() {
+    let at = Place::folder();
+    let mut bytes = blob(8, 6 << 20);
+    std::fs::write(at.work().join("dump.sql"), &bytes).unwrap();
+    let push = "push-blob --split 1MiB a dump.sql @v";
+    let screen = screen_after(&at, 80, push);
+    let all = "dump.sql: 6 parts: 6 uploaded, 6.0 MiB in ";
+    assert!(screen.starts_with(all), "{screen}");
+    bytes[0] ^= 1;
+    std::fs::write(at.work().join("dump.sql"), &bytes).unwrap();
+    let screen = screen_after(&at, 80, push);
+    let some = "dump.sql: 6 parts: 1 uploaded, 5 already there, 1.0 MiB in ";
+    assert!(screen.starts_with(some), "{screen}");
 }

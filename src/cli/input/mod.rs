@@ -10,7 +10,7 @@ use std::fs::{self, File};
 use std::path::Path;
 
 use dxf_registry::blob::measure;
-use dxf_registry::stream::{Stop, Watch};
+use dxf_registry::stream::Watch;
 use dxf_registry::{Blob, Digest, Error, Result};
 
 use crate::cli::session::Session;
@@ -38,10 +38,10 @@ pub fn blob(s: &mut Session<'_, '_>, word: &OsStr) -> Result<Blob> {
 }
 
 /// The digest of what is at `path`, which is read once.
-pub fn digest(path: &Path, stop: &Stop) -> Result<Digest> {
+pub fn digest(path: &Path, watch: Watch<'_>) -> Result<Digest> {
     let what = path.display().to_string();
     let from = File::open(path).map_err(|e| Error::io(&what, e))?;
-    measure(&what, from, Watch::new(&(), stop)).map(|(digest, _)| digest)
+    measure(&what, from, watch).map(|(digest, _)| digest)
 }
 
 #[cfg(test)]
@@ -53,7 +53,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("f");
         fs::write(&path, "abc").unwrap();
-        assert_eq!(digest(&path, &Stop::new()).unwrap(), Digest::of(b"abc"));
-        assert!(digest(&dir.path().join("none"), &Stop::new()).is_err());
+        assert_eq!(digest(&path, Watch::default()).unwrap(), Digest::of(b"abc"));
+        assert!(digest(&dir.path().join("none"), Watch::default()).is_err());
     }
 }

@@ -8,12 +8,14 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use dxf_registry::Digest;
-use dxf_registry::progress::Progress;
+use dxf_registry::cache::Hits;
+use dxf_registry::progress::{Progress, Skipped};
 use dxf_registry::text::one_line;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::cli::out::console::Console;
 use crate::cli::out::size;
+use crate::cli::out::tally::{Tally, Verb};
 
 /// How progress is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,14 +30,16 @@ pub enum Show {
     Bars,
 }
 
-/// What shows progress as `show` says.
-pub fn progress(show: Show, console: &Console) -> Box<dyn Progress> {
-    labelled(show, console, Label::Digest)
+/// Shows progress as `show` says, and a sum at the end: the command does `verb`
+/// with the blobs, except those in `hits`.
+pub fn progress(show: Show, console: &Console, verb: Verb, hits: &Hits) -> Box<dyn Progress> {
+    let hits = hits.clone();
+    labelled(show, console, Label::Digest { verb, hits })
 }
 
-/// The same for something that has a better name than its digest.
+/// The same for something that has a better name than its digest, without a sum.
 pub fn named(show: Show, console: &Console, name: &str) -> Box<dyn Progress> {
-    labelled(show, console, Label::Name(one_line(name)))
+    labelled(show, console, Label::Name(short(name, MAX_NAME)))
 }
 
 fn labelled(show: Show, console: &Console, label: Label) -> Box<dyn Progress> {
@@ -46,20 +50,52 @@ fn labelled(show: Show, console: &Console, label: Label) -> Box<dyn Progress> {
     }
 }
 
-/// What a line begins with.
+/// What a line begins with, and what is said at the end.
 enum Label {
-    /// Enough of a digest to tell it from its neighbours: `sha256:ba7816bf`.
-    Digest,
-    /// A name.
+    /// Enough of a digest to tell it from its neighbours: `sha256:ba7816bf`. At the
+    /// end a sum.
+    Digest { verb: Verb, hits: Hits },
+    /// A name. At the end nothing: its owner knows what it consists of.
     Name(String),
 }
 
 impl Label {
     fn of(&self, blob: &Digest) -> String {
         match self {
-            Label::Digest => format!("{}:{}", blob.algorithm(), &blob.hex()[..8]),
+            Label::Digest { .. } => format!("{}:{}", blob.algorithm(), &blob.hex()[..8]),
             Label::Name(name) => name.clone(),
         }
+    }
+
+    /// Counts a blob of which `bytes` moved.
+    fn count(&self, tally: &mut Tally, blob: &Digest, bytes: u64) {
+        match self {
+            Label::Digest { verb, hits } if *verb != Verb::Uploaded && hits.contains(blob) => {
+                tally.cached();
+            }
+            _ => tally.moved(bytes),
+        }
+    }
+
+    /// The sum, where there is one.
+    fn sum(&self, tally: &Tally, took: Duration) -> Option<String> {
+        match self {
+            Label::Digest { verb, .. } => Some(tally.line("blob", *verb, took)),
+            Label::Name(_) => None,
+        }
+    }
+}
+
+/// The end of a name, on one line: paths differ there.
+fn short(name: &str, most: usize) -> String {
+    let name = one_line(name);
+    let count = name.chars().count();
+    match count > most {
+        true => format!(
+            "…{}",
+            name.chars().skip(count + 1 - most).collect::<String>()
+        ),
+        false => name,
     }
 }
 
@@ -76,6 +112,11 @@ struct Bars {
 const MOST: usize = 8;
 /// From this many columns on, a line has room for a bar and all numbers.
 const WIDE: u16 = 72;
+/// The most characters of a name: with a percentage and a rate they fit into 40
+/// columns.
+const MAX_NAME: usize = 20;
+/// Reading a file is shown from this time on: most take less.
+const PATIENCE: Duration = Duration::from_millis(300);
 
 /// What bars look like, in the width that the terminal has.
 struct Styles {
@@ -123,7 +164,19 @@ struct State {
     begun: Option<Instant>,
     started: usize,
     size: u64,
-    done: Done,
+    /// The bytes of finished blobs, which include those from the cache.
+    moved: u64,
+    tally: Tally,
+    /// The label of the last blob that moved.
+    label: String,
+    /// What is read before anything moves.
+    prepared: HashMap<String, Preparing>,
+}
+
+/// A file that is read to compute its digest.
+struct Preparing {
+    begun: Instant,
+    bar: Option<ProgressBar>,
 }
 
 /// A blob under way.
@@ -132,38 +185,6 @@ struct Moving {
     bar: Option<ProgressBar>,
     size: Option<u64>,
     moved: u64,
-}
-
-/// What has moved.
-#[derive(Default)]
-struct Done {
-    /// The label of the last one.
-    label: String,
-    blobs: usize,
-    /// Those of which no byte had to move.
-    existed: usize,
-    bytes: u64,
-}
-
-impl Done {
-    /// A line about all of it.
-    fn line(&self, took: Duration) -> String {
-        let bytes = size::show(self.bytes);
-        if self.blobs == 1 {
-            let rate = rate(self.bytes, took).unwrap_or_default();
-            return format!("{} 100% {bytes}{rate}", self.label);
-        }
-        let seconds = took.as_secs_f64();
-        let moved = match self.existed {
-            0 => String::new(),
-            n => format!(" {} transferred, {n} already there,", self.blobs - n),
-        };
-        let colon = if moved.is_empty() { "," } else { ":" };
-        format!(
-            "{} blobs{colon}{moved} {bytes} in {seconds:.1} s",
-            self.blobs
-        )
-    }
 }
 
 impl Bars {
@@ -183,17 +204,22 @@ impl Bars {
         if shown.filter(|moving| moving.bar.is_some()).count() >= MOST {
             return None;
         }
+        Some(self.add(state, self.label.of(blob), total))
+    }
+
+    /// A bar above the line for all.
+    fn add(&self, state: &State, prefix: String, total: Option<u64>) -> ProgressBar {
         let bar = match total {
             Some(total) => ProgressBar::new(total).with_style(self.styles.known.clone()),
             None => ProgressBar::no_length().with_style(self.styles.unknown.clone()),
         };
-        let bar = bar.with_prefix(self.label.of(blob));
+        let bar = bar.with_prefix(prefix);
         let bar = match &state.total {
             Some(below) => self.console.bars().insert_before(below, bar),
             None => self.console.bars().add(bar),
         };
         bar.tick();
-        Some(bar)
+        bar
     }
 
     /// Brings the line for all up to date; it appears with the second blob.
@@ -202,7 +228,7 @@ impl Bars {
             return;
         }
         let moving = state.under_way.values().map(|moving| moving.moved);
-        let moved = state.done.bytes + moving.sum::<u64>();
+        let moved = state.moved + moving.sum::<u64>();
         let total = state.total.get_or_insert_with(|| {
             let bar = ProgressBar::new(0).with_style(self.styles.total.clone());
             self.console.bars().add(bar)
@@ -263,11 +289,51 @@ impl Progress for Bars {
         // A blob that exists needs no bytes, and its size is not to be waited for.
         let left = moving.size.unwrap_or_default().saturating_sub(moving.moved);
         state.size = state.size.saturating_sub(left);
-        state.done.blobs += 1;
-        state.done.existed += usize::from(moving.moved == 0 && left > 0);
-        state.done.bytes += moving.moved;
-        state.done.label = self.label.of(blob);
+        state.moved += moving.moved;
+        state.label = self.label.of(blob);
+        self.label.count(&mut state.tally, blob, moving.moved);
         self.show_total(&mut state);
+    }
+
+    fn skip(&self, blob: &Digest, _: u64, why: Skipped) {
+        let mut state = lock(&self.state);
+        state.begun.get_or_insert_with(Instant::now);
+        state.tally.skipped(why);
+        let Some(moving) = state.under_way.remove(blob) else {
+            return;
+        };
+        if let Some(bar) = moving.bar {
+            bar.finish_and_clear();
+        }
+        state.size = state.size.saturating_sub(moving.size.unwrap_or_default());
+        state.started -= 1;
+        self.show_total(&mut state);
+    }
+
+    fn prepare(&self, what: &str, done: u64, total: Option<u64>) {
+        let mut state = lock(&self.state);
+        let Some(reading) = state.prepared.get_mut(what) else {
+            let (begun, bar) = (Instant::now(), None);
+            let reading = Preparing { begun, bar };
+            state.prepared.insert(what.to_string(), reading);
+            return;
+        };
+        if let Some(bar) = &reading.bar {
+            bar.set_position(done);
+        } else if reading.begun.elapsed() >= PATIENCE {
+            let bar = self.add(&state, format!("reading {}", short(what, MAX_NAME)), total);
+            bar.set_position(done);
+            if let Some(reading) = state.prepared.get_mut(what) {
+                reading.bar = Some(bar);
+            }
+        }
+    }
+
+    fn prepared(&self, what: &str) {
+        let reading = lock(&self.state).prepared.remove(what);
+        if let Some(bar) = reading.and_then(|reading| reading.bar) {
+            bar.finish_and_clear();
+        }
     }
 }
 
@@ -279,9 +345,17 @@ impl Drop for Bars {
         if let Some(total) = &state.total {
             total.finish_and_clear();
         }
-        if state.done.blobs > 0 && state.under_way.is_empty() {
-            let took = state.begun.map(|begun| begun.elapsed());
-            self.console.raw(&state.done.line(took.unwrap_or_default()));
+        if state.tally.count() == 0 || !state.under_way.is_empty() {
+            return;
+        }
+        let took = state.begun.map(|begun| begun.elapsed()).unwrap_or_default();
+        if let Some(mut sum) = self.label.sum(&state.tally, took) {
+            if state.tally.is_one_move() {
+                let bytes = state.tally.bytes();
+                let rate = rate(bytes, took).unwrap_or_default();
+                sum = format!("{} 100% {}{rate}", state.label, size::show(bytes));
+            }
+            self.console.raw(&sum);
         }
     }
 }
@@ -297,7 +371,10 @@ fn rate(bytes: u64, time: Duration) -> Option<String> {
 struct Lines {
     console: Console,
     label: Label,
+    begun: Instant,
     under_way: Mutex<HashMap<Digest, Line>>,
+    reading: Mutex<HashMap<String, Instant>>,
+    tally: Mutex<Tally>,
 }
 
 /// What was last written of a blob.
@@ -309,18 +386,26 @@ struct Line {
     percent: u64,
 }
 
-/// A line is written after this many percent …
-const STEP: u64 = 10;
-/// … or after this time.
-const PAUSE: Duration = Duration::from_secs(1);
+/// Between the first and the last line of a blob, one is written after this time.
+const PAUSE: Duration = Duration::from_secs(10);
 
 impl Lines {
     fn new(console: Console, label: Label) -> Lines {
         Lines {
             console,
             label,
-            under_way: Mutex::new(HashMap::new()),
+            begun: Instant::now(),
+            under_way: Mutex::default(),
+            reading: Mutex::default(),
+            tally: Mutex::default(),
         }
+    }
+
+    /// The last line of a blob: what a retry or a mount saved counts as done.
+    fn end(&self, blob: &Digest, mut line: Line) {
+        line.percent = 100;
+        line.done = line.total.unwrap_or(line.done);
+        self.write(blob, &line);
     }
 
     fn write(&self, blob: &Digest, line: &Line) {
@@ -367,20 +452,57 @@ impl Progress for Lines {
             return;
         };
         line.done += bytes;
-        let part = line.part();
-        if part >= line.percent + STEP || line.written.elapsed() >= PAUSE {
-            line.percent = part;
+        if line.written.elapsed() >= PAUSE {
+            line.percent = line.part();
             line.written = Instant::now();
             self.write(blob, line);
         }
     }
 
     fn finish(&self, blob: &Digest) {
-        if let Some(mut line) = lock(&self.under_way).remove(blob) {
-            line.percent = 100;
-            // What a retry or a mount saved still counts as done.
-            line.done = line.total.unwrap_or(line.done);
-            self.write(blob, &line);
+        if let Some(line) = lock(&self.under_way).remove(blob) {
+            let size = line.total.unwrap_or(line.done);
+            self.label.count(&mut lock(&self.tally), blob, size);
+            self.end(blob, line);
+        }
+    }
+
+    fn skip(&self, blob: &Digest, _: u64, why: Skipped) {
+        lock(&self.tally).skipped(why);
+        if let Some(line) = lock(&self.under_way).remove(blob) {
+            self.end(blob, line);
+        }
+    }
+
+    fn prepare(&self, what: &str, done: u64, total: Option<u64>) {
+        let mut reading = lock(&self.reading);
+        let Some(written) = reading.get_mut(what) else {
+            reading.insert(what.to_string(), Instant::now());
+            return;
+        };
+        if written.elapsed() >= PAUSE {
+            *written = Instant::now();
+            let total = total.map(|total| format!("/{total}")).unwrap_or_default();
+            self.console
+                .line(&format!("{what}: {done}{total} bytes read"));
+        }
+    }
+
+    fn prepared(&self, what: &str) {
+        lock(&self.reading).remove(what);
+    }
+}
+
+/// A blob that moved alone has said everything in its last line.
+impl Drop for Lines {
+    fn drop(&mut self) {
+        let tally = lock(&self.tally);
+        let is_told = tally.count() == 0 || tally.is_one_move();
+        if is_told || !lock(&self.under_way).is_empty() {
+            return;
+        }
+        if let Some(sum) = self.label.sum(&tally, self.begun.elapsed()) {
+            self.console.raw(&sum);
         }
     }
 }
@@ -395,10 +517,14 @@ mod tests {
     use super::*;
     use crate::cli::tests::Shared;
 
+    fn shows(show: Show, console: &Console) -> Box<dyn Progress> {
+        progress(show, console, Verb::Uploaded, &Hits::default())
+    }
+
     fn shown(work: impl FnOnce(&dyn Progress, &Digest)) -> Vec<String> {
         let buffer = Shared::default();
         let console = Console::new(Box::new(buffer.clone()));
-        work(&*progress(Show::Lines, &console), &Digest::of(b"abc"));
+        work(&*shows(Show::Lines, &console), &Digest::of(b"abc"));
         buffer.text().lines().map(str::to_string).collect()
     }
 
@@ -416,15 +542,10 @@ mod tests {
             "{lines:?}"
         );
         assert!(
-            lines[1].starts_with("sha256:ba7816bf:  10% 10000/100000 "),
+            lines[1].starts_with("sha256:ba7816bf: 100% 100000/100000 "),
             "{lines:?}"
         );
-        let last = lines.last().unwrap();
-        assert!(
-            last.starts_with("sha256:ba7816bf: 100% 100000/100000 "),
-            "{last}"
-        );
-        assert!(lines.len() < 20, "{}", lines.len());
+        assert_eq!(lines.len(), 2, "{lines:?}");
     }
 
     #[test]
@@ -440,7 +561,7 @@ mod tests {
             .iter()
             .map(|l| l[16..].trim().split(' ').next().unwrap())
             .collect();
-        assert_eq!(percents, ["0%", "90%", "0%", "50%", "100%"]);
+        assert_eq!(percents, ["0%", "0%", "100%"]);
     }
 
     #[test]
@@ -472,7 +593,7 @@ mod tests {
         let summed = |work: &dyn Fn(&dyn Progress)| {
             let buffer = Shared::default();
             let console = Console::new(Box::new(buffer.clone()));
-            let bars = progress(Show::Bars, &console);
+            let bars = shows(Show::Bars, &console);
             work(&*bars);
             drop(bars);
             buffer.text()
@@ -486,13 +607,15 @@ mod tests {
         let text = summed(&|bars| (0..20).for_each(|n| bars.start(&blob(n), Some(9))));
         assert_eq!(text, "", "nothing is done");
         let text = summed(&|bars| (0..12).for_each(|n| moved(bars, n)));
-        assert!(text.starts_with("12 blobs, 12.0 KiB in 0."), "{text}");
+        let sum = "12 blobs: 12 uploaded, 12.0 KiB in 0.";
+        assert!(text.starts_with(sum), "{text}");
         let text = summed(&|bars| {
             (0..3).for_each(|n| moved(bars, n));
             bars.start(&blob(4), Some(9));
-            bars.finish(&blob(4));
+            bars.skip(&blob(4), 9, Skipped::Mounted);
+            bars.skip(&blob(5), 9, Skipped::Existed);
         });
-        let sum = "4 blobs: 3 transferred, 1 already there, 3.0 KiB in ";
+        let sum = "5 blobs: 3 uploaded, 1 mounted, 1 already there, 3.0 KiB in ";
         assert!(text.starts_with(sum), "{text}");
         let text = summed(&|bars| moved(bars, 1));
         assert!(
@@ -502,10 +625,35 @@ mod tests {
     }
 
     #[test]
+    fn blobs_from_the_cache_are_not_downloaded() {
+        let (buffer, hits) = (Shared::default(), Hits::default());
+        let console = Console::new(Box::new(buffer.clone()));
+        hits.add(&Digest::of(b"a"));
+        for show in [Show::Bars, Show::Lines] {
+            let shown = progress(show, &console, Verb::Downloaded, &hits);
+            for bytes in [&b"a"[..], b"bc"] {
+                let digest = Digest::of(bytes);
+                shown.start(&digest, Some(bytes.len() as u64));
+                shown.advance(&digest, bytes.len() as u64);
+                shown.finish(&digest);
+            }
+        }
+        let text = buffer.text();
+        let sum = "2 blobs: 1 downloaded, 1 from the cache, 2 B in 0.0 s";
+        assert_eq!(text.matches(sum).count(), 2, "{text}");
+    }
+
+    #[test]
+    fn long_names_keep_their_end() {
+        assert_eq!(short("dump.sql", 20), "dump.sql");
+        assert_eq!(short("/var/backups/2026/dump.sql", 12), "…26/dump.sql");
+    }
+
+    #[test]
     fn silence_is_silent() {
         let buffer = Shared::default();
         let console = Console::new(Box::new(buffer.clone()));
-        let quiet = progress(Show::Nothing, &console);
+        let quiet = shows(Show::Nothing, &console);
         quiet.start(&Digest::of(b""), None);
         quiet.finish(&Digest::of(b""));
         assert_eq!(buffer.text(), "");

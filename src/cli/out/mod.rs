@@ -8,3 +8,4 @@ pub mod log;
 pub mod size;
 pub mod sum;
 pub mod table;
+pub mod tally;

@@ -2,9 +2,14 @@
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
 
 use dxf_registry::Digest;
-use dxf_registry::progress::Progress;
+use dxf_registry::progress::{Progress, Skipped};
+
+use crate::cli::out::bars::Show;
+use crate::cli::out::console::Console;
+use crate::cli::out::tally::{Tally, Verb};
 
 /// Adds up what is told of the blobs.
 pub struct Sum<'a> {
@@ -12,6 +17,7 @@ pub struct Sum<'a> {
     /// What the sum is told under; never shown.
     key: Digest,
     total: Option<u64>,
+    begun: Instant,
     state: Mutex<State>,
 }
 
@@ -21,6 +27,7 @@ struct State {
     /// Bytes told that move a second time: a bar goes forward only.
     ahead: u64,
     told: u64,
+    tally: Tally,
 }
 
 /// How far a blob has come.
@@ -38,6 +45,7 @@ impl<'a> Sum<'a> {
             inner,
             key,
             total,
+            begun: Instant::now(),
             state: Mutex::default(),
         }
     }
@@ -47,11 +55,18 @@ impl<'a> Sum<'a> {
         self.inner.finish(&self.key);
     }
 
+    /// Says how many parts were uploaded, where progress of `name` is shown.
+    pub fn show(&self, name: &str, show: Show, console: &Console) {
+        if show != Show::Nothing {
+            let took = self.begun.elapsed();
+            let say = |state: &mut State| state.tally.line("part", Verb::Uploaded, took);
+            console.line(&format!("{name}: {}", self.with(say)));
+        }
+    }
+
     /// Whether nothing is on its way.
     pub fn is_quiet(&self) -> bool {
-        let mut quiet = false;
-        self.with(|state| quiet = state.blobs.is_empty());
-        quiet
+        self.with(|state| state.blobs.is_empty())
     }
 
     fn tell(&self, state: &mut State, bytes: u64) {
@@ -65,9 +80,9 @@ impl<'a> Sum<'a> {
         }
     }
 
-    fn with(&self, work: impl FnOnce(&mut State)) {
+    fn with<T>(&self, work: impl FnOnce(&mut State) -> T) -> T {
         // Progress that is off by a buffer is better than none.
-        work(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner));
+        work(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
@@ -92,9 +107,18 @@ impl Progress for Sum<'_> {
     fn finish(&self, blob: &Digest) {
         self.with(|state| {
             if let Some(moved) = state.blobs.remove(blob) {
-                // What a retry or an existing blob saved counts as done.
+                state.tally.moved(moved.done);
+                // What a retry saved counts as done.
                 self.tell(state, moved.total.saturating_sub(moved.done));
             }
+        });
+    }
+
+    fn skip(&self, blob: &Digest, size: u64, why: Skipped) {
+        self.with(|state| {
+            let done = state.blobs.remove(blob).map_or(0, |moved| moved.done);
+            state.tally.skipped(why);
+            self.tell(state, size.saturating_sub(done));
         });
     }
 }
@@ -102,6 +126,7 @@ impl Progress for Sum<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
 
     #[derive(Default)]
     struct Heard(Mutex<Vec<String>>);
@@ -137,10 +162,12 @@ mod tests {
         whole.finish(&b);
         // A part that was there, and then more than was promised.
         whole.start(&b, Some(10));
-        whole.finish(&b);
-        whole.start(&b, Some(10));
-        whole.finish(&b);
+        whole.skip(&b, 10, Skipped::Mounted);
+        whole.skip(&b, 10, Skipped::Existed);
         whole.done();
+        let tally = whole.with(|state| state.tally.line("part", Verb::Uploaded, Duration::ZERO));
+        let sum = "4 parts: 2 uploaded, 1 mounted, 1 already there, 17 B in 0.0 s";
+        assert_eq!(tally, sum);
         let heard = heard.0.into_inner().unwrap();
         assert_eq!(
             heard,

@@ -58,7 +58,7 @@ impl Named<'_> {
     fn digest(&self, s: &Session<'_, '_>) -> Result<Digest> {
         match self {
             Named::Digest(digest) => Ok(*digest),
-            Named::File(path) => input::digest(path, s.interrupt.stop()),
+            Named::File(path) => input::digest(path, s.watch()),
         }
     }
 }

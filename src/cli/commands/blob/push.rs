@@ -242,6 +242,7 @@ fn in_parts(
         pushed.tag(store, &tag, run)?;
     }
     whole.done();
+    whole.show(&name, s.context.show, s.console);
     let parts = &pushed.parts().parts;
     parts.iter().try_for_each(|part| s.line(part.digest))
 }
