@@ -50,6 +50,8 @@ const INDEX: &str = "index.json";
 /// The largest `index.json` that is read or written: some fifty thousand tags.
 const INDEX_MAX: u64 = 16 << 20;
 /// Names a layout uses itself, so that no repository below it can have them.
+/// No repository can be called that: names begin with a letter or digit.
+const SCRATCH: &str = ".dxf";
 const RESERVED: [&str; 3] = ["blobs", INDEX, MARKER];
 
 /// A folder of repositories, each an OCI image layout at its own path.
@@ -84,28 +86,43 @@ pub struct Layout {
     /// Of the folders of blobs.
     synced: SharedSync,
     /// Clones share what they read.
-    last: Arc<Mutex<Option<Read>>>,
+    last: Arc<Mutex<Last>>,
     patience: Patience,
 }
 
 /// `index.json` as it was read or written last.
+/// What was read last, so that it is read again only after it changed.
+#[derive(Debug, Default)]
+struct Last {
+    /// The marker, found to be of a known version.
+    marker: Option<Read<()>>,
+    index: Option<Read<Arc<Index>>>,
+}
+
 #[derive(Debug)]
-struct Read {
-    index: Arc<Index>,
+struct Read<T> {
+    found: T,
     stamp: Stamp,
     /// While the file is open no other can have its inode.
     _file: File,
 }
 
-impl Read {
-    /// `index` is what `file` at `path` contains.
-    fn new(path: &Path, file: File, index: Index) -> Result<Read> {
+impl<T> Read<T> {
+    /// `found` is what `file` at `path` contains.
+    fn new(path: &Path, file: File, found: T) -> Result<Read<T>> {
         let stamp = Stamp::of(&file.metadata().map_err(files::failed(path))?);
+        let _file = file;
         Ok(Read {
-            index: Arc::new(index),
+            found,
             stamp,
-            _file: file,
+            _file,
         })
+    }
+
+    /// Whether the file at `path` is the one that was read, as it was then.
+    fn is_at(&self, path: &Path) -> Result<bool> {
+        let meta = files::look(path)?.filter(|meta| meta.is_file());
+        Ok(meta.is_some_and(|meta| Stamp::of(&meta) == self.stamp))
     }
 }
 
@@ -243,16 +260,13 @@ impl Layout {
     }
 
     fn scratch(&self) -> Result<PathBuf> {
-        // No repository can be called that: names begin with a letter or digit.
-        Ok(self.dir()?.join(".dxf"))
+        Ok(self.dir()?.join(SCRATCH))
     }
 
     fn blobs(&self) -> Result<Blobs> {
-        Ok(Blobs::new(
-            self.dir()?,
-            self.scratch()?,
-            self.synced.clone(),
-        ))
+        let dir = self.dir()?;
+        let scratch = dir.join(SCRATCH);
+        Ok(Blobs::new(dir, scratch, self.synced.clone()))
     }
 
     fn is_there(&self) -> Result<bool> {
@@ -327,12 +341,29 @@ impl Layout {
             });
         }
         let file = files::replace(&path, &bytes, &self.scratch()?)?;
-        *self.last() = Some(Read::new(&path, file, index)?);
+        self.last().index = Some(Read::new(&path, file, Arc::new(index))?);
         Ok(())
     }
 
-    fn last(&self) -> MutexGuard<'_, Option<Read>> {
-        // It is replaced as a whole.
+    /// The marker at `path`, of a version that is known.
+    fn marker(&self, path: &Path) -> Result<Read<()>> {
+        let Some((file, _)) = files::open(path)? else {
+            return Err(self.absent());
+        };
+        let what = path.display().to_string();
+        let text = read_bounded(&what, &file, MARKER_MAX)?;
+        let text: Value = serde_json::from_slice(&text).map_err(|e| Error::malformed(&what, e))?;
+        match text["imageLayoutVersion"].as_str() {
+            Some(version) if version.starts_with("1.") => Read::new(path, file, ()),
+            Some(version) => Err(Error::Unsupported {
+                what: format!("{what}: layout version {version:?} is not known"),
+            }),
+            None => Err(Error::malformed(what, "it names no layout version")),
+        }
+    }
+
+    fn last(&self) -> MutexGuard<'_, Last> {
+        // Each half is replaced as a whole.
         self.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -408,36 +439,25 @@ impl Layout {
 
 impl Files for Layout {
     fn index(&self) -> Result<Arc<Index>> {
-        let marker = self.dir()?.join(MARKER);
-        let Some((file, _)) = files::open(&marker)? else {
-            return Err(self.absent());
-        };
-        let what = marker.display().to_string();
-        let text = read_bounded(&what, file, MARKER_MAX)?;
-        let text: Value = serde_json::from_slice(&text).map_err(|e| Error::malformed(&what, e))?;
-        match text["imageLayoutVersion"].as_str() {
-            Some(version) if version.starts_with("1.") => {}
-            Some(version) => {
-                return Err(Error::Unsupported {
-                    what: format!("{what}: layout version {version:?} is not known"),
-                });
-            }
-            None => return Err(Error::malformed(what, "it names no layout version")),
+        let dir = self.dir()?;
+        let (marker, path) = (dir.join(MARKER), dir.join(INDEX));
+        // Held, so that several threads read it once.
+        let mut last = self.last();
+        if !matches!(&last.marker, Some(read) if read.is_at(&marker)?) {
+            last.marker = Some(self.marker(&marker)?);
         }
-        let path = self.dir()?.join(INDEX);
+        if let Some(read) = &last.index
+            && read.is_at(&path)?
+        {
+            return Ok(read.found.clone());
+        }
         let Some((file, _)) = files::open(&path)? else {
             return Ok(Arc::new(Index::new()));
         };
-        // Held, so that several threads read it once.
-        let mut last = self.last();
-        let stamp = Stamp::of(&file.metadata().map_err(files::failed(&path))?);
-        if let Some(last) = last.as_ref().filter(|last| last.stamp == stamp) {
-            return Ok(last.index.clone());
-        }
         let what = path.display().to_string();
         let index = Index::parse(&what, &read_bounded(&what, &file, INDEX_MAX)?)?;
-        let read = last.insert(Read::new(&path, file, index)?);
-        Ok(read.index.clone())
+        let read = last.index.insert(Read::new(&path, file, Arc::new(index))?);
+        Ok(read.found.clone())
     }
 
     fn size(&self, digest: &Digest) -> Result<Option<u64>> {
