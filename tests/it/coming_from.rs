@@ -36,6 +36,8 @@ fn fill(bench: &Bench) {
     put(bench, &Node::Image(old), "old");
     let stale = image("linux/s390x", Family::Docker, GZIP);
     put(bench, &Node::Image(stale), "stale");
+    let request = image("linux/ppc64le", Family::Docker, GZIP);
+    put(bench, &Node::Image(request), "pr-1");
     put(bench, &multi(), "v1");
 }
 
@@ -86,7 +88,8 @@ fn every_line_of_the_table_works() {
         };
         let line = line.replace("registry.example", &bench.host());
         let line = line.replace("sha256:…", &digest);
-        let words: Vec<&str> = line.split_whitespace().collect();
+        let words = line.split_whitespace();
+        let words: Vec<&str> = words.map(|word| word.trim_matches('\'')).collect();
         let at = words.iter().position(|word| *word == "dxf").unwrap();
         let mut dxf = told(bench).current_dir(dir.path()).stdin(PASSWORD);
         dxf = dxf.env("DOCKER_CONFIG", dir.path().join("docker"));

@@ -311,7 +311,13 @@ fn the_plan_is_what_is_done() {
     let one = &document["repositories"][0];
     assert_eq!(one["delete"].as_array().unwrap().len(), 3);
     assert_eq!(one["delete"][0]["reason"], "no rule keeps it");
-    assert!(one["bytes"].as_u64().unwrap() > 0 && one["delete"][0]["digest"].is_string());
+    // Manifests and layers; the kept ones have the same config.
+    let sizes = ["d1", "d2", "d3"].map(|tag| {
+        let head = repo.store.head(&tag.parse().unwrap()).unwrap().unwrap();
+        head.size + "day 1".len() as u64
+    });
+    assert_eq!(one["bytes"], sizes.iter().sum::<u64>());
+    assert!(one["delete"][0]["digest"].is_string());
     // Meanwhile one moves, one goes, and another is new and old.
     repo.made("moved", Some("2024-05-01T00:00:00Z"), Some("d1"));
     repo.dxf(&["del-alias", "--only", "a", "d2"]).ok();
@@ -460,7 +466,7 @@ fn two_prunes_at_once_lose_nothing() {
 #[test]
 fn the_manuals_nightly_backup_rotates() {
     let page = page("housekeeping");
-    let rules = "--date-from-tag %Y-%m-%d --keep-daily 7 --keep-weekly 4 --yes";
+    let rules = "--date-from-tag %Y-%m-%d --keep-daily 7 --keep-weekly 4 --max-delete 3 --yes";
     assert!(page.contains(&format!("dxf prune-aliases team/dumps {rules}\n")));
     let folder = scratch();
     let host = format!("oci:{}", folder.path().display());
@@ -477,11 +483,14 @@ fn the_manuals_nightly_backup_rotates() {
         push.stdin(format!("dump of {date}")).ok();
         dxf(&format!("prune-aliases team/dumps {rules}")).ok();
         dxf(&format!("verify-alias team/dumps {date}")).ok();
+        // Nothing waits for another night.
+        let rest = dxf(&format!("prune-aliases team/dumps {rules}")).ok();
+        assert_eq!(rest.text(), "", "{date}");
     }
-    // Seven days to Thursday the 29th of August, the Sundays of two weeks more (that of
-    // the last is among the seven), and one that waits: one run deletes a tenth.
+    // Seven days to Thursday the 29th of August, and the Sundays of two weeks more (that
+    // of the last is among the seven).
     let kept = dxf("list-aliases team/dumps").ok();
-    let days = ["11", "18", "22", "23", "24", "25", "26", "27", "28", "29"];
+    let days = ["11", "18", "23", "24", "25", "26", "27", "28", "29"];
     assert_eq!(kept.lines(), days.map(|day| format!("2024-08-{day}")));
     dxf("gc --grace 0s").ok();
     let old = dxf("pull-blob team/dumps @2024-08-11").ok();
@@ -517,4 +526,79 @@ fn the_manual_cleans_a_registry() {
     run(&format!("{rules} --max-delete 50% --plan plan.json"));
     run("prune-aliases --apply plan.json --backup oci:./removed");
     assert_eq!(repo.tags(), "pr-3 pr-4 v1");
+}
+
+/// Commands for those who come from registry-cli, and what is left then of
+/// `FROM_REGISTRY_CLI`.
+const ROWS: [(&str, &str); 11] = [
+    (
+        "prune-aliases team/app --keep-last 10 --max-delete 100%",
+        ALL,
+    ),
+    (
+        "prune-aliases team/app --keep-last 10 --max-delete 100% --yes",
+        ALL,
+    ),
+    (
+        "prune-aliases team/app --keep-last 3 --max-delete 100% --yes",
+        "latest pr-3 v3",
+    ),
+    (
+        "prune-aliases team/app --keep-last 3 --keep v1 --keep latest --max-delete 100% --yes",
+        "latest pr-3 v1 v3",
+    ),
+    (
+        "prune-aliases team/app --keep-last 3 --keep 'v*' --max-delete 100% --yes",
+        "latest pr-3 v1 v2 v3",
+    ),
+    (
+        "prune-aliases team/app --only 'pr-*' --keep-last 1 --max-delete 100% --yes",
+        "latest pr-3 v1 v2 v3",
+    ),
+    (
+        "prune-aliases team/app --keep-last 3 --keep-within 72h --max-delete 100% --yes",
+        "latest pr-2 pr-3 v3",
+    ),
+    (
+        "prune-aliases team/app --keep-within 72h --max-delete 100% --yes",
+        "latest pr-2 pr-3 v3",
+    ),
+    (
+        "prune-aliases team/app --keep-within 72h --keep latest --max-delete 100% --yes",
+        "latest pr-2 pr-3 v3",
+    ),
+    (
+        "prune-aliases team/app --only 'pr-*' --allow-empty --max-delete 100% --yes",
+        "latest v1 v2 v3",
+    ),
+    (
+        "del-alias --only team/app pr-1",
+        "latest pr-2 pr-3 v1 v2 v3",
+    ),
+];
+const ALL: &str = "latest pr-1 pr-2 pr-3 v1 v2 v3";
+
+/// A day apart, in this order.
+const FROM_REGISTRY_CLI: [&str; 7] = ["v1", "pr-1", "v2", "pr-2", "pr-3", "v3", "latest"];
+
+#[test]
+fn who_comes_from_registry_cli_deletes_the_same() {
+    let text = page("coming-from-registry-cli");
+    let rows = text
+        .lines()
+        .filter(|line| line.contains("prune-aliases team/app -"));
+    assert_eq!(rows.count(), ROWS.len() - 1);
+    let registry = Registry::http();
+    let repo = Repo::on(&registry);
+    for (line, left) in ROWS {
+        assert!(text.contains(&format!("dxf {line}` |")), "{line}");
+        for (n, tag) in FROM_REGISTRY_CLI.iter().enumerate() {
+            let created = format!("2024-05-0{}T00:00:00Z", n + 1);
+            repo.made(tag, Some(&created), Some(tag));
+        }
+        let line = line.replace("team/app", "a");
+        let words = line.split(' ').map(|word| word.trim_matches('\''));
+        repo.dxf(&words.collect::<Vec<_>>()).ok();
+        assert_eq!(repo.tags(), left, "{line}");
+    }
 }

@@ -144,6 +144,10 @@ pub fn plan(
         .unwrap_or_default();
     let now = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
     let described = Describer::new(&documents, run).each(tags)?;
+    let found = described.iter().filter_map(|one| one.found.as_ref().ok());
+    let sizes: HashMap<Digest, u64> = found
+        .map(|found| (found.manifest.digest, found.manifest.size))
+        .collect();
     let mut aged = Vec::new();
     for tagged in described {
         aged.extend(age(tagged, rules, now)?);
@@ -174,7 +178,7 @@ pub fn plan(
         }
     }
     let source = Source::new(&documents, related.clone());
-    fill(&mut plan, &source, &related, run)?;
+    fill(&mut plan, &sizes, (&source, &related), run)?;
     Ok(plan)
 }
 
@@ -203,6 +207,10 @@ pub fn plan_deletion(
         ..RepoPlan::default()
     };
     let most = most.of(tags.len()).min(tags.len().saturating_sub(1));
+    let sizes = tags
+        .iter()
+        .map(|(_, head)| (head.digest, head.size))
+        .collect();
     for (tag, head) in tags {
         let (is_gone, is_room) = (gone(&tag), plan.delete.len() < most);
         let reason = match (is_gone, is_room) {
@@ -223,7 +231,7 @@ pub fn plan_deletion(
         }
     }
     let source = Source::new(store, related.clone());
-    fill(&mut plan, &source, &related, run)?;
+    fill(&mut plan, &sizes, (&source, &related), run)?;
     Ok(plan)
 }
 
@@ -245,14 +253,16 @@ fn age(tagged: Tagged, rules: &Rules, now: i64) -> Result<Option<Aged>> {
     Ok(Some(Aged::new(tag, digest, written.or(made))))
 }
 
-/// Adds what goes with the tags, and the bytes that become free.
+/// Adds what goes with the tags, and the bytes that become free; `sizes` are those
+/// of the tags' manifests.
 fn fill(
     plan: &mut RepoPlan,
-    source: &Source<'_>,
-    related: &[(Tag, Descriptor)],
+    sizes: &HashMap<Digest, u64>,
+    (source, related): (&Source<'_>, &[(Tag, Descriptor)]),
     run: Run<'_>,
 ) -> Result<()> {
-    let root = |planned: &Planned| Descriptor::new("", planned.digest, 0);
+    let size = |digest: &Digest| sizes.get(digest).copied().unwrap_or_default();
+    let root = |planned: &Planned| Descriptor::new("", planned.digest, size(&planned.digest));
     let stay: Vec<Descriptor> = plan.keep.iter().chain(&plan.unknown).map(root).collect();
     let go: Vec<Descriptor> = plan.delete.iter().map(root).collect();
     let all = mark(source, stay.iter().chain(&go).cloned(), run)?;

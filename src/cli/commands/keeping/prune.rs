@@ -4,7 +4,6 @@ use std::fs::File;
 use std::io::Write;
 use std::path::Path;
 
-use dxf_registry::cache::Cache;
 use dxf_registry::file::Aside;
 use dxf_registry::keeping::prune::{
     self, Applied, Every, LastTag, MaxDelete, Plan, RepoPlan, Rules,
@@ -104,9 +103,7 @@ fn make(s: &Session<'_, '_>, args: &PruneAliases, repos: &[RepoName]) -> Result<
     let mut plans = Vec::new();
     for repo in repos {
         let store = s.store(repo.clone())?;
-        let cache = s.context.cache.as_ref();
-        let cache = cache.map(|folder| Cache::new(folder.join("blobs")));
-        let plan = prune::plan(&*store, repo.as_str(), &rules, (cache, s.run()));
+        let plan = prune::plan(&*store, repo.as_str(), &rules, (s.documents(), s.run()));
         plans.push(plan.map_err(|e| e.at(&format!("repository {repo}")))?);
     }
     if max_delete.is_none() {
