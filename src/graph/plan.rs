@@ -1,7 +1,7 @@
 //! What [`super::push`] would have to do, asked of the store without sending
 //! anything.
 
-use super::push::{Known, PushTarget, Summary, missing, needed, own_digest};
+use super::push::{Known, PushTarget, Summary, is_from, missing, needed, own_digest};
 use crate::blob::Blob;
 use crate::descriptor::Descriptor;
 use crate::error::Result;
@@ -73,6 +73,9 @@ pub fn plan(node: &Node, to: &PushTarget<'_>, run: Run<'_>) -> Result<Plan> {
     let blobs = needed(node, &missing, to.nondistributable, &mut plan.left_out);
     let home = to.store.origin();
     plan.blobs = parallel::map(run.jobs, blobs, run.watch.stop, |blob, _| {
+        if is_from(blob, home.as_ref()) {
+            return Ok((blob.clone(), Action::Exists));
+        }
         let fate = match to.store.blob_size(blob.digest())? {
             Some(size) if size == blob.size() => Action::Exists,
             _ if is_near(blob.origin(), home.as_ref()) => Action::Mount,

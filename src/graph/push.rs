@@ -14,7 +14,7 @@ use crate::image::layer::is_foreign;
 use crate::image::{Child, Node};
 use crate::manifest::Manifest;
 use crate::parallel;
-use crate::reference::Target;
+use crate::reference::{Origin, Target};
 use crate::store::{Expected, Put, Store};
 use crate::stream::Run;
 
@@ -151,7 +151,11 @@ pub(super) fn put_missing(
         put_children(&below.children, to.store, run)?;
         push_manifest(to.store, node.manifest(), to.target, None)
     };
-    push_again(manifests, || send_all(to.store, &below.doubtful, run))?;
+    let mut lacking = Lacking {
+        assumed: below.assumed.clone(),
+        doubtful: below.doubtful.clone(),
+    };
+    push_again(manifests, || lacking.send(to.store, run))?;
     known.add(below.digests());
     known.add([own_digest(node.manifest(), to.target)?]);
     Ok(summary)
@@ -165,6 +169,8 @@ pub(super) struct Below<'a> {
     blobs: Vec<Digest>,
     /// Those the store said it held.
     doubtful: Vec<&'a Blob>,
+    /// Those that came from there, and were not asked after.
+    assumed: Vec<&'a Blob>,
 }
 
 impl Below<'_> {
@@ -186,6 +192,11 @@ fn put_below<'a>(
     let mut blobs = needed(node, &children, to.nondistributable, &mut summary.left_out);
     blobs.retain(|blob| !known.has(blob.digest()));
     let sent: Vec<Digest> = blobs.iter().map(|blob| *blob.digest()).collect();
+    let home = to.store.origin();
+    let (assumed, blobs): (Vec<_>, Vec<_>) = blobs
+        .into_iter()
+        .partition(|blob| is_from(blob, home.as_ref()));
+    summary.existed += assumed.len();
     let done = parallel::map(run.jobs, blobs, run.watch.stop, |blob, stop| {
         let put = to.store.put_blob(blob, run.stopped_by(stop).watch)?;
         Ok((blob, put))
@@ -195,8 +206,41 @@ fn put_below<'a>(
         children,
         blobs: sent,
         doubtful,
+        assumed,
     };
     Ok((below, summary))
+}
+
+/// Whether a blob is one that a manifest in the repository `home` lists, so that
+/// it need not be asked after: an image that is edited keeps most of its layers.
+/// Of a non-distributable layer the manifest may be all that is there.
+pub(super) fn is_from(blob: &Blob, home: Option<&Origin>) -> bool {
+    home.is_some() && blob.origin() == home && !is_foreign(blob.descriptor())
+}
+
+/// Blobs that may be why a store refuses a manifest.
+struct Lacking<'a> {
+    /// Those it was not asked after.
+    assumed: Vec<&'a Blob>,
+    /// Those it claims to contain.
+    doubtful: Vec<&'a Blob>,
+}
+
+impl Lacking<'_> {
+    /// Asks after those that were not asked after, else sends those that the store
+    /// claims to contain; gives whether there was any. One that is lost can't be
+    /// read either, and the error names it.
+    fn send(&mut self, store: &dyn Store, run: Run<'_>) -> Result<bool> {
+        if self.assumed.is_empty() {
+            return send_all(store, &self.doubtful, run);
+        }
+        let assumed = std::mem::take(&mut self.assumed);
+        self.doubtful.extend(&assumed);
+        parallel::for_each(run.jobs, assumed, run.watch.stop, |blob, stop| {
+            store.put_blob(blob, run.stopped_by(stop).watch).map(drop)
+        })?;
+        Ok(true)
+    }
 }
 
 /// Puts nodes under their digests, in order: what is below all of them first, so
@@ -219,12 +263,15 @@ pub(super) fn put_all(
     }
     let manifests: Vec<(Digest, &Manifest)> = all.iter().map(|(d, m, _)| (*d, *m)).collect();
     let children: Vec<&Child> = all.iter().flat_map(|(.., b)| b.children.clone()).collect();
-    let doubtful: Vec<&Blob> = all.iter().flat_map(|(.., b)| b.doubtful.clone()).collect();
+    let mut lacking = Lacking {
+        assumed: all.iter().flat_map(|(.., b)| b.assumed.clone()).collect(),
+        doubtful: all.iter().flat_map(|(.., b)| b.doubtful.clone()).collect(),
+    };
     let put = || {
         put_children(&children, to.store, run)?;
         to.store.put_manifests(&manifests)
     };
-    push_again(put, || send_all(to.store, &doubtful, run))?;
+    push_again(put, || lacking.send(to.store, run))?;
     known.add(children.iter().map(|child| child.descriptor.digest));
     known.add(manifests.iter().map(|(digest, _)| *digest));
     Ok(())

@@ -18,6 +18,7 @@ use crate::manifest::Manifest;
 use crate::platform::Platform;
 use crate::reference::Target;
 use crate::store::testing::Spy;
+use crate::store::{ReadStore, Store};
 use crate::stream::{Run, Stop, Watch};
 
 fn with_run<T>(work: impl FnOnce(Run<'_>) -> T) -> T {
@@ -105,6 +106,53 @@ fn a_blob_that_was_not_there_after_all_is_sent() {
     let summary = put_to(&Node::Image(image), &store).unwrap();
     assert_eq!((summary.uploaded, summary.existed), (2, 1));
     assert_eq!(count(&store.asked_of(), "send_blob"), 1);
+}
+
+/// The image of tag `v1` with another variable, as an edit within its repository
+/// makes it.
+fn edited(store: &Arc<Spy>) -> Node {
+    let Node::Image(image) = pull(store, Select::All).unwrap() else {
+        panic!()
+    };
+    let editor = image.edit().unwrap().set_env("A", "b");
+    Node::Image(editor.finish().unwrap())
+}
+
+#[test]
+fn layers_of_the_same_repository_are_not_asked_after() {
+    let store = Arc::new(Spy::in_registry());
+    let layers: Vec<Made<'_>> = [b"a", b"b", b"c"].map(|l| Made::Gzip(l)).into();
+    put_to(&Node::Image(image(&layers)), &store).unwrap();
+    let node = edited(&store);
+    store.asked_of();
+    let to = tag();
+    let to = PushTarget::new(&*store, &to);
+    let planned = with_run(|run| plan(&node, &to, run)).unwrap();
+    assert_eq!(planned.count(Action::Exists).0, 3);
+    assert_eq!(store.asked(), ["head", "blob_size"]);
+    let summary = put_to(&node, &store).unwrap();
+    assert_eq!((summary.uploaded, summary.existed), (1, 3));
+    assert_eq!(store.asked(), ["head", "put_blob", "put_manifest"]);
+}
+
+#[test]
+fn a_layer_that_the_repository_lost_is_named() {
+    let store = Arc::new(Spy::in_registry());
+    let layers = [Made::Gzip(b"a"), Made::Gzip(b"b")];
+    put_to(&Node::Image(image(&layers)), &store).unwrap();
+    let node = edited(&store);
+    let lost = *node.blobs()[1].digest();
+    assert_eq!(node.blobs()[1].origin(), store.origin().as_ref());
+    store.memory.delete_blob(&lost).unwrap();
+    let error = put_to(&node, &store).unwrap_err().to_string();
+    assert!(error.contains(&lost.to_string()), "{error}");
+    // One that the store claims to contain all the same is sent again.
+    put_to(&Node::Image(image(&layers)), &store).unwrap();
+    let node = edited(&store);
+    store.pretend(&lost);
+    store.asked_of();
+    put_to(&node, &store).unwrap();
+    assert_eq!(count(&store.asked_of(), "send_blob"), 3);
 }
 
 #[test]
