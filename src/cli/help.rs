@@ -30,12 +30,11 @@ pub fn help() -> String {
 /// `help`, `help <command>` and `version` as the options that mean the same. A
 /// word that only begins a topic stands for it.
 pub fn as_options(words: Vec<OsString>) -> Vec<OsString> {
-    let known = Cli::command();
     match words.as_slice() {
         [dxf, help] if help == "help" => vec![dxf.clone(), "--help".into()],
         [dxf, version] if version == "version" => vec![dxf.clone(), "--version".into()],
         [dxf, help, command] if help == "help" => {
-            if known.find_subcommand(command).is_some() {
+            if Cli::command().find_subcommand(command).is_some() {
                 return vec![dxf.clone(), command.clone(), "--help".into()];
             }
             match topic(command) {

@@ -33,7 +33,7 @@ pub use images::{
 pub use keeping::{Doctor, Gc, PruneAliases, RuleArgs, Sync};
 pub use repo::repo;
 pub use tool::{Auth, Cache, Login};
-pub use words::Named;
+pub use words::{Later, Named};
 
 /// Store files and images in a container registry, or in a folder
 ///
@@ -68,7 +68,7 @@ pub enum Command {
         override_usage = "dxf push-blob [OPTIONS] <repo> <file> [@alias] | <repo> @alias -- <CMD>...",
         after_help = "Examples:\n  dxf push-blob team/models model.bin @v1\n  dxf push-blob --split 64MiB team/dumps @monday -- mysqldump shop\n  tar -c photos | dxf push-blob team/photos - @new"
     )]
-    PushBlob(PushBlob),
+    PushBlob(Later<PushBlob>),
     /// Write blobs to standard output or a file
     ///
     /// Without arguments, dxf reads a manifest from standard input and writes
@@ -76,21 +76,21 @@ pub enum Command {
     #[command(
         after_help = "Examples:\n  dxf pull-blob -o model.bin team/models @v1\n  dxf pull-blob team/dumps @monday | mysql shop"
     )]
-    PullBlob(PullBlob),
+    PullBlob(Later<PullBlob>),
     /// Print the sizes of blobs and aliases
     ///
     /// Without arguments, dxf reads a manifest from standard input.
     #[command(
         after_help = "Examples:\n  dxf blob-size team/models @v1\n  dxf get-alias team/models v1 | xargs dxf blob-size team/models"
     )]
-    BlobSize(Named<words::RepoBlobs>),
+    BlobSize(Later<Named<words::RepoBlobs>>),
     /// Copy a blob from another repository; print its digest
     ///
     /// The registry copies it if it can; otherwise dxf does.
     #[command(
         after_help = "Examples:\n  dxf mount-blob team/copy team/models $(dxf get-alias team/models v1)\n  dxf mount-blob team/copy team/models $(dxf get-alias team/models v1) @v1"
     )]
-    MountBlob(Named<words::RepoMount>),
+    MountBlob(Later<Named<words::RepoMount>>),
     /// Delete blobs; with @alias, the alias and its blobs
     ///
     /// Blobs that another alias names are kept, unless --force is given.
@@ -99,7 +99,7 @@ pub enum Command {
     #[command(
         after_help = "Examples:\n  dxf del-blob team/models @v1\n  dxf del-blob --keep-alias team/models @v1"
     )]
-    DelBlob(DelBlob),
+    DelBlob(Later<DelBlob>),
     /// Name a list of blobs; print the manifest
     ///
     /// An argument that contains / is a file; dxf hashes it and does not upload
@@ -107,14 +107,14 @@ pub enum Command {
     #[command(
         after_help = "Examples:\n  dxf set-alias team/models both ./first.bin ./second.bin\n  dxf set-alias --if-match none team/models v1 ./first.bin"
     )]
-    SetAlias(SetAlias),
+    SetAlias(Later<SetAlias>),
     /// Print the digests of the blobs that aliases name
     ///
     /// Without arguments, dxf reads a manifest from standard input.
     #[command(
         after_help = "Examples:\n  dxf get-alias team/models v1\n  dxf get-manifest team/models v1 | dxf get-alias team/models"
     )]
-    GetAlias(Named<words::RepoAliases>),
+    GetAlias(Later<Named<words::RepoAliases>>),
     /// Delete aliases; print the digests of their blobs
     ///
     /// Registries delete by the manifest's digest, so other aliases with the
@@ -122,7 +122,7 @@ pub enum Command {
     #[command(
         after_help = "Examples:\n  dxf del-alias team/models v1\n  dxf del-alias --only team/models v1"
     )]
-    DelAlias(DelAlias),
+    DelAlias(Later<DelAlias>),
     /// Check that all blobs of aliases exist and are intact
     ///
     /// dxf reads each blob once and checks its digest, prints a line for each
@@ -130,19 +130,19 @@ pub enum Command {
     #[command(
         after_help = "Examples:\n  dxf verify-alias team/models v1\n  dxf verify-alias --fast --all team/models"
     )]
-    VerifyAlias(VerifyAlias),
+    VerifyAlias(Later<VerifyAlias>),
     /// Print the config digests of aliases: an image's id
     ///
     /// Without arguments, dxf reads a manifest from standard input.
     #[command(
         after_help = "Examples:\n  dxf get-digest team/app v1\n  dxf get-digest --manifest team/app v1"
     )]
-    GetDigest(GetDigest),
+    GetDigest(Later<GetDigest>),
     /// Print manifests byte for byte
     #[command(
         after_help = "Examples:\n  dxf get-manifest team/app v1\n  DXF_PLATFORM=linux/amd64 dxf get-manifest team/app v1"
     )]
-    GetManifest(Named<words::RepoAliases>),
+    GetManifest(Later<Named<words::RepoAliases>>),
     /// Print the aliases of a repository
     ///
     /// With --long, dxf prints name, manifest digest, kind, bytes, time and
@@ -152,7 +152,7 @@ pub enum Command {
     #[command(
         after_help = "Examples:\n  dxf list-aliases team/models\n  dxf list-aliases -l --sort created team/app 'v1.*'"
     )]
-    ListAliases(ListAliases),
+    ListAliases(Later<ListAliases>),
     /// Store files and folders as an artifact; print its digest
     ///
     /// Other tools such as oras read the artifact. The same files give the same
@@ -161,14 +161,14 @@ pub enum Command {
     #[command(
         after_help = "Examples:\n  dxf push-files team/reports 2026-11 summary.json charts\n  dxf push-files team/reports 2026-11 --type application/vnd.example.report.v1 summary.json:application/json"
     )]
-    PushFiles(PushFiles),
+    PushFiles(Later<PushFiles>),
     /// Write the files of an artifact to a folder; print their names
     ///
     /// dxf does not fetch files that are up to date.
     #[command(
         after_help = "Examples:\n  dxf pull-files team/reports 2026-11 -o reports\n  dxf pull-files team/reports 2026-11 --only '*.json' -o reports"
     )]
-    PullFiles(PullFiles),
+    PullFiles(Later<PullFiles>),
     /// Print the repositories of the registry
     ///
     /// With --long, dxf prints name, number of aliases and the time of the newest.
@@ -176,7 +176,7 @@ pub enum Command {
     #[command(
         after_help = "Examples:\n  dxf list-repos -l\n  DXF_HOST=registry.example DXF_OUTPUT=json dxf list-repos"
     )]
-    ListRepos(ListRepos),
+    ListRepos(Later<ListRepos>),
     /// Print the bytes that aliases and repositories take
     ///
     /// Without arguments, dxf reads all repositories. Each blob counts once, with
@@ -187,7 +187,7 @@ pub enum Command {
     #[command(
         after_help = "Examples:\n  dxf show-usage team/app team/base\n  DXF_OUTPUT=json dxf show-usage"
     )]
-    ShowUsage(Named<words::Repos>),
+    ShowUsage(Later<Named<words::Repos>>),
     /// Print a token for actions: pull, push, delete, *
     ///
     /// With --explain, dxf prints where the credentials came from, and what the
@@ -195,7 +195,7 @@ pub enum Command {
     #[command(
         after_help = "Examples:\n  DXF_TOKEN=$(dxf auth team/models pull push)\n  dxf auth --explain team/models pull"
     )]
-    Auth(Auth),
+    Auth(Later<Auth>),
     /// Write an image to a file that `docker load` reads, or a folder
     ///
     /// The file is a docker-archive and an OCI layout at once, named after the
@@ -204,13 +204,13 @@ pub enum Command {
         visible_alias = "pull",
         after_help = "Examples:\n  dxf pull-image docker.io/library/alpine:3.20 alpine.tar\n  dxf pull-image --format oci --platform all team/app:v1 layout"
     )]
-    PullImage(PullImage),
+    PullImage(Later<PullImage>),
     /// Push an archive or a layout; print repository@digest
     #[command(
         visible_alias = "push",
         after_help = "Examples:\n  dxf push-image app.tar registry.example/team/app:v1\n  docker save app | dxf push-image - team/app:v1"
     )]
-    PushImage(PushImage),
+    PushImage(Later<PushImage>),
     /// Change an image without downloading it; print its digest
     ///
     /// `scratch` is an empty image. New layers are reproducible: owner root,
@@ -219,7 +219,7 @@ pub enum Command {
     #[command(
         after_help = "Examples:\n  dxf edit-image --add-path ./site:/srv --env LANG=C.UTF-8 team/app:v1 team/app:v2\n  dxf edit-image --dry-run --rebase debian:12.1 debian:12.2 team/app:v1 team/app:v2"
     )]
-    EditImage(EditImage),
+    EditImage(Later<EditImage>),
     /// Copy an image or a repository; print repository@digest
     ///
     /// The source and the destination are registries, folders or archives. The
@@ -228,12 +228,12 @@ pub enum Command {
         visible_alias = "cp",
         after_help = "Examples:\n  dxf copy-image docker.io/library/alpine:3.20 registry.example/team/alpine:3.20\n  dxf copy-image --all-tags registry.example/team/app oci:./app"
     )]
-    CopyImage(CopyImage),
+    CopyImage(Later<CopyImage>),
     /// Give an image more tags; print repository:tag@digest
     #[command(
         after_help = "Examples:\n  dxf tag-image team/app:v1 stable latest\n  dxf tag-image team/app@sha256:… v1"
     )]
-    TagImage(Named<words::ImageTags>),
+    TagImage(Later<Named<words::ImageTags>>),
     /// Print what refers to an image: signatures, SBOMs, artifacts
     ///
     /// The output is a tree: below the image each referrer with its type,
@@ -241,7 +241,7 @@ pub enum Command {
     #[command(
         after_help = "Examples:\n  dxf list-referrers team/app:v1\n  dxf list-referrers --type application/spdx+json team/app:v1"
     )]
-    ListReferrers(ListReferrers),
+    ListReferrers(Later<ListReferrers>),
     /// Store files as an artifact that refers to an image
     ///
     /// The artifact gets no tag: list-referrers and other tools find it by the
@@ -250,12 +250,12 @@ pub enum Command {
     #[command(
         after_help = "Examples:\n  dxf attach --type application/spdx+json team/app:v1 sbom.json\n  dxf attach --type application/vnd.example.approval --annotation by=me team/app:v1"
     )]
-    Attach(Attach),
+    Attach(Later<Attach>),
     /// Delete an artifact that refers to an image
     #[command(
         after_help = "Examples:\n  dxf detach team/app:v1 sha256:…\n  dxf detach registry.example/team/app:v1 sha256:…"
     )]
-    Detach(Named<words::ImageReferrer>),
+    Detach(Later<Named<words::ImageReferrer>>),
     /// Make an index of images, or change one; print its digest
     ///
     /// The first argument names the index. dxf first copies images in other
@@ -263,12 +263,12 @@ pub enum Command {
     #[command(
         after_help = "Examples:\n  dxf make-index team/app:v1 team/app:v1-amd64 team/app:v1-arm64\n  dxf make-index --remove linux/386 team/app:v1"
     )]
-    MakeIndex(MakeIndex),
+    MakeIndex(Later<MakeIndex>),
     /// Store a manifest byte for byte; print repository@digest
     #[command(
         after_help = "Examples:\n  dxf put-manifest team/app v2 manifest.json\n  dxf get-manifest team/app v1 | dxf put-manifest team/app v2 -"
     )]
-    PutManifest(Named<words::RepoManifestFile>),
+    PutManifest(Later<Named<words::RepoManifestFile>>),
     /// Save images and everything that refers to them to one file
     ///
     /// Images may be in any registries and folders; each layer is in the file
@@ -277,7 +277,7 @@ pub enum Command {
     #[command(
         after_help = "Examples:\n  dxf save-bundle month.tar docker.io/library/alpine:3.20 registry.example/team/app:v1\n  dxf save-bundle --list images.txt month.tar"
     )]
-    SaveBundle(SaveBundle),
+    SaveBundle(Later<SaveBundle>),
     /// Load the images of a bundle into a registry or a folder
     ///
     /// Images go to the repositories they came from, without the host, below
@@ -286,19 +286,19 @@ pub enum Command {
     #[command(
         after_help = "Examples:\n  dxf load-bundle month.tar registry.internal:5000/mirror\n  dxf load-bundle --map docker.io/library=base month.tar registry.internal:5000"
     )]
-    LoadBundle(LoadBundle),
+    LoadBundle(Later<LoadBundle>),
     /// Print the images in a bundle: names, platforms, sizes and digests
     #[command(
         after_help = "Examples:\n  dxf show-bundle --verify month.tar\n  dxf show-bundle --index month.tar > month.json"
     )]
-    ShowBundle(ShowBundle),
+    ShowBundle(Later<ShowBundle>),
     /// Pull an image into Docker or podman
     ///
     /// No file is written in between.
     #[command(
         after_help = "Examples:\n  dxf load-image team/app:v1\n  dxf load-image --engine podman --tag app:test team/app:v1"
     )]
-    LoadImage(LoadImage),
+    LoadImage(Later<LoadImage>),
     /// Run an image in Docker or podman, and exit with its status
     ///
     /// The words after the image are the command to run in it.
@@ -306,7 +306,7 @@ pub enum Command {
         override_usage = "dxf run-image [--engine E] [--platform P] [--keep] [--engine-arg ARG] <image> [cmd …]",
         after_help = "Examples:\n  dxf run-image docker.io/library/alpine:3.20 uname -a\n  dxf run-image --engine-arg=--network=none team/app:v1"
     )]
-    RunImage(RunImage),
+    RunImage(Later<RunImage>),
     /// Copy what a registry, a repository or a folder has to another place
     ///
     /// A place is HOST, HOST/PREFIX/ (all repositories below), HOST/REPOSITORY, or
@@ -315,7 +315,7 @@ pub enum Command {
     #[command(
         after_help = "Examples:\n  dxf sync registry.example/team/ mirror.example/team/ --exclude 'pr-*'\n  dxf sync registry.example/team/app oci:./mirror --newest 5 --delete"
     )]
-    Sync(Sync),
+    Sync(Later<Sync>),
     /// Delete old aliases by rules; print which, and why
     ///
     /// Nothing is deleted without --yes or --apply. An alias stays if one rule
@@ -324,14 +324,14 @@ pub enum Command {
     #[command(
         after_help = "Examples:\n  dxf prune-aliases team/dumps --keep-daily 7 --keep-weekly 4 --yes\n  dxf prune-aliases team/app --only 'pr-*' --keep-within 30d --plan plan.json\n  dxf prune-aliases --apply plan.json --backup oci:./removed"
     )]
-    PruneAliases(PruneAliases),
+    PruneAliases(Later<PruneAliases>),
     /// Print what a registry can do, and what that means for dxf
     ///
     /// A small blob and an alias of their own are stored in the repository
     /// (dxf-doctor) and removed again. The output contains no secret: put it into
     /// a bug report.
     #[command(after_help = "Examples:\n  dxf doctor team/app\n  dxf doctor --read-only team/app")]
-    Doctor(Doctor),
+    Doctor(Later<Doctor>),
     /// Free what no alias reaches, in a folder; print what is freed
     ///
     /// Without arguments in all its repositories. What was stored or used within
@@ -340,14 +340,14 @@ pub enum Command {
     #[command(
         after_help = "Examples:\n  DXF_HOST=oci:./store dxf gc --dry-run\n  DXF_HOST=oci:./store dxf gc team/models"
     )]
-    Gc(Gc),
+    Gc(Later<Gc>),
     /// Print the size of the layer cache, or shrink it
     ///
     /// `prune` without limits empties it.
     #[command(
         after_help = "Examples:\n  dxf cache size\n  dxf cache prune --older-than 30d --max-size 10GiB"
     )]
-    Cache(Cache),
+    Cache(Later<Cache>),
     /// Log in to a registry
     ///
     /// dxf tries the login, then stores it where Docker stores it. The default
@@ -356,45 +356,45 @@ pub enum Command {
     #[command(
         after_help = "Examples:\n  dxf login -u me registry.example\n  pass registry | dxf login -u me --password-stdin registry.example"
     )]
-    Login(Login),
+    Login(Later<Login>),
     /// Log out of a registry
     ///
     /// The default registry is DXF_HOST.
     #[command(after_help = "Examples:\n  dxf logout\n  dxf logout registry.example")]
-    Logout(Named<words::Host>),
+    Logout(Later<Named<words::Host>>),
     /// Print the registries that have a login
     #[command(after_help = "Examples:\n  dxf list-logins\n  DXF_OUTPUT=json dxf list-logins")]
-    ListLogins(Named<words::Nothing>),
+    ListLogins(Later<Named<words::Nothing>>),
     /// Print an image's platforms and their manifests
     #[command(
         after_help = "Examples:\n  dxf list-platforms docker.io/library/alpine:3.20\n  DXF_OUTPUT=json dxf list-platforms team/app:v1"
     )]
-    ListPlatforms(Named<words::Image>),
+    ListPlatforms(Later<Named<words::Image>>),
     /// Print an image's config byte for byte
     #[command(
         after_help = "Examples:\n  dxf get-config team/app:v1\n  dxf get-config --platform linux/arm64 team/app:v1 | jq .config.Env"
     )]
-    GetConfig(Look),
+    GetConfig(Later<Look>),
     /// Print the commands that made an image, one per line
     #[command(
         after_help = "Examples:\n  dxf get-history team/app:v1\n  dxf get-history --platform linux/arm64 docker.io/library/alpine:3.20"
     )]
-    GetHistory(Look),
+    GetHistory(Later<Look>),
     /// Print an image's layers: number, digest, size, type, command
     #[command(
         after_help = "Examples:\n  dxf list-layers team/app:v1\n  DXF_OUTPUT=json dxf list-layers team/app:v1"
     )]
-    ListLayers(Look),
+    ListLayers(Later<Look>),
     /// Write one layer of an image
     #[command(
         after_help = "Examples:\n  dxf get-layer -o layer.tgz team/app:v1 0\n  dxf get-layer --uncompressed team/app:v1 0 | tar t"
     )]
-    GetLayer(GetLayer),
+    GetLayer(Later<GetLayer>),
     /// Print the files of an image, or of one layer
     #[command(
         after_help = "Examples:\n  dxf list-files team/app:v1\n  dxf list-files --layer 0 team/app:v1"
     )]
-    ListFiles(ListFiles),
+    ListFiles(Later<ListFiles>),
     /// Print one file of an image
     ///
     /// dxf reads layers from the top, and none below the one that has the file.
@@ -402,7 +402,7 @@ pub enum Command {
     #[command(
         after_help = "Examples:\n  dxf get-file team/app:v1 /etc/os-release\n  dxf get-file -o app team/app:v1 /usr/bin/app"
     )]
-    GetFile(GetFile),
+    GetFile(Later<GetFile>),
     /// Write the merged file system of an image to a folder, or as a tar
     ///
     /// Whiteouts are applied. The folder appears when it is complete. Nothing is
@@ -411,7 +411,7 @@ pub enum Command {
     #[command(
         after_help = "Examples:\n  dxf export-image team/app:v1 rootfs\n  dxf export-image team/app:v1 - | tar t"
     )]
-    ExportImage(ExportImage),
+    ExportImage(Later<ExportImage>),
     /// Print what differs between two images: config, layers and files
     ///
     /// A line for each difference: config, layer or file; A (added), D (removed) or
@@ -421,14 +421,14 @@ pub enum Command {
     #[command(
         after_help = "Examples:\n  dxf diff-images team/app:v1 team/app:v2\n  DXF_OUTPUT=json dxf diff-images team/app:v1 app.tar"
     )]
-    DiffImages(DiffImages),
+    DiffImages(Later<DiffImages>),
     /// Print the hosts and addresses that a pull would contact
     ///
     /// dxf fetches one byte of each layer, to see where the registry redirects.
     #[command(
         after_help = "Examples:\n  dxf resolve-image docker.io/library/alpine:3.20\n  dxf resolve-image -4 team/app:v1"
     )]
-    ResolveImage(ResolveImage),
+    ResolveImage(Later<ResolveImage>),
     /// Check every digest, size and diff id of an image
     ///
     /// dxf reads everything that the image refers to, without the cache, and
@@ -436,27 +436,27 @@ pub enum Command {
     #[command(
         after_help = "Examples:\n  dxf verify-image team/app:v1\n  dxf verify-image oci:./layout:v1"
     )]
-    VerifyImage(Look),
+    VerifyImage(Later<Look>),
     /// Show a page of the manual, or the help of a command
     ///
     /// Without a topic, dxf lists the commands and topics.
     #[command(after_help = "Examples:\n  dxf help large-files\n  dxf help push-blob")]
-    Help(Named<words::Topic>),
+    Help(Later<Named<words::Topic>>),
     /// Print the variables in use, and where each value came from
     #[command(after_help = "Examples:\n  dxf show-env\n  DXF_OUTPUT=json dxf show-env")]
-    ShowEnv(Named<words::Nothing>),
+    ShowEnv(Later<Named<words::Nothing>>),
     /// Print a completion script for bash, zsh, fish and others
     #[command(
         after_help = "Examples:\n  dxf completions bash > ~/.local/share/bash-completion/completions/dxf\n  dxf completions fish > ~/.config/fish/completions/dxf.fish"
     )]
-    Completions(Named<words::Shell>),
+    Completions(Later<Named<words::Shell>>),
     /// Write the man pages into a folder
     ///
     /// Commands are in section 1, the pages of the manual in section 7.
     #[command(
         after_help = "Examples:\n  dxf man dxf-man\n  dxf man /tmp/dxf-man && man /tmp/dxf-man/dxf-push-blob.1"
     )]
-    Man(Named<words::Folder>),
+    Man(Later<Named<words::Folder>>),
 }
 
 /// The arguments of a command, not yet understood.

@@ -6,7 +6,7 @@ use std::ffi::OsString;
 use std::marker::PhantomData;
 use std::ops::Deref;
 
-use clap::builder::PossibleValuesParser;
+use clap::builder::{PossibleValuesParser, Resettable};
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, ValueHint, value_parser};
 
 use super::Words;
@@ -76,6 +76,48 @@ impl<P: Positionals> FromArgMatches for Named<P> {
     fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
         *self = Named::from_arg_matches(matches)?;
         Ok(())
+    }
+}
+
+/// The arguments of a command, described to clap only when the command is the one
+/// that was written: describing all of them took most of the time that dxf needs
+/// to start.
+pub struct Later<T>(T);
+
+impl<T> Deref for Later<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
+
+impl<T: Args> Later<T> {
+    /// `command` with its arguments; what it says of itself stays.
+    fn describe(command: Command) -> Command {
+        let about = Resettable::from(command.get_about().cloned());
+        let long = Resettable::from(command.get_long_about().cloned());
+        T::augment_args(command).about(about).long_about(long)
+    }
+}
+
+impl<T: Args> Args for Later<T> {
+    fn augment_args(command: Command) -> Command {
+        command.defer(Later::<T>::describe)
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        T::augment_args_for_update(command)
+    }
+}
+
+impl<T: FromArgMatches> FromArgMatches for Later<T> {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Later<T>, clap::Error> {
+        T::from_arg_matches(matches).map(Later)
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        self.0.update_from_arg_matches(matches)
     }
 }
 

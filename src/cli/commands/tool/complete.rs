@@ -63,7 +63,8 @@ pub fn run(out: &mut Out<'_>, env: Env<'_>, input: Input<'_>, words: &[OsString]
 /// What the word after `before` may be completed with.
 fn slot<'a>(before: &[&'a str], current: &'a str) -> Option<Slot<'a>> {
     let (name, words) = before.split_first()?;
-    let all = guide::command();
+    let mut all = guide::command();
+    all.build();
     let command = all.find_subcommand(name)?;
     let given = positionals(command, words)?;
     if current.starts_with('-') {
