@@ -134,7 +134,8 @@ pub fn run(
 
 /// The command's name, and what the words mean.
 fn parse(words: &[OsString]) -> Result<(String, Cli), clap::Error> {
-    let found = guide::command().try_get_matches_from(words)?;
+    let all = guide::command_for(words.get(1).map(OsString::as_os_str));
+    let found = all.try_get_matches_from(words)?;
     let name = found.subcommand_name().unwrap_or_default().to_string();
     Ok((name, Cli::from_arg_matches(&found)?))
 }

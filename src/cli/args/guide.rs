@@ -2,6 +2,8 @@
 //! listed in, the variables that matter for it, and the page of the manual.
 //! [`command`] is the command line with all of this in it.
 
+use std::ffi::OsStr;
+
 use clap::{Command, CommandFactory};
 
 use super::Cli;
@@ -145,18 +147,32 @@ pub fn command() -> Command {
         "{{about-with-newline}}\n{{usage-heading}} {{usage}}\n\n{overview}Options:\n{{options}}\n\n{}\n",
         topics()
     );
-    plain
-        .help_template(template)
-        .mut_subcommands(|sub| match guide(sub.get_name()) {
-            Some((_, topic, variables)) => {
-                let examples = sub.get_after_help().map(ToString::to_string);
-                let examples = examples.map(|text| text + "\n\n").unwrap_or_default();
-                sub.after_help(format!(
-                    "{examples}Variables: {variables}\nSee: dxf help {topic}"
-                ))
-            }
-            None => sub,
-        })
+    plain.help_template(template).mut_subcommands(guided)
+}
+
+/// The command line as far as parsing a line whose first word is `word` needs it:
+/// what the others say in their help is left out where that is a command.
+pub fn command_for(word: Option<&OsStr>) -> Command {
+    let mut plain = Cli::command();
+    match word.and_then(|word| plain.find_subcommand_mut(word)) {
+        Some(sub) => {
+            *sub = guided(std::mem::take(sub));
+            plain
+        }
+        None => command(),
+    }
+}
+
+/// A command with its variables and its page after the examples.
+fn guided(sub: Command) -> Command {
+    let Some((_, topic, variables)) = guide(sub.get_name()) else {
+        return sub;
+    };
+    let examples = sub.get_after_help().map(ToString::to_string);
+    let examples = examples.map(|text| text + "\n\n").unwrap_or_default();
+    sub.after_help(format!(
+        "{examples}Variables: {variables}\nSee: dxf help {topic}"
+    ))
 }
 
 /// What there is to say of a command.
