@@ -77,6 +77,7 @@ pub fn map<T: Send, R: Send>(
 /// Takes items from `next` one after the other, calls `work` for up to `jobs`
 /// of them at once, and gives the results in the order of the items. No
 /// item waits for its turn; no more than `jobs` items are held at any time.
+/// After its end, or an error, `next` is not called again.
 ///
 /// # Errors
 /// The first error of any call.
@@ -86,7 +87,7 @@ pub fn gather<T, R: Send>(
     next: impl FnMut(&Stop) -> Result<Option<T>> + Send,
     work: impl Fn(T, &Stop) -> Result<R> + Sync,
 ) -> Result<Vec<R>> {
-    let source = Mutex::new((next, 0usize));
+    let source = Mutex::new((Some(next), 0usize));
     let results = Mutex::new(Vec::<Option<R>>::new());
     let worker = |(): (), stop: &Stop| {
         // A panic, in `next` too, ends the others as an error would.
@@ -95,7 +96,9 @@ pub fn gather<T, R: Send>(
             stop.check()?;
             let (number, item) = {
                 let (next, count) = &mut *lock(&source);
-                let Some(item) = next(stop)? else { break };
+                let Some(mut call) = next.take() else { break };
+                let Some(item) = call(stop)? else { break };
+                *next = Some(call);
                 *count += 1;
                 (*count - 1, item)
             };

@@ -16,7 +16,7 @@ use std::io::{Read, Seek};
 use std::path::Path;
 
 pub(crate) use self::docker::LIST;
-pub(crate) use self::oci::{INDEX, MARK, blob_name};
+pub(crate) use self::oci::{INDEX, MARK, blob_digest, blob_name};
 pub(crate) use self::plan::{Content, Member, docker_entries};
 pub use self::store::Archive;
 pub use self::write::{Form, Out, Settings, write};

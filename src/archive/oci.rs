@@ -169,6 +169,12 @@ pub(crate) fn blob_name(digest: &Digest) -> String {
     format!("blobs/{}/{}", digest.algorithm(), digest.hex())
 }
 
+/// The digest of the blob that has this path in a layout.
+pub(crate) fn blob_digest(name: &str) -> Option<Digest> {
+    let name = name.strip_prefix("blobs/")?;
+    name.replacen('/', ":", 1).parse().ok()
+}
+
 /// A layer that was left out because it must not be passed on.
 struct Elsewhere(Descriptor);
 

@@ -7,6 +7,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use super::incoming::{Incoming, Receiver};
 use super::{Bundle, Entry, Names, file};
 use crate::blob::Blob;
 use crate::digest::Digest;
@@ -21,7 +22,7 @@ use crate::manifest::Manifest;
 use crate::parallel;
 use crate::reference::{Reference, RepoName, Target};
 use crate::store::{Content, Put, ReadStore, Store, Tags};
-use crate::stream::Run;
+use crate::stream::{Run, Stop};
 
 /// The repositories that images are loaded into, by their names.
 pub type Stores<'a> = dyn Fn(&RepoName) -> Result<Arc<dyn Store>> + 'a;
@@ -179,7 +180,42 @@ impl Load {
     /// Those of the bundle and of the stores; no tag has moved then unless all
     /// that any tag needs is stored.
     pub fn run(&self, run: Run<'_>) -> Result<Loaded> {
-        let mut loaded = self.send_blobs(run)?;
+        let loaded = self.send_blobs(run)?;
+        self.finish(loaded, run)
+    }
+
+    /// The same for a bundle that is not all there yet: blobs are sent as they
+    /// come, and tags are set after the last one.
+    ///
+    /// # Errors
+    /// As [`Load::run`]; [`Error::Malformed`] when the stream ends too early.
+    pub fn receive(&self, incoming: Incoming<'_>, run: Run<'_>) -> Result<Loaded> {
+        let bundle = incoming.bundle().clone();
+        let Some(rest) = incoming.into_rest() else {
+            return self.run(run);
+        };
+        let mut receiver = Receiver::new(rest, &bundle, &self.blobs, run.jobs);
+        let next = |stop: &Stop| receiver.next(stop);
+        let done = parallel::gather(run.jobs, run.watch.stop, next, |one, stop| {
+            self.send_blob((&one.blob, one.repos), run.stopped_by(stop))
+        })?;
+        self.finish(sum(done), run)
+    }
+
+    /// Reads such a bundle to its end, and stores nothing.
+    ///
+    /// # Errors
+    /// As [`Load::receive`].
+    pub fn pass(&self, incoming: Incoming<'_>, run: Run<'_>) -> Result<()> {
+        let bundle = incoming.bundle().clone();
+        match incoming.into_rest() {
+            Some(rest) => Receiver::new(rest, &bundle, &self.blobs, 1).pass(run.watch.stop),
+            None => Ok(()),
+        }
+    }
+
+    /// What follows the blobs.
+    fn finish(&self, mut loaded: Loaded, run: Run<'_>) -> Result<Loaded> {
         loaded.mounted += self.mounts.len();
         let mounts = self.mounts.iter().collect();
         parallel::for_each(
@@ -245,45 +281,33 @@ impl Load {
         })
     }
 
-    /// Sends each blob to one repository; the others take it over from there.
     fn send_blobs(&self, run: Run<'_>) -> Result<Loaded> {
         let blobs: Vec<_> = self.blobs.iter().collect();
         let done = parallel::map(run.jobs, blobs, run.watch.stop, |(blob, repos), stop| {
-            let watch = run.stopped_by(stop).watch;
-            let mut puts = Vec::new();
-            let mut repos = repos.iter();
-            let Some(first) = repos.next() else {
-                return Ok((blob.size(), puts));
-            };
-            let sent = self.store(first)?.send_blob(blob, watch);
-            puts.push(sent.map_err(|e| self.blame(e, blob, run))?);
-            for repo in repos {
-                let store = self.store(repo)?;
-                puts.push(match store.mount_blob(blob.digest(), first, watch) {
-                    Err(e) if e.is_not_allowed() => store.send_blob(blob, watch)?,
-                    Err(Error::NotMounted { .. } | Error::Unsupported { .. }) => {
-                        store.send_blob(blob, watch)?
-                    }
-                    put => put?,
-                });
-            }
-            Ok((blob.size(), puts))
+            self.send_blob((blob, repos), run.stopped_by(stop))
         })?;
-        let mut loaded = Loaded::default();
-        for (size, put) in done
-            .into_iter()
-            .flat_map(|(size, puts)| puts.into_iter().map(move |put| (size, put)))
-        {
-            match put {
-                Put::Uploaded => {
-                    loaded.sent.0 += 1;
-                    loaded.sent.1 += size;
+        Ok(sum(done))
+    }
+
+    /// Sends a blob to one repository; the others take it over from there.
+    fn send_blob(&self, (blob, repos): (&Blob, &[RepoName]), run: Run<'_>) -> Result<Sent> {
+        let (watch, mut puts) = (run.watch, Vec::new());
+        let Some((first, others)) = repos.split_first() else {
+            return Ok((blob.size(), puts));
+        };
+        let sent = self.store(first)?.send_blob(blob, watch);
+        puts.push(sent.map_err(|e| self.blame(e, blob, run))?);
+        for repo in others {
+            let store = self.store(repo)?;
+            puts.push(match store.mount_blob(blob.digest(), first, watch) {
+                Err(e) if e.is_not_allowed() => store.send_blob(blob, watch)?,
+                Err(Error::NotMounted { .. } | Error::Unsupported { .. }) => {
+                    store.send_blob(blob, watch)?
                 }
-                Put::Mounted => loaded.mounted += 1,
-                Put::Existed => {}
-            }
+                put => put?,
+            });
         }
-        Ok(loaded)
+        Ok((blob.size(), puts))
     }
 
     /// What is wrong with a blob of the bundle, if that is why a store refused it.
@@ -352,6 +376,26 @@ impl Load {
             },
         )
     }
+}
+
+/// The size of a blob, and what became of it in each repository.
+type Sent = (u64, Vec<Put>);
+
+fn sum(done: Vec<Sent>) -> Loaded {
+    let mut loaded = Loaded::default();
+    for (size, puts) in done {
+        for put in puts {
+            match put {
+                Put::Uploaded => {
+                    loaded.sent.0 += 1;
+                    loaded.sent.1 += size;
+                }
+                Put::Mounted => loaded.mounted += 1,
+                Put::Existed => {}
+            }
+        }
+    }
+    loaded
 }
 
 /// The images that a bundle expects where it is loaded, and that are not there.

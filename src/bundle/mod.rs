@@ -16,6 +16,7 @@
 
 mod charon;
 mod file;
+mod incoming;
 mod listing;
 mod load;
 mod names;
@@ -26,6 +27,7 @@ mod save;
 mod tests;
 mod zip;
 
+pub use incoming::Incoming;
 pub use listing::{LISTING, Listing, MAX_LISTING};
 pub use load::{Image, Load, Loaded, Outcome, Stores};
 pub use names::Names;

@@ -11,8 +11,8 @@ use super::names::repository;
 use super::parts::{MAX_TABLE, Piece, SUMS, TABLE, Table};
 use super::{LISTING, Listing, MAX_LISTING, NAME, OMITTED};
 use super::{charon, zip};
-use crate::archive::{self, INDEX, blob_name};
-use crate::blob::Blob;
+use crate::archive::{self, INDEX, blob_digest, blob_name};
+use crate::blob::{Blob, Source};
 use crate::descriptor::Descriptor;
 use crate::descriptor::annotation::{FULL_NAME, REF_NAME};
 use crate::digest::Digest;
@@ -63,6 +63,8 @@ pub struct Bundle {
     parts: Vec<Index>,
     /// Of a bundle in parts, the number of each of `parts`, and what is where.
     table: Option<Parts>,
+    /// Whether blobs that are not there, nor left out, are still to come.
+    arrives: bool,
 }
 
 /// What is in which part.
@@ -171,12 +173,24 @@ impl Bundle {
         self.table.as_ref().is_some_and(absent)
     }
 
-    fn of(what: &str, tar: &Section, run: Run<'_>) -> Result<Bundle> {
+    pub(super) fn of(what: &str, tar: &Section, run: Run<'_>) -> Result<Bundle> {
         let magic = read_bounded(what, tar.reader(0).take(4), 4)?;
         if magic == zip::MAGIC {
             return Bundle::of_charon(what, tar);
         }
-        let index = Index::new(what, tar, run.watch.stop)?;
+        Bundle::of_index(Index::new(what, tar, run.watch.stop)?)
+    }
+
+    /// A bundle of which blobs are still to come.
+    pub(super) fn of_head(head: Index) -> Result<Bundle> {
+        let bundle = Bundle::of_index(head)?;
+        Ok(Bundle {
+            arrives: true,
+            ..bundle
+        })
+    }
+
+    fn of_index(index: Index) -> Result<Bundle> {
         if index.get(INDEX).is_none() {
             return Err(index.bad(format!("it has no {INDEX}, so it is no bundle")));
         }
@@ -187,12 +201,13 @@ impl Bundle {
         };
         let listed = Manifest::new(None, bytes)?.index()?.manifests;
         let mut bundle = Bundle {
-            what: what.to_string(),
+            what: index.what().to_string(),
             entries: Vec::with_capacity(listed.len()),
             expected: Vec::new(),
             omitted: Listing::default(),
             parts: vec![index],
             table,
+            arrives: false,
         };
         for entry in listed {
             if entry.artifact_type() == Some(OMITTED) {
@@ -216,6 +231,7 @@ impl Bundle {
             omitted: payload.omitted,
             parts: vec![Index::of_files(what, payload.files)],
             table: None,
+            arrives: false,
         })
     }
 
@@ -280,13 +296,20 @@ impl Bundle {
         self.find(digest).is_some()
     }
 
-    /// A blob that is in the bundle, not yet checked.
+    /// Whether a member of this name is known.
+    pub(super) fn has_member(&self, name: &str) -> bool {
+        self.parts.iter().any(|index| index.get(name).is_some())
+    }
+
+    /// A blob that is in the bundle, or still to come, not yet checked.
     ///
     /// # Errors
     /// [`Error::Size`] for one of another size than the manifest says.
     pub fn blob(&self, wanted: &Descriptor) -> Result<Option<Blob>> {
         let Some(bytes) = self.find(&wanted.digest) else {
-            return Ok(None);
+            let is_left_out = self.omitted.size(&wanted.digest) == Some(wanted.size);
+            let coming = Coming(self.what.clone());
+            return Ok((self.arrives && !is_left_out).then(|| Blob::new(wanted.clone(), coming)));
         };
         if bytes.len() != wanted.size {
             return Err(Error::Size {
@@ -307,9 +330,7 @@ impl Bundle {
         let mut pieces = Vec::new();
         for index in &self.parts {
             for (name, bytes) in index.files() {
-                let digest = name.strip_prefix("blobs/");
-                let digest = digest.and_then(|name| name.replacen('/', ":", 1).parse().ok());
-                if let Some(digest) = digest {
+                if let Some(digest) = blob_digest(name) {
                     blobs.insert(digest, Joined(vec![bytes.clone()]));
                 }
             }
@@ -345,6 +366,19 @@ impl Bundle {
     fn absent(&self, what: impl std::fmt::Display) -> Error {
         let what = format!("{what} in {}", self.what);
         Error::NotFound { what }
+    }
+}
+
+/// A blob of a stream, which has to be taken when it comes.
+struct Coming(String);
+
+impl Source for Coming {
+    fn open(&self, _: u64) -> Result<Box<dyn Read + Send + '_>> {
+        let what = format!(
+            "{} can't be read twice; save it to a file, and load that",
+            self.0
+        );
+        Err(Error::Unsupported { what })
     }
 }
 

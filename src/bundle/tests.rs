@@ -115,6 +115,149 @@ fn load(bundle: &Arc<Bundle>, to: &Arc<Memory>) -> Result<Loaded> {
     Load::plan(bundle, &Names::default(), &stores, Run::default())?.run(Run::default())
 }
 
+/// A reader that gives a few bytes at a time, as a pipe may.
+struct Drips<'a>(&'a [u8]);
+
+impl Read for Drips<'_> {
+    fn read(&mut self, buf: &mut [u8]) -> std::io::Result<usize> {
+        let room = buf.len().min(60_001);
+        self.0.read(&mut buf[..room])
+    }
+}
+
+/// Loads a bundle while it arrives; the reason if it was kept.
+fn receive(bytes: &[u8], to: &Arc<Memory>, jobs: usize) -> Result<(Loaded, Option<String>)> {
+    let (dir, run) = (
+        tempfile::tempdir().unwrap(),
+        Run::new(jobs, Watch::default()),
+    );
+    let incoming = Incoming::open("pipe", Drips(bytes), dir.path(), run)?;
+    let kept = incoming.kept().map(str::to_string);
+    let stores = |_: &RepoName| -> Result<Arc<dyn Store>> { Ok(to.clone()) };
+    let load = Load::plan(incoming.bundle(), &Names::default(), &stores, run)?;
+    Ok((load.receive(incoming, run)?, kept))
+}
+
+/// An alias of a large blob and small ones, and what refers to it.
+fn furnished() -> Arc<Noted> {
+    let store = Arc::new(Noted::default());
+    let large: Vec<u8> = (0..3_000_000u32).map(|n| (n / 7) as u8).collect();
+    let image = alias(&store.memory, "v1", &[b"one", &large, b"two", &large[1..]]);
+    refer(&store.memory, image);
+    store
+}
+
+#[test]
+fn a_stream_is_loaded_while_it_arrives() {
+    let store = furnished();
+    let bytes = written(&planned(&store, &["r.example/a:v1"]));
+    for jobs in [1, 2, 8] {
+        let to = Arc::new(Memory::new());
+        let (loaded, kept) = receive(&bytes, &to, jobs).unwrap();
+        assert_eq!((loaded.sent.0, kept), (5, None), "{jobs}");
+        assert_eq!(to.tags().count(), 1);
+        let digest = to.manifest(&"v1".parse().unwrap()).unwrap().digest();
+        assert_eq!(to.referrers(&digest).unwrap().len(), 1);
+        let (again, _) = receive(&bytes, &to, jobs).unwrap();
+        assert_eq!(again.sent, (0, 0), "{jobs}");
+    }
+}
+
+#[test]
+fn a_stream_of_what_is_new_names_what_is_missing_first() {
+    let store = furnished();
+    let first = opened(&written(&planned(&store, &["r.example/a:v1"]))).unwrap();
+    alias(&store.memory, "v2", &[b"one", b"new"]);
+    let names = ["r.example/a:v1", "r.example/a:v2", "r.example/b:v1"];
+    for names in [&names[..2], &names[..]] {
+        let bytes = written(&delta(&store, names, &listed(&first)));
+        let to = Arc::new(Memory::new());
+        // The blobs that would follow are not even looked at.
+        let at = bytes.windows(3).rposition(|part| part == b"new").unwrap();
+        let failed = receive(&bytes[..at], &to, 8).unwrap_err();
+        assert!(failed.is_not_found(), "{failed}");
+        assert!(to.blobs().is_empty());
+        load(&first, &to).unwrap();
+        let (loaded, kept) = receive(&bytes, &to, 8).unwrap();
+        assert_eq!((loaded.sent.0, kept), (1, None));
+    }
+}
+
+#[test]
+fn a_stream_in_another_order_is_kept() {
+    let store = furnished();
+    let plan = planned(&store, &["r.example/a:v1"]);
+    let bytes = written(&plan);
+    let dir = tempfile::tempdir().unwrap();
+    let part = plan.write_parts(&dir.path().join("b"), 64 << 20, Run::default());
+    assert_eq!(part.unwrap(), 1);
+    let part = std::fs::read(dir.path().join("b.001")).unwrap();
+    let mut zeros = [&bytes[..], &[0; 70_000]].concat();
+    // An empty member in front.
+    let extra = crate::archive::header("extra", 0).unwrap();
+    let late = [&extra[..], &bytes].concat();
+    for (bytes, expected) in [
+        (&late, Some("its index is not in front")),
+        (&part, Some("it is a part of a bundle")),
+        (&zeros, None),
+    ] {
+        let to = Arc::new(Memory::new());
+        let (loaded, kept) = receive(bytes, &to, 8).unwrap();
+        assert_eq!(kept.as_deref(), expected);
+        assert_eq!((loaded.sent.0, to.tags().count()), (5, 1));
+    }
+    zeros.truncate(0);
+    for bad in [&zeros[..], b"no bundle", &bytes[..700], &bytes[..1500]] {
+        let failed = receive(bad, &Arc::new(Memory::new()), 8).unwrap_err();
+        assert!(failed.is_corrupt(), "{failed}");
+    }
+}
+
+#[test]
+fn a_stream_that_breaks_off_or_lies_moves_no_tag() {
+    let store = furnished();
+    let bytes = written(&planned(&store, &["r.example/a:v1"]));
+    let refused = |bytes: &[u8], jobs| {
+        let to = Arc::new(Memory::new());
+        let failed = receive(bytes, &to, jobs).unwrap_err();
+        assert_eq!(to.tags().count(), 0);
+        (failed.to_string(), failed.is_corrupt(), to)
+    };
+    let name = crate::archive::blob_name(&Digest::of(b"two"));
+    let at = bytes
+        .windows(name.len())
+        .rposition(|part| part == name.as_bytes());
+    let at = at.unwrap();
+    for jobs in [1, 8] {
+        // Where a member ends, and in the middle of a large one.
+        let (said, is_corrupt, to) = refused(&bytes[..at], jobs);
+        assert!(
+            said.contains("it ends before sha256:") && is_corrupt,
+            "{said}"
+        );
+        assert!(receive(&bytes, &to, jobs).unwrap().0.sent.0 < 5, "resumed");
+        let (said, is_corrupt, _) = refused(&bytes[..at - 900_000], jobs);
+        assert!(said.contains("cut short") && is_corrupt, "{said}");
+        // A bit of a large one, and one of a small one.
+        for at in [at - 900_000, at + 513] {
+            let mut bad = bytes.clone();
+            bad[at] ^= 1;
+            let (said, is_corrupt, _) = refused(&bad, jobs);
+            assert!(is_corrupt && said.contains("pipe"), "{said}");
+        }
+        // The same again does no harm, something else does.
+        let end = bytes.len() - 1024;
+        let again = [&bytes[..end], &bytes[at..at + 1024], &bytes[end..]].concat();
+        receive(&again, &Arc::new(Memory::new()), jobs).unwrap();
+        let mut other = again.clone();
+        other[end + 512] ^= 1;
+        assert!(refused(&other, jobs).1);
+        let index = [&bytes[..end], &bytes[..512]].concat();
+        let (said, _, _) = refused(&index, jobs);
+        assert!(said.contains("twice"), "{said}");
+    }
+}
+
 #[test]
 fn a_file_that_was_not_finished_is_continued() {
     let store = Arc::new(Noted::default());

@@ -1,10 +1,12 @@
 //! A bundle as the command line names it.
 
 use std::ffi::OsString;
+use std::fs::{self, File};
+use std::io::Read;
 use std::path::Path;
 
-use dxf_registry::Result;
-use dxf_registry::bundle::Bundle;
+use dxf_registry::bundle::{Bundle, Incoming};
+use dxf_registry::{Error, Result};
 
 use crate::cli::session::Session;
 
@@ -26,4 +28,36 @@ pub fn opened(s: &mut Session<'_, '_>, files: &[OsString]) -> Result<Bundle> {
             Bundle::open_parts(&paths, folder, run)
         }
     }
+}
+
+/// The bundle that arrives on standard input or a named pipe, if that is what
+/// `files` names.
+///
+/// # Errors
+/// As [`Incoming::open`].
+pub fn incoming<'s>(s: &mut Session<'s, '_>, files: &[OsString]) -> Result<Option<Incoming<'s>>> {
+    let [file] = files else { return Ok(None) };
+    let (interrupt, run, folder) = (s.interrupt, s.run(), &s.context.tmpdir);
+    let what = match file == "-" {
+        true => "standard input".to_string(),
+        false => Path::new(file).display().to_string(),
+    };
+    let is_pipe = || fs::metadata(file).is_ok_and(|meta| !meta.is_file() && !meta.is_dir());
+    if file != "-" && !is_pipe() {
+        return Ok(None);
+    }
+    // Opening a pipe waits for the other end.
+    let incoming = interrupt.waiting(|| {
+        let from: Box<dyn Read + Send + 's> = match file == "-" {
+            true => Box::new(s.take_stdin()),
+            false => Box::new(File::open(file).map_err(|e| Error::io(&what, e))?),
+        };
+        Incoming::open(&what, from, folder, run)
+    })?;
+    if let Some(why) = incoming.kept() {
+        let folder = folder.display();
+        let words = format!("{what} is stored in {folder} before it is loaded: {why}");
+        s.console.warn(&words);
+    }
+    Ok(Some(incoming))
 }

@@ -79,6 +79,12 @@ impl<'s, 'o> Session<'s, 'o> {
         }
     }
 
+    /// Standard input, to be read for longer than a call; nothing is left there.
+    pub fn take_stdin(&mut self) -> &'s mut (dyn Read + Send) {
+        // Of no size, so nothing is allocated.
+        std::mem::replace(&mut self.stdin, Box::leak(Box::new(std::io::empty())))
+    }
+
     /// What transfers report to and obey.
     pub fn watch(&self) -> Watch<'s> {
         Watch::new(self.progress, self.interrupt.stop())

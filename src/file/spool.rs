@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 
 /// A file being filled.
 pub struct Spool {
-    file: File,
+    file: Arc<File>,
     len: u64,
 }
 
@@ -26,24 +26,30 @@ impl Spool {
     pub fn new(folder: &Path) -> Result<Spool> {
         let file = tempfile::tempfile_in(folder)
             .map_err(|e| Error::io(format!("temporary file in {}", folder.display()), e))?;
+        let file = Arc::new(file);
         Ok(Spool { file, len: 0 })
     }
 
     /// The bytes written so far, to be read from now on.
     pub fn finish(self) -> Section {
-        Section::new(Arc::new(self.file), 0, self.len)
+        self.so_far()
+    }
+
+    /// The bytes written so far; more may follow.
+    pub fn so_far(&self) -> Section {
+        Section::new(self.file.clone(), 0, self.len)
     }
 }
 
 impl Write for Spool {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let n = self.file.write(bytes)?;
+        let n = (&*self.file).write(bytes)?;
         self.len += n as u64;
         Ok(n)
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.file.flush()
+        (&*self.file).flush()
     }
 }
 

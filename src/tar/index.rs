@@ -13,7 +13,7 @@ use crate::file::Section;
 use crate::stream::{Buffer, Stop, read_bounded};
 
 /// More members than the largest archive of images has.
-const MAX_MEMBERS: usize = 100_000;
+pub const MAX_MEMBERS: usize = 100_000;
 /// The longest name, bytes: what file systems take.
 const MAX_NAME: usize = 4096;
 
@@ -36,9 +36,6 @@ impl Index {
         for entry in Entries::seeking(what, tar.reader(0)) {
             stop.check()?;
             index.take(&entry?, tar)?;
-            if index.files.len() + index.links.len() > MAX_MEMBERS {
-                return Err(index.bad("it has too many members"));
-            }
         }
         Ok(index)
     }
@@ -87,7 +84,11 @@ impl Index {
         read_bounded(&what, self.need(name)?.reader(0), limit)
     }
 
-    fn take(&mut self, entry: &Entry, tar: &Section) -> Result<()> {
+    /// Adds a member of a tar.
+    pub fn take(&mut self, entry: &Entry, tar: &Section) -> Result<()> {
+        if self.files.len() + self.links.len() >= MAX_MEMBERS {
+            return Err(self.bad("it has too many members"));
+        }
         let name = normal(&entry.path)
             .map_err(|why| self.bad(format!("member {:?}: {why}", entry.name())))?;
         match entry.kind {
@@ -164,7 +165,7 @@ impl Index {
 
 /// A name without `./` and doubled slashes; `Err` says why it has no place in
 /// an archive.
-fn normal(name: &[u8]) -> std::result::Result<String, &'static str> {
+pub(crate) fn normal(name: &[u8]) -> std::result::Result<String, &'static str> {
     if name.len() > MAX_NAME {
         return Err("its name is too long");
     }

@@ -184,6 +184,11 @@ impl<R: Read> Entries<R> {
         }
     }
 
+    /// The reader, with what was not read of it.
+    pub(crate) fn reader(&mut self) -> &mut R {
+        &mut self.reader
+    }
+
     /// The content of `entry`, which came last: holes are zeros.
     pub(crate) fn content(&mut self, entry: &Entry) -> Result<Content<'_, R>> {
         let (mut part, mut parts) = ((0, entry.size), Vec::new());

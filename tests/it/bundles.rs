@@ -537,11 +537,20 @@ fn killed_loads_leave_no_tag_on_what_is_not_whole() {
         let to = format!("{}/{prefix}", far.host());
         dxf(&one, work.path()).args(["load-bundle", "b.tar", &to])
     };
+    let bytes = std::fs::read(work.path().join("b.tar")).expect("a bundle");
+    let stream = |prefix: &str| {
+        let to = format!("{}/{prefix}", far.host());
+        let load = dxf(&one, work.path()).args(["load-bundle", "-", &to]);
+        load.stdin(&bytes[..])
+    };
     let expected: Vec<String> = tags(&one.raw(), &["team/app"]).into_values().collect();
     let (mut killer, mut number) = (Killer::new(Duration::from_millis(80)), 0);
     for _ in 0..rounds() {
         let prefix = format!("r{number}");
-        let output = killer.kill(load(&prefix));
+        let output = killer.kill(match number % 4 < 2 {
+            true => load(&prefix),
+            false => stream(&prefix),
+        });
         let repo = format!("{prefix}/team/app");
         let raw = far.raw();
         let there = raw.tags(&repo);

@@ -9,7 +9,7 @@ use dxf_registry::{Error, ReadStore, RepoName, Result, Root, Store};
 use serde_json::json;
 
 use crate::cli::args::LoadBundle;
-use crate::cli::bundle::opened;
+use crate::cli::bundle::{incoming, opened};
 use crate::cli::env::Shape;
 use crate::cli::env::vars;
 use crate::cli::exit::Failure;
@@ -30,17 +30,27 @@ pub fn run(s: &mut Session<'_, '_>, args: &LoadBundle) -> Result<(), Failure> {
     for rule in &args.map {
         names = names.map(rule)?;
     }
-    let bundle = Arc::new(opened(s, files)?);
+    let incoming = incoming(s, files)?;
+    let bundle = match &incoming {
+        Some(incoming) => incoming.bundle().clone(),
+        None => Arc::new(opened(s, files)?),
+    };
     let load = plan(s, &bundle, (&root, &names))?;
     if !args.dry_run {
         s.interrupt.keep();
-        load.run(s.run())?;
-        if let absent @ [_, ..] = load.absent_parts() {
-            return Err(Error::NotFound {
-                what: rest(&bundle, absent),
-            }
-            .into());
+    }
+    match incoming {
+        Some(incoming) if args.dry_run => load.pass(incoming, s.run())?,
+        Some(incoming) => drop(load.receive(incoming, s.run())?),
+        None if args.dry_run => {}
+        None => drop(load.run(s.run())?),
+    }
+    let absent = load.absent_parts();
+    if !args.dry_run && !absent.is_empty() {
+        return Err(Error::NotFound {
+            what: rest(&bundle, absent),
         }
+        .into());
     }
     report(s, &load, (&root, args.dry_run))
 }

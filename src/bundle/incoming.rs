@@ -1,0 +1,584 @@
+//! A bundle that is loaded while it arrives on a pipe: its index and its
+//! manifests come first and are kept, and each blob is sent when it comes.
+//!
+//! No disk is needed beyond the largest blob: small ones wait in memory, and one
+//! that is larger is in a nameless file, because an upload that fails has to read
+//! it again. A stream in another order, which other programs write, is kept in a
+//! file as a whole.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use super::parts::TABLE;
+use super::{Bundle, LISTING, Listing, MAX_LISTING, OMITTED};
+use crate::archive::{INDEX, blob_digest, blob_name};
+use crate::blob::{Blob, Bytes, Source};
+use crate::descriptor::Descriptor;
+use crate::digest::{Digest, Verify};
+use crate::error::{Error, Result};
+use crate::file::Spool;
+use crate::image::layer::{Uncompressed, is_foreign};
+use crate::manifest::{self, Kind, Manifest, is_manifest};
+use crate::reference::RepoName;
+use crate::stream::{Buffer, CopyError, Run, Stop, copy, read_bounded};
+use crate::tar::index::{MAX_MEMBERS, normal};
+use crate::tar::{self, Entries, Entry, Index};
+
+/// The largest blob that waits in memory, bytes.
+const SMALL: u64 = 2 << 20;
+/// The most bytes that such blobs take at once.
+const MEMORY: u64 = 16 << 20;
+/// Why a stream is kept that breaks a format, or has another.
+const UNCLEAR: &str = "it is not a plain bundle";
+
+/// A bundle on a pipe.
+pub struct Incoming<'a> {
+    bundle: Arc<Bundle>,
+    kept: Option<&'static str>,
+    rest: Option<Rest<'a>>,
+}
+
+/// What comes after the manifests.
+pub(super) struct Rest<'a> {
+    what: String,
+    folder: PathBuf,
+    entries: Entries<Kept<'a>>,
+    /// The first blob, of which the header was read.
+    next: Option<Entry>,
+}
+
+/// The file that the beginning of a stream is in, as long as that is read.
+type Shared = Arc<Mutex<Option<Spool>>>;
+
+/// The bytes of a pipe, which go to a file too as long as there is one.
+struct Kept<'a> {
+    from: Box<dyn Read + Send + 'a>,
+    to: Shared,
+    place: String,
+    stop: Stop,
+}
+
+impl Read for Kept<'_> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        self.stop.check()?;
+        let n = self.from.read(buf)?;
+        if let Some(spool) = &mut *lock(&self.to) {
+            let kept = spool.write_all(&buf[..n]);
+            kept.map_err(|e| Error::io(&self.place, e))?;
+        }
+        Ok(n)
+    }
+}
+
+impl<'a> Incoming<'a> {
+    /// Reads the index and the manifests of a bundle, plain or compressed, that
+    /// arrives on a pipe. Temporary files are in `folder`; `what` names the pipe
+    /// in errors. What is in another order, or in another format that
+    /// [`Bundle::open`] reads, is read to its end ([`Incoming::kept`]).
+    ///
+    /// # Errors
+    /// As [`Bundle::open`], and the reader's own.
+    pub fn open(
+        what: &str,
+        from: impl Read + Send + 'a,
+        folder: &Path,
+        run: Run<'_>,
+    ) -> Result<Incoming<'a>> {
+        let spool = Arc::new(Mutex::new(Some(Spool::new(folder)?)));
+        let reader = Kept {
+            from: Box::new(Uncompressed::new(what, from)?),
+            to: spool.clone(),
+            place: format!("temporary file in {}", folder.display()),
+            stop: run.watch.stop.clone(),
+        };
+        let mut entries = Entries::new(what, reader);
+        let mut head = Head::new(what);
+        let order = match head.read(&mut entries, &spool) {
+            // What is wrong with it is found when all of it is there.
+            Err(error) if error.is_corrupt() => Order::Other(UNCLEAR),
+            order => order?,
+        };
+        match order {
+            Order::Ours(next) => {
+                lock(&spool).take();
+                let bundle = Arc::new(Bundle::of_head(head.index)?);
+                let rest = Some(Rest {
+                    what: what.to_string(),
+                    folder: folder.to_path_buf(),
+                    entries,
+                    next,
+                });
+                let kept = None;
+                Ok(Incoming { bundle, kept, rest })
+            }
+            Order::Other(why) => {
+                drain(what, entries.reader())?;
+                let tar = lock(&spool).take().map(Spool::finish);
+                let tar = tar.ok_or_else(|| Error::malformed(what, "it is cut short"))?;
+                let bundle = Arc::new(Bundle::of(what, &tar, run)?);
+                let (kept, rest) = (Some(why), None);
+                Ok(Incoming { bundle, kept, rest })
+            }
+        }
+    }
+
+    /// What is known of the bundle: all of it but its blobs, unless it was kept.
+    pub fn bundle(&self) -> &Arc<Bundle> {
+        &self.bundle
+    }
+
+    /// Why all of it was read to a file first, if it was.
+    pub fn kept(&self) -> Option<&str> {
+        self.kept
+    }
+
+    pub(super) fn into_rest(self) -> Option<Rest<'a>> {
+        self.rest
+    }
+}
+
+/// Reads all there is.
+fn drain(what: &str, reader: &mut impl Read) -> Result<()> {
+    match copy(reader, &mut io::sink(), &mut Buffer::new()) {
+        Err(CopyError::Read(e) | CopyError::Write(e)) => Err(Error::io(what, e)),
+        Ok(_) => Ok(()),
+    }
+}
+
+/// The order of a stream.
+enum Order {
+    /// That of a bundle; this blob comes first.
+    Ours(Option<Entry>),
+    /// Another one, and how it differs.
+    Other(&'static str),
+}
+
+/// What a member of the beginning is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Role {
+    Manifest,
+    /// The manifest that says what is left out.
+    Omission,
+    /// The list of what is left out.
+    Listing,
+    /// The config of that manifest.
+    Nothing,
+}
+
+/// What comes before the blobs.
+struct Head {
+    index: Index,
+    /// What is in the stream.
+    wanted: HashMap<Digest, Role>,
+    /// What may be there: manifests that are left out in one repository can be
+    /// needed in another.
+    possible: HashMap<Digest, Role>,
+    omitted: Listing,
+}
+
+impl Head {
+    fn new(what: &str) -> Head {
+        Head {
+            index: Index::of_files(what, BTreeMap::new()),
+            wanted: HashMap::new(),
+            possible: HashMap::new(),
+            omitted: Listing::default(),
+        }
+    }
+
+    /// Reads members up to the first blob.
+    fn read(&mut self, entries: &mut Entries<Kept<'_>>, spool: &Shared) -> Result<Order> {
+        let mut is_first = true;
+        while let Some(entry) = entries.next().transpose()? {
+            let name = normal(&entry.path).unwrap_or_default();
+            let is_file = entry.kind == tar::Kind::File && !entry.sparse;
+            if !is_file || is_first != (name == INDEX) {
+                return Ok(Order::Other("its index is not in front"));
+            }
+            if name == TABLE {
+                return Ok(Order::Other("it is a part of a bundle"));
+            }
+            let digest = blob_digest(&name);
+            let role = digest.and_then(|digest| self.role(&digest));
+            if digest.is_some() && role.is_none() {
+                return Ok(match self.wanted.is_empty() {
+                    true => Order::Ours(Some(entry)),
+                    false => Order::Other("its manifests are not in front"),
+                });
+            }
+            let limit = match role {
+                Some(Role::Listing) => MAX_LISTING,
+                _ => manifest::MAX_SIZE,
+            };
+            let bytes = read_bounded(self.index.what(), entries.content(&entry)?, limit)?;
+            if let Some(spool) = &*lock(spool) {
+                self.index.take(&entry, &spool.so_far())?;
+            }
+            match (digest, role) {
+                (Some(digest), Some(role)) => self.take(digest, role, bytes)?,
+                _ if is_first => self.begin(bytes)?,
+                _ => {}
+            }
+            is_first = false;
+        }
+        Ok(match self.wanted.is_empty() && !is_first {
+            true => Order::Ours(None),
+            false => Order::Other(UNCLEAR),
+        })
+    }
+
+    fn role(&self, digest: &Digest) -> Option<Role> {
+        let role = self.wanted.get(digest);
+        role.or_else(|| self.possible.get(digest)).copied()
+    }
+
+    /// Takes the index.
+    fn begin(&mut self, bytes: Vec<u8>) -> Result<()> {
+        for entry in Manifest::new(None, bytes)?.index()?.manifests {
+            let role = match entry.artifact_type() {
+                Some(OMITTED) => Role::Omission,
+                _ => Role::Manifest,
+            };
+            self.wanted.insert(entry.digest, role);
+        }
+        Ok(())
+    }
+
+    /// Takes a blob, and learns from it which follow.
+    fn take(&mut self, digest: Digest, role: Role, bytes: Vec<u8>) -> Result<()> {
+        self.wanted.remove(&digest);
+        self.possible.remove(&digest);
+        match role {
+            Role::Nothing => {}
+            Role::Omission => {
+                let image = Manifest::new(None, bytes)?.image()?;
+                self.possible.insert(image.config.digest, Role::Nothing);
+                let lists = image.layers.iter();
+                let lists = lists.filter(|layer| layer.media_type == LISTING);
+                let lists = lists.map(|layer| (layer.digest, Role::Listing));
+                self.wanted.extend(lists);
+            }
+            Role::Listing => {
+                self.omitted
+                    .merge(Listing::parse(self.index.what(), &bytes)?);
+                let omitted = &self.omitted;
+                let left_out = |digest: &Digest| omitted.size(digest).is_some();
+                let moved = self.wanted.extract_if(|digest, _| left_out(digest));
+                self.possible.extend(moved);
+            }
+            Role::Manifest => {
+                let manifest = Manifest::new(None, bytes)?;
+                if manifest.kind() == Kind::Index {
+                    let below = manifest.index()?.manifests.into_iter();
+                    below.filter(is_manifest).for_each(|one| self.expect(&one));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Expects a manifest, unless it came.
+    fn expect(&mut self, one: &Descriptor) {
+        if self.index.get(&blob_name(&one.digest)).is_some() {
+            return;
+        }
+        let list = match self.omitted.size(&one.digest) {
+            Some(_) => &mut self.possible,
+            None => &mut self.wanted,
+        };
+        list.insert(one.digest, Role::Manifest);
+    }
+}
+
+/// A blob that came, and where it goes.
+pub(super) struct Arrived<'l> {
+    pub blob: Blob,
+    pub repos: &'l [RepoName],
+    /// Its file, if it is read from there while it comes.
+    growing: Option<Arc<Growing>>,
+}
+
+impl Drop for Arrived<'_> {
+    /// The next large one is not read before.
+    fn drop(&mut self) {
+        if let Some(growing) = &self.growing {
+            growing.change(|state| state.is_sent = true);
+        }
+    }
+}
+
+/// Takes the blobs of a stream as they come.
+pub(super) struct Receiver<'a, 'l> {
+    rest: Rest<'a>,
+    bundle: &'l Bundle,
+    wanted: HashMap<Digest, &'l (Blob, Vec<RepoName>)>,
+    seen: HashSet<Digest>,
+    jobs: usize,
+    large: Option<(Entry, Arc<Growing>)>,
+}
+
+impl<'a, 'l> Receiver<'a, 'l> {
+    /// Takes these blobs, for at most `jobs` uploads at once.
+    pub fn new(
+        rest: Rest<'a>,
+        bundle: &'l Bundle,
+        blobs: &'l [(Blob, Vec<RepoName>)],
+        jobs: usize,
+    ) -> Receiver<'a, 'l> {
+        let wanted = blobs.iter().map(|one| (*one.0.digest(), one)).collect();
+        Receiver {
+            rest,
+            bundle,
+            wanted,
+            seen: HashSet::new(),
+            jobs: jobs.max(1),
+            large: None,
+        }
+    }
+
+    /// Reads everything, and keeps nothing.
+    pub fn pass(&mut self, stop: &Stop) -> Result<()> {
+        while let Some(entry) = self.entry()? {
+            stop.check()?;
+            if let Some(digest) = self.digest(&entry)? {
+                self.seen.insert(digest);
+            }
+        }
+        self.end()
+    }
+
+    /// The next blob that is wanted; none at the end, after which everything came
+    /// that has to.
+    pub fn next(&mut self, stop: &Stop) -> Result<Option<Arrived<'l>>> {
+        self.fill(stop)?;
+        while let Some(entry) = self.entry()? {
+            stop.check()?;
+            let Some(digest) = self.digest(&entry)? else {
+                continue;
+            };
+            let Some((blob, repos)) = self.wanted.get(&digest).copied() else {
+                self.seen.insert(digest);
+                continue;
+            };
+            if blob.size() != entry.size {
+                return Err(Error::Size {
+                    what: format!("{digest} in {}", self.rest.what),
+                    expected: blob.size(),
+                    actual: entry.size,
+                });
+            }
+            if !self.seen.insert(digest) {
+                self.again(&entry, blob)?;
+                continue;
+            }
+            return self.arrived(entry, (blob, repos), stop).map(Some);
+        }
+        self.end().map(|()| None)
+    }
+
+    fn entry(&mut self) -> Result<Option<Entry>> {
+        let next = self.rest.next.take().map(Ok);
+        next.or_else(|| self.rest.entries.next()).transpose()
+    }
+
+    /// The digest of a blob; none of what is not one.
+    fn digest(&self, entry: &Entry) -> Result<Option<Digest>> {
+        let bad =
+            |why: &str| Error::malformed(&self.rest.what, format!("{:?}: {why}", entry.name()));
+        let name = normal(&entry.path).map_err(bad)?;
+        match entry.kind {
+            tar::Kind::Directory => return Ok(None),
+            tar::Kind::File if !entry.sparse => {}
+            _ => {
+                return Err(bad(
+                    "it is no plain file; save the stream to a file and load that",
+                ));
+            }
+        }
+        if self.bundle.has_member(&name) || self.seen.len() > MAX_MEMBERS {
+            return Err(bad("it is there twice, or among too many"));
+        }
+        Ok(blob_digest(&name))
+    }
+
+    /// A blob that is there twice has the same bytes, or it is refused.
+    fn again(&mut self, entry: &Entry, blob: &Blob) -> Result<()> {
+        let content = self.rest.entries.content(entry)?;
+        let mut verified = Verify::new(content, *blob.digest(), Some(blob.size()));
+        drain(&self.rest.what, &mut verified).map_err(|e| e.at(&self.rest.what))
+    }
+
+    fn arrived(
+        &mut self,
+        entry: Entry,
+        (blob, repos): (&Blob, &'l [RepoName]),
+        stop: &Stop,
+    ) -> Result<Arrived<'l>> {
+        let descriptor = blob.descriptor().clone();
+        if entry.size <= SMALL.min(MEMORY / self.jobs as u64) {
+            let content = self.rest.entries.content(&entry)?;
+            let bytes = read_bounded(&self.rest.what, content, entry.size)?;
+            let (blob, growing) = (Blob::new(descriptor, Bytes(bytes)), None);
+            return Ok(Arrived {
+                blob,
+                repos,
+                growing,
+            });
+        }
+        let growing = Arc::new(Growing::new(&self.rest.folder, entry.size, stop)?);
+        self.large = Some((entry, growing.clone()));
+        if self.jobs == 1 {
+            growing.change(|state| state.is_alone = true);
+            self.fill(stop)?;
+        }
+        let blob = Blob::new(descriptor, Grown(growing.clone()));
+        let growing = Some(growing);
+        Ok(Arrived {
+            blob,
+            repos,
+            growing,
+        })
+    }
+
+    /// Reads the rest of the last blob, and waits until it is sent: one at a time
+    /// is on disk.
+    fn fill(&mut self, stop: &Stop) -> Result<()> {
+        let Some((entry, growing)) = self.large.take() else {
+            return Ok(());
+        };
+        let mut content = self.rest.entries.content(&entry)?;
+        let mut buffer = Buffer::new();
+        loop {
+            stop.check()?;
+            let n = match content.read(&mut buffer) {
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
+                Err(e) => return Err(Error::io(&self.rest.what, e)),
+                Ok(n) => n,
+            };
+            // What the registry had after all needs no more bytes.
+            if n == 0 || growing.state().is_sent {
+                break;
+            }
+            growing.write(&buffer[..n])?;
+        }
+        growing
+            .wait_until(|state| state.is_sent || state.is_alone)
+            .map(drop)
+    }
+
+    /// What is wanted has to have come. After the end of a tar there may be more.
+    fn end(&mut self) -> Result<()> {
+        let missing = |(digest, one): (&Digest, &&(Blob, Vec<RepoName>))| {
+            let is_needed = !is_foreign(one.0.descriptor());
+            (is_needed && !self.seen.contains(digest)).then(|| digest.to_string())
+        };
+        if let Some(missing) = self.wanted.iter().filter_map(missing).min() {
+            let why = format!(
+                "it ends before {missing} came; run it again, stored blobs are not sent again"
+            );
+            return Err(Error::malformed(&self.rest.what, why));
+        }
+        drain(&self.rest.what, self.rest.entries.reader())
+    }
+}
+
+/// A blob that is written to a nameless file while it is read from there.
+struct Growing {
+    file: File,
+    place: String,
+    size: u64,
+    state: Mutex<State>,
+    changed: Condvar,
+    stop: Stop,
+}
+
+#[derive(Default)]
+struct State {
+    /// Bytes in the file.
+    len: u64,
+    /// Whether it is read no more.
+    is_sent: bool,
+    /// Whether it is read only after all of it came.
+    is_alone: bool,
+}
+
+impl Growing {
+    fn new(folder: &Path, size: u64, stop: &Stop) -> Result<Growing> {
+        let place = format!("temporary file in {}", folder.display());
+        let file = tempfile::tempfile_in(folder).map_err(|e| Error::io(&place, e))?;
+        Ok(Growing {
+            file,
+            place,
+            size,
+            state: Mutex::default(),
+            changed: Condvar::new(),
+            stop: stop.clone(),
+        })
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        lock(&self.state)
+    }
+
+    fn change(&self, change: impl FnOnce(&mut State)) {
+        change(&mut self.state());
+        self.changed.notify_all();
+    }
+
+    fn write(&self, bytes: &[u8]) -> Result<()> {
+        let len = self.state().len;
+        let written = self.file.write_all_at(bytes, len);
+        written.map_err(|e| Error::io(&self.place, e))?;
+        self.change(|state| state.len += bytes.len() as u64);
+        Ok(())
+    }
+
+    /// Waits; the length then.
+    fn wait_until(&self, enough: impl Fn(&State) -> bool) -> Result<u64> {
+        // A request to stop does not end this wait by itself.
+        const LOOK: Duration = Duration::from_millis(100);
+        let mut state = self.state();
+        while !enough(&state) {
+            self.stop.check()?;
+            let woken = self.changed.wait_timeout(state, LOOK);
+            state = woken.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        Ok(state.len)
+    }
+}
+
+/// The bytes of a growing file, to be read any number of times.
+struct Grown(Arc<Growing>);
+
+impl Source for Grown {
+    fn open(&self, from: u64) -> Result<Box<dyn Read + Send + '_>> {
+        Ok(Box::new(GrownReader(&self.0, from)))
+    }
+}
+
+struct GrownReader<'a>(&'a Growing, u64);
+
+impl Read for GrownReader<'_> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let GrownReader(growing, at) = self;
+        if *at >= growing.size || buf.is_empty() {
+            return Ok(0);
+        }
+        // Where no more bytes come, because the stream failed, all of it stops.
+        let len = growing.wait_until(|state| state.len > *at)?;
+        let left = usize::try_from(len - *at).unwrap_or(usize::MAX);
+        let room = buf.len().min(left);
+        let n = growing.file.read_at(&mut buf[..room], *at)?;
+        *at += n as u64;
+        Ok(n)
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
