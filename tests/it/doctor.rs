@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
+use super::support::bench::{Bench, Mode};
 use super::support::dxf::{Dxf, Output};
 use super::support::peers::each_server;
-use super::support::registry::Registry;
+use super::support::registry::{PASSWORD, Registry};
 use super::support::rules::{DELETE, PATCH, POST, PUT};
 use super::support::server::Server;
 
@@ -113,6 +114,43 @@ fn read_only_stores_nothing() {
     json(Dxf::new().plain(&front.host()))
         .args(["--read-only", "empty"])
         .ok();
+}
+
+/// Whatever is wrong, `doctor` says so in its lines, and prints no secret.
+#[test]
+fn what_is_wrong_with_a_connection_is_said_without_secrets() {
+    let (tls, http) = (Bench::new(Mode::Basic), Registry::http());
+    let tokens = Bench::new(Mode::Token);
+    let at = |host: &str| Dxf::new().env("DXF_HOST", host).env("DXF_RETRIES", "0");
+    let wrong = |dxf: Dxf| dxf.login("tester", "wrong-word");
+    let cases = [
+        ("a login", tls.dxf(), 0, "login"),
+        ("a token", tokens.dxf(), 0, "login"),
+        ("a wrong password", wrong(tls.dxf()), 0, "login"),
+        (
+            "an unknown certificate",
+            at(&tls.host()),
+            1,
+            "unknown authority",
+        ),
+        ("http", at(http.host()), 1, "DXF_INSECURE"),
+        (
+            "https",
+            at(&tls.host()).env("DXF_INSECURE", "1"),
+            1,
+            "connection",
+        ),
+        ("nothing there", at("127.0.0.1:1"), 1, "refused"),
+    ];
+    for (what, dxf, code, said) in cases {
+        let output = dxf.args(["doctor", "a"]).run();
+        assert_eq!(output.code, Some(code), "{what}: {output}");
+        let all = format!("{}{}", output.text(), output.stderr);
+        assert!(all.contains(said), "{what}: {output}");
+        for secret in [PASSWORD, "wrong-word", "Bearer ey", "Basic d"] {
+            assert!(!all.contains(secret), "{what}: {output}");
+        }
+    }
 }
 
 #[test]
