@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use dxf_registry::alias::{self, ByPlatform, Run};
 use dxf_registry::cache::{Cache, Hits};
+use dxf_registry::http::OnLimit;
 use dxf_registry::layout::{Layout, Layouts};
 use dxf_registry::progress::Progress;
 use dxf_registry::registry::{Registry, Settings};
@@ -55,6 +56,8 @@ pub struct Session<'s, 'o> {
     pub interrupt: &'s Interrupt,
     /// The layers that come from the cache.
     pub hits: Hits,
+    /// What to do where a registry limits requests.
+    pub on_limit: OnLimit,
     progress: &'s dyn Progress,
 }
 
@@ -75,6 +78,7 @@ impl<'s, 'o> Session<'s, 'o> {
             terminal: input.terminal,
             interrupt: input.interrupt,
             hits: Hits::default(),
+            on_limit: OnLimit::default(),
             progress,
         }
     }
@@ -115,6 +119,7 @@ impl<'s, 'o> Session<'s, 'o> {
     fn settings_by(&self, context: &Context) -> Settings {
         let mut settings = context.settings.clone();
         settings.http.stop = self.interrupt.stop().clone();
+        settings.http.on_limit = self.on_limit;
         settings.http.observer = Arc::new(Logger::new(
             self.console,
             self.context.log,

@@ -32,6 +32,18 @@ pub use tls::{ClientCert, Roots, Tls};
 pub(crate) use transport::{Body, Request, Response, Transport};
 pub use url::{Scheme, Url, UrlOrigin};
 
+/// What to do about status 429: a server that answers no more requests for now,
+/// such as Docker Hub when the pulls of some hours are used up.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum OnLimit {
+    /// Try again as after any other failure, then give up.
+    #[default]
+    Fail,
+    /// Ask again until the server answers: as it says, else every 30 seconds.
+    Wait,
+}
+
 /// How to talk HTTP. The defaults are those of the command line; fields may be
 /// assigned, or set in a row.
 ///
@@ -72,6 +84,8 @@ pub struct Settings {
     pub stop: Stop,
     /// How fast to talk.
     pub limits: Limits,
+    /// What to do where a server limits requests.
+    pub on_limit: OnLimit,
     /// Hears of every exchange.
     pub observer: Arc<dyn Observer>,
 }
@@ -91,6 +105,7 @@ impl Default for Settings {
             user_agent: concat!("dxf/", env!("CARGO_PKG_VERSION")).to_string(),
             stop: Stop::new(),
             limits: Limits::none(),
+            on_limit: OnLimit::Fail,
             observer: Arc::new(()),
         }
     }
@@ -118,6 +133,12 @@ impl Settings {
     /// Another limit for the wait that a server may ask for.
     pub fn with_retry_max_wait(mut self, retry_max_wait: Duration) -> Settings {
         self.retry_max_wait = retry_max_wait;
+        self
+    }
+
+    /// Another answer to a server that limits requests.
+    pub fn with_on_limit(mut self, on_limit: OnLimit) -> Settings {
+        self.on_limit = on_limit;
         self
     }
 

@@ -6,12 +6,16 @@
 use std::time::{Duration, SystemTime};
 
 use crate::error::{Error, NetworkKind, Result};
-use crate::http::Settings;
+use crate::http::{OnLimit, Settings};
 
 /// Waits grow by this factor.
 const FACTOR: u32 = 3;
 /// No wait of our own choosing is longer than this.
 const LONGEST: Duration = Duration::from_secs(30);
+
+/// The longest wait for a server that limits requests, before it is asked again:
+/// the time for which Docker Hub counts pulls.
+const LIMIT_WINDOW: Duration = Duration::from_secs(6 * 3600);
 
 /// Waiting this long is said, lest it look like a hang.
 const NOTABLE: Duration = Duration::from_secs(2);
@@ -60,17 +64,23 @@ impl Budget {
         if self.is_free(error) {
             return Ok(true);
         }
-        let (wait, bearable) = match error {
+        let asked = match error {
             Error::Status {
                 retry_after: Some(seconds),
                 ..
-            } => (Duration::from_secs(*seconds), settings.retry_max_wait),
-            _ => (self.backoff(settings), Duration::MAX),
+            } => Some(Duration::from_secs(*seconds)),
+            _ => None,
         };
-        if self.failures >= settings.retries || wait > bearable {
-            return Ok(false);
-        }
-        self.failures += 1;
+        let backoff = self.backoff(settings);
+        let wait = match settings.on_limit == OnLimit::Wait && error.status() == Some(429) {
+            true => asked.unwrap_or_default().min(LIMIT_WINDOW).max(backoff),
+            false if self.failures >= settings.retries => return Ok(false),
+            false if asked.is_some_and(|asked| asked > settings.retry_max_wait) => {
+                return Ok(false);
+            }
+            false => asked.unwrap_or(backoff),
+        };
+        self.failures = self.failures.saturating_add(1);
         if wait.saturating_add(waited(settings, error)) >= NOTABLE {
             let text = match wait.as_secs() {
                 0 => format!("{}; trying again", reason(error)),
@@ -200,6 +210,25 @@ mod tests {
             Budget::new().again(&settings, status(503, None)),
             Err(Error::Stopped)
         ));
+    }
+
+    #[test]
+    fn a_limit_is_waited_out_where_that_is_wanted() {
+        let settings = Settings {
+            retry_base: Duration::ZERO,
+            on_limit: OnLimit::Wait,
+            ..settings()
+        };
+        let mut budget = Budget::new();
+        for _ in 0..20 {
+            assert!(budget.again(&settings, status(429, None)).is_ok());
+            assert!(budget.again(&settings, status(429, Some(0))).is_ok());
+        }
+        // Nothing else is, and an interrupt ends it.
+        assert!(budget.again(&settings, status(503, None)).is_err());
+        settings.stop.set();
+        let stopped = budget.again(&settings, status(429, Some(u64::MAX)));
+        assert!(matches!(stopped, Err(Error::Stopped)));
     }
 
     /// Keeps what it hears, and ends the wait that it hears of.

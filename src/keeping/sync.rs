@@ -4,13 +4,16 @@
 //! A tag that is the same costs a HEAD on each side. What is wrong with one tag
 //! stops no other.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
+use crate::descriptor::Descriptor;
 use crate::digest::Digest;
 use crate::error::{Error, Result};
-use crate::graph::{Copier, CopyOptions, Remote, Select, is_referrers_tag, is_related_tag};
-use crate::inventory::Describer;
-use crate::keeping::prune::{MaxDelete, RepoPlan, plan_deletion, version};
+use crate::graph::{
+    Copier, CopyOptions, Remote, Select, is_referrers_tag, is_related_tag, list_tag, related_stem,
+};
+use crate::inventory::{Describer, Version};
+use crate::keeping::prune::{MaxDelete, RepoPlan, plan_deletion};
 use crate::manifest::Kind;
 use crate::parallel;
 use crate::reference::{Tag, Target};
@@ -46,7 +49,8 @@ impl Filter {
     }
 
     /// The newest so many: by version where all tags are versions, else by the
-    /// time they were made.
+    /// time they were made. Tags made of a digest, such as cosign's, are no
+    /// candidates: what is copied brings its own.
     pub fn with_newest(self, count: usize) -> Filter {
         let newest = Some(count);
         Filter { newest, ..self }
@@ -93,12 +97,28 @@ pub struct Tagged {
     pub step: Step,
 }
 
+/// Where signatures and other referrers are looked for that a tag got since it was
+/// copied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Additions {
+    /// Where the source lists them under a tag, which costs nothing to see.
+    #[default]
+    Tagged,
+    /// Everywhere: a request for each unchanged tag.
+    Ask,
+}
+
+/// Tags that belong to an image, by what stands in them for its digest.
+type Related = HashMap<String, Vec<Tag>>;
+
 /// Two repositories, of which the second follows the first.
 pub struct Pair<'a> {
     from: &'a Remote,
     to: &'a dyn Store,
     filter: &'a Filter,
     options: CopyOptions<'a>,
+    additions: Additions,
 }
 
 impl<'a> Pair<'a> {
@@ -114,7 +134,13 @@ impl<'a> Pair<'a> {
             to,
             filter,
             options,
+            additions: Additions::default(),
         }
+    }
+
+    /// Looks for added referrers elsewhere.
+    pub fn with_additions(self, additions: Additions) -> Pair<'a> {
+        Pair { additions, ..self }
     }
 
     /// What differs. Nothing is changed.
@@ -122,9 +148,9 @@ impl<'a> Pair<'a> {
     /// # Errors
     /// What keeps the source from being listed; [`Error::Stopped`].
     pub fn compare(&self, run: Run<'_>) -> Result<Vec<Tagged>> {
-        let tags = self.tags(run)?;
+        let (tags, related) = self.tags(run)?;
         parallel::map(run.jobs, tags, run.watch.stop, |tag, _| {
-            let compared = self.compare_one(&tag, run);
+            let compared = self.compare_one(&tag, &related, run);
             let (digest, step) = match compared {
                 Ok((digest, step)) => (digest, step),
                 Err(error) if is_everywhere(&error) => return Err(error),
@@ -187,23 +213,29 @@ impl<'a> Pair<'a> {
         self.to
     }
 
-    fn tags(&self, run: Run<'_>) -> Result<Vec<Tag>> {
-        let mut tags = Vec::new();
+    /// The tags that are to be kept in step, and those that go with their images.
+    fn tags(&self, run: Run<'_>) -> Result<(Vec<Tag>, Related)> {
+        let (mut tags, mut related) = (Vec::new(), Related::new());
         for tag in self.from.store().tags() {
             let tag = tag?;
             // Copying referrers updates the target's list.
-            if self.filter.fits(tag.as_str()) && !is_referrers_tag(tag.as_str()) {
+            let stem = related_stem(tag.as_str());
+            let goes_with = is_referrers_tag(tag.as_str()) || self.filter.newest.is_some();
+            if let Some(stem) = stem.filter(|_| goes_with).map(str::to_string) {
+                related.entry(stem).or_default().push(tag);
+            } else if self.filter.fits(tag.as_str()) {
                 tags.push(tag);
             }
         }
         match self.filter.newest {
-            Some(count) if count < tags.len() => self.newest(tags, count, run),
-            _ => Ok(tags),
+            Some(count) if count < tags.len() => Ok((self.newest(tags, count, run)?, related)),
+            _ => Ok((tags, related)),
         }
     }
 
     fn newest(&self, tags: Vec<Tag>, count: usize, run: Run<'_>) -> Result<Vec<Tag>> {
-        let versions: Option<Vec<_>> = tags.iter().map(|tag| version(tag.as_str())).collect();
+        let versions = tags.iter().map(|tag| Version::parse(tag.as_str()));
+        let versions: Option<Vec<Version>> = versions.collect();
         let mut ordered: Vec<Tag> = match versions {
             Some(versions) => {
                 let mut all: Vec<_> = versions.into_iter().zip(tags).collect();
@@ -229,7 +261,12 @@ impl<'a> Pair<'a> {
         Ok(ordered)
     }
 
-    fn compare_one(&self, tag: &Tag, run: Run<'_>) -> Result<(Option<Digest>, Step)> {
+    fn compare_one(
+        &self,
+        tag: &Tag,
+        related: &Related,
+        run: Run<'_>,
+    ) -> Result<(Option<Digest>, Step)> {
         let target = Target::Tag(tag.clone());
         let Some(there) = self.from.store().head(&target)? else {
             let what = format!("alias {tag}, which was listed");
@@ -240,12 +277,35 @@ impl<'a> Pair<'a> {
             (Some(here), Some(_)) if here != there.digest => self.for_platform(&target, run)?,
             _ => there.digest,
         };
-        let step = if here == Some(wanted) {
-            Step::Same
-        } else {
-            Step::Copy
-        };
+        let is_same = here == Some(wanted) && !self.lacks(&wanted, related)?;
+        let step = if is_same { Step::Same } else { Step::Copy };
         Ok((Some(there.digest), step))
+    }
+
+    /// Whether the source has something about `subject` that the target has not.
+    fn lacks(&self, subject: &Digest, related: &Related) -> Result<bool> {
+        let tags = related
+            .get(&list_tag(subject))
+            .map_or(&[][..], Vec::as_slice);
+        let (lists, others): (Vec<_>, Vec<_>) =
+            tags.iter().partition(|tag| is_referrers_tag(tag.as_str()));
+        for tag in others {
+            let target = Target::Tag(tag.clone());
+            let digest = |head: Option<Descriptor>| head.map(|head| head.digest);
+            if digest(self.from.store().head(&target)?) != digest(self.to.head(&target)?) {
+                return Ok(true);
+            }
+        }
+        if lists.is_empty() && self.additions == Additions::Tagged {
+            return Ok(false);
+        }
+        let there = self.from.store().referrers(subject)?;
+        if there.is_empty() {
+            return Ok(false);
+        }
+        let here = self.to.referrers(subject)?.into_iter();
+        let here: HashSet<Digest> = here.map(|one| one.digest).collect();
+        Ok(there.iter().any(|one| !here.contains(&one.digest)))
     }
 
     /// The digest of what is copied of an index for one platform.

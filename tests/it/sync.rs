@@ -7,6 +7,7 @@ use std::path::Path;
 use super::readme::page;
 use super::support::data::blob;
 use super::support::dxf::Dxf;
+use super::support::peers::each_server;
 use super::support::registry::Registry;
 use super::support::rules::{POST, PUT, on};
 use super::support::scratch;
@@ -270,6 +271,94 @@ fn a_mount_that_is_refused_is_an_upload() {
     dxf.args(["sync", &at(folder.path()), &front.host()]).ok();
     let back = Dxf::new().plain(registry.host());
     assert_eq!(back.args(["pull-blob", "b", "@x"]).ok().stdout, bytes);
+}
+
+#[test]
+fn a_limit_is_waited_out_where_that_is_asked_for() {
+    let (folder, registry) = (scratch(), Registry::http());
+    fill(folder.path(), &[("a", "v1", b"one")]);
+    let limited = || on(POST, "/v2/a/blobs/uploads/").times(2).reply(429);
+    let sync = |words: &[&str]| {
+        let front = Server::before(&registry, [limited()]);
+        let dxf = Dxf::new().plain(&front.host()).env("DXF_RETRIES", "0");
+        let (host, from) = (front.host(), at(folder.path()));
+        let all = [&["sync", &from, &host], words].concat();
+        let output = dxf.args(all).run();
+        // A rule that was not used up fails the test.
+        if output.code != Some(0) {
+            let push = Dxf::new().plain(&host).args(["push-blob", "a", "-"]);
+            push.stdin("x").run();
+        }
+        output
+    };
+    let refused = sync(&[]);
+    assert_eq!(refused.code, Some(75), "{refused}");
+    let waited = sync(&["--wait"]);
+    assert_eq!(waited.code, Some(0), "{waited}");
+    assert_eq!(tags(Dxf::new().plain(registry.host()), "a"), "v1");
+}
+
+each_server!(referrers_of_unchanged_aliases_follow, |registry| {
+    let (source, target) = (scratch(), scratch());
+    fs::write(source.path().join("bill"), "bill").unwrap();
+    let dxf = || Dxf::new().plain(registry.host()).current_dir(source.path());
+    dxf().args(["push-blob", "a", "./bill", "@v1"]).ok();
+    let image = format!("{}/a:v1", registry.host());
+    let sync = |words: &[&str]| {
+        let into = at(target.path());
+        let all = [&["sync", registry.host(), &into], words].concat();
+        dxf().args(all).ok()
+    };
+    sync(&[]);
+    dxf()
+        .args(["attach", "--type", "text/plain", &image, "bill"])
+        .ok();
+    let done = sync(&["--referrers"]);
+    assert!(done.stderr.contains("copied 1,"), "{done}");
+    let here = format!("{}/a:v1", at(target.path()));
+    let listed = of(target.path()).args(["list-referrers", &here]).ok();
+    assert!(listed.text().contains("text/plain"), "{listed}");
+    let again = sync(&["--referrers"]);
+    assert!(again.stderr.contains("copied 0,"), "{again}");
+});
+
+#[test]
+fn what_a_folder_lists_by_tag_follows_without_being_asked_for() {
+    let (source, target) = (scratch(), scratch());
+    fill(
+        source.path(),
+        &[
+            ("a", "v1", b"one"),
+            ("a", "v2", b"two"),
+            ("a", "v10", b"ten"),
+        ],
+    );
+    let sync = || {
+        let (from, to) = (at(source.path()), at(target.path()));
+        Dxf::new().args(["sync", &from, &to, "--newest", "2"]).ok()
+    };
+    sync();
+    assert_eq!(tags(of(target.path()), "a"), "v10 v2");
+    fs::write(source.path().join("file"), "about").unwrap();
+    let image = format!("{}/a:v10", at(source.path()));
+    of(source.path())
+        .current_dir(source.path())
+        .args(["attach", "--type", "text/plain", &image, "file"])
+        .ok();
+    // One of cosign's, which is no version and takes no version's place.
+    let digest = of(source.path())
+        .args(["get-digest", "--manifest", "a", "v2"])
+        .ok();
+    let signature = format!("{}.sig", digest.text().trim().replace(':', "-"));
+    fill(source.path(), &[("a", &signature, b"signature")]);
+    let done = sync();
+    assert!(done.stderr.contains("copied 2,"), "{done}");
+    let here = format!("{}/a:v10", at(target.path()));
+    let listed = of(target.path()).args(["list-referrers", &here]).ok();
+    assert!(listed.text().contains("text/plain"), "{listed}");
+    let signed = Dxf::new().env("DXF_HOST", at(target.path()));
+    signed.args(["get-alias", "a", &signature]).ok();
+    assert!(sync().stderr.contains("copied 0,"));
 }
 
 #[test]

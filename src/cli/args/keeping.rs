@@ -120,6 +120,12 @@ pub struct Sync {
     /// File with the repositories below SRC, one a line, or - for standard input
     #[arg(long, value_name = "FILE")]
     pub repos_from: Option<PathBuf>,
+    /// Also copy referrers added to unchanged aliases (a request for each)
+    #[arg(long)]
+    pub referrers: bool,
+    /// Wait while a registry limits requests (429), however long that takes
+    #[arg(long)]
+    pub wait: bool,
     /// Print what would be copied and deleted, and change nothing
     #[arg(long)]
     pub dry_run: bool,

@@ -14,5 +14,4 @@ mod source;
 pub use apply::{Applied, Left, apply};
 pub use date::DateFormat;
 pub use plan::{Belonging, Plan, Planned, RepoPlan, plan, plan_deletion};
-pub(crate) use rules::version;
 pub use rules::{Aged, Every, LastTag, MaxDelete, Rules, Verdict};

@@ -1,6 +1,7 @@
 //! Which tags go: rules in, a verdict for each tag out. Nothing is read here.
 //!
-//! A tag is kept if one rule keeps it, and if no rule is about it. Tags of one
+//! A tag is kept if one rule keeps it, and if no rule is about it: rules that keep
+//! names say nothing about the other names. Tags of one
 //! manifest with one age count as one, as restic's snapshots do.
 
 use std::collections::{BTreeMap, HashSet};
@@ -314,6 +315,11 @@ impl Rules {
             || self.every.values().any(|count| *count > 0)
     }
 
+    /// Whether a rule says that something goes: one of ages, or names of candidates.
+    fn chooses(&self) -> bool {
+        self.ages() || !self.only.is_empty() || self.last_tag == LastTag::Delete
+    }
+
     /// What becomes of each of `tags`, in their order. `now` is in seconds since
     /// 1970; ages after it are unknown.
     ///
@@ -344,8 +350,11 @@ impl Rules {
                 verdicts[at] = verdicts[at].take().or(Some(Verdict::Keep(why)));
             }
         }
-        let goes = || Verdict::Delete("no rule keeps it".to_string());
-        let verdicts = verdicts.into_iter().map(|one| one.unwrap_or_else(goes));
+        let rest = match self.chooses() {
+            true => Verdict::Delete("no rule keeps it".to_string()),
+            false => Verdict::Keep("no rule is about it; --only GLOB would be".to_string()),
+        };
+        let verdicts = verdicts.into_iter().map(|one| one.unwrap_or(rest.clone()));
         let mut verdicts: Vec<Verdict> = verdicts.collect();
         self.bound(tags, &mut verdicts);
         Ok(verdicts)
@@ -439,14 +448,22 @@ impl Rules {
 }
 
 /// The version that a tag is, as leniently as tags are written.
-pub(crate) fn version(tag: &str) -> Option<Version> {
+fn version(tag: &str) -> Option<Version> {
     let text = tag.strip_prefix(['v', 'V']).unwrap_or(tag);
     let end = text.find(['-', '_']).unwrap_or(text.len());
     let (numbers, rest) = text.split_at(end);
-    let dots = numbers.matches('.').count();
-    let padding = ["", ".0", ".0.0"].get(2usize.checked_sub(dots)?)?;
+    let plain = |text: &str| text.bytes().all(|b| b.is_ascii_digit());
+    let number = |text: &str| text.parse::<u64>().ok().filter(|_| plain(text));
+    // A date such as 2024.01.15 has leading zeros, which semver forbids.
+    let mut numbers: Vec<u64> = numbers.split('.').map(number).collect::<Option<_>>()?;
+    if numbers.len() > 3 {
+        return None;
+    }
+    numbers.resize(3, 0);
+    let (major, minor, patch) = (numbers[0], numbers[1], numbers[2]);
     // A tag has no `+`, so `_` is written for it.
-    Version::parse(&format!("{numbers}{padding}{}", rest.replace('_', "+"))).ok()
+    let rest = rest.replace('_', "+");
+    Version::parse(&format!("{major}.{minor}.{patch}{rest}")).ok()
 }
 
 #[cfg(test)]
@@ -500,12 +517,10 @@ mod tests {
             .with_keep_every(Every::Day, 2)
             .with_keep_every(Every::Week, 2);
         assert_eq!(kept(both, &tags), "d0 d1 d6");
-        assert_eq!(
-            kept(rules().with_keep("d3?").unwrap(), &tags)
-                .split(' ')
-                .count(),
-            10
-        );
+        let named = rules().with_keep("d3?").unwrap();
+        assert_eq!(kept(named.clone(), &tags).split(' ').count(), 40);
+        let others = kept(named.with_only("*").unwrap(), &tags);
+        assert_eq!(others.split(' ').count(), 10);
     }
 
     #[test]
@@ -527,11 +542,43 @@ mod tests {
             "1.2.3.4",
         ];
         let tags = names.map(|name| aged(name, 1));
-        let rules = |range: &str| all(Rules::default()).with_keep_semver(range).unwrap();
+        let every = || all(Rules::default()).with_only("*").unwrap();
+        let rules = |range: &str| every().with_keep_semver(range).unwrap();
         assert_eq!(kept(rules(">=1.2, <2"), &tags), "v1.2.3 1.9");
         assert_eq!(kept(rules("^2"), &tags), "2");
         assert_eq!(kept(rules("=2.0.0-rc1"), &tags), "2.0.0-rc1");
         assert!(Rules::default().with_keep_semver("one").is_err());
+        // As tags are written: calendar versions, `_` for `+`, and no versions.
+        let odd = [
+            "2024.01.15",
+            "v01.2.3",
+            "1.2.3-rc.1",
+            "1.2.3_build.7",
+            "1.2.3-rc.1_b",
+            "1..2",
+            "+1.2.3",
+            "v",
+            "99999999999999999999.1",
+        ];
+        let tags = odd.map(|name| aged(name, 1));
+        assert_eq!(kept(rules(">=2024"), &tags), "2024.01.15");
+        assert_eq!(kept(rules("^1.2"), &tags), "v01.2.3 1.2.3_build.7");
+        assert_eq!(kept(rules("=1.2.3-rc.1"), &tags), "1.2.3-rc.1 1.2.3-rc.1_b");
+    }
+
+    #[test]
+    fn globs_mean_whole_tags() {
+        let names = ["v1", "v12", "xv1", "V1", "latest", "[x]", "v1.2"];
+        let tags = names.map(|name| aged(name, 1));
+        let every = || all(Rules::default()).with_only("*").unwrap();
+        let keep = |glob: &str| kept(every().with_keep(glob).unwrap(), &tags);
+        assert_eq!(keep("v[0-9]"), "v1");
+        assert_eq!(keep("v[!2]*"), "v1 v12 v1.2");
+        assert_eq!(keep("latest"), "latest");
+        assert_eq!(keep("[[]x]"), "[x]");
+        for bad in ["[", "v[", "a**b", "***"] {
+            assert!(Rules::default().with_keep(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]
@@ -586,7 +633,8 @@ mod tests {
 
     #[test]
     fn the_last_tag_stays() {
-        let rules = || all(Rules::default()).with_keep("v*").unwrap();
+        let every = || all(Rules::default()).with_only("*").unwrap();
+        let rules = || every().with_keep("v*").unwrap();
         assert_eq!(kept(rules(), &daily(3)), "d0");
         assert_eq!(kept(rules().with_last_tag(LastTag::Delete), &daily(3)), "");
     }
@@ -629,6 +677,8 @@ mod tests {
             .prop_map(|(last, within, every, glob, grouped)| {
                 let kinds = [Every::Day, Every::Week, Every::Month, Every::Year];
                 let mut rules = all(Rules::default())
+                    .with_only("*")
+                    .unwrap()
                     .with_keep_last(last)
                     .with_keep_within(Duration::from_secs(within * 86_400));
                 for (kind, count) in kinds.into_iter().zip(every) {

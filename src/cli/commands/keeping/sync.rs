@@ -5,8 +5,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use dxf_registry::graph::{CopyOptions, Referrers, Remote};
+use dxf_registry::http::OnLimit;
 use dxf_registry::keeping::prune::{self, MaxDelete, RepoPlan};
-use dxf_registry::keeping::sync::{Filter, Pair, Step, Tagged};
+use dxf_registry::keeping::sync::{Additions, Filter, Pair, Step, Tagged};
 use dxf_registry::layout::Layouts;
 use dxf_registry::stream::read_bounded;
 use dxf_registry::{Error, Host, Platform, Registry, RepoName, Result, Store, json};
@@ -29,6 +30,9 @@ pub fn run(s: &mut Session<'_, '_>, args: &Sync) -> Result<(), Failure> {
         .map(str::parse::<Platform>)
         .transpose()?;
     let filter = filter(args)?;
+    if args.wait {
+        s.on_limit = OnLimit::Wait;
+    }
     let (from, to) = (Side::parse(&words[0])?, Side::parse(&words[1])?);
     let source = from.open(s, Which::Source)?;
     let target = to.open(s, Which::Target)?;
@@ -41,6 +45,10 @@ pub fn run(s: &mut Session<'_, '_>, args: &Sync) -> Result<(), Failure> {
         let remote = Remote::new(source.store(s, &name));
         let store = target.store(s, &into);
         let pair = Pair::new(&remote, &*store, &filter, options);
+        let pair = pair.with_additions(match args.referrers {
+            true => Additions::Ask,
+            false => Additions::Tagged,
+        });
         let job = Job {
             args,
             pair,
