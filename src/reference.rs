@@ -176,6 +176,10 @@ impl FromStr for Host {
     fn from_str(text: &str) -> Result<Host> {
         let bad = |why| Error::invalid("host", without_login(text), why);
         let (name, port) = split_port(text);
+        // What comes before the first / of a URL.
+        if matches!(text, "http:" | "https:") {
+            return Err(bad("leave out the scheme, such as https://"));
+        }
         if port.is_some_and(|port| {
             port.parse::<u16>().map_or(true, |p| p == 0) || port.starts_with('+')
         }) {

@@ -238,7 +238,9 @@ fn login_hint(url: &str, source: Option<&str>) -> String {
             source.map_or(fresh.clone(), |source| format!("{source}; {fresh}"))
         }
         Some(source) => source,
-        None => format!("set DXF_USERNAME and DXF_PASSWORD, or run dxf login {host}"),
+        None => format!(
+            "run dxf login {host}, or, if it is DXF_HOST, set DXF_USERNAME and DXF_PASSWORD"
+        ),
     }
 }
 
@@ -303,10 +305,16 @@ fn refuses_manifest(method: &str, error: &Error) -> bool {
     method == "PUT" && codes.iter().any(|code| error.has_code(code))
 }
 
-/// Which alias or image a request for a manifest did not find, and how to list
-/// the existing ones. An image's host need not be `DXF_HOST`, so it is named.
+/// Which alias, image or repository a request did not find, and how to list the
+/// existing ones. An image's host need not be `DXF_HOST`, so it is named.
 fn missing_name(method: &str, url: &str) -> Option<String> {
     let (_, path) = url.split_once("/v2/")?;
+    if let Some((repo, _)) = path.split_once("/tags/list") {
+        return Some(format!(
+            "there is no repository {repo}; dxf list-repos prints the existing ones, with DXF_HOST={}",
+            authority(url)
+        ));
+    }
     let (repo, name) = path.split_once("/manifests/")?;
     if !matches!(method, "GET" | "HEAD") {
         return None;
@@ -334,7 +342,9 @@ fn network_hint(kind: NetworkKind, url: &str) -> Option<&'static str> {
         NetworkKind::Proxy => PROXIES,
         NetworkKind::Name => "check the spelling of the host name",
         NetworkKind::Connect => "check that the registry is running, and the port",
-        NetworkKind::NoTls => "if it speaks http, name it in DXF_HOST and set DXF_INSECURE=1",
+        NetworkKind::NoTls => {
+            "if it speaks http, set DXF_INSECURE=1, which is for DXF_HOST and this machine"
+        }
         NetworkKind::Certificate(fault) => certificate_hint(fault),
         NetworkKind::ClientCertificate => {
             "name one in DXF_CLIENT_CERT, and its key in DXF_CLIENT_KEY"

@@ -30,6 +30,7 @@ mod examples;
 mod fetch_parallel;
 mod files;
 mod files_bad;
+mod first_tries;
 mod fronts;
 mod gc;
 mod hostile;

@@ -61,6 +61,13 @@ pub struct About {
     pub keep_times: bool,
 }
 
+impl About {
+    /// Whether there is anything that makes sense without a file.
+    pub fn is_annotated(&self) -> bool {
+        !self.annotation.is_empty() || self.annotation_file.is_some()
+    }
+}
+
 /// A version of the image specification.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Oci {

@@ -85,7 +85,7 @@ pub struct RuleArgs {
     /// Apply the rules to each group of aliases with the same captures
     #[arg(long, value_name = "REGEX", conflicts_with = "apply")]
     pub group_by: Option<String>,
-    /// Take the age from the alias, such as '%Y-%m-%d'
+    /// Take the age from the alias: '%Y-%m-%d', or '*-%Y-%m-%d' with other text before it
     #[arg(long, value_name = "FORMAT", conflicts_with = "apply")]
     pub date_from_tag: Option<String>,
 }

@@ -322,7 +322,7 @@ pub enum Command {
     /// keeps it; so do aliases that no rule is about, those whose age is unknown,
     /// and the last one of a repository. What is kept keeps its referrers.
     #[command(
-        after_help = "Examples:\n  dxf prune-aliases team/dumps --keep-daily 7 --keep-weekly 4 --yes\n  dxf prune-aliases team/app --only 'pr-*' --keep-within 30d --plan plan.json\n  dxf prune-aliases --apply plan.json --backup oci:./removed"
+        after_help = "Examples:\n  dxf prune-aliases team/dumps --keep-daily 7 --keep-weekly 4 --date-from-tag %Y-%m-%d --yes\n  dxf prune-aliases team/app --only 'pr-*' --keep-within 30d --plan plan.json\n  dxf prune-aliases --apply plan.json --backup oci:./removed"
     )]
     PruneAliases(Later<PruneAliases>),
     /// Print what a registry can do, and what that means for dxf
@@ -526,7 +526,12 @@ pub fn alias(word: Option<&OsString>) -> Result<Option<Tag>, Failure> {
     let Some(word) = word else { return Ok(None) };
     match text(word)?.strip_prefix('@') {
         Some(name) => Ok(Some(name.parse()?)),
-        None => Err(usage("invalid alias (it is written @NAME)")),
+        None => {
+            let name = word.display();
+            Err(usage(format!(
+                "invalid alias {name}: an alias is written with @ here: @{name}"
+            )))
+        }
     }
 }
 

@@ -262,6 +262,8 @@ const PATHS: Positional = Positional::new(
 .hint(ValueHint::AnyPath)
 .count(Count::Any);
 const MANIFEST: Positional = Positional::new("alias|digest", "Alias, or digest of a manifest");
+/// Not required, because an image's name has it.
+const IN_REPO: Positional = MANIFEST.count(Count::AtMostOne);
 const MANIFEST_FILE: Positional =
     Positional::new("FILE|-", "File with the manifest, or - for standard input")
         .hint(ValueHint::FilePath);
@@ -315,8 +317,8 @@ words! {
     RepoAliases [REPO, ALIASES]
     /// A repository, an alias, and files to put there.
     RepoFiles [REPO, ALIAS, PATHS]
-    /// A repository, and a manifest in it.
-    RepoManifest [REPO, MANIFEST]
+    /// A repository, and a manifest in it; or both in one word.
+    RepoManifest [REPO, IN_REPO]
     /// A repository, and what is to be done there.
     RepoActions [REPO, ACTIONS]
     /// An image.

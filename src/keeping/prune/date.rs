@@ -8,11 +8,16 @@ use crate::error::{Error, Result};
 ///
 /// `%Y %m %d %H %M %S` are the parts of a moment in UTC, with as many digits as
 /// strftime writes; `%F` is `%Y-%m-%d`, `%T` is `%H:%M:%S`, `%j` the day of the
-/// year, `%s` seconds since 1970, `%%` a percent sign.
+/// year, `%s` seconds since 1970, `%%` a percent sign. A `*` at either end stands
+/// for any other text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DateFormat {
     text: String,
     parts: Vec<Part>,
+    /// Whether other text may come before the parts.
+    after_any: bool,
+    /// Whether other text may come after them.
+    before_any: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,7 +39,18 @@ impl FromStr for DateFormat {
     fn from_str(text: &str) -> Result<DateFormat> {
         let bad = |why: &str| Error::invalid("--date-from-tag", text, why.to_string());
         let mut parts = Vec::new();
-        let mut chars = text.chars();
+        let (after_any, format) = match text.strip_prefix('*') {
+            Some(rest) => (true, rest),
+            None => (false, text),
+        };
+        let (before_any, format) = match format.strip_suffix('*') {
+            Some(rest) => (true, rest),
+            None => (false, format),
+        };
+        if format.contains('*') {
+            return Err(bad("it takes a * only at its beginning and its end"));
+        }
+        let mut chars = format.chars();
         while let Some(c) = chars.next() {
             if c != '%' {
                 parts.push(Part::Literal(c));
@@ -68,7 +84,12 @@ impl FromStr for DateFormat {
             return Err(bad("it needs a day, such as %Y-%m-%d"));
         }
         let text = text.to_string();
-        Ok(DateFormat { text, parts })
+        Ok(DateFormat {
+            text,
+            parts,
+            after_any,
+            before_any,
+        })
     }
 }
 
@@ -82,6 +103,15 @@ impl DateFormat {
     /// The moment that a whole tag says, seconds since 1970; `None` for a tag that
     /// does not fit or says no date that there is.
     pub fn read(&self, tag: &str) -> Option<i64> {
+        if !self.after_any {
+            return self.read_here(tag);
+        }
+        let mut starts = tag.char_indices();
+        starts.find_map(|(at, _)| self.read_here(&tag[at..]))
+    }
+
+    /// The moment that the beginning of `tag` says, or all of it.
+    fn read_here(&self, tag: &str) -> Option<i64> {
         let mut rest = tag;
         let (mut year, mut month, mut day) = (1970, None, None);
         let (mut of_year, mut time, mut unix) = (None, 0, None);
@@ -101,7 +131,7 @@ impl DateFormat {
                 }
             }
         }
-        if !rest.is_empty() {
+        if !rest.is_empty() && !self.before_any {
             return None;
         }
         if unix.is_some() {
@@ -178,6 +208,11 @@ mod tests {
         assert_eq!(read("%Y%m%dT%H%M%S", "20240229T010203"), Some(day + 3723));
         assert_eq!(read("%Y.%j", "2024.060"), Some(day));
         assert_eq!(read("b%s", "b1709164800"), Some(day));
+        assert_eq!(read("*-%F", "shop-2024-02-29"), Some(day));
+        assert_eq!(read("*%F*", "2024-02-29"), Some(day));
+        assert_eq!(read("*%Y%m%d*", "x120240229-final"), Some(day));
+        assert_eq!(read("*-%F", "shop-2024-02-29-b"), None);
+        assert_eq!(read("*%F", "é2024-02-29"), Some(day));
         for (format, tag) in [
             ("%Y-%m-%d", "2024-02-30"),
             ("%Y-%m-%d", "2023-02-29"),
@@ -194,7 +229,9 @@ mod tests {
         ] {
             assert_eq!(read(format, tag), None, "{format} {tag}");
         }
-        for bad in ["", "%Y", "%Y-%m", "%H:%M", "%Q", "%", "%y-%m-%d"] {
+        for bad in [
+            "", "%Y", "%Y-%m", "%H:%M", "%Q", "%", "%y-%m-%d", "%F*%T", "**%F",
+        ] {
             assert!(bad.parse::<DateFormat>().is_err(), "{bad}");
         }
     }

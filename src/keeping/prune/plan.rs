@@ -5,7 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
-use super::rules::{Aged, MaxDelete, Rules, Verdict};
+use super::rules::{Aged, HELD, MaxDelete, Rules, Verdict, held};
 use super::source::{Source, is_related};
 use crate::cache::Cache;
 use crate::descriptor::Descriptor;
@@ -55,6 +55,14 @@ pub struct RepoPlan {
     pub unknown: Vec<Planned>,
     /// The bytes that nothing reaches any more when all is deleted.
     pub bytes: u64,
+}
+
+impl RepoPlan {
+    /// How many tags stay only because one run deletes no more.
+    pub fn held(&self) -> usize {
+        let held = |one: &&Planned| one.reason.starts_with(HELD);
+        self.keep.iter().filter(held).count()
+    }
 }
 
 /// A tag, and why it goes or stays.
@@ -215,7 +223,7 @@ pub fn plan_deletion(
         let (is_gone, is_room) = (gone(&tag), plan.delete.len() < most);
         let reason = match (is_gone, is_room) {
             (true, true) => "the source does not have it".to_string(),
-            (true, false) => format!("one run deletes no more than {most} (--max-delete)"),
+            (true, false) => held(most),
             (false, _) => String::new(),
         };
         let (tag, digest) = (tag.to_string(), head.digest);

@@ -146,7 +146,8 @@ pub enum Every {
 }
 
 impl Every {
-    fn option(self) -> &'static str {
+    /// What the command line calls a rule of this kind.
+    pub fn option(self) -> &'static str {
         match self {
             Every::Day => "--keep-daily",
             Every::Week => "--keep-weekly",
@@ -441,10 +442,17 @@ impl Rules {
         }
         let most = self.max_delete.of(tags.len());
         for at in gone.into_iter().skip(most) {
-            let why = format!("one run deletes no more than {most} (--max-delete)");
-            verdicts[at] = Verdict::Keep(why);
+            verdicts[at] = Verdict::Keep(held(most));
         }
     }
+}
+
+/// How the reason begins why a tag stays that the next run deletes.
+pub(super) const HELD: &str = "one run deletes no more than";
+
+/// Why a tag stays that is one too many for one run.
+pub(super) fn held(most: usize) -> String {
+    format!("{HELD} {most} (--max-delete)")
 }
 
 /// The version that a tag is, as leniently as tags are written.

@@ -1,8 +1,11 @@
 //! `attach`: an artifact that refers to an image.
 
+use std::ffi::OsString;
+use std::path::Path;
+
 use dxf_registry::graph::{Budget, PushTarget, Resolver, Select, push, push_manifest};
 use dxf_registry::image::Node;
-use dxf_registry::{Descriptor, Error, Place, Platform, ReadStore, Target};
+use dxf_registry::{Descriptor, Error, Place, Platform, ReadStore, Tag, Target};
 
 use crate::cli::args::{self, Attach};
 use crate::cli::artifact::make::{self, Form};
@@ -22,13 +25,16 @@ pub fn run(s: &mut Session<'_, '_>, args: &Attach) -> Result<(), Failure> {
     if about.kind.is_none() && about.config.is_none() {
         return Err(args::usage("the artifact needs a type: --type T"));
     }
-    if paths.is_empty() && about.annotation.is_empty() && about.annotation_file.is_none() {
+    if paths.is_empty() && !about.is_annotated() {
         return Err(args::usage("nothing to attach: give files or --annotation"));
     }
     let platform: Option<Platform> = args.platform.as_deref().map(str::parse).transpose()?;
     let place = open::to_read(s, image)?;
     let store = open::store(s, s.context, &place)?;
     let name = Destination::new(s, &place)?.name;
+    if let Some(named) = tag_apart((image, &place), paths) {
+        return Err(args::usage(named));
+    }
     let artifact = make::artifact(s, about, paths, Form::Layers)?;
     let subject = subject(s, (&*store, &place), platform.as_ref())?;
     let image = artifact.with_subject(subject).image()?;
@@ -40,6 +46,16 @@ pub fn run(s: &mut Session<'_, '_>, args: &Attach) -> Result<(), Failure> {
         push_manifest(&*store, node.manifest(), &target, None)?;
     }
     s.line(format_args!("{name}@{digest}"))
+}
+
+/// What to write where the tag stands as a word of its own, as `push-files` takes it.
+fn tag_apart((image, place): (&OsString, &Place), paths: &[OsString]) -> Option<String> {
+    let [word, _, ..] = paths else { return None };
+    let tag = word.to_str()?;
+    let is_tag = tag.parse::<Tag>().is_ok() && !Path::new(word).exists();
+    let image = image.display();
+    (is_tag && !place.is_named())
+        .then(|| format!("there is no file {tag}; a tag belongs to the image: {image}:{tag}"))
 }
 
 /// The manifest at a place, or the one for a platform in it.

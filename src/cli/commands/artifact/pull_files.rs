@@ -1,17 +1,21 @@
 //! `pull-files`: the files of an artifact, whatever tool pushed it.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use dxf_registry::files::{Entry, Pull, Pulled, entries};
 use dxf_registry::graph::{Budget, Resolver, Select};
 use dxf_registry::image::make::Pattern;
 use dxf_registry::manifest::{is_attestation, is_manifest};
-use dxf_registry::{Error, Manifest, Platform, ReadStore, Result, Target, fetch, json, text};
+use dxf_registry::{
+    Error, Manifest, Platform, ReadStore, Result, Store, Target, fetch, json, text,
+};
 use serde_json::{Value, json};
 
 use crate::cli::args::{self, PullFiles};
 use crate::cli::env::Shape;
 use crate::cli::exit::Failure;
+use crate::cli::image::open;
 use crate::cli::out::file::Output;
 use crate::cli::out::size;
 use crate::cli::out::table::table;
@@ -22,10 +26,7 @@ const SHOWN: usize = 5;
 
 /// `pull-files [-o DIR] [--only GLOB]… [--keep] <repo> <alias|digest>`
 pub fn run(s: &mut Session<'_, '_>, args: &PullFiles) -> Result<(), Failure> {
-    let (repo, rest) = s.repo(&args.words, 1, 1)?;
-    let word = args::text(&rest[0])?;
-    let target: Target = word.strip_prefix('@').unwrap_or(word).parse()?;
-    let store = s.store(repo)?;
+    let (store, target) = source(s, args)?;
     let manifest = chosen(s, &*store, &target, args.platform.as_deref())?;
     let mut found = entries(&manifest)?;
     if let Some(name) = &args.file {
@@ -50,6 +51,21 @@ pub fn run(s: &mut Session<'_, '_>, args: &PullFiles) -> Result<(), Failure> {
         ));
     }
     write(s, &*store, &found, (&folder, args))
+}
+
+/// Where the artifact is, and its name there: two words, or one as images are
+/// named, which is what `attach` prints.
+fn source(s: &Session<'_, '_>, args: &PullFiles) -> Result<(Arc<dyn Store>, Target), Failure> {
+    if let Ok([word]) = args.words.take(1, 1) {
+        let place = open::to_read(s, word)?;
+        if place.is_named() {
+            return Ok((open::store(s, s.context, &place)?, place.target()?));
+        }
+    }
+    let (repo, rest) = s.repo(&args.words, 1, 1)?;
+    let word = args::text(&rest[0])?;
+    let target: Target = word.strip_prefix('@').unwrap_or(word).parse()?;
+    Ok((Arc::from(s.store(repo)?), target))
 }
 
 /// The manifest of a name, for one platform where it is an index.

@@ -18,6 +18,13 @@ pub fn run(s: &mut Session<'_, '_>, args: &PushFiles) -> Result<(), Failure> {
     let [alias, paths @ ..] = rest else {
         return Err(args::usage("too few arguments"));
     };
+    let about = &args.about;
+    let is_typed = about.kind.is_some() || about.config.is_some() || args.model;
+    if paths.is_empty() && !is_typed && !about.is_annotated() {
+        return Err(args::usage(
+            "too few arguments (files to store, after the repository and the alias)",
+        ));
+    }
     let alias = args::text(alias)?;
     let tag: Tag = alias.strip_prefix('@').unwrap_or(alias).parse()?;
     let platform: Option<Platform> = args.platform.as_deref().map(str::parse).transpose()?;

@@ -42,6 +42,7 @@ pub fn run(s: &mut Session<'_, '_>, args: &PushBlob) -> Result<(), Failure> {
     let (repo, rest) = s.repo(&words, 1, 2)?;
     let tag = args::alias(rest.get(1))?;
     no_folder(&repo, &rest[0])?;
+    no_alias(&repo, &rest[0])?;
     let how = (asked(s, args)?, least(args)?);
     let store = s.store(repo)?;
     put(s, &*store, (Bytes::Word(&rest[0]), tag), how)
@@ -152,6 +153,20 @@ fn no_folder(repo: &RepoName, word: &OsStr) -> Result<()> {
          or tar -c {folder} | dxf push-blob {repo} - @ALIAS"
     );
     Err(Error::Unsupported { what })
+}
+
+/// Refuses an alias in place of a file: the `-` before it was forgotten.
+fn no_alias(repo: &RepoName, word: &OsStr) -> Result<(), Failure> {
+    let missing = fs::metadata(word).err();
+    match missing.filter(|_| word.as_encoded_bytes().starts_with(b"@")) {
+        None => Ok(()),
+        Some(error) => {
+            let word = word.display().to_string();
+            let hint =
+                format!("to store standard input, write - first: dxf push-blob {repo} - {word}");
+            Err(Failure::Hinted(Box::new(Error::io(word, error)), hint))
+        }
+    }
 }
 
 /// How the file is to be cut, if it is.

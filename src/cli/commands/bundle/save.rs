@@ -41,6 +41,7 @@ pub fn run(s: &mut Session<'_, '_>, args: &SaveBundle) -> Result<(), Failure> {
     if images.is_empty() {
         return Err(args::usage("too few arguments (an image to save)"));
     }
+    no_image(&words[0])?;
     let part = args.part_size.as_deref().map(part_size).transpose()?;
     let platform = args.platform.as_deref().filter(|word| *word != "all");
     let platform: Option<Platform> = platform.map(str::parse).transpose()?;
@@ -84,6 +85,23 @@ pub fn run(s: &mut Session<'_, '_>, args: &SaveBundle) -> Result<(), Failure> {
     match is_stdout {
         true => Ok(()),
         false => report(s, &plan, 1),
+    }
+}
+
+/// Refuses a reference to an image in place of the file: FILE was forgotten.
+fn no_image(word: &OsStr) -> Result<(), Failure> {
+    let Some(text) = word.to_str() else {
+        return Ok(());
+    };
+    let is_path = text.starts_with(['.', '/']) || Path::new(word).exists();
+    let has_tag = text
+        .parse::<Reference>()
+        .is_ok_and(|name| name.tag.is_some());
+    match has_tag && !is_path {
+        true => Err(args::usage(format!(
+            "{text} looks like an image, and the file to write comes first; ./{text} writes a file of that name"
+        ))),
+        false => Ok(()),
     }
 }
 

@@ -37,6 +37,9 @@ pub fn run(s: &mut Session<'_, '_>, args: &PruneAliases) -> Result<(), Failure> 
         write(file, &plan.to_bytes()?)?;
     }
     show(s, &plan, None)?;
+    if plan.repositories.iter().all(|one| one.delete.is_empty()) {
+        return Ok(());
+    }
     let hint = match &args.plan {
         Some(file) => format!("--apply {} deletes them", file.display()),
         None => "--yes deletes them; --plan FILE writes them down for --apply FILE".into(),
@@ -67,6 +70,10 @@ fn rules(args: &RuleArgs, allow_empty: bool, max_delete: Option<&str>) -> Result
         (Every::Year, args.keep_yearly),
     ];
     for (every, count) in every {
+        if count == Some(0) {
+            let why = "it keeps none; leave it out, or give 1 or more";
+            return Err(Error::invalid(every.option(), "0", why));
+        }
         rules = rules.with_keep_every(every, count.unwrap_or(0));
     }
     if let Some(age) = &args.keep_within {
@@ -106,10 +113,36 @@ fn make(s: &Session<'_, '_>, args: &PruneAliases, repos: &[RepoName]) -> Result<
         let plan = prune::plan(&*store, repo.as_str(), &rules, (s.documents(), s.run()));
         plans.push(plan.map_err(|e| e.at(&format!("repository {repo}")))?);
     }
-    if max_delete.is_none() {
-        s.console.line("one run deletes a tenth of a repository's aliases, at least one; --max-delete N or N% changes that");
+    for plan in &plans {
+        explain(s, args, plan);
     }
     Ok(Plan::new(plans))
+}
+
+/// Says why aliases stay that one would expect to go.
+fn explain(s: &Session<'_, '_>, args: &PruneAliases, plan: &RepoPlan) {
+    let repo = &plan.repository;
+    let (held, most) = (plan.held(), plan.delete.len());
+    if held > 0 {
+        let rule = match args.max_delete {
+            Some(_) => "as --max-delete says",
+            None => "a tenth of its aliases; --max-delete N or N% changes that",
+        };
+        s.console.line(&format!(
+            "{repo}: the rules would delete {held} more; one run deletes no more than {most}, {rule}"
+        ));
+    }
+    let unknown = plan.unknown.len();
+    if unknown > 0 {
+        let hint = match args.rules.date_from_tag {
+            None => "if their names contain a date, --date-from-tag '*%Y-%m-%d*' reads it",
+            Some(_) => "--date-from-tag reads no date in their names",
+        };
+        s.console.warn(&format!(
+            "{repo}: {unknown} of {} aliases are kept because their age is unknown; {hint}",
+            plan.tags
+        ));
+    }
 }
 
 fn read(file: &Path) -> Result<Plan> {
@@ -319,17 +352,19 @@ fn text(s: &mut Session<'_, '_>, plan: &RepoPlan, done: Option<&Applied>) -> Res
 
 fn summary(plan: &RepoPlan, done: Option<&Applied>) -> String {
     let (repo, all, bytes) = (&plan.repository, plan.tags, size::show(plan.bytes));
+    let freed = match plan.store.starts_with("oci:") {
+        true => "dxf gc then frees",
+        false => "the registry's garbage collection then frees",
+    };
     let Some(done) = done else {
         let count = plan.delete.len();
-        return format!(
-            "{repo}: would delete {count} of {all} aliases; nothing else reaches {bytes}"
-        );
+        let said = format!("{repo}: would delete {count} of {all} aliases");
+        return match count {
+            0 => said,
+            _ => format!("{said}; {freed} {bytes}"),
+        };
     };
     let (count, kept) = (done.deleted.len(), done.kept);
-    let freed = match plan.store.starts_with("oci:") {
-        true => "dxf gc frees",
-        false => "the registry's garbage collection frees",
-    };
     let mut said = format!("{repo}: deleted {count} of {all} aliases");
     if !done.left.is_empty() || !done.gone.is_empty() {
         said += &format!(", left {}, {} were gone", done.left.len(), done.gone.len());
@@ -338,7 +373,10 @@ fn summary(plan: &RepoPlan, done: Option<&Applied>) -> String {
         0 => format!("; {kept} were kept and verified"),
         wrong => format!("; {kept} were kept, of which {wrong} blobs are missing or wrong"),
     };
-    said + &format!("; {freed} {bytes}")
+    match count {
+        0 => said,
+        _ => said + &format!("; {freed} {bytes}"),
+    }
 }
 
 #[cfg(test)]

@@ -284,11 +284,7 @@ impl Job<'_> {
         let most = self.args.max_delete.as_deref().map(MaxDelete::parse);
         let most = most.transpose()?.unwrap_or(MaxDelete::Default);
         let plan = self.pair.deletions(self.name.as_str(), most, s.run())?;
-        let held = plan
-            .keep
-            .iter()
-            .filter(|one| !one.reason.is_empty())
-            .count();
+        let held = plan.held();
         if held > 0 {
             s.console.warn(&format!(
                 "{}: the source lacks {held} more aliases, which one run does not delete: --max-delete",
