@@ -528,7 +528,7 @@
 //! # Compatibility
 //!
 //! Versions follow semver; before 1.0 it is the second number that a breaking
-//! change raises, and so does a newer oldest Rust (now 1.89). What may grow is
+//! change raises, and so does a newer oldest Rust (now 1.95). What may grow is
 //! `#[non_exhaustive]`: [`Error`] and its kinds, settings, and what operations
 //! tell. [`ReadStore`] and [`Store`] are open for stores of your own: methods are added to
 //! them with a default only. Data that one version wrote, every later one reads.
@@ -547,6 +547,8 @@ pub mod error;
 pub mod fetch;
 pub mod file;
 pub mod files;
+#[cfg(test)]
+mod fuzz;
 pub mod graph;
 pub mod http;
 pub mod hub;

@@ -35,13 +35,13 @@ const AZURE_TOKEN_USER: &str = "00000000-0000-0000-0000-000000000000";
 
 /// A credentials file, understood.
 #[derive(Clone)]
-pub(super) struct Config {
+pub(crate) struct Config {
     path: PathBuf,
     root: Map<String, Value>,
 }
 
 /// An entry of `auths` that holds a login.
-pub(super) struct Entry<'a> {
+pub(crate) struct Entry<'a> {
     /// The key, as it is written.
     pub key: &'a str,
     /// How much of a path the key names; 0 for a whole registry.

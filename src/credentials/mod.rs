@@ -4,7 +4,7 @@
 //! who to be for a repository, from files whose paths it is given; the
 //! registry's own words decide how that is proved.
 
-mod config;
+pub(crate) mod config;
 mod edit;
 mod files;
 mod helper;

@@ -28,6 +28,7 @@ const LAYERS: &[&str] = &[
     "inventory",
     "place keeping",
     "bundle",
+    "fuzz",
     "cli/exit cli/interrupt",
     "cli/out",
     "cli/env",
