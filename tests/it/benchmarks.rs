@@ -98,6 +98,78 @@ fn two_builds_are_compared() {
     assert_eq!(names, ["", "dxf", "before"], "{out}");
 }
 
+/// A run of one case that takes no time, with its tables in `table`.
+fn listing(mode: &str, table: &Path) -> Dxf {
+    let words = ["--quick", "--runs", "1", "--tools", "dxf,curl", "--only"];
+    let words = words.into_iter().chain(["start-up", "--dxf"]);
+    let run = bench().args(words).arg(env!("CARGO_BIN_EXE_dxf"));
+    let folder = table.parent().unwrap();
+    run.arg(mode).arg(table).env("TMPDIR", folder)
+}
+
+#[test]
+fn tables_are_written_and_compared_with() {
+    let folder = scratch();
+    let table = folder.path().join("README.md");
+    listing("--write", &table).ok();
+    assert!(folder.path().join("speed.svg").exists());
+    // Ratios of one run mean nothing, so the table gets ones that no run exceeds.
+    let text = fs::read_to_string(&table).unwrap();
+    let row = text
+        .lines()
+        .find(|line| line.starts_with("|  | curl"))
+        .unwrap();
+    let mut cells: Vec<&str> = row.split(" | ").collect();
+    let last = cells.len() - 2;
+    cells[last..].copy_from_slice(&["9999", "9999 |"]);
+    let lenient = text.replace(row, &cells.join(" | "));
+    fs::write(&table, &lenient).unwrap();
+    listing("--check", &table).ok();
+    cells[last] = "0.00";
+    fs::write(&table, text.replace(row, &cells.join(" | "))).unwrap();
+    let out = listing("--check", &table).run();
+    assert_eq!(out.code, Some(3), "{out}");
+    assert!(
+        out.stderr.contains("list one alias: wall beside curl is"),
+        "{out}"
+    );
+    fs::write(&table, lenient.replace("list one alias", "another case")).unwrap();
+    assert_eq!(listing("--check", &table).run().code, Some(2));
+    fs::write(&table, "no tables").unwrap();
+    assert_eq!(listing("--check", &table).run().code, Some(2));
+}
+
+/// With the test's own build, whose numbers mean nothing: release builds are what
+/// the script's table is of.
+#[test]
+fn instructions_are_counted() {
+    if !Path::new("/usr/bin/valgrind").exists() {
+        eprintln!("SKIPPED: valgrind is not installed; scripts/setup does that");
+        return;
+    }
+    let folder = scratch();
+    let table = folder.path().join("table.md");
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/bench/instructions");
+    let count = |words: &[&str]| {
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let run = Dxf::foreign(&script).limit(Duration::from_secs(300));
+        let run = run.env("PATH", path).env("TMPDIR", folder.path());
+        let run = run.args(["--size", "1", "--dxf", env!("CARGO_BIN_EXE_dxf"), "--table"]);
+        run.arg(&table).args(words).run()
+    };
+    assert_eq!(count(&["--write"]).code, Some(0));
+    assert_eq!(count(&[]).code, Some(0));
+    let text = fs::read_to_string(&table).unwrap();
+    let row = text
+        .lines()
+        .find(|line| line.starts_with("| start"))
+        .unwrap();
+    fs::write(&table, text.replace(row, "| start (--version) | 1,000 |")).unwrap();
+    let out = count(&[]);
+    assert_eq!(out.code, Some(3), "{out}");
+    assert!(out.stderr.starts_with("start (--version): "), "{out}");
+}
+
 #[test]
 fn its_cases_have_names() {
     let listed = bench().args(["--list"]).ok();
