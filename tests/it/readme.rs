@@ -69,6 +69,20 @@ fn readme_is_short() {
 }
 
 #[test]
+fn every_script_is_in_readme() {
+    let scripts = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts");
+    let bench = ["run", "instructions"].map(|name| format!("bench/{name}"));
+    let names = fs::read_dir(scripts).unwrap().map(|entry| entry.unwrap());
+    let names = names.map(|entry| entry.file_name().into_string().unwrap());
+    let missing: Vec<String> = names
+        .filter(|name| name != "bench" && name != "deny.toml")
+        .chain(bench)
+        .filter(|name| !include_str!("../../README.md").contains(&format!("`scripts/{name}`")))
+        .collect();
+    assert!(missing.is_empty(), "{missing:?}");
+}
+
+#[test]
 fn the_table_of_variables_is_that_of_show_env() {
     let is_name = |word: &&str| {
         word.bytes()
