@@ -4,11 +4,11 @@
 //! what it stored.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::incoming::{Incoming, Receiver};
-use super::{Bundle, Entry, Names, file};
+use super::{Bundle, Cut, Entry, Names};
 use crate::blob::Blob;
 use crate::digest::Digest;
 use crate::error::{Error, Result};
@@ -71,8 +71,7 @@ impl Image {
 
 /// What a load has to do, decided before anything is written.
 pub struct Load {
-    /// The bundle, for errors.
-    what: String,
+    bundle: Arc<Bundle>,
     images: Vec<Image>,
     /// What is put for each of them, unless it is up to date.
     puts: Vec<Option<Work>>,
@@ -84,7 +83,9 @@ pub struct Load {
     /// Blobs that repositories say they have.
     existing: HashMap<RepoName, Vec<Blob>>,
     /// The parts of the bundle that are missing and needed.
-    absent: Vec<usize>,
+    absent: BTreeSet<usize>,
+    /// Blobs that are needed, and of which not all pieces are there.
+    cuts: Vec<Cut>,
 }
 
 /// What is put for an image.
@@ -144,16 +145,17 @@ impl Load {
             from.look(one, run)
         })?;
         let mut load = Load {
-            what: bundle.name(),
+            bundle: bundle.clone(),
             images: Vec::new(),
             puts: Vec::new(),
             stores: opened,
             blobs: Vec::new(),
             mounts: Vec::new(),
             existing: HashMap::new(),
-            absent: Vec::new(),
+            absent: BTreeSet::new(),
+            cuts: Vec::new(),
         };
-        load.take(bundle, looked, gone)?;
+        load.take(looked, gone)?;
         Ok(load)
     }
 
@@ -169,9 +171,16 @@ impl Load {
     }
 
     /// The numbers of the parts of the bundle that have to be loaded too, before
-    /// any image is complete.
-    pub fn absent_parts(&self) -> &[usize] {
-        &self.absent
+    /// any image is complete: those that are missing here, and have what the
+    /// repositories lack.
+    pub fn absent_parts(&self) -> Vec<usize> {
+        self.absent.iter().copied().collect()
+    }
+
+    /// The blobs that the repositories lack and that this load can't store,
+    /// because some of their pieces are in parts that are missing here.
+    pub fn cuts(&self) -> &[Cut] {
+        &self.cuts
     }
 
     /// Does it. As long as parts of the bundle are missing, only blobs are sent.
@@ -236,12 +245,7 @@ impl Load {
         Ok(loaded)
     }
 
-    fn take(
-        &mut self,
-        bundle: &Bundle,
-        looked: Vec<Looked>,
-        mut missing: Vec<String>,
-    ) -> Result<()> {
+    fn take(&mut self, looked: Vec<Looked>, mut missing: Vec<String>) -> Result<()> {
         let mut places: HashMap<Digest, usize> = HashMap::new();
         for one in looked {
             let (repo, name) = (&one.image.repo, &one.image.name);
@@ -258,20 +262,33 @@ impl Load {
             let mounts = one.mounts.into_iter();
             self.mounts
                 .extend(mounts.map(|(digest, from)| (digest, repo.clone(), from)));
-            if one.is_cut {
-                self.absent = bundle.absent_parts();
-            }
+            one.waiting.iter().for_each(|digest| self.wait(digest));
             let existing = self.existing.entry(repo.clone()).or_default();
             existing.extend(one.existing);
             self.images.push(one.image);
             self.puts.push(one.work);
         }
         if !missing.is_empty() {
-            return Err(lacks(bundle, &missing));
+            return Err(lacks(&self.bundle, &missing));
         }
         // The largest first: the last to be begun is then a small one.
         self.blobs.sort_by_key(|(blob, _)| Reverse(blob.size()));
         Ok(())
+    }
+
+    /// Notes which parts have a blob that is needed.
+    fn wait(&mut self, digest: &Digest) {
+        let parts = self.bundle.parts_with(digest);
+        let absent = parts
+            .iter()
+            .filter(|number| !self.bundle.has_part(**number));
+        self.absent.extend(absent);
+        if self.bundle.is_cut(digest) && self.cuts.iter().all(|cut| cut.digest != *digest) {
+            self.cuts.push(Cut {
+                digest: *digest,
+                parts: parts.to_vec(),
+            });
+        }
     }
 
     fn store(&self, repo: &RepoName) -> Result<&dyn Store> {
@@ -314,8 +331,8 @@ impl Load {
     /// Not looked at before: the store hashes it anyway.
     fn blame(&self, refused: Error, blob: &Blob, run: Run<'_>) -> Error {
         let in_doubt = refused.is_corrupt() || refused.status().is_some_and(|s| s < 500);
-        match in_doubt.then(|| file::check(blob, run)) {
-            Some(Err(wrong)) if wrong.is_corrupt() => wrong.at(&self.what),
+        match in_doubt.then(|| self.bundle.damage(blob, run)) {
+            Some(Ok(Some(wrong))) => wrong,
             _ => refused,
         }
     }
@@ -443,8 +460,8 @@ struct Looked {
     existing: Vec<Blob>,
     /// Blobs that other repositories have.
     mounts: Vec<(Digest, RepoName)>,
-    /// Whether something is in a part of the bundle that is missing.
-    is_cut: bool,
+    /// Blobs that are in parts of the bundle that are missing.
+    waiting: Vec<Digest>,
     /// What neither the bundle nor the repository has.
     missing: Vec<String>,
 }
@@ -475,7 +492,7 @@ impl From<'_> {
             lacking: Vec::new(),
             existing: Vec::new(),
             mounts: Vec::new(),
-            is_cut: false,
+            waiting: Vec::new(),
             missing: Vec::new(),
         };
         let Some(store) = self.stores.get(&looked.image.repo) else {
@@ -571,7 +588,9 @@ impl Looked {
                         self.image.there = self.image.there.saturating_add(blob.size());
                         self.mounts.push((*blob.digest(), repo));
                     }
-                    None if from.bundle.is_in_absent_part(blob.digest()) => self.is_cut = true,
+                    None if from.bundle.is_in_absent_part(blob.digest()) => {
+                        self.waiting.push(*blob.digest());
+                    }
                     None => self.missing.push(blob.digest().to_string()),
                 },
             }

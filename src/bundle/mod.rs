@@ -31,7 +31,7 @@ pub use incoming::Incoming;
 pub use listing::{LISTING, Listing, MAX_LISTING};
 pub use load::{Image, Load, Loaded, Outcome, Stores};
 pub use names::Names;
-pub use read::{Bundle, Entry};
+pub use read::{Bundle, Cut, Entry};
 pub use save::{Plan, SaveOptions, Wanted, plan};
 
 /// The annotation of an index entry with the name that the image had where it

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::Cut;
 use super::file::{Spread, Tar};
 use crate::archive::{Content, LIST, Member, blob_name};
 use crate::blob::Blob;
@@ -51,7 +52,7 @@ pub(super) struct Table {
 }
 
 /// A blob, or a piece of one.
-#[derive(Serialize, Deserialize, Clone, Copy)]
+#[derive(Serialize, Deserialize, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Piece {
     /// The digest of the whole blob.
     pub digest: Digest,
@@ -106,20 +107,48 @@ pub(super) fn one<'a>(members: &'a [Member], path: &Path) -> Result<Written<'a>>
     Ok((vec![tar], blobs))
 }
 
-/// Tars that are smaller than `size`, at `path.001`, `path.002`, ….
-pub(super) fn several<'a>(members: &'a [Member], path: &Path, size: u64) -> Result<Written<'a>> {
+/// The blobs among members.
+fn blobs(members: &[Member]) -> Vec<&Blob> {
     let blobs = members.iter().filter_map(|member| match &member.content {
         Content::Blob(blob) => Some(&**blob),
         Content::Bytes(_) => None,
     });
-    let blobs: Vec<&Blob> = blobs.collect();
+    blobs.collect()
+}
+
+/// What is in each part: names and bytes.
+fn head(members: &[Member]) -> Vec<(&str, &Vec<u8>)> {
     // An engine loads what is whole.
     let head = members.iter().filter(|member| member.name != LIST);
     let head = head.filter_map(|member| match &member.content {
         Content::Bytes(bytes) => Some((member.name.as_str(), bytes)),
         Content::Blob(_) => None,
     });
-    let head: Vec<(&str, &Vec<u8>)> = head.collect();
+    head.collect()
+}
+
+/// The blobs that parts smaller than `size` cut.
+pub(super) fn cuts(members: &[Member], size: u64) -> Result<Vec<Cut>> {
+    let blobs = blobs(members);
+    let parts = pack(&blobs, room(&head(members), &blobs, size)?)?;
+    let mut cuts: Vec<Cut> = Vec::new();
+    for (number, pieces) in (1..).zip(&parts) {
+        for piece in pieces.iter().filter(|piece| piece.from.is_some()) {
+            match cuts.last_mut().filter(|cut| cut.digest == piece.digest) {
+                Some(cut) => cut.parts.push(number),
+                None => cuts.push(Cut {
+                    digest: piece.digest,
+                    parts: vec![number],
+                }),
+            }
+        }
+    }
+    Ok(cuts)
+}
+
+/// Tars that are smaller than `size`, at `path.001`, `path.002`, ….
+pub(super) fn several<'a>(members: &'a [Member], path: &Path, size: u64) -> Result<Written<'a>> {
+    let (blobs, head) = (blobs(members), head(members));
     let parts = pack(&blobs, room(&head, &blobs, size)?)?;
     let bundle = head.first().map_or(&[][..], |(_, bytes)| bytes);
     let mut table = Table {

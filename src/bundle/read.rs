@@ -67,6 +67,17 @@ pub struct Bundle {
     arrives: bool,
 }
 
+/// A blob that is larger than a part, and therefore in several.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Cut {
+    /// The digest of the whole blob.
+    pub digest: Digest,
+    /// The numbers of the parts with its pieces, in order, from 1. A load needs
+    /// all of them at once.
+    pub parts: Vec<usize>,
+}
+
 /// What is in which part.
 #[derive(Default)]
 struct Parts {
@@ -140,6 +151,10 @@ impl Bundle {
             let why = format!("it is no part of the bundle that {first} is a part of");
             return Err(Error::malformed(other.what, why));
         };
+        if (&ours.places, &ours.cut) != (&theirs.places, &theirs.cut) {
+            let why = format!("its table of parts is not that of {first}: one of them is damaged");
+            return Err(Error::malformed(other.what, why));
+        }
         for number in theirs.there {
             if ours.there.contains(&number) {
                 let why = format!("part {number} is given twice");
@@ -162,15 +177,61 @@ impl Bundle {
             .collect()
     }
 
+    /// How many parts the bundle has; 0 of a bundle in one file.
+    pub fn part_count(&self) -> usize {
+        self.table.as_ref().map_or(0, |table| table.count)
+    }
+
+    /// The blobs that are cut, because they are larger than a part.
+    pub fn cuts(&self) -> Vec<Cut> {
+        let cut = self.table.iter().flat_map(|table| table.cut.keys());
+        cut.map(|digest| Cut {
+            digest: *digest,
+            parts: self.parts_with(digest).to_vec(),
+        })
+        .collect()
+    }
+
     /// Whether a blob is in a part that is missing.
     pub fn is_in_absent_part(&self, digest: &Digest) -> bool {
-        let absent = |table: &Parts| {
-            let places = table.places.get(digest).into_iter().flatten();
-            places
-                .into_iter()
-                .any(|number| !table.there.contains(number))
-        };
-        self.table.as_ref().is_some_and(absent)
+        let mut parts = self.parts_with(digest).iter();
+        parts.any(|number| !self.has_part(*number))
+    }
+
+    /// Whether a part is there.
+    pub fn has_part(&self, number: usize) -> bool {
+        let table = self.table.as_ref();
+        table.is_some_and(|table| table.there.contains(&number))
+    }
+
+    /// The numbers of the parts that a blob is in.
+    pub(super) fn parts_with(&self, digest: &Digest) -> &[usize] {
+        let table = self.table.as_ref();
+        let places = table.and_then(|table| table.places.get(digest));
+        places.map_or(&[], Vec::as_slice)
+    }
+
+    /// Whether a blob is cut.
+    pub(super) fn is_cut(&self, digest: &Digest) -> bool {
+        let table = self.table.as_ref();
+        table.is_some_and(|table| table.cut.contains_key(digest))
+    }
+
+    /// The files that have a blob or its pieces, for errors.
+    fn files_with(&self, digest: &Digest) -> String {
+        let whole = self.holder(&blob_name(digest));
+        let pieces = self.table.iter().filter_map(|table| table.cut.get(digest));
+        let pieces = pieces.flatten().filter_map(|one| self.holder(&one.name()));
+        let files: Vec<&str> = whole.into_iter().chain(pieces).map(Index::what).collect();
+        match files.is_empty() {
+            true => self.what.clone(),
+            false => files.join(", "),
+        }
+    }
+
+    /// The file that is read for a member.
+    fn holder(&self, name: &str) -> Option<&Index> {
+        self.parts.iter().find(|index| index.get(name).is_some())
     }
 
     pub(super) fn of(what: &str, tar: &Section, run: Run<'_>) -> Result<Bundle> {
@@ -243,7 +304,7 @@ impl Bundle {
 
     /// The bytes of a blob, unless some of them are missing.
     fn find(&self, digest: &Digest) -> Option<Joined> {
-        let member = |name: &str| self.parts.iter().find_map(|index| index.get(name)).cloned();
+        let member = |name: &str| self.holder(name)?.get(name).cloned();
         if let Some(whole) = member(&blob_name(digest)) {
             return Some(Joined(vec![whole]));
         }
@@ -313,7 +374,7 @@ impl Bundle {
         };
         if bytes.len() != wanted.size {
             return Err(Error::Size {
-                what: format!("{} in {}", wanted.digest, self.what),
+                what: format!("{} in {}", wanted.digest, self.files_with(&wanted.digest)),
                 expected: wanted.size,
                 actual: bytes.len(),
             });
@@ -321,46 +382,54 @@ impl Bundle {
         Ok(Some(Blob::new(wanted.clone(), bytes)))
     }
 
-    /// Reads every manifest and blob in the bundle, and gives what is wrong.
+    /// Reads every manifest and blob in the bundle, and gives what is wrong, each
+    /// error at the file that it is in ([`Error::At`]).
     ///
     /// # Errors
     /// [`Error::Io`], [`Error::Stopped`].
     pub fn verify(&self, run: Run<'_>) -> Result<Vec<Error>> {
-        let mut blobs: BTreeMap<Digest, Joined> = BTreeMap::new();
-        let mut pieces = Vec::new();
+        let (mut all, mut pieces) = (Vec::new(), Vec::new());
         for index in &self.parts {
             for (name, bytes) in index.files() {
                 if let Some(digest) = blob_digest(name) {
-                    blobs.insert(digest, Joined(vec![bytes.clone()]));
+                    let blob = blob_of(digest, Joined(vec![bytes.clone()]));
+                    all.push((blob, index.what()));
                 }
             }
-            if index.get(SUMS).is_some() {
-                let sums = index.bytes(SUMS, MAX_TABLE)?;
-                let sums = serde_json::from_slice::<BTreeMap<String, Digest>>(&sums);
-                for (name, digest) in sums.map_err(|e| index.bad(e))? {
-                    pieces.push((digest, index.need(&name)?.clone(), index));
-                }
-            }
+            pieces.extend(sums(index)?);
         }
-        for digest in self.table.iter().flat_map(|table| table.cut.keys()) {
-            blobs.extend(self.find(digest).map(|bytes| (*digest, bytes)));
-        }
-        let blobs = blobs.into_iter().collect();
-        let found = parallel::map(run.jobs, blobs, run.watch.stop, |(digest, bytes), stop| {
-            let wanted = Descriptor::new("", digest, bytes.len());
-            match file::check(&Blob::new(wanted, bytes), run.stopped_by(stop)) {
-                Err(error) if error.is_corrupt() => Ok(Some(error.at(&self.what))),
-                checked => checked.map(|()| None),
-            }
+        let mut found = parallel::map(run.jobs, all, run.watch.stop, |(blob, what), stop| {
+            wrong(&blob, run.stopped_by(stop)).map(|error| Some(error?.at(what)))
         })?;
-        let mut wrong: Vec<Error> = found.into_iter().flatten().collect();
-        for (digest, bytes, index) in pieces {
-            let found = file::sum(&bytes, run)?;
-            if found != digest {
-                wrong.push(index.bad(Error::mismatch(digest, found)));
+        let pieces = parallel::map(run.jobs, pieces, run.watch.stop, |piece, stop| {
+            piece.check(run.stopped_by(stop))
+        })?;
+        let are_right = pieces.iter().all(Option::is_none);
+        found.extend(pieces);
+        // A piece that is wrong is the reason why the whole is.
+        for digest in self.table.iter().flat_map(|table| table.cut.keys()) {
+            if let (true, Some(bytes)) = (are_right, self.find(digest)) {
+                let error = wrong(&blob_of(*digest, bytes), run)?;
+                found.push(error.map(|error| error.at(&self.files_with(digest))));
             }
         }
-        Ok(wrong)
+        Ok(found.into_iter().flatten().collect())
+    }
+
+    /// What is wrong with the bytes of a blob of the bundle, at the file that they
+    /// are in.
+    pub(super) fn damage(&self, blob: &Blob, run: Run<'_>) -> Result<Option<Error>> {
+        let digest = blob.digest();
+        for index in self.parts.iter().filter(|_| self.is_cut(digest)) {
+            let ours = sums(index)?.into_iter();
+            for piece in ours.filter(|piece| piece.name.contains(&digest.hex())) {
+                if let Some(error) = piece.check(run)? {
+                    return Ok(Some(error));
+                }
+            }
+        }
+        let found = wrong(blob, run)?;
+        Ok(found.map(|error| error.at(&self.files_with(digest))))
     }
 
     fn absent(&self, what: impl std::fmt::Display) -> Error {
@@ -382,12 +451,64 @@ impl Source for Coming {
     }
 }
 
+/// A piece of a blob that is cut.
+struct Cutting<'a> {
+    name: String,
+    digest: Digest,
+    bytes: &'a Section,
+    /// The file that it is in.
+    what: &'a str,
+}
+
+impl Cutting<'_> {
+    /// What is wrong with its bytes.
+    fn check(&self, run: Run<'_>) -> Result<Option<Error>> {
+        let found = file::sum(self.bytes, run)?;
+        let is_wrong = found != self.digest;
+        Ok(is_wrong.then(|| Error::mismatch(self.digest, found).at(self.what)))
+    }
+}
+
+/// The pieces in a part.
+fn sums(index: &Index) -> Result<Vec<Cutting<'_>>> {
+    if index.get(SUMS).is_none() {
+        return Ok(Vec::new());
+    }
+    let sums = index.bytes(SUMS, MAX_TABLE)?;
+    let sums = serde_json::from_slice::<BTreeMap<String, Digest>>(&sums);
+    let pieces = sums.map_err(|e| index.bad(e))?.into_iter();
+    let piece = |(name, digest): (String, Digest)| {
+        let (bytes, what) = (index.need(&name)?, index.what());
+        Ok(Cutting {
+            name,
+            digest,
+            bytes,
+            what,
+        })
+    };
+    pieces.map(piece).collect()
+}
+
+/// These bytes as a blob.
+fn blob_of(digest: Digest, bytes: Joined) -> Blob {
+    Blob::new(Descriptor::new("", digest, bytes.len()), bytes)
+}
+
+/// What is wrong with the bytes of a blob.
+fn wrong(blob: &Blob, run: Run<'_>) -> Result<Option<Error>> {
+    match file::check(blob, run) {
+        Err(error) if error.is_corrupt() => Ok(Some(error)),
+        checked => checked.map(|()| None),
+    }
+}
+
 impl Parts {
     /// The table of a part, whose index is `bytes`.
     fn of(index: &Index, bytes: &[u8]) -> Result<Parts> {
         let table = Table::parse(index.what(), &index.bytes(TABLE, MAX_TABLE)?)?;
         if table.bundle != Digest::of(bytes) {
-            return Err(index.bad("its table of parts is that of another bundle"));
+            let why = "its index is not the one that its table of parts names: it is damaged";
+            return Err(index.bad(why));
         }
         let mut parts = Parts {
             count: table.parts.len(),
@@ -480,9 +601,10 @@ impl ReadStore for Bundle {
         }
         let size = self.blob_size(digest)?;
         let content = self.pull_blob(digest, size)?;
-        let bytes =
-            crate::stream::read_bounded(&digest.to_string(), content.reader, manifest::MAX_SIZE)?;
-        Manifest::new(None, bytes)
+        let bytes = read_bounded(&digest.to_string(), content.reader, manifest::MAX_SIZE);
+        bytes
+            .and_then(|bytes| Manifest::new(None, bytes))
+            .map_err(|e| e.at(&self.files_with(digest)))
     }
 
     fn tags(&self) -> Tags<'_> {

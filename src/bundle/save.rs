@@ -8,7 +8,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use super::names::repository;
-use super::{LISTING, Listing, MAX_LISTING, NAME, OMITTED, file, parts};
+use super::{Cut, LISTING, Listing, MAX_LISTING, NAME, OMITTED, file, parts};
 use crate::archive::{
     self, Content, INDEX, Item, LIST, MARK, Member, blob_name, docker_entries, full_name,
 };
@@ -120,6 +120,15 @@ impl Plan {
         let (tars, blobs) = parts::several(&self.members, path, size)?;
         file::write(&tars, &blobs, run)?;
         Ok(tars.len())
+    }
+
+    /// The blobs that [`Plan::write_parts`] cuts for this size, bytes: each of
+    /// them is larger than a part.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] as there.
+    pub fn cuts(&self, size: u64) -> Result<Vec<Cut>> {
+        parts::cuts(&self.members, size)
     }
 
     /// Writes the bundle to a pipe, which `what` names in errors.

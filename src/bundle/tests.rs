@@ -559,9 +559,134 @@ fn parts_come_in_any_order() {
     let two = open_parts(&paths[1..]).unwrap();
     assert_eq!(two.absent_parts(), [paths.len()]);
     load(&two, &to).unwrap();
+    assert_eq!(two.cuts()[0].parts, [1, 2]);
     assert!(!to.blobs().is_empty() && to.tags().count() == 0);
     load(&open_parts(&paths).unwrap(), &to).unwrap();
     assert_eq!(to.tags().count(), 1);
+}
+
+#[test]
+fn a_load_names_the_parts_that_it_needs() {
+    let (store, dir) = (Arc::new(Noted::default()), tempfile::tempdir().unwrap());
+    let cut = three(&store);
+    let plan = planned(&store, &["r.example/a:v1"]);
+    let paths = parts_in(&store, dir.path());
+    let cuts = plan.cuts(64 << 10).unwrap();
+    assert_eq!((cuts.len(), &cuts[0].digest), (1, &Digest::of(&cut[0])));
+    let to = Arc::new(Memory::new());
+    let stores = |_: &RepoName| -> Result<Arc<dyn Store>> { Ok(to.clone()) };
+    let mut whole: Vec<usize> = (1..=paths.len()).collect();
+    whole.retain(|number| !cuts[0].parts.contains(number));
+    // One after the other: what was stored is not asked for again.
+    for (number, path) in (1..).zip(&paths) {
+        let bundle = open_parts(std::slice::from_ref(path)).unwrap();
+        assert_eq!(bundle.cuts(), cuts);
+        let load = Load::plan(&bundle, &Names::default(), &stores, Run::default()).unwrap();
+        assert_eq!(load.cuts(), cuts);
+        let mut needed: Vec<usize> = whole.clone();
+        needed.extend(&cuts[0].parts);
+        needed.retain(|one| *one != number);
+        needed.sort();
+        assert_eq!(load.absent_parts(), needed);
+        load.run(Run::default()).unwrap();
+        whole.retain(|one| *one != number);
+    }
+    assert!(to.tags().count() == 0);
+    let pieces = cuts[0].parts.iter().map(|number| paths[number - 1].clone());
+    load(&open_parts(&pieces.collect::<Vec<_>>()).unwrap(), &to).unwrap();
+    assert_eq!(to.tags().count(), 1);
+}
+
+/// The parts of a bundle, to be damaged and mended.
+struct Damaged {
+    dir: tempfile::TempDir,
+    paths: Vec<std::path::PathBuf>,
+    original: Vec<Vec<u8>>,
+}
+
+impl Damaged {
+    fn new() -> Damaged {
+        let (store, dir) = (Arc::new(Noted::default()), tempfile::tempdir().unwrap());
+        three(&store);
+        let paths = parts_in(&store, dir.path());
+        let original = paths.iter().map(|path| std::fs::read(path).unwrap());
+        let original = original.collect();
+        Damaged {
+            dir,
+            paths,
+            original,
+        }
+    }
+
+    /// Flips a bit of a part: where `text` is, or in the middle of a layer.
+    fn flip(&self, number: usize, text: Option<&[u8]>) {
+        let mut bytes = self.original[number].clone();
+        let at = |text: &[u8]| bytes.windows(text.len()).position(|part| part == text);
+        let at = text.map_or(bytes.len() - 16_000, |text| at(text).unwrap() + 2);
+        bytes[at] ^= 1;
+        std::fs::write(&self.paths[number], bytes).unwrap();
+    }
+
+    fn mend(&self) {
+        for (path, bytes) in self.paths.iter().zip(&self.original) {
+            std::fs::write(path, bytes).unwrap();
+        }
+    }
+
+    fn name(&self, number: usize) -> String {
+        self.paths[number].display().to_string()
+    }
+}
+
+/// The files that are damaged, sorted.
+fn damaged(parts: &[std::path::PathBuf]) -> Vec<String> {
+    let wrong = open_parts(parts).unwrap().verify(Run::default()).unwrap();
+    let at = wrong.into_iter().map(|error| match error {
+        Error::At { place, .. } => place,
+        error => panic!("{error}"),
+    });
+    let at: std::collections::BTreeSet<String> = at.collect();
+    at.into_iter().collect()
+}
+
+#[test]
+fn each_damaged_part_is_named() {
+    let parts = Damaged::new();
+    let last = parts.paths.len() - 1;
+    let mut given = parts.paths.clone();
+    for turn in 0..2 {
+        for numbers in [&[0][..], &[1], &[last], &[0, last], &[0, 1, last]] {
+            let names: Vec<String> = numbers.iter().map(|one| parts.name(*one)).collect();
+            for number in numbers {
+                parts.flip(*number, None);
+            }
+            assert_eq!(damaged(&given), names, "{turn}");
+            let to = Arc::new(Memory::new());
+            let said = load(&open_parts(&given).unwrap(), &to).unwrap_err();
+            let said = said.to_string();
+            assert!(names.iter().any(|name| said.starts_with(name)), "{said}");
+            assert_eq!(to.tags().count(), 0);
+            // A manifest, which all parts have.
+            for number in numbers {
+                parts.flip(*number, Some(b"\"layers\":"));
+            }
+            assert_eq!(damaged(&given), names, "{turn}");
+            parts.mend();
+        }
+        given.reverse();
+    }
+}
+
+#[test]
+fn a_part_whose_index_is_damaged_is_named() {
+    let parts = Damaged::new();
+    for text in [&b"\"manifests\""[..], b"\"parts\"", b"\"bundle\""] {
+        parts.flip(1, Some(text));
+        let said = open_parts(&parts.paths).err().unwrap().to_string();
+        assert!(said.contains(&parts.name(1)), "{said}");
+        parts.mend();
+    }
+    assert!(parts.dir.path().exists() && damaged(&parts.paths).is_empty());
 }
 
 #[test]

@@ -1,11 +1,11 @@
 //! A bundle as the command line names it.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use dxf_registry::bundle::{Bundle, Incoming};
+use dxf_registry::bundle::{Bundle, Cut, Incoming};
 use dxf_registry::{Error, Result};
 
 use crate::cli::session::Session;
@@ -24,7 +24,8 @@ pub fn opened(s: &mut Session<'_, '_>, files: &[OsString]) -> Result<Bundle> {
                 .waiting(|| Bundle::open_stream("standard input", stdin, folder, run))
         }
         files => {
-            let paths: Vec<&Path> = files.iter().map(Path::new).collect();
+            let paths: Vec<PathBuf> = files.iter().flat_map(|file| found(file)).collect();
+            let paths: Vec<&Path> = paths.iter().map(PathBuf::as_path).collect();
             Bundle::open_parts(&paths, folder, run)
         }
     }
@@ -60,4 +61,107 @@ pub fn incoming<'s>(s: &mut Session<'s, '_>, files: &[OsString]) -> Result<Optio
         s.console.warn(&words);
     }
     Ok(Some(incoming))
+}
+
+/// The file of this name or, if there is none, its parts: `NAME.001` and so on. A
+/// part stands for itself alone, because parts may be loaded one after another.
+pub fn found(name: &OsStr) -> Vec<PathBuf> {
+    let path = PathBuf::from(name);
+    let parts = match path.exists() {
+        true => Vec::new(),
+        false => parts_of(&path),
+    };
+    match parts.is_empty() {
+        true => vec![path],
+        false => parts,
+    }
+}
+
+/// The files beside `path` that have the names of its parts, in order.
+fn parts_of(path: &Path) -> Vec<PathBuf> {
+    let folder = path.parent().filter(|folder| *folder != Path::new(""));
+    let listed = folder.unwrap_or(Path::new(".")).read_dir();
+    let names = listed.into_iter().flatten().flatten();
+    let names = names.map(|entry| entry.file_name());
+    let ours = names.filter(|name| base(name) == path.file_name());
+    let mut parts: Vec<PathBuf> = ours.map(|name| path.with_file_name(name)).collect();
+    parts.sort();
+    parts
+}
+
+/// `NAME` of `NAME.001`.
+pub fn base(file: &OsStr) -> Option<&OsStr> {
+    let file = Path::new(file);
+    let number = file.extension()?.to_str()?;
+    let is_part = number.len() == 3 && number.bytes().all(|byte| byte.is_ascii_digit());
+    file.file_stem().filter(|_| is_part)
+}
+
+/// `part 2`, `parts 2 and 3`, `parts 1 and 3 to 5`.
+pub fn numbered(numbers: &[usize]) -> String {
+    let mut ranges: Vec<(usize, usize)> = Vec::new();
+    for &number in numbers {
+        match ranges.last_mut().filter(|(_, last)| last + 1 == number) {
+            Some((_, last)) => *last = number,
+            None => ranges.push((number, number)),
+        }
+    }
+    let ranges = ranges.iter().flat_map(|&(first, last)| match last - first {
+        0 => vec![first.to_string()],
+        1 => vec![first.to_string(), last.to_string()],
+        _ => vec![format!("{first} to {last}")],
+    });
+    let mut words: Vec<String> = ranges.collect();
+    let what = if numbers.len() == 1 { "part" } else { "parts" };
+    match (words.pop(), words.is_empty()) {
+        (Some(last), false) => format!("{what} {} and {last}", words.join(", ")),
+        (last, _) => format!("{what} {}", last.unwrap_or_default()),
+    }
+}
+
+/// Which parts have to be loaded together: `parts 2 to 5 in one command`.
+pub fn together(cuts: &[Cut]) -> String {
+    let groups = cuts.iter();
+    let groups = groups.map(|cut| format!("{} in one command", numbered(&cut.parts)));
+    groups.collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_of_parts_are_read_aloud() {
+        for (numbers, words) in [
+            (&[2][..], "part 2"),
+            (&[2, 3], "parts 2 and 3"),
+            (&[2, 3, 4, 5], "parts 2 to 5"),
+            (&[1, 3, 4, 5], "parts 1 and 3 to 5"),
+            (&[1, 3, 5], "parts 1, 3 and 5"),
+        ] {
+            assert_eq!(numbered(numbers), words);
+        }
+    }
+
+    #[test]
+    fn a_name_stands_for_its_parts() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        for name in [
+            "b.002",
+            "b.001",
+            "b.tar.001",
+            "b.0001",
+            "b.x01",
+            "c",
+            "c.001",
+        ] {
+            std::fs::write(at(name), "").unwrap();
+        }
+        let found = |name: &str| found(at(name).as_os_str());
+        assert_eq!(found("b"), [at("b.001"), at("b.002")]);
+        assert_eq!(found("b.001"), [at("b.001")]);
+        assert_eq!(found("c"), [at("c")]);
+        assert_eq!(found("gone"), [at("gone")]);
+    }
 }

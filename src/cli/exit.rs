@@ -34,6 +34,8 @@ pub enum Failure {
     /// The requested thing is not found, although the library has another error
     /// for that: a platform of an image.
     Missing(Error),
+    /// Parts of a bundle that have to come too, before the command can end.
+    PartsMissing(String),
     /// A signal ended the command, and the same command resumes from there.
     Resumable,
     /// Blobs that a check found missing or wrong.
@@ -67,7 +69,9 @@ impl From<Error> for Failure {
 /// The exit code of `failure`; `interrupted` is the one of a signal.
 pub fn code(failure: &Failure, interrupted: u8) -> u8 {
     let error = match failure {
-        Failure::Usage(_) | Failure::Unset(_) | Failure::Missing(_) => return NOT_FOUND,
+        Failure::Usage(_) | Failure::Unset(_) | Failure::Missing(_) | Failure::PartsMissing(_) => {
+            return NOT_FOUND;
+        }
         Failure::Ended(code) => return *code,
         Failure::Resumable => return interrupted,
         Failure::Damaged(_) => return DATA,
@@ -95,7 +99,9 @@ pub fn line(operation: &str, failure: &Failure) -> String {
         operation => format!("dxf: {operation}"),
     };
     let (said, hint) = match failure {
-        Failure::Usage(words) | Failure::Damaged(words) => (words.clone(), None),
+        Failure::Usage(words) | Failure::Damaged(words) | Failure::PartsMissing(words) => {
+            (words.clone(), None)
+        }
         Failure::Ended(code) => (format!("it ended with {code}"), None),
         Failure::Resumable => (
             Error::Stopped.to_string(),

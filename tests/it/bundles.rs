@@ -365,8 +365,14 @@ fn parts_are_loaded_one_by_one_and_remade() {
     assert!(parts.iter().all(|size| *size < 256 << 10), "{parts:?}");
     let load = |parts: &[&str]| run().arg("load-bundle").args(parts).arg(target.host());
     let some = load(&["b.003", "b.001"]).fails(2);
-    assert!(some.stderr.contains("part 2 of the bundle"), "{some}");
+    assert!(
+        some.stderr
+            .contains("stored 2 of 3 parts; load part 2 next"),
+        "{some}"
+    );
     assert!(target.raw().tags("team/app").is_empty());
+    let allowed = load(&["--allow-missing-parts", "b.003"]).ok();
+    assert!(allowed.text().contains("load part 2 next"), "{allowed}");
     let shown = run().args(["show-bundle", "b.001"]).ok();
     assert!(
         shown
@@ -385,9 +391,65 @@ fn parts_are_loaded_one_by_one_and_remade() {
     std::fs::remove_file(work.path().join("b.002")).expect("a part");
     save();
     assert_eq!(fetched(&one) - before, 2, "the two blobs of the part");
-    run()
-        .args(["show-bundle", "--verify", "b.002", "b.001", "b.003"])
+    let verify = |parts: &[&str]| run().args(["show-bundle", "--verify"]).args(parts);
+    let all = verify(&["b.002", "b.001", "b.003"]).ok();
+    assert!(all.text().ends_with("3 of 3 parts, verified\n"), "{all}");
+    verify(&["b.001", "b.003"])
+        .fails(2)
+        .says("2 of 3 parts, verified; part 2 is missing");
+    // The name that was given to save-bundle means all of them.
+    let all = verify(&["b"]).ok();
+    assert!(all.text().ends_with("3 of 3 parts, verified\n"), "{all}");
+    let damaged = |name: &str| {
+        let path = work.path().join(name);
+        let mut bytes = std::fs::read(&path).expect("a part");
+        let at = bytes.len() - 50_000;
+        bytes[at] ^= 1;
+        std::fs::write(&path, bytes).expect("a part");
+    };
+    damaged("b.003");
+    let said = verify(&["b"]).fails(65).says("b.003: ").stderr;
+    assert!(!said.contains("b.001") && !said.contains("b.002"), "{said}");
+    damaged("b.002");
+    verify(&["b"]).fails(65).says("damaged: b.002, b.003; ");
+}
+
+#[test]
+fn a_layer_larger_than_a_part_needs_its_parts_at_once() {
+    let (one, work) = (Registry::http(), scratch());
+    let run = || dxf(&one, work.path());
+    for (alias, size) in [("@small", 90_000), ("@large", 600_000)] {
+        std::fs::write(work.path().join("f"), blob(1, size)).expect("a file");
+        run().args(["push-blob", "team/app", "f", alias]).ok();
+    }
+    let save = ["save-bundle", "--part-size", "256KiB", "b.tar"];
+    let saved = run()
+        .args(save)
+        .args(["team/app:small", "team/app:large"])
         .ok();
+    let cut = "1 layer larger than a part: load";
+    assert!(saved.stderr.contains(cut), "{saved}");
+    let shown = run().args(["show-bundle", "b.tar"]).ok();
+    assert!(shown.text().contains(cut), "{shown}");
+    let parts: Vec<String> = (1..10).map(|part| format!("b.tar.{part:03}")).collect();
+    let parts = parts.iter().filter(|part| work.path().join(part).exists());
+    let parts: Vec<&String> = parts.collect();
+    let target = Registry::http();
+    let to = format!("{}/far", target.host());
+    let load = |files: &[&str]| run().arg("load-bundle").args(files).arg(&to);
+    for _ in 0..2 {
+        for part in &parts {
+            let said = load(&["--allow-missing-parts", part]).run();
+            assert!(said.code == Some(2) || said.code == Some(0), "{said}");
+            let words = format!("{}{}", said.stderr, said.text());
+            let remedy = format!("run dxf load-bundle b.tar {to} there");
+            assert!(words.contains(" in one command, "), "{said}");
+            assert!(words.contains(&remedy), "{said}");
+        }
+    }
+    assert!(target.raw().tags("far/team/app").is_empty());
+    load(&["b.tar"]).ok();
+    assert_eq!(target.raw().tags("far/team/app").len(), 2);
 }
 
 /// Runs a command of a table that is `docker-charon` or `dxf`.

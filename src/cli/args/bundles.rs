@@ -44,6 +44,9 @@ pub struct LoadBundle {
     /// Rename what is called FROM, or FROM/…, to TO, or TO/…; may be repeated
     #[arg(long, value_name = "FROM=TO")]
     pub map: Vec<String>,
+    /// Exit with 0 if other parts of the bundle have to be loaded after these
+    #[arg(long)]
+    pub allow_missing_parts: bool,
     /// Print what would be loaded, and load nothing
     #[arg(long)]
     pub dry_run: bool,
@@ -55,7 +58,7 @@ pub struct ShowBundle {
     /// The arguments.
     #[command(flatten)]
     pub words: Named<words::Bundle>,
-    /// Also read every byte, and check it
+    /// Also read every byte and check it; all parts have to be there
     #[arg(long, conflicts_with = "index")]
     pub verify: bool,
     /// Print the bundle's index, which --since of save-bundle takes in its place

@@ -118,8 +118,7 @@ impl Transfer {
     /// The same as rows of a table: verb, number, bytes.
     pub fn rows(&self) -> impl Iterator<Item = Vec<String>> + '_ {
         self.counts.iter().map(|count| {
-            let plural = if count.number == 1 { "" } else { "s" };
-            let what = format!("{} {}{plural}", count.number, count.what);
+            let what = size::count(count.number, count.what);
             vec![count.verb.to_string(), what, size::show(count.bytes)]
         })
     }

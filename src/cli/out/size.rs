@@ -1,4 +1,5 @@
-//! Numbers of bytes as people write them: `1048576`, `32MiB`, `64M`, `100 MB`.
+//! Numbers of bytes as people write them: `1048576`, `32MiB`, `64M`, `100 MB`; and
+//! of things.
 
 /// The unit of each suffix. A bare letter is binary, as it is for `dd`, `split`,
 /// `docker` and every other tool that takes one.
@@ -48,6 +49,12 @@ pub fn show(bytes: u64) -> String {
         }
     }
     format!("{bytes} B")
+}
+
+/// A number of things: `1 image`, `2 images`.
+pub fn count(number: usize, what: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{number} {what}{plural}")
 }
 
 #[cfg(test)]

@@ -5,11 +5,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use dxf_registry::bundle::{Bundle, Image, Load, Names, Outcome};
-use dxf_registry::{Error, ReadStore, RepoName, Result, Root, Store};
+use dxf_registry::{RepoName, Result, Root, Store};
 use serde_json::json;
 
 use crate::cli::args::LoadBundle;
-use crate::cli::bundle::{incoming, opened};
+use crate::cli::bundle::{base, found, incoming, numbered, opened, together};
 use crate::cli::env::Shape;
 use crate::cli::env::vars;
 use crate::cli::exit::Failure;
@@ -45,23 +45,49 @@ pub fn run(s: &mut Session<'_, '_>, args: &LoadBundle) -> Result<(), Failure> {
         None if args.dry_run => {}
         None => drop(load.run(s.run())?),
     }
-    let absent = load.absent_parts();
-    if !args.dry_run && !absent.is_empty() {
-        return Err(Error::NotFound {
-            what: rest(&bundle, absent),
-        }
-        .into());
+    if load.absent_parts().is_empty() {
+        return report(s, &load, (&root, args.dry_run));
     }
-    report(s, &load, (&root, args.dry_run))
+    let next = next(&bundle, &load, words);
+    if args.dry_run {
+        s.console.warn(&format!("would have {next}"));
+        return report(s, &load, (&root, true));
+    }
+    // A piece of a layer is not stored before the others are there.
+    let mut pieces = load.cuts().iter().flat_map(|cut| &cut.parts);
+    let is_stored = !pieces.any(|part| bundle.has_part(*part));
+    match (args.allow_missing_parts && is_stored, s.context.shape) {
+        (false, _) => Err(Failure::PartsMissing(next)),
+        (true, Shape::Text) => s.line(next),
+        (true, Shape::Json) => List::new().end(s.out),
+    }
 }
 
-/// What to say of a bundle that is loaded but for these parts.
-fn rest(bundle: &Bundle, absent: &[usize]) -> String {
-    let numbers = absent.iter().map(ToString::to_string);
-    let numbers = numbers.collect::<Vec<_>>().join(", ");
-    let name = bundle.name();
-    format!(
-        "part {numbers} of the bundle that {name} is a part of; blobs of the other parts are stored, and no tag is set before the last part is loaded (a layer larger than a part needs all its parts at once)"
+/// Which parts have to be loaded next, and how.
+fn next(bundle: &Bundle, load: &Load, words: &[OsString]) -> String {
+    let (cuts, absent) = (load.cuts(), load.absent_parts());
+    let is_cut = |part: &usize| cuts.iter().any(|cut| cut.parts.contains(part));
+    let alone: Vec<usize> = absent.into_iter().filter(|part| !is_cut(part)).collect();
+    let cut: usize = cuts.iter().map(|cut| cut.parts.len()).sum();
+    let all = bundle.part_count();
+    let stored = all.saturating_sub(alone.len() + cut);
+    let said = format!("stored {stored} of {all} parts; load ");
+    let what = match (alone.is_empty(), together(cuts)) {
+        (_, groups) if groups.is_empty() => {
+            return said + &numbered(&alone) + " next; tags are set after the last part";
+        }
+        (true, groups) => groups,
+        (false, groups) => format!("{}, {groups}", numbered(&alone)),
+    };
+    let file = words.first().map(OsString::as_os_str);
+    let file = file.and_then(|file| base(Path::new(file).file_name()?));
+    let file = file.map_or("FILE…".into(), OsStr::to_string_lossy);
+    let to = words.last().filter(|_| words.len() > 1);
+    let to = to.and_then(|word| target(word).ok()?.map(|_| word.to_string_lossy()));
+    let to = to.map(|to| format!(" {to}")).unwrap_or_default();
+    said + &format!(
+        "{what}, because a layer is larger than a part: copy the parts into one folder and run dxf \
+         load-bundle {file}{to} there"
     )
 }
 
@@ -90,7 +116,7 @@ fn target(word: &OsStr) -> Result<Option<To>> {
     if text.starts_with("oci:") {
         return Ok(Some((text.parse()?, None)));
     }
-    if Path::new(word).is_file() || text.ends_with(".tar") {
+    if found(word).iter().any(|file| file.is_file()) || text.ends_with(".tar") {
         return Ok(None);
     }
     let (host, prefix) = match text.split_once('/') {
@@ -154,7 +180,8 @@ fn report(
         Shape::Text => {
             let (blobs, bytes) = load.lacking();
             let what = if dry_run { "to send" } else { "sent" };
-            s.line(format_args!("{blobs} blobs, {} {what}", size::show(bytes)))
+            let blobs = size::count(blobs, "blob");
+            s.line(format_args!("{blobs}, {} {what}", size::show(bytes)))
         }
     }
 }

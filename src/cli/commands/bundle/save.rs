@@ -17,6 +17,7 @@ use dxf_registry::{
 use serde_json::json;
 
 use crate::cli::args::{self, SaveBundle};
+use crate::cli::bundle::together;
 use crate::cli::env::Shape;
 use crate::cli::exit::Failure;
 use crate::cli::image::destination::left_out;
@@ -69,6 +70,12 @@ pub fn run(s: &mut Session<'_, '_>, args: &SaveBundle) -> Result<(), Failure> {
     if let Some(part) = part {
         if !is_plain(path) {
             return Err(args::usage("--part-size needs the name of a file"));
+        }
+        let cuts = plan.cuts(part)?;
+        if !cuts.is_empty() {
+            let (layers, parts) = (size::count(cuts.len(), "layer"), together(&cuts));
+            let what = format!("{layers} larger than a part: load-bundle needs {parts}");
+            s.console.warn(&what);
         }
         s.interrupt.keep();
         let count = plan.write_parts(path, part, s.run())?;
@@ -298,7 +305,8 @@ fn report(s: &mut Session<'_, '_>, plan: &Plan, parts: usize) -> Result<(), Fail
             None => s.line(text::one_line(&format!("{name}@{digest}")))?,
         }
     }
-    let mut line = format!("{} images, {}", plan.images.len(), size::show(plan.bytes));
+    let images = size::count(plan.images.len(), "image");
+    let mut line = format!("{images}, {}", size::show(plan.bytes));
     if plan.omitted.0 > 0 {
         line += &format!(", {} left out", size::show(plan.omitted.1));
     }

@@ -10,7 +10,7 @@ use dxf_registry::{Digest, Error, Manifest, ReadStore, Result, Target, json, tex
 use serde_json::{Value, json};
 
 use crate::cli::args::ShowBundle;
-use crate::cli::bundle::opened;
+use crate::cli::bundle::{numbered, opened, together};
 use crate::cli::env::Shape;
 use crate::cli::exit::Failure;
 use crate::cli::out::size;
@@ -27,13 +27,23 @@ pub fn run(s: &mut Session<'_, '_>, args: &ShowBundle) -> Result<(), Failure> {
         index.push(b'\n');
         return s.write(&index);
     }
-    let shown = Shown::of(&bundle, run)?;
+    let wrong = match args.verify {
+        true => bundle.verify(run)?,
+        false => Vec::new(),
+    };
+    let shown = match Shown::of(&bundle, run) {
+        Err(_) if !wrong.is_empty() => return Err(damaged(wrong)),
+        shown => shown?,
+    };
     let (omitted, absent) = (bundle.omitted(), bundle.absent_parts());
+    let (cuts, parts) = (bundle.cuts(), bundle.part_count());
     let (count, bytes) = omitted.count();
     match s.context.shape {
         Shape::Json => s.line(json::python(&json!({"images": shown.json(),
             "omitted": {"count": count, "bytes": bytes, "against": omitted.against()},
-            "absentParts": absent})))?,
+            "absentParts": absent, "parts": parts,
+            "cuts": cuts.iter().map(|cut| json!({"digest": cut.digest, "parts": cut.parts}))
+                .collect::<Value>()})))?,
         Shape::Text => {
             table(s.out, &shown.rows(), &[2])?;
             if count > 0 {
@@ -43,20 +53,55 @@ pub fn run(s: &mut Session<'_, '_>, args: &ShowBundle) -> Result<(), Failure> {
             for number in &absent {
                 s.line(format_args!("part {number} is missing"))?;
             }
+            if !cuts.is_empty() {
+                let layers = size::count(cuts.len(), "layer");
+                let needs = together(&cuts);
+                s.line(format_args!("{layers} larger than a part: load {needs}"))?;
+            }
         }
     }
     if !args.verify {
         return Ok(());
     }
-    let wrong = bundle.verify(run)?;
-    let count = wrong.len();
-    match wrong.into_iter().next() {
-        None => Ok(()),
-        Some(first) if count == 1 => Err(first.into()),
-        Some(first) => {
-            let why = format!("{count} things in it are wrong, the first: {first}");
-            Err(Error::malformed(bundle.name(), why).into())
+    if !wrong.is_empty() {
+        return Err(damaged(wrong));
+    }
+    let verified = match parts {
+        0 => "verified".to_string(),
+        all => format!("{} of {all} parts, verified", all - absent.len()),
+    };
+    if !absent.is_empty() {
+        let what = format!("{verified}; {} missing", is_or_are(&absent));
+        return Err(Failure::PartsMissing(what));
+    }
+    match s.context.shape {
+        Shape::Text => s.line(verified),
+        Shape::Json => Ok(()),
+    }
+}
+
+/// `part 2 is`, `parts 2 and 3 are`.
+fn is_or_are(numbers: &[usize]) -> String {
+    let verb = if numbers.len() == 1 { "is" } else { "are" };
+    format!("{} {verb}", numbered(numbers))
+}
+
+/// The failure for what is wrong with a bundle: it names every file to be brought
+/// again.
+fn damaged(mut wrong: Vec<Error>) -> Failure {
+    let mut files: Vec<String> = Vec::new();
+    for error in &wrong {
+        if let Error::At { place, .. } = error
+            && !files.contains(place)
+        {
+            files.push(place.clone());
         }
+    }
+    let first = wrong.swap_remove(0);
+    match (wrong.len(), files.as_slice()) {
+        (0, _) => first.into(),
+        (more, [_]) => Failure::Damaged(format!("{first}; {more} more in this file")),
+        _ => Failure::Damaged(format!("damaged: {}; the first: {first}", files.join(", "))),
     }
 }
 
