@@ -10,6 +10,7 @@
 mod check;
 mod chunk;
 mod download;
+mod follow;
 mod hashing;
 mod partial;
 mod range;
@@ -27,8 +28,8 @@ use crate::stream::{Run, Watch};
 
 use check::Check;
 use download::Download;
-pub(crate) use partial::Partial;
 pub use partial::into_file;
+pub(crate) use partial::{Partial, followed};
 pub use range::ByteRange;
 pub use reader::Reader;
 

@@ -5,9 +5,11 @@ use std::fs::{self, File, Permissions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::error::{Error, Result};
 use crate::fetch::download::Download;
+use crate::fetch::follow::{Follower, Growth};
 use crate::fetch::{Sequence, Sink};
 use crate::file;
 use crate::parallel::{Pipe, beside};
@@ -36,7 +38,16 @@ pub fn into_file(
     let (synced, filled) = match partial.file.try_clone() {
         Ok(same) => beside_flusher(
             || same.sync_data(),
-            |pokes| partial.fill(store, row, run, pokes),
+            |pokes| {
+                let flushed = AtomicU64::new(0);
+                let grown = |len| {
+                    if len >= flushed.load(Ordering::Relaxed) + FLUSH {
+                        flushed.store(len, Ordering::Relaxed);
+                        pokes.offer(());
+                    }
+                };
+                partial.fill(store, row, run, &grown)
+            },
         ),
         Err(error) => (Ok(()), Err(partial.failed(error))),
     };
@@ -52,13 +63,50 @@ pub fn into_file(
             partial.commit()?;
             Ok(bytes)
         }
-        Err(error) => {
-            if error.is_corrupt() || partial.is_empty() {
-                partial.discard();
-            }
-            Err(error)
-        }
+        Err(error) => Err(partial.given_up(error)),
     }
+}
+
+/// Fetches blobs, concatenated, into `NAME.partial` beside `path`, as
+/// [`into_file`] does, while `read` reads on another thread what is there so far.
+/// Nothing else is made of the file: it is removed when `read` has succeeded.
+///
+/// What `read` gets is verified when this returns, not before; it is called again
+/// when it was given wrong bytes that an earlier call had left.
+///
+/// # Errors
+/// As [`into_file`]; those of `read`, when all bytes were right.
+pub(crate) fn followed<T: Send>(
+    store: &dyn ReadStore,
+    row: &[Sequence],
+    (path, run): (&Path, Run<'_>),
+    read: impl Fn(Follower<'_>) -> Result<T> + Sync,
+) -> Result<T> {
+    let mut partial = Partial::open(path)?;
+    let file = partial.file.try_clone().map_err(|e| partial.failed(e))?;
+    let growth = Growth::default();
+    let follow = || read(growth.follower(&file));
+    let (followed, filled) = beside(follow, || {
+        let _end = growth.ending();
+        let filled = partial.fill(store, row, run, &|len| growth.reach(len));
+        if filled.is_ok() {
+            growth.complete();
+        }
+        filled
+    });
+    if let Err(error) = filled {
+        return Err(partial.given_up(error));
+    }
+    let followed = match growth.was_cut() {
+        true => follow(),
+        false => followed,
+    };
+    match followed {
+        // The next call has nothing to fetch.
+        Err(Error::Stopped) => {}
+        _ => partial.discard(),
+    }
+    followed
 }
 
 /// Runs `work` while another thread brings to the disk what `work` has written
@@ -84,21 +132,21 @@ fn beside_flusher<R>(
     )
 }
 
-/// Counts what is written, and pokes the flusher now and then.
-struct Flushed<'a> {
+/// Is told how long the file is.
+type Grown<'a> = &'a (dyn Fn(u64) + Sync);
+
+/// Says how long the file is after each write.
+struct Growing<'a> {
     file: &'a mut File,
-    pokes: &'a Pipe<()>,
-    written: u64,
+    len: u64,
+    grown: Grown<'a>,
 }
 
-impl Write for Flushed<'_> {
+impl Write for Growing<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let n = self.file.write(bytes)?;
-        self.written += n as u64;
-        if self.written >= FLUSH {
-            self.written = 0;
-            self.pokes.offer(());
-        }
+        self.len += n as u64;
+        (self.grown)(self.len);
         Ok(n)
     }
 
@@ -165,18 +213,20 @@ impl Partial {
         store: &dyn ReadStore,
         row: &[Sequence],
         run: Run<'_>,
-        pokes: &Pipe<()>,
+        grown: Grown<'_>,
     ) -> Result<u64> {
         let mut download = Download::new(store, row, run)?;
         self.take_up(&mut download, store, run.watch)?;
         let begun = download.check.start();
+        grown(begun + download.check.seen());
         let held = download.check.seen() > 0;
-        let bytes = match self.fetch(&mut download, pokes) {
+        let bytes = match self.fetch(&mut download, grown) {
             // What lay there was not the beginning of this blob after all.
             Err(error) if error.is_corrupt() && held && download.check.start() == begun => {
                 self.cut(begun)?;
                 download.check.begin();
-                self.fetch(&mut download, pokes)?
+                grown(begun);
+                self.fetch(&mut download, grown)?
             }
             done => done?,
         };
@@ -185,13 +235,14 @@ impl Partial {
     }
 
     /// Fetches what is missing, and appends it.
-    fn fetch(&mut self, download: &mut Download<'_>, pokes: &Pipe<()>) -> Result<u64> {
-        self.seek(download.check.start() + download.check.seen())?;
+    fn fetch(&mut self, download: &mut Download<'_>, grown: Grown<'_>) -> Result<u64> {
+        let len = download.check.start() + download.check.seen();
+        self.seek(len)?;
         let name = self.beside.display().to_string();
-        let mut to = Flushed {
+        let mut to = Growing {
             file: &mut self.file,
-            pokes,
-            written: 0,
+            len,
+            grown,
         };
         download.finish(&mut Sink {
             name: &name,
@@ -274,6 +325,15 @@ impl Partial {
         file::rename(&self.beside, &self.place)
             .and_then(|()| file::sync_folder(file::parent(&self.place)))
             .map_err(|e| Error::io(self.place.display().to_string(), e))
+    }
+
+    /// Removes it after an error that makes it worthless, else leaves it to the
+    /// next call.
+    fn given_up(self, error: Error) -> Error {
+        if error.is_corrupt() || self.is_empty() {
+            self.discard();
+        }
+        error
     }
 
     /// Removes it.

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use super::entries::{Entry, Form};
 use super::input::contents;
 use super::unpack::{Archive, is_below, unpack};
-use crate::digest::Hasher;
+use crate::digest::{Digest, Hasher};
 use crate::error::{Error, Result};
 use crate::fetch;
 use crate::file::{SHARED, make_folder};
@@ -144,28 +144,51 @@ impl<'a> Pull<'a> {
         if is_same_folder(&path, entry, run.watch.stop)? {
             return Ok(Pulled::Unchanged);
         }
-        let archive = Fetched(beside(&path, entry));
-        if !holds(&archive.0, entry, run.watch.stop)? {
-            fetch::into_file(store, row, &archive.0, run)?;
+        match &entry.form {
+            Form::Folder(tar) => {
+                // Not synced: what a loss of power leaves of it is checked again.
+                let at = beside(&path, entry);
+                let unpacked = fetch::followed(store, row, (&at, run), |from| {
+                    unpack(&archive(entry, *tar), from, &path, run.watch.stop)
+                })?;
+                unpacked.commit(&path)?;
+            }
+            _ => self.either(store, entry, &path, run)?,
+        }
+        Ok(Pulled::Written)
+    }
+
+    /// Fetches what may be a file or the archive of a folder, which the whole of it
+    /// tells.
+    fn either(
+        &self,
+        store: &dyn ReadStore,
+        entry: &Entry,
+        path: &Path,
+        run: Run<'_>,
+    ) -> Result<()> {
+        let fetched = Fetched(beside(path, entry));
+        if !holds(&fetched.0, entry, run.watch.stop)? {
+            let row = std::slice::from_ref(&entry.content);
+            fetch::into_file(store, row, &fetched.0, run)?;
         }
         let open =
-            || File::open(&archive.0).map_err(|e| Error::io(archive.0.display().to_string(), e));
-        let tar = match &entry.form {
-            Form::Folder(tar) => *tar,
-            _ if is_below(&entry.name, open()?)? => None,
-            _ => {
-                let renamed = fs::rename(&archive.0, &path);
-                renamed.map_err(|e| Error::io(path.display().to_string(), e))?;
-                return Ok(Pulled::Written);
-            }
-        };
-        let what = Archive {
-            what: &entry.name,
-            title: &entry.name,
-            tar,
-        };
-        unpack(&what, open()?, &path, run.watch.stop)?;
-        Ok(Pulled::Written)
+            || File::open(&fetched.0).map_err(|e| Error::io(fetched.0.display().to_string(), e));
+        if is_below(&entry.name, open()?)? {
+            let unpacked = unpack(&archive(entry, None), open()?, path, run.watch.stop)?;
+            return unpacked.commit(path);
+        }
+        let renamed = fs::rename(&fetched.0, path);
+        renamed.map_err(|e| Error::io(path.display().to_string(), e))
+    }
+}
+
+/// The archive of the folder that `entry` names.
+fn archive(entry: &Entry, tar: Option<Digest>) -> Archive<'_> {
+    Archive {
+        what: &entry.name,
+        title: &entry.name,
+        tar,
     }
 }
 

@@ -17,6 +17,8 @@ use crate::stream::{Buffer, CopyError, Stop, copy};
 use crate::tar::{Entries, Entry, Kind};
 use crate::text::one_line;
 
+/// What is wrong with a link that leads out.
+const OUTSIDE: &str = "it is a link that points outside the folder";
 /// The permissions of folders that the archive does not list.
 const FOLDER_MODE: u32 = 0o755;
 
@@ -48,8 +50,11 @@ pub(super) fn is_below(title: &str, from: impl Read + Send) -> Result<bool> {
     }
 }
 
-/// Unpacks `from` into the folder `target`. What is there already stays unless
-/// the archive has something of the same name.
+/// A folder that was unpacked and does not have its name yet. Dropped before
+/// [`Unpacked::commit`], it disappears.
+pub(super) struct Unpacked(AsideFolder);
+
+/// Unpacks `from` beside the folder `target`.
 ///
 /// # Errors
 /// [`Error::Malformed`] for an archive that would write or point out of its
@@ -60,7 +65,7 @@ pub(super) fn unpack(
     from: impl Read + Send,
     target: &Path,
     stop: &Stop,
-) -> Result<()> {
+) -> Result<Unpacked> {
     let failed = |e| Error::io(target.display().to_string(), e);
     let aside = AsideFolder::beside(target).map_err(failed)?;
     fs::create_dir(aside.path()).map_err(failed)?;
@@ -70,6 +75,7 @@ pub(super) fn unpack(
         what: archive.what,
         root: aside.path(),
         folders: Vec::new(),
+        turning: Vec::new(),
     };
     filling.fill(archive.title, Entries::new(archive.what, &mut plain), stop)?;
     // What follows the end of the tar is part of the digest.
@@ -80,15 +86,28 @@ pub(super) fn unpack(
     }
     filling.finish()?;
     stop.check()?;
-    sync_tree(&aside.path()).map_err(failed)?;
-    let is_new = match fs::read_dir(target) {
-        Ok(mut entries) => entries.next().is_none(),
-        Err(e) => e.kind() == ErrorKind::NotFound,
-    };
-    if is_new {
-        return aside.commit().map_err(failed);
+    Ok(Unpacked(aside))
+}
+
+impl Unpacked {
+    /// Gives the folder its name, `target`. What is there already stays unless the
+    /// archive had something of the same name.
+    ///
+    /// # Errors
+    /// [`Error::Io`]; [`Error::NotAllowed`] for a file where a folder is, and the
+    /// other way round.
+    pub fn commit(self, target: &Path) -> Result<()> {
+        let failed = |e| Error::io(target.display().to_string(), e);
+        sync_tree(&self.0.path()).map_err(failed)?;
+        let is_new = match fs::read_dir(target) {
+            Ok(mut entries) => entries.next().is_none(),
+            Err(e) => e.kind() == ErrorKind::NotFound,
+        };
+        if is_new {
+            return self.0.commit().map_err(failed);
+        }
+        merge(&self.0.path(), target)
     }
-    merge(&aside.path(), target)
 }
 
 /// The parts of a member's name; `None` for one that points outside its folder.
@@ -120,12 +139,22 @@ fn stays_inside(depth: usize, link: &[u8]) -> bool {
     true
 }
 
+/// Whether a symbolic link has `..` after a name.
+fn turns_back(link: &[u8]) -> bool {
+    let parts = link.split(|b| *b == b'/');
+    let mut parts = parts.skip_while(|part| matches!(*part, b"" | b"." | b".."));
+    parts.any(|part| part == b"..")
+}
+
 /// A folder that is being filled.
 struct Filling<'a> {
     what: &'a str,
     root: PathBuf,
     /// The permissions and times that folders get when everything is in them.
     folders: Vec<(PathBuf, u32, u64)>,
+    /// Links that go up after they went down, which is looked at when everything
+    /// is there: below a link, up is somewhere else.
+    turning: Vec<Entry>,
 }
 
 impl Filling<'_> {
@@ -167,7 +196,7 @@ impl Filling<'_> {
             }
             self.member(&entry, (&below, strip), &mut entries)?;
         }
-        Ok(())
+        self.look_at_turning(&prefix.unwrap_or_default())
     }
 
     fn member<R: Read>(
@@ -182,7 +211,10 @@ impl Filling<'_> {
             Kind::File => self.file(entry, &path, entries),
             Kind::Symlink => {
                 if !stays_inside(name.len() - 1, &entry.link) {
-                    return Err(self.bad(entry, "it is a link that points outside the folder"));
+                    return Err(self.bad(entry, OUTSIDE));
+                }
+                if turns_back(&entry.link) {
+                    self.turning.push(entry.clone());
                 }
                 let made = symlink(std::ffi::OsStr::from_bytes(&entry.link), &path);
                 made.map_err(|e| self.taken(entry, &path, e))?;
@@ -276,6 +308,27 @@ impl Filling<'_> {
             return Err(out());
         }
         fs::hard_link(&from, path).map_err(|e| self.taken(entry, path, e))
+    }
+
+    /// Refuses links that go up from anything but a folder of the archive: `up/..`
+    /// leads out where `up` is a link to the top.
+    fn look_at_turning(&self, strip: &[Vec<u8>]) -> Result<()> {
+        for entry in &self.turning {
+            let name = parts(&entry.path).unwrap_or_default();
+            let below = without(&name, strip).unwrap_or_default();
+            let mut at = self.root.clone();
+            at.extend(below.iter().map(|part| std::ffi::OsStr::from_bytes(part)));
+            at.pop();
+            for part in entry.link.split(|b| *b == b'/') {
+                match part {
+                    b"" | b"." => {}
+                    b".." if !is_real_folder(&at) => return Err(self.bad(entry, OUTSIDE)),
+                    b".." => drop(at.pop()),
+                    _ => at.push(std::ffi::OsStr::from_bytes(part)),
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Gives folders their permissions and times, the deepest first.

@@ -251,7 +251,7 @@ fn hostile_archives_are_refused_and_nothing_is_written() {
     let hard = |name: &str, to: &str| member(EntryType::Link, name, to, b"");
     let odd = |kind, name: &str| member(kind, name, "", b"");
     let cut = tar(&[regular("d/f", &blob(1, 5000))]);
-    let table: [(Vec<u8>, &str); 13] = [
+    let table: [(Vec<u8>, &str); 15] = [
         (tar(&[regular("/tmp/out", b"x")]), "points outside"),
         (tar(&[regular("d/../../out", b"x")]), "points outside"),
         (tar(&[link("d/l", "../../out")]), "link that points outside"),
@@ -270,6 +270,15 @@ fn hostile_archives_are_refused_and_nothing_is_written() {
         (
             tar(&[regular("d/x", b"x"), regular("d/x", b"y")]),
             "exists already",
+        ),
+        // Up from a link is not where its name stands.
+        (
+            tar(&[link("d/p/q/top", "../.."), link("d/p/q/l", "top/..")]),
+            "link that points outside",
+        ),
+        (
+            tar(&[link("d/p/q/l", "top/.."), link("d/p/q/top", "../..")]),
+            "link that points outside",
         ),
         (tar(&[hard("d/h", "/etc/passwd")]), "not in the folder"),
         (tar(&[hard("d/h", "d/../../x")]), "not in the folder"),
@@ -300,6 +309,23 @@ fn hostile_archives_are_refused_and_nothing_is_written() {
         assert_eq!(below(folder.path()), ["out"], "{words}");
         assert!(below(&folder.path().join("out")).is_empty(), "{words}");
     }
+}
+
+#[test]
+fn links_that_go_down_and_up_again_are_kept() {
+    let registry = Registry::http();
+    let link = |name: &str, to: &str| member(EntryType::Symlink, name, to, b"");
+    let bytes = tar(&[
+        link("d/l", "sub/../f"),
+        regular("d/sub/x", b"x"),
+        regular("d/f", b"f"),
+    ]);
+    let said = [(TITLE, "d"), ("io.deis.oras.content.unpack", "true")];
+    artifact(&registry, &[(&said, gzip(&bytes))]);
+    let folder = scratch();
+    let done = pull(&registry, folder.path());
+    assert_eq!(done.code, Some(0), "{done}");
+    assert_eq!(fs::read(folder.path().join("out/d/l")).unwrap(), b"f");
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::support::data::{blob, digest};
 use crate::support::dxf::{Dxf, Running};
+use crate::support::registry::Registry;
 use crate::support::rules::{GET, HEAD, Rule, on};
 use crate::support::scratch;
 use crate::support::server::Server;
@@ -179,4 +180,67 @@ fn an_older_file_stays_until_the_new_one_is_whole() {
     );
     pull(&server, folder.path(), &[&bytes]).ok();
     assert!(std::fs::read(folder.path().join("file")).expect("the file") == bytes);
+}
+
+#[test]
+fn a_folder_killed_at_half_fetches_the_rest_and_a_damaged_one_is_begun_again() {
+    let (registry, files) = (Registry::http(), scratch());
+    std::fs::create_dir(files.path().join("d")).unwrap();
+    for n in 0..4 {
+        std::fs::write(files.path().join(format!("d/{n}")), blob(n, MIB)).unwrap();
+    }
+    let dxf = |host: &str| Dxf::new().plain(host).current_dir(files.path());
+    let push = dxf(registry.host()).args(["push-files", "a", "v1", "d"]);
+    push.ok();
+    let listed = dxf(registry.host()).args(["get-manifest", "a", "v1"]);
+    let layer = listed.ok().json()["layers"][0].clone();
+    let (digest, size) = (
+        layer["digest"].as_str().unwrap(),
+        layer["size"].as_u64().unwrap(),
+    );
+    let half = 2 * MIB as u64;
+    let place = format!("/v2/a/blobs/{digest}");
+    let bytes = registry.raw().blob("a", digest).body;
+    let stalls = on(GET, &place).serve(&bytes[..]).times(1).stall_after(half);
+    let front = Server::before(&registry, [stalls]);
+    let left = files
+        .path()
+        .join("out")
+        .join(format!(".d.{}.layer.partial", &digest[7..19]));
+    let pull = || {
+        let pull = dxf(&front.host()).env("DXF_JOBS", "1");
+        pull.args(["pull-files", "a", "v1", "-o", "out"])
+    };
+    kill_at(pull().spawn(), &left, half);
+    assert!(!files.path().join("out/d").exists());
+    let held = len(&left);
+    let before = front.sent();
+    pull().ok();
+    assert!(
+        front.sent() - before < size - held + 10_000,
+        "{} of {size}",
+        front.sent() - before
+    );
+    let same = |n: usize| std::fs::read(files.path().join(format!("out/d/{n}"))).unwrap();
+    assert!((0..4).all(|n| same(n) == blob(n as u64, MIB)));
+    let names = || {
+        let all = std::fs::read_dir(files.path().join("out")).unwrap();
+        all.map(|one| one.unwrap().file_name()).collect::<Vec<_>>()
+    };
+    assert_eq!(names(), ["d"]);
+    // What was unpacked from wrong bytes is thrown away.
+    std::fs::remove_dir_all(files.path().join("out/d")).unwrap();
+    for (at, len) in [
+        (5, half as usize),
+        (100_000, half as usize),
+        (0, bytes.len()),
+    ] {
+        let mut damaged = bytes[..len].to_vec();
+        damaged[at] ^= 1;
+        std::fs::write(&left, damaged).unwrap();
+        pull().ok();
+        assert!((0..4).all(|n| same(n) == blob(n as u64, MIB)));
+        assert_eq!(names(), ["d"]);
+        std::fs::remove_dir_all(files.path().join("out/d")).unwrap();
+    }
 }
