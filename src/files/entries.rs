@@ -14,12 +14,15 @@ use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::fetch::{BlobRef, Sequence};
 use crate::image::config;
-use crate::manifest::{Kind, Manifest};
+use crate::manifest::{ImageManifest, Kind, Manifest};
 
 /// Helm's charts and their signatures (helm.sh/docs/topics/registries).
 const HELM_CONFIG: &str = "application/vnd.cncf.helm.config.v1+json";
 const HELM_CHART: &str = "application/vnd.cncf.helm.chart.content.v1.tar+gzip";
 const HELM_PROVENANCE: &str = "application/vnd.cncf.helm.chart.provenance.v1.prov";
+/// What the types of Docker's models begin with.
+const DOCKER_CONFIG: &str = "application/vnd.docker.ai.model.config.";
+const DOCKER_LAYER: &str = "application/vnd.docker.ai.";
 /// The hexadecimal digits of a digest in a made-up name.
 const DIGITS: usize = 12;
 
@@ -100,7 +103,8 @@ pub fn entries(manifest: &Manifest) -> Result<Vec<Entry>> {
         if layer.media_type == media_type::OCI_EMPTY && name_of(&layer).is_none() {
             continue;
         }
-        let mut one = entry(&layer, helm_name(&image, &layer))?;
+        let by_tool = helm_name(&image, &layer).or_else(|| docker_name(&image, &layer, &found));
+        let mut one = entry(&layer, by_tool)?;
         if let Some(parts) = content {
             one.content = parts;
         }
@@ -195,7 +199,7 @@ fn is_executable(layer: &Descriptor) -> bool {
 }
 
 /// The names of a chart's files, which helm makes of its name and version.
-fn helm_name(image: &crate::manifest::ImageManifest, layer: &Descriptor) -> Option<String> {
+fn helm_name(image: &ImageManifest, layer: &Descriptor) -> Option<String> {
     if image.config.media_type != HELM_CONFIG {
         return None;
     }
@@ -207,6 +211,28 @@ fn helm_name(image: &crate::manifest::ImageManifest, layer: &Descriptor) -> Opti
     let said = |name: &str| image.annotations.get(name).filter(|word| !word.is_empty());
     let (chart, version) = (said(TITLE)?, said(VERSION)?);
     Some(format!("{}-{}.{end}", one_part(chart), one_part(version)))
+}
+
+/// The names of a model's files without names of their own, which Docker's model
+/// runner gives by their types (docker/model-runner, internal/bundle/unpack.go).
+fn docker_name(image: &ImageManifest, layer: &Descriptor, before: &[Entry]) -> Option<String> {
+    if !image.config.media_type.starts_with(DOCKER_CONFIG) {
+        return None;
+    }
+    let kind = layer.media_type.as_str();
+    let end = match kind.strip_prefix(DOCKER_LAYER)? {
+        "gguf.v3" => "gguf",
+        "safetensors" => "safetensors",
+        "mmproj" => return Some("model.mmproj".to_string()),
+        "chat.template.jinja" => return Some("template.jinja".to_string()),
+        _ => return None,
+    };
+    let all = image.layers.iter().filter(|one| one.media_type == kind);
+    let number = before.iter().filter(|one| one.media_type == kind).count() + 1;
+    Some(match all.count() {
+        1 => format!("model.{end}"),
+        count => format!("model-{number:05}-of-{count:05}.{end}"),
+    })
 }
 
 /// A word as part of a name.

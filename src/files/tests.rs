@@ -509,6 +509,35 @@ fn a_chart_has_the_name_that_helm_gives_it() {
 }
 
 #[test]
+fn a_docker_model_has_the_names_that_its_runner_gives() {
+    let names = |kinds: &[&str]| -> Vec<String> {
+        let layers = kinds.iter().enumerate();
+        let layers = layers.map(|(n, kind)| {
+            Blob::bytes(&format!("application/vnd.docker.ai.{kind}"), vec![n as u8])
+        });
+        let config = "application/vnd.docker.ai.model.config.v0.1+json";
+        let config = Blob::bytes(config, b"{}".to_vec());
+        let model = Artifact::untyped(layers.collect()).with_config(config);
+        let found = entries(model.image().unwrap().manifest()).unwrap();
+        found.into_iter().map(|entry| entry.name).collect()
+    };
+    assert_eq!(
+        names(&["gguf.v3", "mmproj", "chat.template.jinja"]),
+        ["model.gguf", "model.mmproj", "template.jinja"]
+    );
+    assert_eq!(
+        names(&["safetensors", "license", "safetensors"])[..3]
+            .iter()
+            .step_by(2)
+            .collect::<Vec<_>>(),
+        [
+            "model-00001-of-00002.safetensors",
+            "model-00002-of-00002.safetensors"
+        ]
+    );
+}
+
+#[test]
 fn what_is_no_artifact_of_files_is_told() {
     let image = crate::image::tests::image(&[]);
     let failed = entries(image.manifest()).unwrap_err().to_string();
