@@ -8,7 +8,7 @@ use std::fs;
 use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use dxf_registry::artifact::Parts;
 use dxf_registry::descriptor::media_type;
@@ -230,6 +230,72 @@ fn a_manifest_that_cannot_be_read_stops_the_run() {
     fs::write(&at, text).unwrap();
     gc(folder.path(), &[]);
     assert!(has(&store, &kept.digest()) && !has(&store, &garbage.digest));
+}
+
+#[test]
+fn what_is_no_blob_of_dxf_stays_and_an_index_that_cannot_be_read_stops_it() {
+    let folder = scratch();
+    let store = layout(folder.path());
+    artifact(&store, "kept", None, Some("kept"));
+    let garbage = put(&store, "garbage");
+    let blobs = folder.path().join("a/blobs/sha256");
+    // Files of others, a folder and a link with the names of digests, and a link to
+    // what is kept elsewhere.
+    let elsewhere = folder.path().join("elsewhere");
+    fs::write(&elsewhere, "elsewhere").unwrap();
+    let name = |n: usize| blobs.join(format!("{n:064x}"));
+    fs::write(blobs.join("README"), "of others").unwrap();
+    fs::write(blobs.join("A".repeat(64)), "no digest").unwrap();
+    fs::create_dir(name(1)).unwrap();
+    std::os::unix::fs::symlink(&elsewhere, name(2)).unwrap();
+    std::os::unix::fs::symlink("nowhere", name(3)).unwrap();
+    let index = folder.path().join("a/index.json");
+    let text = fs::read(&index).unwrap();
+    for bad in [&text[..text.len() / 2], b"", b"[]", b"{}"] {
+        fs::write(&index, bad).unwrap();
+        let output = dxf(folder.path(), &["gc", "--grace", "0s", "--allow-empty"]).run();
+        assert_eq!(output.code, Some(65), "{output}");
+        assert!(has_file(&blobs, &garbage), "{output}");
+    }
+    fs::write(&index, text).unwrap();
+    let freed = gc(folder.path(), &[]);
+    assert_eq!(freed.lines().len(), 1, "{freed}");
+    assert!(!has_file(&blobs, &garbage));
+    for n in 1..=3 {
+        assert!(fs::symlink_metadata(name(n)).is_ok(), "{n}");
+    }
+    assert!(blobs.join("README").exists() && elsewhere.exists());
+    whole(&store);
+}
+
+fn has_file(blobs: &Path, blob: &Descriptor) -> bool {
+    blobs.join(blob.digest.hex()).exists()
+}
+
+#[test]
+fn a_clock_that_jumps_keeps_what_is_young_and_what_is_reached() {
+    let folder = scratch();
+    let store = layout(folder.path());
+    let kept = artifact(&store, "kept", None, Some("kept"));
+    let (future, past) = (put(&store, "future"), put(&store, "past"));
+    let blobs = folder.path().join("a/blobs/sha256");
+    let set = |digest: &Digest, time: SystemTime| {
+        let file = fs::File::options()
+            .write(true)
+            .open(blobs.join(digest.hex()));
+        file.unwrap().set_modified(time).unwrap();
+    };
+    let year = Duration::from_secs(365 * 86_400);
+    set(&future.digest, SystemTime::now() + year);
+    set(&past.digest, SystemTime::UNIX_EPOCH);
+    set(&kept.digest(), SystemTime::UNIX_EPOCH);
+    // When the inode changed counts as well, which no program can set.
+    run(folder.path(), &["gc"]);
+    assert!(has_file(&blobs, &past) && has_file(&blobs, &future));
+    std::thread::sleep(Duration::from_millis(1100));
+    run(folder.path(), &["gc", "--grace", "1s"]);
+    assert!(!has_file(&blobs, &past));
+    whole(&store);
 }
 
 #[test]
