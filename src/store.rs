@@ -211,6 +211,20 @@ pub trait ReadStore: Send + Sync {
         }
         Ok(referrers)
     }
+
+    /// The same for a caller that has listed the tags: `is_tag` says which there are,
+    /// so that a list of referrers under a tag that does not exist costs no request.
+    ///
+    /// # Errors
+    /// As [`ReadStore::referrers`].
+    fn referrers_among(
+        &self,
+        subject: &Digest,
+        is_tag: &dyn Fn(&Tag) -> bool,
+    ) -> Result<Vec<Descriptor>> {
+        let _ = is_tag;
+        self.referrers(subject)
+    }
 }
 
 /// A [`ReadStore`] that can also be written to.
@@ -375,6 +389,13 @@ where
     }
     fn referrers(&self, subject: &Digest) -> Result<Vec<Descriptor>> {
         (**self).referrers(subject)
+    }
+    fn referrers_among(
+        &self,
+        subject: &Digest,
+        is_tag: &dyn Fn(&Tag) -> bool,
+    ) -> Result<Vec<Descriptor>> {
+        (**self).referrers_among(subject, is_tag)
     }
 }
 

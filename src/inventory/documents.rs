@@ -10,7 +10,7 @@ use crate::digest::{Digest, Verify};
 use crate::error::Result;
 use crate::image::config;
 use crate::manifest::{self, Manifest};
-use crate::reference::{Origin, Target};
+use crate::reference::{Origin, Tag, Target};
 use crate::store::{Content, Names, ReadStore, Tags, Verified};
 use crate::stream::read_bounded;
 
@@ -100,6 +100,13 @@ impl ReadStore for Documents<'_> {
     }
     fn referrers(&self, subject: &Digest) -> Result<Vec<Descriptor>> {
         self.store.referrers(subject)
+    }
+    fn referrers_among(
+        &self,
+        subject: &Digest,
+        is_tag: &dyn Fn(&Tag) -> bool,
+    ) -> Result<Vec<Descriptor>> {
+        self.store.referrers_among(subject, is_tag)
     }
 }
 

@@ -210,6 +210,8 @@ struct Tagged {
 impl Tagged {
     fn read(store: &dyn ReadStore, tags: Vec<Tag>, run: Run<'_>) -> Result<Tagged> {
         let stop = run.watch.stop;
+        let related = tags.iter().filter(|tag| is_related_tag(tag.as_str()));
+        let related: HashSet<Tag> = related.cloned().collect();
         let heads = parallel::map(run.jobs, tags, stop, |tag, _| {
             let head = store.head(&Target::Tag(tag.clone()))?;
             // One that is gone meanwhile reaches nothing.
@@ -221,7 +223,7 @@ impl Tagged {
         roots.dedup();
         let walk = Walk::new(store, run);
         let found = parallel::map(run.jobs, roots, stop, |root, _| {
-            Ok((root, own(reach(store, &walk, root))?))
+            Ok((root, own(reach(store, &walk, root, &related))?))
         })?;
         let found = found.into_iter().collect();
         Ok(Tagged { tags, found })
@@ -297,7 +299,12 @@ impl Tagged {
 }
 
 /// What a manifest reaches, and what refers to it and to the manifests below it.
-fn reach(store: &dyn ReadStore, walk: &Walk<'_>, root: Digest) -> Result<Found> {
+fn reach(
+    store: &dyn ReadStore,
+    walk: &Walk<'_>,
+    root: Digest,
+    tags: &HashSet<Tag>,
+) -> Result<Found> {
     let mut found = Found {
         blobs: Blobs::new(),
         manifests: Vec::new(),
@@ -311,7 +318,7 @@ fn reach(store: &dyn ReadStore, walk: &Walk<'_>, root: Digest) -> Result<Found> 
             links => links?,
         };
         for digest in found.add(walk, &links)? {
-            let referrers = store.referrers(&digest)?;
+            let referrers = store.referrers_among(&digest, &|tag| tags.contains(tag))?;
             let referrers = referrers.into_iter().map(|referrer| referrer.digest);
             left.extend(referrers.filter(|referrer| seen.insert(*referrer)));
         }

@@ -22,7 +22,7 @@ use crate::error::{Error, Result};
 use crate::file::{PRIVATE, make_folder, try_lock};
 use crate::http::Request;
 use crate::manifest::{Manifest, ReferrersList};
-use crate::reference::{RepoName, Target};
+use crate::reference::{RepoName, Tag, Target};
 use crate::registry::Repository;
 use crate::registry::listing::{MAX_PAGE, Pages};
 use crate::store::ReadStore;
@@ -69,10 +69,16 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The descriptors of everything that is about `subject`, each once.
-pub(super) fn list(repository: &Repository, subject: &Digest) -> Result<Vec<Descriptor>> {
+/// The descriptors of everything that is about `subject`, each once; `is_tag` says
+/// which tags there may be.
+pub(super) fn list(
+    repository: &Repository,
+    subject: &Digest,
+    is_tag: &dyn Fn(&Tag) -> bool,
+) -> Result<Vec<Descriptor>> {
     let mut found = match ask(repository, subject)? {
         Some(found) => found,
+        None if !is_tag(&ReferrersList::tag(subject)?) => Vec::new(),
         None => match tagged(repository, &["pull"], subject)? {
             Tagged::List(list, _) => list.into_entries(),
             Tagged::Nothing | Tagged::Subject | Tagged::Other(_) => Vec::new(),

@@ -477,7 +477,15 @@ impl ReadStore for Repository {
     }
 
     fn referrers(&self, subject: &Digest) -> Result<Vec<Descriptor>> {
-        referrers::list(self, subject)
+        referrers::list(self, subject, &|_| true)
+    }
+
+    fn referrers_among(
+        &self,
+        subject: &Digest,
+        is_tag: &dyn Fn(&Tag) -> bool,
+    ) -> Result<Vec<Descriptor>> {
+        referrers::list(self, subject, is_tag)
     }
 }
 

@@ -82,7 +82,11 @@ impl<'a> Source<'a> {
         if let Some(known) = locked(&self.referrers).get(subject) {
             return Ok(known.clone());
         }
-        let found = self.store.referrers(subject)?;
+        let is_tag = |tag: &Tag| {
+            let tags = self.by_stem.get(tag.as_str()).into_iter().flatten();
+            tags.into_iter().any(|(known, _)| known == tag)
+        };
+        let found = self.store.referrers_among(subject, &is_tag)?;
         locked(&self.referrers).insert(*subject, found.clone());
         Ok(found)
     }
