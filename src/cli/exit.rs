@@ -229,9 +229,9 @@ fn lists_nothing(error: &Error) -> bool {
 
 fn login_hint(url: &str, source: Option<&str>) -> String {
     let host = authority(url);
-    let source = source.map(|source| {
-        let source = one_line(source);
-        format!("the credentials from {source} were refused")
+    let source = source.map(|source| match one_line(source).as_str() {
+        "username and password" => "the user name or the password is wrong".to_string(),
+        source => format!("the credentials from {source} were refused"),
     });
     match source {
         // Its passwords last twelve hours (amazon-ecr-credential-helper#124).

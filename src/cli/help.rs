@@ -10,7 +10,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use dxf_registry::text::without_login;
 
 use crate::cli::args::{Cli, guide};
-use crate::cli::manual::TOPICS;
+use crate::cli::manual::{Page, TOPICS};
 
 /// How `command` is used, in one line.
 pub fn usage_line(command: &str) -> String {
@@ -40,6 +40,8 @@ pub fn as_options(words: Vec<OsString>) -> Vec<OsString> {
             match topic(command) {
                 Some(topic) => vec![dxf.clone(), help.clone(), topic.into()],
                 None if command.as_encoded_bytes().starts_with(b"-") => words,
+                // A topic with a slip: `help` says which.
+                None if command.to_str().and_then(Page::near).is_some() => words,
                 None => vec![dxf.clone(), command.clone()],
             }
         }
@@ -129,8 +131,12 @@ fn meant(error: &clap::Error, word: Option<&OsStr>) -> Option<String> {
     let named = [ContextKind::InvalidSubcommand, ContextKind::InvalidArg];
     let pointed = named.into_iter().find_map(|kind| {
         let wrong = error.get(kind)?.to_string();
-        let is_first = word.is_some_and(|word| word == wrong.as_str());
-        pointer(&wrong).filter(|_| is_first)
+        match word.and_then(OsStr::to_str) {
+            // Docker's option; a password on the command line shows in lists of processes.
+            Some("login") if wrong == "-p" => Some("--password-stdin".to_string()),
+            Some(word) if word == wrong => pointer(&wrong),
+            _ => None,
+        }
     });
     let guessed = [ContextKind::SuggestedSubcommand, ContextKind::SuggestedArg];
     pointed.or_else(|| {

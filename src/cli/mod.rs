@@ -17,6 +17,7 @@ mod help;
 mod image;
 mod input;
 mod manual;
+mod near;
 mod repos;
 mod session;
 
@@ -98,9 +99,8 @@ pub fn run(
                 console: &console,
                 interrupt,
             };
-            if let Command::ShowEnv(_) = command {
-                tool::show_env::misspelt(&console, &variables);
-            }
+            let all = matches!(command, Command::ShowEnv(_));
+            tool::show_env::misspelt(&console, &variables, all);
             begin(&command, Env::new(lookup), &mut out, input)
         }
         Err(error) if error.use_stderr() => {

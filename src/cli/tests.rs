@@ -293,7 +293,7 @@ fn help_and_version_need_nothing() {
     for line in [
         "File to store, or - for standard input:_files",
         ":(size prune)",
-        "compdef _dxf_names dxf",
+        "compdef _dxf dxf",
     ] {
         assert!(zsh.contains(line), "{line}");
     }
@@ -555,8 +555,13 @@ fn no_secret_is_shown() {
     let mut wrong = Place::new();
     wrong.set("DXF_HOTS", "r.example");
     let done = wrong.run(&["show-env"]);
-    let warned = "dxf: warning: DXF_HOTS is set, but dxf has no such variable\n";
+    let warned = "dxf: warning: DXF_HOTS is set, but dxf has no such variable; did \
+                  you mean DXF_HOST?\n";
     assert_eq!((done.code, done.err.as_str()), (0, warned));
+    // Every command names a slip; only show-env names what may belong to another program.
+    wrong.set("DXF_SCRIPTS", "1");
+    assert_eq!(wrong.run(&["help", "limits"]).err, warned);
+    assert_eq!(wrong.run(&["show-env"]).err.lines().count(), 2);
     let shown = place.ok(&["show-env"]);
     assert!(!shown.contains("hunter2"), "{shown}");
     for line in [

@@ -29,7 +29,7 @@ const LAYERS: &[&str] = &[
     "place keeping",
     "bundle",
     "fuzz",
-    "cli/exit cli/interrupt",
+    "cli/exit cli/interrupt cli/near",
     "cli/out",
     "cli/env",
     "cli/manual",

@@ -14,6 +14,7 @@ mod bundles;
 mod bundles_stream;
 mod coming_from;
 mod compat;
+mod completions;
 mod concurrency;
 mod connections;
 mod copy;

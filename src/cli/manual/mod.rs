@@ -5,6 +5,8 @@ mod markdown;
 pub mod roff;
 pub mod text;
 
+use crate::cli::near::is_near;
+
 /// A page of the manual.
 #[derive(Debug, Clone, Copy)]
 pub struct Page {
@@ -56,6 +58,11 @@ impl Page {
     /// The page of this topic.
     pub fn find(topic: &str) -> Option<Page> {
         PAGES.iter().find(|page| page.topic == topic).copied()
+    }
+
+    /// The topic that was probably meant.
+    pub fn near(topic: &str) -> Option<&'static str> {
+        TOPICS.iter().find(|known| is_near(known, topic)).copied()
     }
 
     /// Its title: the first heading.

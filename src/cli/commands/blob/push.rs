@@ -97,8 +97,10 @@ fn put(
         return in_parts(s, store, (bytes, tag), (split, least));
     }
     let name = bytes.shown();
+    let is_file = bytes.path()?.is_some();
     let blob = whole(s, bytes)?;
     enough(&name, blob.size(), least)?;
+    warn_if_empty(s, &name, (blob.size(), is_file));
     match tag {
         Some(tag) => {
             let blobs = std::slice::from_ref(&blob);
@@ -197,6 +199,15 @@ fn enough(name: &str, size: u64, least: u64) -> Result<()> {
     Err(Error::Unsupported { what })
 }
 
+/// Warns that a pipe or a program gave nothing, which a backup hardly means.
+fn warn_if_empty(s: &Session<'_, '_>, name: &str, (size, is_file): (u64, bool)) {
+    if size == 0 && !is_file {
+        let advice = "--min-size 1 refuses that";
+        s.console
+            .warn(&format!("{name} is empty, 0 bytes are stored; {advice}"));
+    }
+}
+
 impl<'w> Bytes<'w> {
     /// What they are called.
     fn shown(&self) -> String {
@@ -227,6 +238,7 @@ fn in_parts(
     let name = bytes.shown();
     let file = bytes.path()?.map(Input::file).transpose()?;
     let bar = bars::named(s.context.show, s.console, &name);
+    let is_file = file.is_some();
     let whole = Sum::new(&*bar, file.as_ref().and_then(Input::size));
     let mut opened;
     let mut stream;
@@ -252,7 +264,9 @@ fn in_parts(
     };
     let run = Run::new(run.jobs, Watch::new(&whole, interrupt.stop()));
     let pushed = artifact::push(store, input, split, run)?;
-    enough(&name, pushed.parts().size, least)?;
+    let size = pushed.parts().size;
+    enough(&name, size, least)?;
+    warn_if_empty(s, &name, (size, is_file));
     if let Some(tag) = tag {
         pushed.tag(store, &tag, run)?;
     }

@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use clap::{CommandFactory, ValueEnum};
+use clap::{Arg, CommandFactory, ValueEnum};
 use clap_complete::Shell;
 use dxf_registry::Error;
 
@@ -25,11 +25,52 @@ pub fn run(out: &mut Out<'_>, words: &Words) -> Result<(), Failure> {
     let script = String::from_utf8_lossy(&script);
     let script = match shell {
         Shell::Bash => format!("{script}{BASH}"),
-        Shell::Zsh => script.replace(ZSH_END, ZSH),
-        Shell::Fish => format!("{script}{FISH}"),
+        Shell::Zsh => for_zsh(&script).replace(ZSH_END, ZSH),
+        Shell::Fish => format!("{script}{}{FISH}", values()),
         _ => script.into_owned(),
     };
     out.write_all(script.as_bytes()).map_err(stdout)
+}
+
+/// clap's script for zsh, without what keeps zsh from completing options: arguments
+/// without an action, arguments that take all words after them, and colons in the
+/// names of values.
+fn for_zsh(script: &str) -> String {
+    let script = script.replacen("_dxf() {", "_dxf_words() {", 1);
+    let mut all = String::new();
+    for line in script.lines() {
+        let mut line = line.to_string();
+        if line.starts_with("':") || line.starts_with("'*:") {
+            if let Some(argument) = line.strip_suffix(":' \\") {
+                line = format!("{argument}:_dxf_nothing' \\");
+            }
+            line = line.replacen("'*::", "'*:", 1);
+        }
+        if let (true, Some((about, value))) = (line.starts_with('\''), line.split_once("]:")) {
+            line = format!("{about}]:{}", value.replace("[:", "[\\:"));
+        }
+        all += &line;
+        all.push('\n');
+    }
+    all
+}
+
+/// Lines for fish with the words that arguments can be, which clap's script lacks.
+fn values() -> String {
+    let mut all = Cli::command();
+    all.build();
+    let mut lines = String::new();
+    for command in all.get_subcommands() {
+        let values = command.get_positionals().flat_map(Arg::get_possible_values);
+        let values: Vec<String> = values.map(|value| value.get_name().to_string()).collect();
+        if !values.is_empty() {
+            let (name, values) = (command.get_name(), values.join(" "));
+            lines += &format!(
+                "complete -c dxf -n \"__fish_dxf_using_subcommand {name}\" -f -a \"{values}\"\n"
+            );
+        }
+    }
+    lines
 }
 
 /// Adds the names in `DXF_HOST` to what clap's script completes. Bash takes `:`
@@ -53,25 +94,27 @@ _dxf_names() {
 complete -F _dxf_names -o bashdefault -o default dxf
 "#;
 
-/// The end of clap's script for zsh, and the same with the names in `DXF_HOST`.
+/// The end of clap's script for zsh, and the same with the names in `DXF_HOST`. The
+/// function that zsh calls has the name of the file.
 const ZSH_END: &str = r#"if [ "$funcstack[1]" = "_dxf" ]; then
     _dxf "$@"
 else
     compdef _dxf dxf
 fi"#;
-const ZSH: &str = r#"_dxf_names() {
+const ZSH: &str = r#"_dxf_nothing() { return 1; }
+_dxf() {
     local -a found
     if (( CURRENT > 2 )) && [[ $words[CURRENT] != -* ]]; then
         found=(${(f)"$(dxf __complete "${(@)words[2,CURRENT]}" 2>/dev/null)"})
         (( $#found )) && compadd -- $found && return
     fi
-    _dxf "$@"
+    _dxf_words "$@"
 }
 
 if [ "$funcstack[1]" = "_dxf" ]; then
-    _dxf_names "$@"
+    _dxf "$@"
 else
-    compdef _dxf_names dxf
+    compdef _dxf dxf
 fi"#;
 
 /// The names in `DXF_HOST`, for fish.

@@ -29,7 +29,10 @@ pub fn run(
 ) -> Result<(), Failure> {
     let topic = args::text(&words.take(1, 1)?[0])?;
     let Some(page) = Page::find(&topic.to_ascii_lowercase()) else {
-        let why = "`dxf help` lists the topics";
+        let why = match Page::near(topic) {
+            Some(near) => format!("did you mean {near}?"),
+            None => "`dxf help` lists the topics".to_string(),
+        };
         return Err(Error::invalid("topic", topic, why).into());
     };
     if !input.terminal.stdout {

@@ -11,14 +11,24 @@ use crate::cli::env::show::{Line, line};
 use crate::cli::env::vars::{self, Env};
 use crate::cli::env::{faults, variable};
 use crate::cli::exit::Failure;
+use crate::cli::near::is_near;
 use crate::cli::out::console::{Console, Out, Terminals, stdout};
 
-/// Warns of variables whose names begin like those here and mean nothing.
-pub fn misspelt(console: &Console, variables: &[OsString]) {
+/// Warns of variables whose names begin like those here and mean nothing: of all
+/// of them, or only of those that resemble one.
+pub fn misspelt(console: &Console, variables: &[OsString], all: bool) {
     for name in variables.iter().filter_map(|name| name.to_str()) {
         let is_known = vars::ALL.iter().any(|var| var.name == name);
-        if name.starts_with("DXF_") && !is_known {
-            console.warn(&format!("{name} is set, but dxf has no such variable"));
+        if !name.starts_with("DXF_") || is_known {
+            continue;
+        }
+        let meant = vars::ALL.iter().find(|var| is_near(var.name, name));
+        let hint = meant.map(|var| format!("; did you mean {}?", var.name));
+        if all || hint.is_some() {
+            let hint = hint.unwrap_or_default();
+            console.warn(&format!(
+                "{name} is set, but dxf has no such variable{hint}"
+            ));
         }
     }
 }
