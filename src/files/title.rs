@@ -40,7 +40,7 @@ pub fn title(path: &Path) -> Result<String> {
     }
     if parts.is_empty() {
         return Err(bad(
-            "a folder's own name is needed; name what is in it instead",
+            "it is this folder itself; write the names of its files instead",
         ));
     }
     let title = parts.join("/");

@@ -23,7 +23,11 @@ const TOPICS: [&str; 5] = [
 
 /// The commands of the tables: what stands between the last pair of backticks.
 fn commands() -> Vec<String> {
-    let text = TOPICS.map(page).concat();
+    lines(&TOPICS.map(page).concat())
+}
+
+/// Those of one text.
+fn lines(text: &str) -> Vec<String> {
     let rows = text.lines().filter(|line| line.starts_with("| `"));
     rows.map(|row| row.rsplit('`').nth(1).unwrap().to_string())
         .filter(|line| line.contains("dxf "))
@@ -67,6 +71,33 @@ fn told(bench: &Bench) -> Dxf {
     match bench.mode {
         Mode::Http => Dxf::new(),
         _ => bench.dxf(),
+    }
+}
+
+#[test]
+fn every_line_about_moby_distribution_works() {
+    let bench = Bench::new(Mode::Http);
+    let dir = tempfile::tempdir().unwrap();
+    let old = image("linux/amd64", Family::Docker, GZIP);
+    let layer = old.layers()[0].clone();
+    put(&bench, &Node::Image(old), "v1");
+    put(&bench, &multi(), "v2");
+    fs::write(dir.path().join("layer.tgz"), layer.read(1 << 20).unwrap()).unwrap();
+    let manifest = multi().manifest().bytes().to_vec();
+    fs::write(dir.path().join("manifest.json"), manifest).unwrap();
+    let dxf = || bench.dxf().current_dir(dir.path());
+    dxf().args(["pull-image", "team/app:v1", "app.tar"]).ok();
+    let text = page("coming-from-moby-distribution");
+    let all = lines(&text);
+    assert_eq!(all.len(), 15, "{all:#?}");
+    for line in all {
+        let line = line.replace("sha256:…", &layer.digest().to_string());
+        let words = line.split(' ').skip(1);
+        dxf().args(words).ok();
+        // What was deleted is needed again.
+        bench
+            .raw()
+            .push_blob("team/app", &layer.read(1 << 20).unwrap());
     }
 }
 

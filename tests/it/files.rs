@@ -159,7 +159,11 @@ each_place!(what_can_not_be_stored_is_told, |place| {
         (&["d/one", "--name", "x"], 2, "--name is for standard input"),
         (&["d/one", "--type", "report"], 2, "media type"),
         (&["d/one", "--annotation", "x"], 2, "NAME=VALUE"),
-        (&["d/one", "--subject", "nothing"], 2, "the subject nothing"),
+        (
+            &["d/one", "--subject", "nothing"],
+            2,
+            "which --subject names",
+        ),
         (
             &["d/one", "--subject", "v1", "--oci", "1.0"],
             2,

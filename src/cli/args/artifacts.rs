@@ -91,7 +91,7 @@ pub struct PullFiles {
     /// Write only matching files, such as '*.json' or 'docs/**'; may be repeated
     #[arg(long, value_name = "GLOB")]
     pub only: Vec<String>,
-    /// Write only this file
+    /// Write only this file; -o names the file to write
     #[arg(long, value_name = "NAME", conflicts_with_all = ["only", "list"])]
     pub file: Option<String>,
     /// Print name, size, type and digest of each file, and write nothing

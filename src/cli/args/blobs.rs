@@ -117,13 +117,13 @@ pub struct ListAliases {
     /// Print digest, kind, bytes, time and platforms too
     #[arg(short, long)]
     pub long: bool,
-    /// Order: smallest or oldest first, what has no time or version before
+    /// Sort: smallest or oldest first, and before them what has no time or version
     #[arg(long, value_name = "BY")]
     pub sort: Option<Sort>,
     /// Reverse the order
     #[arg(short, long)]
     pub reverse: bool,
-    /// With --long: aliases made of digests too (sha256-…), which list referrers
+    /// With --long: print aliases made of digests too (sha256-…), which list referrers
     #[arg(long)]
     pub all: bool,
 }

@@ -242,13 +242,14 @@ pub enum Command {
         after_help = "Examples:\n  dxf list-referrers team/app:v1\n  dxf list-referrers --type application/spdx+json team/app:v1"
     )]
     ListReferrers(Later<ListReferrers>),
-    /// Store files as an artifact that refers to an image
+    /// Store files as an artifact that refers to an image or artifact
     ///
-    /// The artifact gets no tag: list-referrers and other tools find it by the
-    /// image. Without files it consists of its annotations. Prints
-    /// repository@digest.
+    /// It gets no alias: list-referrers and other tools find it by what it refers
+    /// to. --type is the type of the artifact; the type of a file follows its path,
+    /// as in sbom.json:application/spdx+json. Without files the artifact consists of
+    /// its annotations. Prints host/repository@digest.
     #[command(
-        after_help = "Examples:\n  dxf attach --type application/spdx+json team/app:v1 sbom.json\n  dxf attach --type application/vnd.example.approval --annotation by=me team/app:v1"
+        after_help = "Examples:\n  dxf attach --type application/spdx+json team/app:v1 sbom.json:application/spdx+json\n  dxf attach --type application/vnd.example.approval --annotation by=me team/app:v1"
     )]
     Attach(Later<Attach>),
     /// Delete an artifact that refers to an image
@@ -442,7 +443,7 @@ pub enum Command {
     /// Without a topic, dxf lists the commands and topics.
     #[command(after_help = "Examples:\n  dxf help large-files\n  dxf help push-blob")]
     Help(Later<Named<words::Topic>>),
-    /// Print the variables in use, and where each value came from
+    /// Print every variable, its value, and where the value came from
     #[command(after_help = "Examples:\n  dxf show-env\n  DXF_OUTPUT=json dxf show-env")]
     ShowEnv(Later<Named<words::Nothing>>),
     /// Print a completion script for bash, zsh, fish and others

@@ -68,7 +68,7 @@ fn subject(
     let Some(platform) = platform else {
         let found = store.head(&target)?;
         return Ok(found.ok_or_else(|| Error::NotFound {
-            what: format!("the subject {place}; push it first"),
+            what: format!("there is no {place} to attach to; push it first"),
         })?);
     };
     let budget = Budget::default();

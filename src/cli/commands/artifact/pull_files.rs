@@ -118,7 +118,7 @@ fn only(found: Vec<Entry>, globs: &[String]) -> Result<Vec<Entry>> {
     let names: Vec<&str> = found.iter().map(|entry| entry.name.as_str()).collect();
     if !names.iter().any(|name| Pattern::any_fits(&patterns, name)) {
         let what = format!(
-            "a file that {} fits; there are: {}",
+            "no file matches {}; there are: {}",
             globs.join(", "),
             some(&names)
         );

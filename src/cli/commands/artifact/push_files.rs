@@ -103,7 +103,7 @@ fn subject(store: &dyn Store, word: &str) -> Result<Descriptor> {
     let target: Target = word.strip_prefix('@').unwrap_or(word).parse()?;
     let found = store.head(&target)?;
     found.ok_or_else(|| Error::NotFound {
-        what: format!("the subject {target} in {}", store.name()),
+        what: format!("{target} in {}, which --subject names", store.name()),
     })
 }
 
