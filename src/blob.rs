@@ -319,7 +319,7 @@ impl FileRange {
     /// [`Error::ChangedWhileRead`] once the file is not what it is now.
     pub fn new(path: impl Into<PathBuf>, start: u64, len: u64) -> FileRange {
         let path = path.into();
-        // What is not there now can't change; opening says that it is missing.
+        // A missing file can't change; opening it reports that it is missing.
         let stamp = std::fs::metadata(&path).ok();
         FileRange {
             stamp: stamp.map(|meta| Stamp::of(&meta)),

@@ -93,7 +93,7 @@ impl UrlFetcher for HttpFetcher {
     }
 }
 
-/// Bytes that go on where a connection breaks.
+/// Bytes that resume after a connection breaks.
 struct Bytes<'a> {
     fetcher: &'a HttpFetcher,
     url: Url,

@@ -41,7 +41,7 @@ pub struct Verified<'a> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Put {
-    /// Nothing: the blob was there.
+    /// Nothing: the blob existed.
     Existed,
     /// The blob was taken over from another repository of the same registry.
     Mounted,
@@ -52,7 +52,7 @@ pub enum Put {
 /// What a tag has to be for [`Store::put_manifest_if`] to move it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Expected {
-    /// Not there.
+    /// Missing.
     Nothing,
     /// A name for the manifest of this digest.
     Manifest(Digest),

@@ -233,7 +233,7 @@ pub struct Watch<'a> {
 /// Reports nothing and ends with the work.
 impl Default for Watch<'_> {
     fn default() -> Self {
-        // Shared by everybody, so it must stay as it is.
+        // Shared by all callers, so nothing may set it.
         static NEVER: LazyLock<Stop> = LazyLock::new(|| {
             Stop(Arc::new(State {
                 never: true,

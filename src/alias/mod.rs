@@ -279,7 +279,7 @@ pub fn delete_only(store: &dyn Store, tag: &Tag, run: Run<'_>) -> Result<ByPlatf
 pub(crate) fn cannot_untag(store: &dyn Store, target: &Target, refused: &Error) -> bool {
     match refused {
         Error::NotAllowed { .. } | Error::Unsupported { .. } => true,
-        // The tag was there a moment ago. Where it still is, "not found" was
+        // The tag existed a moment ago. If it still does, "not found" was
         // said of the digest that a tag is not.
         refused if refused.is_not_found() => matches!(store.head(target), Ok(Some(_))),
         refused => matches!(refused.status(), Some(400 | 405 | 415 | 501)),

@@ -70,7 +70,7 @@ pub struct Settings<'a> {
 /// [`Error::Mismatch`], [`Error::Size`], [`Error::Malformed`] for content that
 /// is not what it claims, [`Error::Unsupported`] for what the form can't hold,
 /// those of the blobs' sources, [`Error::Io`], [`Error::Stopped`]. Of a file
-/// nothing is left then, and what was there before is untouched.
+/// nothing is left then, and an existing file is untouched.
 pub fn write(items: &[Item], out: Out<'_>, settings: &Settings<'_>, run: Run<'_>) -> Result<()> {
     let path = match out {
         Out::Stream(to) => return write_stream(items, to, settings, run),

@@ -127,7 +127,7 @@ pub fn push(store: &dyn Store, input: Input<'_>, split: Split, run: Run<'_>) -> 
     })
 }
 
-/// Stores one part; gives it back where the store says that it was there.
+/// Stores one part; returns it if the store reports that it existed.
 fn send(store: &dyn Store, job: Job, watch: Watch<'_>) -> Result<(Descriptor, Option<Blob>)> {
     let Job { descriptor, blob } = job;
     let Some(blob) = blob else {

@@ -110,7 +110,7 @@ impl Realm {
             .join(text)
             .map_err(|e| refused(format!("its token realm is an {e}")))?;
         // python-dxf forces https, and so does contract; a laboratory that was
-        // told to send credentials in the clear keeps the realm as it is.
+        // told to send credentials in the clear keeps the realm unchanged.
         let lab = home.scheme() == Scheme::Http && settings.insecure_auth == InsecureAuth::Allow;
         let mut url = if lab {
             named

@@ -82,7 +82,7 @@ pub struct Cut {
 #[derive(Default)]
 struct Parts {
     count: usize,
-    /// The numbers of those that are there, from 1.
+    /// The numbers of the parts that exist, from 1.
     there: Vec<usize>,
     /// The pieces of the blobs that are cut, in order.
     cut: BTreeMap<Digest, Vec<Piece>>,

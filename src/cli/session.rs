@@ -247,7 +247,7 @@ impl<'s, 'o> Session<'s, 'o> {
         self.out.write_all(bytes).map_err(stdout)
     }
 
-    /// Writes a document to standard output as it is; on a terminal it ends its
+    /// Writes a document to standard output unchanged; on a terminal it ends its
     /// line, so that the shell's prompt begins a new one.
     pub fn document(&mut self, bytes: &[u8]) -> Result<(), Failure> {
         self.write(bytes)?;

@@ -40,12 +40,12 @@ pub enum Login {
         /// The password, or a personal access token.
         password: Secret,
     },
-    /// An `Authorization` value, sent as it is to the token server, or to the
+    /// An `Authorization` value, sent unchanged to the token server, or to the
     /// registry itself where that asks for Basic.
     Header(Secret),
     /// A refresh token (`identitytoken`), to be traded for access tokens.
     Refresh(Secret),
-    /// A bearer token, sent as it is (`registrytoken`).
+    /// A bearer token, sent unchanged (`registrytoken`).
     Bearer(Secret),
 }
 
@@ -80,7 +80,7 @@ impl Found {
     }
 
     /// The login for a request that is pointless without one, such as a push.
-    /// (A pull takes [`Found::login`] as it is: a public image needs no
+    /// (A pull takes [`Found::login`] unchanged: a public image needs no
     /// helper, whatever state the helper is in.)
     ///
     /// # Errors

@@ -33,7 +33,7 @@ pub fn make_folder(path: &Path, mode: u32) -> io::Result<()> {
 }
 
 /// Sets when the symbolic link at `path` was last changed, seconds since 1970;
-/// zero leaves it as it is.
+/// zero leaves it unchanged.
 ///
 /// # Errors
 /// When it does not exist, or belongs to another user.

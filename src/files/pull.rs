@@ -19,7 +19,7 @@ use crate::store::ReadStore;
 use crate::stream::{Buffer, Run, Stop, copy};
 use crate::tar::Dialect;
 
-/// Where files go, and what happens to those that are there.
+/// Where files are written, and what happens to existing ones.
 #[derive(Debug, Clone, Copy)]
 pub struct Pull<'a> {
     folder: &'a Path,
@@ -32,7 +32,7 @@ pub struct Pull<'a> {
 pub enum Pulled {
     /// It was fetched.
     Written,
-    /// The file or folder was there, and the same.
+    /// The file or folder existed and was the same.
     Unchanged,
 }
 

@@ -27,7 +27,7 @@ pub enum Action {
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Plan {
-    /// The blobs, largest first. Those of manifests that are there are not
+    /// The blobs, largest first. Those of existing manifests are not
     /// asked after, and not among them.
     pub blobs: Vec<(Blob, Action)>,
     /// How many manifests would be sent, and their bytes.

@@ -33,7 +33,7 @@ pub fn follow(
 /// Whether a hop may be made to a URL; the error is a reason.
 pub type Permit<'a> = dyn Fn(&crate::http::Url) -> Result<(), String> + 'a;
 
-/// As [`follow`], but goes only where `permit` lets it, the first hop included.
+/// As [`follow`], but follows only what `permit` allows, including the first hop.
 ///
 /// # Errors
 /// As [`follow`].

@@ -48,7 +48,7 @@ pub fn is_file_system(manifest: &ImageManifest) -> bool {
     !is_artifact(manifest) && describes(&manifest.config, &manifest.layers)
 }
 
-/// Whether a manifest has a config that says for which platform it is: an image,
+/// Whether a manifest has a config that names its platform: an image,
 /// or an artifact as `oras push --artifact-platform` makes one.
 pub fn has_platform(manifest: &ImageManifest) -> bool {
     match is_artifact(manifest) {

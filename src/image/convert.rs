@@ -20,7 +20,7 @@ use crate::error::{Error, Result};
 use crate::manifest::{ATTESTED, Builder, Manifest, is_attestation, is_selectable};
 
 /// The node in the words of `family`. What is all in them already is given
-/// back as it is, byte for byte; the same node always gives the same bytes.
+/// back unchanged, byte for byte; the same node always gives the same bytes.
 ///
 /// # Errors
 /// [`Error::Unsupported`] for what the family has no word for,

@@ -78,7 +78,7 @@ fn deflate(block: &[u8]) -> Result<Vec<u8>> {
     }
 }
 
-/// A block as it is, in pieces of the largest length their header can say.
+/// A stored block, in pieces of the largest length that their header can state.
 fn stored(block: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(block.len() + 64);
     for piece in block.chunks(usize::from(u16::MAX)) {

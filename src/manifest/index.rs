@@ -122,7 +122,7 @@ impl IndexBuilder {
     }
 }
 
-/// An entry; `None` for what is none, which is kept as it is.
+/// An entry; `None` for JSON that is not an entry, which is kept unchanged.
 fn read(value: &Value) -> Option<Descriptor> {
     serde_json::from_value(value.clone()).ok()
 }

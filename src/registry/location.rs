@@ -19,7 +19,7 @@ pub fn checked_location(repository: &Repository, url: Url) -> Result<Url, String
     Ok(url)
 }
 
-/// `0-99`, or `bytes=0-99` as old ones write it: 100 bytes are there.
+/// `0-99`, or `bytes=0-99` as old ones write it: 100 bytes arrived.
 pub fn end_of_range(value: &str) -> Option<u64> {
     let value = value.trim();
     let range = value

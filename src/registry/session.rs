@@ -85,7 +85,7 @@ pub fn open(repository: &Repository, digest: &Digest, from: Option<&RepoName>) -
             .scope(&PUSH)
             .with(&format!("repository:{from}"), &["pull"]);
         // A mount is an optimisation: whatever a registry has against it
-        // (Harbor denies, others answer 405 or 500), the upload goes on.
+        // (Harbor denies, others answer 405 or 500), the upload continues.
         if let Ok(answer) =
             repository
                 .registry()

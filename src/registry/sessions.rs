@@ -1,5 +1,5 @@
 //! Notes of unfinished uploads, so that a killed process can be followed by one
-//! that goes on where it was, if the registry still has the session.
+//! that resumes from its last byte, if the registry still has the session.
 //!
 //! One small private file an upload: its location may hold a signed state. The
 //! file is locked while the upload runs, so two processes never share a session.

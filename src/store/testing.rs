@@ -1,4 +1,4 @@
-//! For tests: a store that writes down what it is asked, and fails as it is told.
+//! For tests: a store that records its requests, and fails on demand.
 
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;

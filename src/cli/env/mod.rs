@@ -223,7 +223,7 @@ impl Context {
         }
     }
 
-    /// The name and password of the environment, where both are there.
+    /// The name and password of the environment, if both are set.
     pub fn password(&self) -> Option<(&str, &Secret)> {
         match &self.login {
             Some((Login::Password { username, password }, _)) => Some((username, password)),

@@ -208,7 +208,7 @@ pub fn one_of(s: &Session<'_, '_>, place: &OsStr, flag: Option<&str>) -> Result<
 }
 
 /// Layers that an engine unpacked are compressed again, always to the same
-/// bytes; what has its own manifest is passed on as it is.
+/// bytes; an item with its own manifest is passed on unchanged.
 pub fn compressed(s: &Session<'_, '_>, mut item: Item) -> Result<Item> {
     if let (Provenance::Made, Node::Image(image)) = (item.provenance, &item.node) {
         let small = gzip::recompress(image, Which::Plain, &s.context.tmpdir, s.run())?;

@@ -40,7 +40,7 @@ impl Console {
         self.raw(&one_line(line));
     }
 
-    /// Writes text of this command's own, such as its usage, as it is.
+    /// Writes text of this command, such as its usage, unchanged.
     pub fn raw(&self, words: &str) {
         let write = || {
             let mut stderr = lock(&self.0.stderr);

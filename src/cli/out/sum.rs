@@ -160,7 +160,7 @@ mod tests {
         whole.advance(&a, 3);
         whole.finish(&a);
         whole.finish(&b);
-        // A part that was there, and then more than was promised.
+        // Existing parts, and then more bytes than announced.
         whole.start(&b, Some(10));
         whole.skip(&b, 10, Skipped::Mounted);
         whole.skip(&b, 10, Skipped::Existed);

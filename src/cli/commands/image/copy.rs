@@ -430,7 +430,7 @@ fn beside(items: &[Item], related: Vec<Related>, from: &str) -> Result<Vec<Item>
     Ok(found)
 }
 
-/// Says what was copied, as it is done.
+/// Reports each copy when it is done.
 enum Told {
     /// Something else stands on standard output.
     Nothing,

@@ -59,7 +59,7 @@ fn one(s: &Session<'_, '_>, args: &Look) -> Result<Image, Failure> {
             return Ok(image);
         }
     }
-    // Of an archive: nothing of it is ever cached.
+    // An archive: its blobs are never cached.
     read::one(s, args)
 }
 

@@ -300,7 +300,7 @@ impl Job<'_> {
     }
 }
 
-/// What was done, as it is told.
+/// What was done, as it is printed.
 #[derive(Default)]
 struct Told {
     same: usize,

@@ -67,7 +67,7 @@ fn prompt(
     answer.map_err(|e| Error::io("the terminal", e))
 }
 
-/// Puts the terminal back as it is now, and ends its line: a shell whose
+/// Restores the settings of the terminal, and ends its line: a shell whose
 /// terminal shows nothing that is typed looks broken.
 fn echo_again() -> impl Fn() + Send + 'static {
     use rustix::termios::{OptionalActions, tcgetattr, tcsetattr};

@@ -136,7 +136,7 @@ fn members(config: &Value, to: &mut BTreeMap<String, Value>) {
     }
 }
 
-/// The layers that are there afterwards, and those that are not any more.
+/// The layers of the new image, and those that were removed.
 fn layers(was: &Image, is: &Image) -> Result<Vec<(&'static str, Blob, String)>> {
     let (mut old, mut all) = (was.layers().to_vec(), Vec::new());
     let steps = is.config()?.history().into_iter();
