@@ -97,16 +97,18 @@ fn put(
         return in_parts(s, store, (bytes, tag), (split, least));
     }
     let name = bytes.shown();
-    let is_file = bytes.path()?.is_some();
+    let is_pipe = bytes.is_pipe();
     let blob = whole(s, bytes)?;
     enough(&name, blob.size(), least)?;
-    warn_if_empty(s, &name, (blob.size(), is_file));
     match tag {
         Some(tag) => {
             let blobs = std::slice::from_ref(&blob);
             alias::push(store, &tag, blobs, s.context.format, s.run())?;
         }
         None => drop(store.put_blob(&blob, s.watch())?),
+    }
+    if is_pipe && blob.size() == 0 {
+        warn_of_nothing(s, &name);
     }
     s.line(blob.digest())
 }
@@ -199,16 +201,19 @@ fn enough(name: &str, size: u64, least: u64) -> Result<()> {
     Err(Error::Unsupported { what })
 }
 
-/// Warns that a pipe or a program gave nothing, which a backup hardly means.
-fn warn_if_empty(s: &Session<'_, '_>, name: &str, (size, is_file): (u64, bool)) {
-    if size == 0 && !is_file {
-        let advice = "--min-size 1 refuses that";
-        s.console
-            .warn(&format!("{name} is empty, 0 bytes are stored; {advice}"));
-    }
+/// Warns that standard input or a program gave nothing, which no backup means to.
+fn warn_of_nothing(s: &Session<'_, '_>, name: &str) {
+    s.console.warn(&format!(
+        "{name} was empty: 0 bytes are stored; --min-size 1 refuses that"
+    ));
 }
 
 impl<'w> Bytes<'w> {
+    /// Whether they come from standard input or a program.
+    fn is_pipe(&self) -> bool {
+        !matches!(self, Bytes::Word(word) if *word != "-")
+    }
+
     /// What they are called.
     fn shown(&self) -> String {
         match self {
@@ -238,7 +243,7 @@ fn in_parts(
     let name = bytes.shown();
     let file = bytes.path()?.map(Input::file).transpose()?;
     let bar = bars::named(s.context.show, s.console, &name);
-    let is_file = file.is_some();
+    let is_pipe = bytes.is_pipe();
     let whole = Sum::new(&*bar, file.as_ref().and_then(Input::size));
     let mut opened;
     let mut stream;
@@ -266,12 +271,14 @@ fn in_parts(
     let pushed = artifact::push(store, input, split, run)?;
     let size = pushed.parts().size;
     enough(&name, size, least)?;
-    warn_if_empty(s, &name, (size, is_file));
     if let Some(tag) = tag {
         pushed.tag(store, &tag, run)?;
     }
     whole.done();
     whole.show(&name, s.context.show, s.console);
+    if is_pipe && size == 0 {
+        warn_of_nothing(s, &name);
+    }
     let parts = &pushed.parts().parts;
     parts.iter().try_for_each(|part| s.line(part.digest))
 }
