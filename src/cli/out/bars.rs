@@ -39,7 +39,11 @@ pub fn progress(show: Show, console: &Console, verb: Verb, hits: &Hits) -> Box<d
 
 /// The same for something that has a better name than its digest, without a sum.
 pub fn named(show: Show, console: &Console, name: &str) -> Box<dyn Progress> {
-    labelled(show, console, Label::Name(short(name, MAX_NAME)))
+    let name = match show {
+        Show::Lines => one_line(name),
+        _ => short(name, MAX_NAME),
+    };
+    labelled(show, console, Label::Name(name))
 }
 
 fn labelled(show: Show, console: &Console, label: Label) -> Box<dyn Progress> {
