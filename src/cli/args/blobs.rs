@@ -131,13 +131,13 @@ pub struct ListAliases {
 /// What aliases are ordered by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Sort {
-    /// Their names.
+    /// By name.
     Name,
-    /// When what they name was made.
+    /// By the time when the content was made.
     Created,
-    /// The bytes they reach.
+    /// By the bytes that they reach.
     Size,
-    /// The versions that their names are.
+    /// By version: the names are versions.
     Semver,
 }
 

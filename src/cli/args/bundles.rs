@@ -21,13 +21,13 @@ pub struct SaveBundle {
     /// Write files smaller than SIZE, named FILE.001, FILE.002 and so on
     #[arg(long, value_name = "SIZE")]
     pub part_size: Option<String>,
-    /// os/architecture[/variant] to save of an index (all of it, as it is)
+    /// os/architecture[/variant] to save of an index (default: all)
     #[arg(long, value_name = "P")]
     pub platform: Option<String>,
     /// Leave out signatures, SBOMs and whatever else refers to the images
     #[arg(long)]
     pub no_referrers: bool,
-    /// Also save the images that FILE lists, one a line (- is standard input)
+    /// Also save the images that FILE lists, one per line (- is standard input)
     #[arg(long, value_name = "FILE")]
     pub list: Option<PathBuf>,
     /// What is done with layers that must not be passed on.

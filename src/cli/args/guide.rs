@@ -17,7 +17,11 @@ type Guide = (&'static str, &'static str, &'static str);
 
 const STORE: &str = "DXF_HOST, DXF_INSECURE, DXF_USERNAME, DXF_PASSWORD";
 const LIST: &str = "DXF_HOST, DXF_USERNAME, DXF_PASSWORD, DXF_OUTPUT";
-const READ: &str = "DXF_HOST, DXF_USERNAME, DXF_PASSWORD, DXF_JOBS, DXF_CACHE, DXF_PROGRESS";
+const READ: &str =
+    "DXF_HOST, DXF_USERNAME, DXF_PASSWORD, DXF_PLATFORM, DXF_JOBS, DXF_CACHE, DXF_PROGRESS";
+const PUSH: &str =
+    "DXF_HOST, DXF_USERNAME, DXF_PASSWORD, DXF_UPLOAD, DXF_JOBS, DXF_TMPDIR, DXF_PROGRESS";
+const VERIFY: &str = "DXF_HOST, DXF_USERNAME, DXF_PASSWORD, DXF_PLATFORM, DXF_JOBS, DXF_PROGRESS";
 const LOOK: &str = "DXF_HOST, DXF_USERNAME, DXF_PASSWORD, DXF_PLATFORM, DXF_OUTPUT";
 const COPY: &str = "DXF_HOST, DXF_USERNAME, DXF_PASSWORD, DXF_FROM_HOST, DXF_FROM_USERNAME, DXF_FROM_PASSWORD, DXF_JOBS";
 const LOGIN: &str = "DXF_HOST, DOCKER_CONFIG, REGISTRY_AUTH_FILE";
@@ -47,7 +51,7 @@ const GROUPS: &[Group] = &[
             ),
             ("get-alias", "blobs-and-aliases", LOOK),
             ("del-alias", "blobs-and-aliases", STORE),
-            ("verify-alias", "blobs-and-aliases", READ),
+            ("verify-alias", "blobs-and-aliases", VERIFY),
             ("get-digest", "blobs-and-aliases", LOOK),
             ("get-manifest", "blobs-and-aliases", LOOK),
             ("put-manifest", "artifacts", STORE),
@@ -59,7 +63,7 @@ const GROUPS: &[Group] = &[
         "Images",
         &[
             ("pull-image", "images", READ),
-            ("push-image", "images", READ),
+            ("push-image", "images", PUSH),
             ("copy-image", "images", COPY),
             ("edit-image", "editing-images", COPY),
             ("tag-image", "images", STORE),
@@ -76,7 +80,7 @@ const GROUPS: &[Group] = &[
             ("export-image", "images", LOOK),
             ("diff-images", "images", LOOK),
             ("resolve-image", "images", LOOK),
-            ("verify-image", "images", READ),
+            ("verify-image", "images", VERIFY),
         ],
     ),
     (
@@ -97,7 +101,7 @@ const GROUPS: &[Group] = &[
         "Bundles",
         &[
             ("save-bundle", "bundles", READ),
-            ("load-bundle", "bundles", READ),
+            ("load-bundle", "bundles", PUSH),
             ("show-bundle", "bundles", LIST),
         ],
     ),
@@ -106,7 +110,7 @@ const GROUPS: &[Group] = &[
         &[
             ("show-usage", "housekeeping", LIST),
             ("prune-aliases", "housekeeping", STORE),
-            ("gc", "housekeeping", STORE),
+            ("gc", "housekeeping", "DXF_HOST"),
             ("sync", "housekeeping", COPY),
             ("cache", "images", "DXF_CACHE"),
         ],

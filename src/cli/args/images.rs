@@ -59,7 +59,7 @@ pub struct PushImage {
 /// What is done with layers that must not be passed on.
 #[derive(Args)]
 pub struct Nondistributable {
-    /// Also push non-distributable layers (Windows)
+    /// Also transfer non-distributable layers (Windows)
     #[arg(long)]
     pub allow_nondistributable: bool,
 }
@@ -210,7 +210,7 @@ pub struct DiffImages {
     /// The images.
     #[command(flatten)]
     pub words: Named<words::TwoImages>,
-    /// Of several platforms, this one (DXF_PLATFORM, else this machine's)
+    /// Platform to select (default: DXF_PLATFORM, then this machine)
     #[arg(long, value_name = "OS/ARCH")]
     pub platform: Option<String>,
 }

@@ -35,16 +35,16 @@ pub struct PruneAliases {
     /// Write what would be deleted, and why, to a file
     #[arg(long, value_name = "FILE", conflicts_with_all = ["apply", "yes"])]
     pub plan: Option<PathBuf>,
-    /// Delete what a plan says; aliases that moved since are left
+    /// Delete what a plan lists, except aliases that moved since then
     #[arg(long, value_name = "FILE", conflicts_with_all = ["yes", "max_delete", "allow_empty"])]
     pub apply: Option<PathBuf>,
-    /// Delete at once
+    /// Delete the aliases instead of only listing them
     #[arg(long)]
     pub yes: bool,
-    /// Store the manifests of what is deleted there, for copy-image --all-tags
+    /// Store the deleted manifests there; copy-image --all-tags restores them
     #[arg(long, value_name = "oci:FOLDER")]
     pub backup: Option<String>,
-    /// Delete so many aliases of a repository at most, the oldest first (10%)
+    /// Delete at most so many aliases of a repository, the oldest first (default: 10%)
     #[arg(long, value_name = "N|N%")]
     pub max_delete: Option<String>,
     /// Allow deleting the last alias of a repository
@@ -58,7 +58,7 @@ pub struct RuleArgs {
     /// Keep the newest N
     #[arg(long, value_name = "N", conflicts_with = "apply")]
     pub keep_last: Option<usize>,
-    /// Keep what is no older than this before the newest, such as 30d
+    /// Keep aliases at most this much older than the newest, such as 30d
     #[arg(long, value_name = "DURATION", conflicts_with = "apply")]
     pub keep_within: Option<String>,
     /// Keep the newest of each of the last N days (UTC)
@@ -79,13 +79,13 @@ pub struct RuleArgs {
     /// Keep versions of a range, such as '>=1.2, <2'
     #[arg(long, value_name = "RANGE", conflicts_with = "apply")]
     pub keep_semver: Vec<String>,
-    /// Consider only aliases that match
+    /// Keep all aliases that do not match; the other rules apply to the rest
     #[arg(long, value_name = "GLOB", conflicts_with = "apply")]
     pub only: Vec<String>,
     /// Apply the rules to each group of aliases with the same captures
     #[arg(long, value_name = "REGEX", conflicts_with = "apply")]
     pub group_by: Option<String>,
-    /// Take the age from the alias: '%Y-%m-%d', or '*-%Y-%m-%d' with other text before it
+    /// Take the date from the alias: '%Y-%m-%d', or '*-%Y-%m-%d' with other text before it
     #[arg(long, value_name = "FORMAT", conflicts_with = "apply")]
     pub date_from_tag: Option<String>,
 }
@@ -96,28 +96,28 @@ pub struct Sync {
     /// The arguments.
     #[command(flatten)]
     pub words: Named<words::SyncPlaces>,
-    /// Only aliases that match
+    /// Copy only aliases that match
     #[arg(long, value_name = "GLOB")]
     pub tags: Vec<String>,
-    /// No aliases that match
+    /// Do not copy aliases that match
     #[arg(long, value_name = "GLOB")]
     pub exclude: Vec<String>,
-    /// Only the newest N: by version where all are versions, else by date
+    /// Copy only the newest N: by version if all are versions, otherwise by date
     #[arg(long, value_name = "N")]
     pub newest: Option<usize>,
-    /// os/architecture[/variant] to take of each index (all)
+    /// os/architecture[/variant] to copy of each index (default: all)
     #[arg(long, value_name = "P")]
     pub platform: Option<String>,
     /// Delete aliases that the source no longer has
     #[arg(long)]
     pub delete: bool,
-    /// Delete so many aliases of a repository at most (10%)
+    /// Delete at most so many aliases of a repository (default: 10%)
     #[arg(long, value_name = "N|N%", requires = "delete")]
     pub max_delete: Option<String>,
-    /// Repository below SRC to copy, where the registry does not list them
+    /// Repository below SRC to copy, if the registry does not list them
     #[arg(long, value_name = "NAME")]
     pub repo: Vec<String>,
-    /// File with the repositories below SRC, one a line, or - for standard input
+    /// File with the repositories below SRC, one per line, or - for standard input
     #[arg(long, value_name = "FILE")]
     pub repos_from: Option<PathBuf>,
     /// Also copy referrers added to unchanged aliases (a request for each)
@@ -137,7 +137,7 @@ pub struct Doctor {
     /// The arguments.
     #[command(flatten)]
     pub words: Named<words::MaybeRepo>,
-    /// Store nothing
+    /// Check only what needs no write
     #[arg(long)]
     pub read_only: bool,
 }

@@ -179,11 +179,12 @@ pub enum Command {
     ListRepos(Later<ListRepos>),
     /// Print the bytes that aliases and repositories take
     ///
-    /// Without arguments, dxf reads all repositories. Each blob counts once, with
-    /// everything that indexes list and everything that refers to an image.
-    /// Nothing else among the repositories reaches UNIQUE bytes. FREES is what
-    /// deleting the manifest of an alias frees, with every alias of it, once the
-    /// registry collects garbage. Manifests without an alias are not counted.
+    /// Without arguments, dxf reads all repositories. TOTAL is everything an alias
+    /// reaches, each blob once: indexes with their images, and what refers to them.
+    /// UNIQUE is the part that nothing else in these repositories reaches. FREES is
+    /// what the next garbage collection frees if you delete the manifest of the
+    /// alias, and with it every alias of that manifest. Manifests without an alias
+    /// are not counted.
     #[command(
         after_help = "Examples:\n  dxf show-usage team/app team/base\n  DXF_OUTPUT=json dxf show-usage"
     )]
@@ -311,8 +312,8 @@ pub enum Command {
     /// Copy what a registry, a repository or a folder has to another place
     ///
     /// A place is HOST, HOST/PREFIX/ (all repositories below), HOST/REPOSITORY, or
-    /// oci:FOLDER. Aliases that are the same on both sides are not touched. One that
-    /// fails stops no other. DXF_FROM_* configure the source.
+    /// oci:FOLDER. dxf skips aliases that are the same on both sides. If an alias
+    /// fails, dxf copies the others and exits with 1. DXF_FROM_* configure the source.
     #[command(
         after_help = "Examples:\n  dxf sync registry.example/team/ mirror.example/team/ --exclude 'pr-*'\n  dxf sync registry.example/team/app oci:./mirror --newest 5 --delete"
     )]
@@ -328,16 +329,17 @@ pub enum Command {
     PruneAliases(Later<PruneAliases>),
     /// Print what a registry can do, and what that means for dxf
     ///
-    /// A small blob and an alias of their own are stored in the repository
-    /// (dxf-doctor) and removed again. The output contains no secret: put it into
+    /// For its checks, dxf stores a small blob and an alias (dxf-doctor-…) in the
+    /// repository, and deletes them again. The output contains no secrets: add it to
     /// a bug report.
     #[command(after_help = "Examples:\n  dxf doctor team/app\n  dxf doctor --read-only team/app")]
     Doctor(Later<Doctor>),
     /// Free what no alias reaches, in a folder; print what is freed
     ///
-    /// Without arguments in all its repositories. What was stored or used within
-    /// the last hour stays, because its alias may be on the way. A manifest that
-    /// can't be read stops the command before anything is deleted.
+    /// Without arguments, dxf frees all repositories of the folder. It keeps
+    /// everything that was stored or used within the last hour, because its alias may
+    /// follow. A manifest that cannot be read stops the command before anything is
+    /// deleted.
     #[command(
         after_help = "Examples:\n  DXF_HOST=oci:./store dxf gc --dry-run\n  DXF_HOST=oci:./store dxf gc team/models"
     )]
@@ -406,19 +408,20 @@ pub enum Command {
     GetFile(Later<GetFile>),
     /// Write the merged file system of an image to a folder, or as a tar
     ///
-    /// Whiteouts are applied. The folder appears when it is complete. Nothing is
-    /// written outside of it; files belong to this user, and devices are left out.
-    /// The tar contains owners and devices too.
+    /// dxf applies whiteouts, and writes nothing outside the folder, which appears
+    /// when it is complete. Files belong to you, and devices are left out. The tar
+    /// contains owners and devices too.
     #[command(
         after_help = "Examples:\n  dxf export-image team/app:v1 rootfs\n  dxf export-image team/app:v1 - | tar t"
     )]
     ExportImage(Later<ExportImage>),
     /// Print what differs between two images: config, layers and files
     ///
-    /// A line for each difference: config, layer or file; A (added), D (removed) or
-    /// M (changed) in the second image; what. Layers that both images begin with
-    /// are not read: < and > mark files that only the layers of the first or second
-    /// image above those contain. Times of files do not count.
+    /// dxf prints a line for each difference: config, layer or file; A (added), D
+    /// (removed) or M (changed) in the second image; and what. It does not read the
+    /// layers that both images begin with: < and > mark files that only the first or
+    /// only the second image has in its layers above those. Times of files do not
+    /// count.
     #[command(
         after_help = "Examples:\n  dxf diff-images team/app:v1 team/app:v2\n  DXF_OUTPUT=json dxf diff-images team/app:v1 app.tar"
     )]

@@ -194,7 +194,7 @@ const ALIASES: Positional =
     Positional::new("alias", "Aliases, or digests of manifests").count(Count::Any);
 const GLOBS: Positional = Positional::new(
     "GLOB",
-    "With an option: only the aliases that fit (*, ? and [a-z])",
+    "With --long or another option: print only matching aliases (*, ?, [a-z])",
 )
 .count(Count::Any);
 const ACTIONS: Positional =
