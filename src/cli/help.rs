@@ -138,7 +138,11 @@ fn meant(error: &clap::Error, word: Option<&OsStr>) -> Option<String> {
             _ => None,
         }
     });
-    let guessed = [ContextKind::SuggestedSubcommand, ContextKind::SuggestedArg];
+    let guessed = [
+        ContextKind::SuggestedSubcommand,
+        ContextKind::SuggestedArg,
+        ContextKind::SuggestedValue,
+    ];
     pointed.or_else(|| {
         let mut guessed = guessed.into_iter();
         guessed.find_map(|kind| best(error.get(kind)?))

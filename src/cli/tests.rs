@@ -288,6 +288,14 @@ fn help_and_version_need_nothing() {
             .err
             .contains("there is no command nope")
     );
+    for (words, meant) in [
+        (["help", "imagse"], "images"),
+        (["cache", "prnue"], "prune"),
+        (["completions", "fsh"], "fish"),
+    ] {
+        let said = place.run(&words).err;
+        assert!(said.ends_with(&format!("; did you mean {meant}?\n")), "{said}");
+    }
     assert!(place.ok(&["completions", "bash"]).contains("push-blob"));
     let zsh = place.ok(&["completions", "zsh"]);
     for line in [

@@ -29,10 +29,7 @@ pub fn run(
 ) -> Result<(), Failure> {
     let topic = args::text(&words.take(1, 1)?[0])?;
     let Some(page) = Page::find(&topic.to_ascii_lowercase()) else {
-        let why = match Page::near(topic) {
-            Some(near) => format!("did you mean {near}?"),
-            None => "`dxf help` lists the topics".to_string(),
-        };
+        let why = "`dxf help` lists the topics";
         return Err(Error::invalid("topic", topic, why).into());
     };
     if !input.terminal.stdout {
