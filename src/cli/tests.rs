@@ -294,7 +294,10 @@ fn help_and_version_need_nothing() {
         (["completions", "fsh"], "fish"),
     ] {
         let said = place.run(&words).err;
-        assert!(said.ends_with(&format!("; did you mean {meant}?\n")), "{said}");
+        assert!(
+            said.ends_with(&format!("; did you mean {meant}?\n")),
+            "{said}"
+        );
     }
     assert!(place.ok(&["completions", "bash"]).contains("push-blob"));
     let zsh = place.ok(&["completions", "zsh"]);

@@ -161,7 +161,7 @@ impl AddressPolicy {
 
 /// Why `url` is not asked.
 fn refusal(url: impl fmt::Display) -> String {
-    format!("{url} is a private address, and not to be named from outside its private network")
+    format!("{url} is a private address, which a server outside that network must not name")
 }
 
 /// Resolves names for connections, and keeps the rule.

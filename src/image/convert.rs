@@ -198,7 +198,7 @@ fn layer_type(layer: &Descriptor, family: Family) -> Result<&str> {
 
 fn no_word(what: &str) -> Error {
     Error::Unsupported {
-        what: format!("Docker's format has no word for {what}"),
+        what: format!("Docker's format cannot express {what}"),
     }
 }
 

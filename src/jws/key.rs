@@ -75,7 +75,7 @@ impl PublicKey {
         };
         let key = PublicKey(key);
         if jwk.kid.is_some_and(|kid| kid != key.id()) {
-            return Err(super::bad("a key is named wrong (kid)"));
+            return Err(super::bad("the name of a key is wrong (kid)"));
         }
         Ok(key)
     }

@@ -165,7 +165,7 @@ impl Doctor<'_> {
 
     fn clock(&mut self, date: &str) {
         let Ok(theirs) = httpdate::parse_http_date(date) else {
-            return self.untried("clock", "the registry tells no time");
+            return self.untried("clock", "the registry sends no time");
         };
         let now = SystemTime::now();
         let apart = now
@@ -352,7 +352,7 @@ impl Doctor<'_> {
                 return;
             }
         };
-        self.note("oci-1.1", Ok("artifact types are taken".into()), "");
+        self.note("oci-1.1", Ok("artifact types are accepted".into()), "");
         let conditional = self.conditional(&manifest, &target);
         self.note("conditional-put", conditional, CONDITION);
         let mut all = vec![manifest.digest()];
@@ -404,7 +404,7 @@ impl Doctor<'_> {
             .repository
             .attempt(&["pull", "push"], &request, &[200, 201, 202])
         {
-            Err(error) if error.status() == Some(412) => Ok("412 where the tag is there".into()),
+            Err(error) if error.status() == Some(412) => Ok("412 if the tag exists".into()),
             Err(error) => Err(error),
             Ok(answer) => {
                 answer.drain();
@@ -480,14 +480,14 @@ impl Doctor<'_> {
 
 const CONNECTION: &str = "DXF_INSECURE=1 for http, DXF_TLSVERIFY for a certificate of your own, \
     DXF_PROXY for a proxy";
-const LOGIN: &str = "dxf login, or DXF_USERNAME and DXF_PASSWORD; auth --explain tells more";
+const LOGIN: &str = "dxf login, or DXF_USERNAME and DXF_PASSWORD; auth --explain shows details";
 const CATALOG: &str = "list-repos does not work; name the repositories to sync with --repo";
 const BLOBS: &str = "del-blob does not work; the registry's garbage collection does that";
 const CONDITION: &str = "set-alias --if-match looks first, and a writer in between goes unnoticed";
 const TAGS: &str = "del-alias --only leaves an alias that shares its manifest; prune-aliases too";
 const MANIFESTS: &str = "del-alias and prune-aliases do not work; on distribution set \
     REGISTRY_STORAGE_DELETE_ENABLED=true, and see `dxf help registries`";
-const RANGES: &str = "downloads use one connection, and begin anew where they break off";
+const RANGES: &str = "downloads use one connection, and restart after an interruption";
 const REFERRERS: &str = "dxf keeps lists of referrers under tags (sha256-…), as oras and regctl do";
 
 /// An artifact of one layer; with `size` its manifest has so many bytes.

@@ -141,7 +141,9 @@ impl Download {
         let coded = response.is_gzipped() && self.is_coded(&response)?;
         match response.status {
             200 | 206 if coded && self.strict => Err(wrong("a compressed part".into())),
-            206 if coded && self.whole => Err(wrong("a compressed part, unasked".into())),
+            206 if coded && self.whole => {
+                Err(wrong("a compressed part, which was not requested".into()))
+            }
             206 if coded => {
                 response.drain();
                 self.whole = true;
@@ -161,7 +163,9 @@ impl Download {
                     )));
                 }
                 if self.end.is_some_and(|end| last >= end) {
-                    return Err(wrong(format!("it goes on to byte {last}, unasked")));
+                    return Err(wrong(format!(
+                        "it continues to byte {last}, which was not requested"
+                    )));
                 }
                 self.learn_size(total)?;
                 self.body = Some(Box::new(response.into_reader()));

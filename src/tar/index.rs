@@ -105,7 +105,9 @@ impl Index {
                 let target = self.target(&name, entry)?;
                 self.add_link(name, target)
             }
-            _ => Err(self.bad(format!("{name:?} is a device, a pipe or worse"))),
+            _ => Err(self.bad(format!(
+                "{name:?} is a device, a pipe or another special file"
+            ))),
         }
     }
 

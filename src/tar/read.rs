@@ -312,7 +312,7 @@ impl<R: Read> Entries<R> {
         };
         let what = &self.what;
         let what = format!(
-            "{what} is compressed with {name}; decompress it first (gzip and zstd are read as they are)"
+            "{what} is compressed with {name}; decompress it first (dxf reads gzip and zstd directly)"
         );
         Err(Error::Unsupported { what })
     }

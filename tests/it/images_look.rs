@@ -376,7 +376,7 @@ fn what_is_no_image_is_one_line() {
     let path = arg(&noise);
     local(&["resolve-image", &path])
         .fails(1)
-        .says("in no registry");
+        .says("not in a registry");
 }
 
 #[test]

@@ -449,7 +449,7 @@ fn bad_input_deletes_nothing() {
     assert_eq!(other.tags(), "d1 d2 d3 d4 d5");
     let absent = repo.dxf(&["prune-aliases", "b", "--apply", &name]).run();
     assert!(
-        absent.stderr.contains("the plan is not about it"),
+        absent.stderr.contains("the plan does not contain it"),
         "{absent}"
     );
     fs::write(

@@ -155,7 +155,9 @@ fn the_table_of_commands_is_that_of_the_help() {
 fn every_exit_code_has_a_row_on_its_page() {
     let page = page("exit-codes");
     let source = include_str!("../../src/cli/exit.rs");
-    let consts = source.lines().filter_map(|line| line.strip_prefix("pub const "));
+    let consts = source
+        .lines()
+        .filter_map(|line| line.strip_prefix("pub const "));
     let codes = consts.filter_map(|line| line.split_once(": u8 = ")?.1.strip_suffix(';'));
     let codes: Vec<&str> = codes.collect();
     assert!(codes.len() >= 7, "{codes:?}");

@@ -40,7 +40,7 @@ impl Folder {
             Ok(mut entries) => match entries.next() {
                 None => Ok(Folder::New(path.into())),
                 Some(_) => {
-                    let what = format!("{what} is a folder with other things in it");
+                    let what = format!("{what} exists, and is neither empty nor an OCI layout");
                     Err(Error::Unsupported { what }.into())
                 }
             },

@@ -210,7 +210,7 @@ impl Draft {
         if !image.is_runnable() {
             return Err(Error::Unsupported {
                 what: format!(
-                    "{} is no image of a file system, but other blobs under a manifest",
+                    "{} is not an image with a file system",
                     image.manifest().digest()
                 ),
             });
@@ -360,7 +360,7 @@ fn diff_ids(image: &Image, config: &Config) -> Result<Vec<Digest>> {
     if ids.len() == layers {
         return Ok(ids);
     }
-    let why = format!("it tells of {} layers, the manifest of {layers}", ids.len());
+    let why = format!("it lists {} layers, the manifest {layers}", ids.len());
     Err(Error::malformed("config", why))
 }
 

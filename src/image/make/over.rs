@@ -76,7 +76,7 @@ impl Contents {
         let found = Name(view.resolve(&name.0, last)?);
         if is_whiteout(&found) || found.0.contains(&0) || found.0.len() > LONGEST {
             let what = format!(
-                "/{}: a link in the image leads to what no file may be called",
+                "/{}: a link in the image points to an invalid file name",
                 one_line(&String::from_utf8_lossy(&name.0))
             );
             return Err(Error::Unsupported { what });

@@ -147,7 +147,7 @@ impl Squash<'_> {
         if entry.sparse {
             self.sparse = self.sparse.saturating_add(entry.size);
             if self.sparse > MAX_SPARSE {
-                let what = format!("{what}: {:?}, a sparse file that large", entry.name());
+                let what = format!("{what}: {:?}, a sparse file of this size", entry.name());
                 return Err(Error::Unsupported { what });
             }
         }

@@ -53,7 +53,7 @@ pub fn run(s: &mut Session<'_, '_>, words: &Words) -> Result<(), Failure> {
     match tags.filter(|tag| tag.found.is_err()).count() {
         0 => Ok(()),
         count => Err(Failure::Damaged(format!(
-            "what {count} of the aliases reach can't be told, so deleting others may free less"
+            "dxf cannot read everything that {count} of the aliases reach, so deleting others may free less"
         ))),
     }
 }

@@ -49,7 +49,7 @@ fn must_be_free(target: &Path) -> Result<()> {
         Ok(mut entries) => match entries.next() {
             None => Ok(()),
             Some(_) => {
-                let what = format!("{what} is a folder with other things in it");
+                let what = format!("{what} exists and is not empty");
                 Err(Error::Unsupported { what })
             }
         },
@@ -78,7 +78,7 @@ fn folder(s: &Session<'_, '_>, files: RootFs, target: &Path) -> Result<(), Failu
         };
         let count = skipped.len();
         s.console.warn(&format!(
-            "left out {count} devices, pipes or the like: {some}{more}; the tar has them (export-image … -)"
+            "skipped {count} devices, pipes or sockets: {some}{more}; the tar contains them (export-image … -)"
         ));
     }
     Ok(())

@@ -30,7 +30,7 @@ pub fn run(s: &mut Session<'_, '_>, args: &ResolveImage) -> Result<(), Failure> 
     else {
         return Err(Error::Unsupported {
             what: format!(
-                "{}: it is on this machine, in no registry",
+                "{}: it is on this machine, not in a registry",
                 words[0].display()
             ),
         }

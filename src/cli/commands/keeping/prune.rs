@@ -166,7 +166,7 @@ fn chosen(plan: Plan, repos: &[RepoName]) -> Result<Plan, Failure> {
             .iter()
             .all(|one| one.repository != repo.as_str())
         {
-            let why = "the plan is not about it";
+            let why = "the plan does not contain it";
             return Err(Error::invalid("repository", repo.as_str(), why).into());
         }
     }

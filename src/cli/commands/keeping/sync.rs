@@ -179,7 +179,7 @@ impl Side {
             (_, None) => Err(Error::invalid(
                 "destination",
                 rest,
-                "several repositories can't go into one; end it with / to put them below it",
+                "several repositories cannot be copied into one; end it with / to copy them below it",
             )),
         }
     }
