@@ -25,6 +25,8 @@ use crate::stream::Run;
 
 /// The media type of a listing.
 pub const LISTING: &str = "application/vnd.dxf.bundle.index.v1+json";
+/// How often what refers to the last found is looked up.
+const ROUNDS: usize = 8;
 /// The longest listing that is read, bytes.
 pub const MAX_LISTING: u64 = 32 << 20;
 
@@ -192,6 +194,39 @@ impl Listing {
             }
         }
         self.add((digest, manifest.bytes().len() as u64), repo, Some(needs));
+        Ok(())
+    }
+
+    /// Adds what refers to the manifests that are listed in a repository, and what
+    /// refers to that; `name` names it.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub fn add_referrers(
+        &mut self,
+        name: &Reference,
+        store: &dyn ReadStore,
+        run: Run<'_>,
+    ) -> Result<()> {
+        let repo = &*repository(name);
+        let mut asked = BTreeSet::new();
+        // There may be no end of them.
+        for _ in 0..ROUNDS {
+            let manifests = self.items.iter().filter(|(_, item)| item.needs.is_some());
+            let open = manifests.map(|(digest, _)| *digest);
+            let open: Vec<Digest> = open.filter(|digest| asked.insert(*digest)).collect();
+            let found = parallel::map(run.jobs, open, run.watch.stop, |digest, _| {
+                let listed = if_found(store.referrers(&digest))?.unwrap_or_default();
+                let manifests = listed.into_iter().map(|one| {
+                    let manifest = if_found(store.manifest(&Target::Digest(one.digest)))?;
+                    Ok(manifest.map(|manifest| (one.digest, manifest)))
+                });
+                manifests.collect::<Result<Vec<_>>>()
+            })?;
+            for (digest, manifest) in found.into_iter().flatten().flatten() {
+                self.take((repo, store), (&digest, &manifest), 0)?;
+            }
+        }
         Ok(())
     }
 

@@ -642,10 +642,11 @@ fn lacks(bundle: &Bundle, missing: &[String]) -> Error {
     let mut what = format!("{what}: neither in {} nor where it goes", bundle.name());
     let against = bundle.omitted().against();
     if !against.is_empty() {
-        what += &format!(
-            "; first load what it was made against: {}",
-            against.join(", ")
-        );
+        let names = against.join(", ");
+        what += &format!("; first load what it was made against: {names}");
+    }
+    if against.contains(&bundle.short_name()) {
+        what += ", an earlier one of that name";
     }
     Error::NotFound { what }
 }

@@ -53,21 +53,29 @@ impl Names {
         Ok(self)
     }
 
+    /// The rules, as they were written, that apply to none of these names.
+    pub fn unused<'a>(&self, names: impl IntoIterator<Item = &'a Reference>) -> Vec<String> {
+        let mut unused: Vec<&(String, String)> = self.rules.iter().collect();
+        for name in names {
+            let [whole, repo] = repositories(name);
+            unused.retain(|(from, _)| rest(&[&whole, &repo], from).is_none());
+        }
+        let unused = unused.into_iter();
+        unused.map(|(from, to)| format!("{from}={to}")).collect()
+    }
+
     /// The repository that the image called `name` goes to.
     ///
     /// # Errors
     /// [`Error::Invalid`] where the rules make no name of a repository.
     pub fn repo(&self, name: &Reference) -> Result<RepoName> {
-        let repo = match &name.host {
-            Some(host) => hub::full_name(host.as_str(), name.repo.as_str()),
-            None => name.repo.to_string(),
-        };
-        let whole = repository(name);
+        let [whole, repo] = repositories(name);
         let fits = self.rules.iter().filter_map(|(from, to)| {
-            let rest = below(&whole, from).or_else(|| below(&repo, from))?;
+            let rest = rest(&[&whole, &repo], from)?;
             Some((from.len(), join(to, rest)))
         });
-        let (_, renamed) = fits.max_by_key(|(len, _)| *len).unwrap_or((0, repo));
+        let longest = fits.max_by_key(|(len, _)| *len);
+        let (_, renamed) = longest.unwrap_or_else(|| (0, repo.clone()));
         let prefix = self.prefix.as_ref().map_or("", RepoName::as_str);
         join(prefix, &renamed).parse()
     }
@@ -83,6 +91,20 @@ pub(super) fn repository(name: &Reference) -> String {
         true => format!("{}/{repo}", hub::NAME),
         false => format!("{host}/{repo}"),
     }
+}
+
+/// The same, and the repository without the host.
+pub(super) fn repositories(name: &Reference) -> [String; 2] {
+    let repo = match &name.host {
+        Some(host) => hub::full_name(host.as_str(), name.repo.as_str()),
+        None => name.repo.to_string(),
+    };
+    [repository(name), repo]
+}
+
+/// What follows `above` in the first of these names that are that or below it.
+fn rest<'a>(names: &[&'a String], above: &str) -> Option<&'a str> {
+    names.iter().find_map(|name| below(name, above))
 }
 
 /// What follows `above` in `name`, where `name` is that or below it.
@@ -131,6 +153,16 @@ mod tests {
         ] {
             assert_eq!(repo(&names, name).unwrap(), expected, "{name}");
         }
+    }
+
+    #[test]
+    fn rules_that_fit_nothing_are_found() {
+        let mut names = Names::default();
+        for rule in ["quay.io/team=us", "team/app=x", "nothing=base", "te=y"] {
+            names = names.map(rule).unwrap();
+        }
+        let all = ["quay.io/team/app:1", "tool:1"].map(|name| name.parse().unwrap());
+        assert_eq!(names.unused(&all), ["nothing=base", "te=y"]);
     }
 
     #[test]

@@ -129,8 +129,7 @@ fn head(members: &[Member]) -> Vec<(&str, &Vec<u8>)> {
 
 /// The blobs that parts smaller than `size` cut.
 pub(super) fn cuts(members: &[Member], size: u64) -> Result<Vec<Cut>> {
-    let blobs = blobs(members);
-    let parts = pack(&blobs, room(&head(members), &blobs, size)?)?;
+    let parts = packed(members, size)?;
     let mut cuts: Vec<Cut> = Vec::new();
     for (number, pieces) in (1..).zip(&parts) {
         for piece in pieces.iter().filter(|piece| piece.from.is_some()) {
@@ -149,7 +148,7 @@ pub(super) fn cuts(members: &[Member], size: u64) -> Result<Vec<Cut>> {
 /// Tars that are smaller than `size`, at `path.001`, `path.002`, ….
 pub(super) fn several<'a>(members: &'a [Member], path: &Path, size: u64) -> Result<Written<'a>> {
     let (blobs, head) = (blobs(members), head(members));
-    let parts = pack(&blobs, room(&head, &blobs, size)?)?;
+    let parts = packed(members, size)?;
     let bundle = head.first().map_or(&[][..], |(_, bytes)| bytes);
     let mut table = Table {
         media_type: TYPE.to_string(),
@@ -194,8 +193,36 @@ pub(super) fn several<'a>(members: &'a [Member], path: &Path, size: u64) -> Resu
     Ok((tars, spread))
 }
 
-/// The bytes that a part has for blobs.
-fn room(head: &[(&str, &Vec<u8>)], blobs: &[&Blob], size: u64) -> Result<u64> {
+/// What is in each part of fewer than `size` bytes.
+fn packed(members: &[Member], size: u64) -> Result<Vec<Vec<Piece>>> {
+    let (blobs, head) = (blobs(members), head(members));
+    let fits = |size| match room(&head, &blobs, size)? {
+        Some(room) => pack(&blobs, room),
+        None => Ok(None),
+    };
+    if let Some(parts) = fits(size)? {
+        return Ok(parts);
+    }
+    let (mut low, mut high) = (0, 64);
+    while high < 1 << 50 && fits(high << 10)?.is_none() {
+        (low, high) = (high, high * 2);
+    }
+    while high - low > 1 {
+        let middle = (low + high) / 2;
+        match fits(middle << 10)? {
+            Some(_) => high = middle,
+            None => low = middle,
+        }
+    }
+    let why = format!(
+        "use at least {high}KiB for these images: index and manifests are in each part, and \
+         there are {MAX_PARTS} parts at most"
+    );
+    Err(Error::invalid("--part-size", size.to_string(), why))
+}
+
+/// The bytes that a part has for blobs, if they are worth it.
+fn room(head: &[(&str, &Vec<u8>)], blobs: &[&Blob], size: u64) -> Result<Option<u64>> {
     let total = blobs.iter().map(|blob| blob.size());
     let total = total.fold(0, u64::saturating_add);
     let cuts = (total / size.max(1)).min(MAX_PARTS as u64) * 2;
@@ -206,18 +233,12 @@ fn room(head: &[(&str, &Vec<u8>)], blobs: &[&Blob], size: u64) -> Result<u64> {
     }
     // The file systems that have a limit have it one byte below.
     let room = size.saturating_sub(1).saturating_sub(fixed) / BLOCK * BLOCK;
-    if room < fixed.max(16 * HEADER) {
-        return Err(Error::invalid(
-            "--part-size",
-            size.to_string(),
-            format!("index and manifests alone take {fixed} bytes of each part"),
-        ));
-    }
-    Ok(room)
+    Ok(Some(room).filter(|room| *room >= fixed.max(16 * HEADER)))
 }
 
-/// Which part each blob is in: the first that has room.
-fn pack(blobs: &[&Blob], room: u64) -> Result<Vec<Vec<Piece>>> {
+/// Which part each blob is in: the first that has room. `None` if that makes too
+/// many parts.
+fn pack(blobs: &[&Blob], room: u64) -> Result<Option<Vec<Vec<Piece>>>> {
     let mut parts: Vec<(u64, Vec<Piece>)> = Vec::new();
     for blob in blobs {
         let (digest, size) = (*blob.digest(), blob.size());
@@ -238,27 +259,27 @@ fn pack(blobs: &[&Blob], room: u64) -> Result<Vec<Vec<Piece>>> {
                 }
                 None => parts.push((takes, vec![whole])),
             }
-            continue;
+        } else {
+            let mut from = 0;
+            while from < size && parts.len() <= MAX_PARTS {
+                let piece = Piece {
+                    digest,
+                    size: (size - from).min(room - HEADER),
+                    from: Some(from),
+                };
+                from += piece.size;
+                parts.push((Tar::room(&piece.name(), piece.size)?, vec![piece]));
+            }
         }
-        let mut from = 0;
-        while from < size && parts.len() <= MAX_PARTS {
-            let piece = Piece {
-                digest,
-                size: (size - from).min(room - HEADER),
-                from: Some(from),
-            };
-            from += piece.size;
-            parts.push((Tar::room(&piece.name(), piece.size)?, vec![piece]));
+        if parts.len() > MAX_PARTS {
+            return Ok(None);
         }
-    }
-    if parts.len() > MAX_PARTS {
-        let why = format!("that makes more than {MAX_PARTS} parts");
-        return Err(Error::invalid("--part-size", room.to_string(), why));
     }
     if parts.is_empty() {
         parts.push((0, Vec::new()));
     }
-    Ok(parts.into_iter().map(|(_, pieces)| pieces).collect())
+    let parts = parts.into_iter().map(|(_, pieces)| pieces);
+    Ok(Some(parts.collect()))
 }
 
 /// `NAME.001` for the first part.

@@ -239,6 +239,9 @@ impl Bundle {
         if magic == zip::MAGIC {
             return Bundle::of_charon(what, tar);
         }
+        if let Some(why) = not_a_bundle(&magic, tar.len()) {
+            return Err(Error::malformed(what, why));
+        }
         Bundle::of_index(Index::new(what, tar, run.watch.stop)?)
     }
 
@@ -344,7 +347,21 @@ impl Bundle {
             }
         }
         all.merge(self.omitted.clone());
-        Ok(all.called(&short(&self.what)))
+        Ok(all.called(&self.short_name()))
+    }
+
+    /// The name of its file without the folder; of parts, the name that they share.
+    pub(super) fn short_name(&self) -> String {
+        let name = Path::new(&self.what).file_name();
+        let name = name.map_or(self.what.clone(), |name| {
+            name.to_string_lossy().into_owned()
+        });
+        let is_part = |(_, number): &(&str, &str)| number.parse::<u16>().is_ok();
+        let stem = name.rsplit_once('.').filter(is_part).map(|(stem, _)| stem);
+        match (&self.table, stem) {
+            (Some(_), Some(stem)) => stem.to_string(),
+            _ => name,
+        }
     }
 
     /// What the bundle lists, in its order: each image, then what belongs to it.
@@ -451,6 +468,21 @@ impl Source for Coming {
     }
 }
 
+/// Why a file that begins so, and is so long, is no bundle.
+fn not_a_bundle(magic: &[u8], len: u64) -> Option<&'static str> {
+    // The shortest tar, bytes.
+    const BLOCK: u64 = 512;
+    match magic {
+        [] => Some("it is not a bundle: it is empty"),
+        [b'{', ..] => Some(
+            "it is not a bundle, but JSON; what show-bundle --index prints is for save-bundle \
+             --since",
+        ),
+        _ if len < BLOCK => Some("it is not a bundle, or it is cut short"),
+        _ => None,
+    }
+}
+
 /// A piece of a blob that is cut.
 struct Cutting<'a> {
     name: String,
@@ -532,15 +564,6 @@ impl Parts {
         }
         Ok(parts)
     }
-}
-
-/// A file's name without its folder.
-fn short(what: &str) -> String {
-    let name = Path::new(what).file_name();
-    name.map_or_else(
-        || what.to_string(),
-        |name| name.to_string_lossy().into_owned(),
-    )
 }
 
 /// An entry under its name.

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use super::names::repository;
+use super::names::{repositories, repository};
 use super::{Cut, LISTING, Listing, MAX_LISTING, NAME, OMITTED, file, parts};
 use crate::archive::{
     self, Content, INDEX, Item, LIST, MARK, Member, blob_name, docker_entries, full_name,
@@ -287,8 +287,15 @@ impl SaveOptions<'_> {
     /// will look for it.
     fn is_known(&self, name: &Reference, digest: &Digest) -> bool {
         let since = self.since.filter(|since| since.size(digest).is_some());
-        since.is_some_and(|since| since.whole(digest, &repository(name)).is_some())
+        since.is_some_and(|since| self::since(since, name, digest).is_some())
     }
+}
+
+/// A manifest with all below it, where the other side has that in the repository
+/// that the image called `name` goes to.
+fn since(since: &Listing, name: &Reference, digest: &Digest) -> Option<Listing> {
+    let mut places = repositories(name).into_iter();
+    places.find_map(|repo| since.whole(digest, &repo))
 }
 
 /// The name of what is called `target` in the repository of `image`.
@@ -346,8 +353,8 @@ impl Contents {
             }
             None => {}
         }
-        let repo = repository(&one.name);
-        let known = options.since.and_then(|since| since.whole(&digest, &repo));
+        let known = options.since;
+        let known = known.and_then(|known| since(known, &one.name, &digest));
         match (known, one.what) {
             (Some(below), _) => self.omitted.merge(below),
             (None, What::Known(_)) => {}

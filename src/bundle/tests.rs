@@ -734,10 +734,20 @@ fn parts_that_do_not_fit_are_refused() {
         .unwrap();
     assert!(said.to_string().contains("no part of the bundle"), "{said}");
     let plan = planned(&store, &["r.example/a:v1"]);
+    let mut least = std::collections::BTreeSet::new();
     for size in [0, 1, 1000, 30_000] {
         let refused = plan.write_parts(&dir.path().join("x"), size, Run::default());
-        assert!(matches!(refused, Err(Error::Invalid { .. })), "{size}");
+        let Err(Error::Invalid { why, .. }) = refused else {
+            panic!("{size}");
+        };
+        let (_, why) = why.split_once("at least ").unwrap();
+        least.insert(why.split_once("KiB").unwrap().0.parse::<u64>().unwrap());
     }
+    // The least is always the same, and it is the least.
+    let least = least.into_iter().collect::<Vec<_>>();
+    assert_eq!(least.len(), 1, "{least:?}");
+    let write = |size| plan.write_parts(&dir.path().join("x"), size, Run::default());
+    assert!(write(least[0] << 10).is_ok() && write((least[0] - 1) << 10).is_err());
 }
 
 #[test]

@@ -59,11 +59,17 @@ fn topic(word: &OsStr) -> Option<&'static str> {
         .copied()
 }
 
+/// How an image is made that has no base.
+const NEW: &str = "edit-image with the image scratch";
+
 /// What other tools call something, and the commands for it here.
-const POINTERS: [(&str, &str); 17] = [
+const POINTERS: [(&str, &str); 22] = [
     ("-v", "dxf --version"),
+    ("build", NEW),
+    ("build-image", NEW),
     ("catalog", "list-repos"),
     ("copy", "copy-image"),
+    ("create-image", NEW),
     ("delete", "del-alias or del-blob"),
     ("digest", "get-digest"),
     ("download", "pull-blob, pull-files or pull-image"),
@@ -72,7 +78,9 @@ const POINTERS: [(&str, &str); 17] = [
     ("inspect", "get-manifest, get-config or list-layers"),
     ("list", "list-repos or list-aliases"),
     ("ls", "list-repos, list-aliases or list-files"),
+    ("make-image", NEW),
     ("manifest", "get-manifest"),
+    ("new-image", NEW),
     ("put", "push-blob, push-files or push-image"),
     ("rm", "del-alias or del-blob"),
     ("run", "run-image"),

@@ -179,6 +179,10 @@ impl Partial {
                 what: format!("{what}: is a folder"),
             });
         }
+        // The temporary name means nothing to who gave the other one.
+        if let Some(folder) = place.parent().filter(|folder| *folder != Path::new("")) {
+            fs::metadata(folder).map_err(|e| Error::io(what.to_string(), e))?;
+        }
         let mut name = place.file_name().unwrap_or_default().to_os_string();
         name.push(".partial");
         let beside = place.with_file_name(name);

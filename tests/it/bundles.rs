@@ -141,7 +141,8 @@ each_server!(what_is_saved_is_loaded_elsewhere_whole, |target| {
         .args(["load-bundle", "--dry-run", "b.tar", &there])
         .ok();
     assert!(
-        dry.text().contains("far/team/app:v1: load, 0 B there"),
+        dry.text().contains("far/team/app:v1: load, ")
+            && dry.text().contains(" to send, 0 B already in the target\n"),
         "{dry}"
     );
     assert!(target.raw().tags("far/team/app").is_empty());
@@ -193,15 +194,31 @@ fn into_a_folder_from_a_pipe() {
     let names = furnish(&one, &other, work.path());
     std::fs::write(
         work.path().join("list"),
-        format!("# all\n{}\n", names.join("\n")),
+        format!(
+            "\u{feff}# all\r\n\n{} # the last\n",
+            names.join(" # one\r\n")
+        ),
     )
     .expect("a list");
     let run = || dxf(&one, work.path());
     let saved = run().args(["save-bundle", "--list", "list", "-"]).ok();
     let folder = work.path().join("store");
     let to = format!("oci:{}", folder.display());
-    let load = ["load-bundle", "--map", "tools=kit", "-", &to];
-    run().args(load).stdin(saved.stdout).ok();
+    let load = [
+        "load-bundle",
+        "--map",
+        "tools=kit",
+        "--map",
+        "nothing=base",
+        "-",
+        &to,
+    ];
+    let loaded = run().args(load).stdin(saved.stdout).ok();
+    let unused = "--map nothing=base matches no image of the bundle";
+    assert!(
+        loaded.stderr.contains(unused) && !loaded.stderr.contains("tools"),
+        "{loaded}"
+    );
     let at = |words: &[&str]| Dxf::new().env("DXF_HOST", &to).args(words).ok();
     assert_eq!(
         at(&["list-repos"]).lines(),
@@ -294,14 +311,14 @@ each_server!(deltas_bring_what_is_new, |target| {
     save(&["--since", "first.tar", "same.tar"]);
     let read = |name: &str| std::fs::read(work.path().join(name)).expect("a bundle");
     let shown = run().args(["show-bundle", "--verify", "second.tar"]).ok();
-    assert!(shown.text().contains("that are in first.json"), "{shown}");
+    assert!(shown.text().contains("that are in first.tar"), "{shown}");
     assert_eq!(read("second.tar").len(), read("same.tar").len());
 
     let refused = load(&["second.tar"]).fails(2);
     assert!(
         refused
             .stderr
-            .contains("first load what it was made against: first.json"),
+            .contains("first load what it was made against: first.tar"),
         "{refused}"
     );
     assert!(refused.stderr.contains("/team/disk:d"), "{refused}");
@@ -329,6 +346,91 @@ each_server!(deltas_bring_what_is_new, |target| {
             .ends_with("0 blobs, 0 B sent\n")
     );
 });
+
+each_server!(since_takes_all_below_a_prefix, |target| {
+    let (one, other, work) = (Registry::http(), Registry::http(), scratch());
+    let names = furnish(&one, &other, work.path());
+    let run = || dxf(&one, work.path());
+    let there = format!("{}/mirror", target.host());
+    run().args(["save-bundle", "b.tar"]).args(&names).ok();
+    run().args(["load-bundle", "b.tar", &there]).ok();
+    for since in [there.clone(), format!("{there}/")] {
+        let save = ["save-bundle", "--since", &since, "next.tar"];
+        run().args(save).args(&names).ok();
+        let shown = run().args(["show-bundle", "next.tar"]);
+        let shown = shown.env("DXF_OUTPUT", "json").ok().json();
+        let images = shown["images"].as_array().expect("a list");
+        assert!(images.len() > names.len());
+        assert!(
+            images.iter().all(|image| image["omitted"] == true),
+            "{shown}"
+        );
+        let loaded = run().args(["load-bundle", "next.tar", &there]).ok();
+        assert!(loaded.text().ends_with("0 blobs, 0 B sent\n"), "{loaded}");
+        // Into another place nothing is loaded.
+        let elsewhere = format!("{}/other", target.host());
+        run()
+            .args(["load-bundle", "next.tar", &elsewhere])
+            .fails(2)
+            .says(&since);
+    }
+});
+
+#[test]
+fn what_is_written_wrong_is_named() {
+    let (one, work) = (Registry::http(), scratch());
+    let run = || dxf(&one, work.path());
+    let names = three(&one, work.path());
+    let save = |words: &[&str]| run().arg("save-bundle").args(words).arg(&names[0]);
+    // An image where the file should be.
+    for word in ["app:1.0", "h.example:5000/app"] {
+        save(&[word]).misused("looks like an image");
+    }
+    save(&["nowhere/b.tar"])
+        .fails(1)
+        .says("nowhere/b.tar: No such file");
+    for (since, code, why) in [
+        ("carried.json", 1, "carried.json: No such file"),
+        (
+            "carried.jsn",
+            2,
+            "carried.jsn, neither a file nor a repository",
+        ),
+        (
+            "team/nothing",
+            2,
+            "team/nothing, neither a file nor a repository",
+        ),
+        (
+            "team/app:gone",
+            2,
+            "team/app:gone, neither a file nor an image",
+        ),
+    ] {
+        save(&["--since", since, "b.tar"]).fails(code).says(why);
+    }
+    save(&["--part-size", "1", "b.tar"])
+        .fails(2)
+        .says("use at least ");
+    assert!(!work.path().join("b.tar").exists());
+    save(&["b.tar"]).ok();
+    let load = |words: &[&str]| run().arg("load-bundle").args(words);
+    let to = format!("{}/mirror", one.host());
+    load(&[&to, "b.tar"]).misused(&format!("dxf load-bundle b.tar {to}"));
+    let help = load(&["--help"]).ok();
+    assert!(
+        help.text().contains("<FILE|->... [HOST/PREFIX|oci:FOLDER]"),
+        "{help}"
+    );
+    for (bytes, why) in [
+        ("{\"mediaType\": 1}", "b.tar: it is not a bundle, but JSON"),
+        ("words", "b.tar: it is not a bundle"),
+        ("", "b.tar: it is not a bundle"),
+    ] {
+        std::fs::write(work.path().join("b.tar"), bytes).expect("a file");
+        load(&["b.tar", &to]).fails(65).says(why);
+    }
+}
 
 /// How many bytes of blobs a registry was asked for, by its log.
 fn fetched(registry: &Registry) -> usize {

@@ -15,10 +15,12 @@ pub struct SaveBundle {
     #[command(flatten)]
     pub words: Named<words::BundleImages>,
     /// Leave out what WHAT contains: a bundle, its index (show-bundle --index), a
-    /// folder (oci:FOLDER), a repository or an image; may be repeated
+    /// folder (oci:FOLDER), an image, a repository, or all repositories below
+    /// HOST/PREFIX/; may be repeated
     #[arg(long, value_name = "WHAT")]
     pub since: Vec<OsString>,
-    /// Write files smaller than SIZE, named FILE.001, FILE.002 and so on
+    /// Write files smaller than SIZE, such as 4GiB, 700MB or 64M, named FILE.001,
+    /// FILE.002 and so on
     #[arg(long, value_name = "SIZE")]
     pub part_size: Option<String>,
     /// os/architecture[/variant] to save of an index (default: all)
@@ -27,7 +29,8 @@ pub struct SaveBundle {
     /// Leave out signatures, SBOMs and whatever else refers to the images
     #[arg(long)]
     pub no_referrers: bool,
-    /// Also save the images that FILE lists, one per line (- is standard input)
+    /// Also save the images that FILE lists, one per line, with comments after #
+    /// (- is standard input)
     #[arg(long, value_name = "FILE")]
     pub list: Option<PathBuf>,
     /// What is done with layers that must not be passed on.

@@ -212,9 +212,9 @@ pub enum Command {
         after_help = "Examples:\n  dxf push-image app.tar registry.example/team/app:v1\n  docker save app | dxf push-image - team/app:v1"
     )]
     PushImage(Later<PushImage>),
-    /// Change an image without downloading it; print its digest
+    /// Change an image without downloading it, or make one; print its digest
     ///
-    /// `scratch` is an empty image. New layers are reproducible: owner root,
+    /// The image `scratch` is empty: with it, dxf makes a new image. New layers are reproducible: owner root,
     /// times 1970. Consecutive --add-path, --add-file and --remove-path make
     /// one layer.
     #[command(
@@ -286,6 +286,7 @@ pub enum Command {
     /// HOST/PREFIX or in oci:FOLDER (DXF_HOST). Tags are set last, when everything
     /// is stored. Prints name@digest of each image.
     #[command(
+        override_usage = "dxf load-bundle [OPTIONS] <FILE|->... [HOST/PREFIX|oci:FOLDER]",
         after_help = "Examples:\n  dxf load-bundle month.tar registry.internal:5000/mirror\n  dxf load-bundle --map docker.io/library=base month.tar registry.internal:5000"
     )]
     LoadBundle(Later<LoadBundle>),

@@ -276,8 +276,9 @@ const BUNDLES: Positional = Positional::new("FILE|-", "Bundle, or - for standard
     .hint(ValueHint::FilePath)
     .count(Count::Several);
 const LOADED: Positional = Positional::new(
-    "FILE|-|HOST/PREFIX|oci:FOLDER",
-    "Bundle, or - for standard input; then where to load it to, unless that is DXF_HOST",
+    "FILE|-",
+    "Bundle or its parts, or - for standard input. The last argument may be where to load it: \
+     HOST/PREFIX or oci:FOLDER (DXF_HOST)",
 )
 .hint(ValueHint::AnyPath)
 .count(Count::Several);

@@ -8,7 +8,7 @@ use dxf_registry::bundle::{Bundle, Image, Load, Names, Outcome};
 use dxf_registry::{RepoName, Result, Root, Store};
 use serde_json::json;
 
-use crate::cli::args::LoadBundle;
+use crate::cli::args::{self, LoadBundle};
 use crate::cli::bundle::{base, found, incoming, numbered, opened, together};
 use crate::cli::env::Shape;
 use crate::cli::env::vars;
@@ -20,6 +20,9 @@ use crate::cli::session::Session;
 /// `load-bundle FILE… [HOST/PREFIX|oci:FOLDER] [--map FROM=TO]… [--dry-run]`
 pub fn run(s: &mut Session<'_, '_>, args: &LoadBundle) -> Result<(), Failure> {
     let words = args.words.take(1, usize::MAX)?;
+    if let Some(usage) = target_first(words) {
+        return Err(usage);
+    }
     let (files, target) = split(words)?;
     let (root, prefix) = match (target, &s.context.root) {
         (Some(target), _) => target,
@@ -35,6 +38,11 @@ pub fn run(s: &mut Session<'_, '_>, args: &LoadBundle) -> Result<(), Failure> {
         Some(incoming) => incoming.bundle().clone(),
         None => Arc::new(opened(s, files)?),
     };
+    let entries = bundle.entries().iter().map(|entry| &entry.name);
+    for rule in names.unused(entries.chain(bundle.expected())) {
+        s.console
+            .warn(&format!("--map {rule} matches no image of the bundle"));
+    }
     let load = plan(s, &bundle, (&root, &names))?;
     if !args.dry_run {
         s.interrupt.keep();
@@ -45,13 +53,22 @@ pub fn run(s: &mut Session<'_, '_>, args: &LoadBundle) -> Result<(), Failure> {
         None if args.dry_run => {}
         None => drop(load.run(s.run())?),
     }
-    if load.absent_parts().is_empty() {
-        return report(s, &load, (&root, args.dry_run));
+    match load.absent_parts().is_empty() {
+        true => report(s, &load, (&root, args.dry_run)),
+        false => wait(s, args, (&load, &bundle, &root)),
     }
-    let next = next(&bundle, &load, words);
+}
+
+/// Says which parts are still missing.
+fn wait(
+    s: &mut Session<'_, '_>,
+    args: &LoadBundle,
+    (load, bundle, root): (&Load, &Bundle, &Root),
+) -> Result<(), Failure> {
+    let next = next(bundle, load, args.words.take(1, usize::MAX)?);
     if args.dry_run {
         s.console.warn(&format!("would have {next}"));
-        return report(s, &load, (&root, true));
+        return report(s, load, (root, true));
     }
     // A piece of a layer is not stored before the others are there.
     let mut pieces = load.cuts().iter().flat_map(|cut| &cut.parts);
@@ -103,6 +120,23 @@ fn split(words: &[OsString]) -> Result<(&[OsString], Option<To>), Failure> {
         Some(target) => (files, Some(target)),
         None => (words, None),
     })
+}
+
+/// What to say where the target comes before the files.
+fn target_first(words: &[OsString]) -> Option<Failure> {
+    let [first, files @ ..] = words else {
+        return None;
+    };
+    let is_file = |word: &OsString| word == "-" || found(word).iter().all(|file| file.exists());
+    let is_target = first.to_str()?.contains(['/', ':']) && target(first).ok()?.is_some();
+    if !is_target || is_file(first) || !is_file(files.last()?) {
+        return None;
+    }
+    let files: Vec<_> = files.iter().map(|file| file.to_string_lossy()).collect();
+    let (files, first) = (files.join(" "), first.display());
+    Some(args::usage(format!(
+        "{first} is not a file, and the target comes last: dxf load-bundle {files} {first}"
+    )))
 }
 
 /// What `HOST/PREFIX` or `oci:FOLDER` means; `None` for the name of a file.
@@ -165,12 +199,12 @@ fn report(
                     "state": state(image), "there": image.there, "lacking": image.lacking});
                 list.item(s.out, &value)?;
             }
-            Shape::Text if dry_run => s.line(format_args!(
-                "{name}: {}, {} there, {} to send",
-                state(image),
-                size::show(image.there),
-                size::show(image.lacking)
+            Shape::Text if dry_run && image.outcome == Outcome::Load => s.line(format_args!(
+                "{name}: load, {} to send, {} already in the target",
+                size::show(image.lacking),
+                size::show(image.there)
             ))?,
+            Shape::Text if dry_run => s.line(format_args!("{name}: {}", state(image)))?,
             Shape::Text if image.name.digest.is_some() => s.line(name)?,
             Shape::Text => s.line(format_args!("{name}@{}", image.digest))?,
         }

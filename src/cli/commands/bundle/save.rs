@@ -2,22 +2,23 @@
 
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use dxf_registry::archive::Archive;
 use dxf_registry::bundle::{Bundle, Listing, MAX_LISTING, Plan, SaveOptions, Wanted, plan};
+use dxf_registry::error::if_found;
 use dxf_registry::graph::{Referrers, Remote};
 use dxf_registry::stream::read_bounded;
 use dxf_registry::{
-    Error, Place, Platform, ReadStore, Reference, RepoName, Result, Root, Target, json, text,
+    Error, Host, Place, Platform, ReadStore, Reference, RepoName, Result, Root, Target, json, text,
 };
 use serde_json::json;
 
 use crate::cli::args::{self, SaveBundle};
-use crate::cli::bundle::together;
+use crate::cli::bundle::{self, together};
 use crate::cli::env::Shape;
 use crate::cli::exit::Failure;
 use crate::cli::image::destination::left_out;
@@ -95,20 +96,17 @@ pub fn run(s: &mut Session<'_, '_>, args: &SaveBundle) -> Result<(), Failure> {
     }
 }
 
-/// Refuses a reference to an image in place of the file: FILE was forgotten.
+/// Refuses an image in place of the file: FILE was forgotten.
 fn no_image(word: &OsStr) -> Result<(), Failure> {
     let Some(text) = word.to_str() else {
         return Ok(());
     };
-    let is_path = text.starts_with(['.', '/']) || Path::new(word).exists();
-    let has_tag = text
-        .parse::<Reference>()
-        .is_ok_and(|name| name.tag.is_some());
-    match has_tag && !is_path {
-        true => Err(args::usage(format!(
+    let is_path = text.starts_with(['.', '/']) || text.ends_with(".tar");
+    match is_path || !text.contains([':', '@']) || Path::new(word).exists() {
+        true => Ok(()),
+        false => Err(args::usage(format!(
             "{text} looks like an image, and the file to write comes first; ./{text} writes a file of that name"
         ))),
-        false => Ok(()),
     }
 }
 
@@ -118,51 +116,162 @@ fn part_size(text: &str) -> Result<u64> {
 
 /// What `word` says the other side has.
 fn known(s: &Session<'_, '_>, word: &OsStr) -> Result<Listing, Failure> {
-    let (path, run) = (Path::new(word), s.run());
-    if path.is_file() {
-        let what = path.display().to_string();
-        let mut first = [0];
-        let file = File::open(path).map_err(|e| Error::io(&what, e))?;
-        let n = (&file).read(&mut first).map_err(|e| Error::io(&what, e))?;
-        if (n, first) != (1, *b"{") {
-            return Ok(Bundle::open_parts(&[path], &s.context.tmpdir, run)?.listing()?);
-        }
-        let rest = first.chain(&file);
-        let bytes = read_bounded(&what, rest, MAX_LISTING)?;
-        return Ok(Listing::parse(&what, &bytes)?.called(&file_name(path)));
+    let files = bundle::found(word);
+    if files.iter().all(|file| file.is_file()) {
+        return in_files(s, &files);
     }
     if let Some(folder) = folder(word) {
         let (folders, mut all) = (s.folders(folder), Listing::default());
         for repo in folders.repos() {
-            let repo = repo?.parse::<RepoName>()?;
-            let name = Reference {
-                host: None,
-                repo,
-                tag: None,
-                digest: None,
-            };
+            let name = plain(None, repo?.parse()?);
             let layout = folders.repository(&name.repo);
             let listed = layout.manifests()?.into_iter();
             let targets = listed.map(|entry| Target::Digest(entry.digest));
-            all.merge(Listing::of_store(&name, &layout, targets.collect(), run)?);
+            all.merge(Listing::of_store(
+                &name,
+                &layout,
+                targets.collect(),
+                s.run(),
+            )?);
         }
         return Ok(all.called(&word.display().to_string()));
     }
+    let text = args::text(word)?;
+    if is_file_name(text, s.context.root.is_none()) {
+        fs::metadata(word).map_err(|e| Error::io(text, e))?;
+    }
+    let listing = match registry(text)? {
+        Some((host, prefix)) => below(s, &host, prefix)?,
+        None => in_repository(s, word)?,
+    };
+    Ok(listing.called(text))
+}
+
+/// Whether a word that is no file can't be anything else. Without `DXF_HOST` a word
+/// alone would be one of Docker Hub's images, with all its tags.
+fn is_file_name(word: &str, is_alone: bool) -> bool {
+    let is_path = word.starts_with(['/', '.']);
+    let is_called_so = [".tar", ".json", ".zip"]
+        .iter()
+        .any(|end| word.ends_with(end));
+    let is_part = bundle::base(OsStr::new(word)).is_some() && !word.contains([':', '/']);
+    is_path || is_called_so || is_part || (is_alone && !word.contains([':', '/']))
+}
+
+/// What a bundle, or the index of one, lists.
+fn in_files(s: &Session<'_, '_>, files: &[PathBuf]) -> Result<Listing, Failure> {
+    let Some(path) = files.first() else {
+        return Ok(Listing::default());
+    };
+    let what = path.display().to_string();
+    let mut first = [0];
+    let file = File::open(path).map_err(|e| Error::io(&what, e))?;
+    let n = (&file).read(&mut first).map_err(|e| Error::io(&what, e))?;
+    if (n, first) != (1, *b"{") {
+        let paths: Vec<&Path> = files.iter().map(PathBuf::as_path).collect();
+        return Ok(Bundle::open_parts(&paths, &s.context.tmpdir, s.run())?.listing()?);
+    }
+    let bytes = read_bounded(&what, first.chain(&file), MAX_LISTING)?;
+    let listing = Listing::parse(&what, &bytes)?;
+    // The index stays on this side; the other one knows the bundle.
+    match listing.against() {
+        [] => Ok(listing.called(&file_name(path))),
+        _ => Ok(listing),
+    }
+}
+
+/// The registry, and what names begin with in it, where `word` is `HOST/`,
+/// `HOST:PORT` or `HOST/PREFIX/`.
+fn registry(word: &str) -> Result<Option<(Host, &str)>> {
+    let is_host = |word: &str| match word.split_once(':') {
+        Some((name, port)) => {
+            (name.contains('.') || name == "localhost") && port.parse::<u16>().is_ok()
+        }
+        None => false,
+    };
+    match word.strip_suffix('/') {
+        Some(rest) => {
+            let (host, prefix) = rest.split_once('/').unwrap_or((rest, ""));
+            Ok(Some((host.parse()?, prefix)))
+        }
+        None if is_host(word) => Ok(Some((word.parse()?, ""))),
+        None => Ok(None),
+    }
+}
+
+/// What all repositories below a prefix contain, under the names that images have
+/// which go below that.
+fn below(s: &Session<'_, '_>, host: &Host, prefix: &str) -> Result<Listing, Failure> {
+    let (registry, mut all) = (s.registry(host)?, Listing::default());
+    let above = match prefix {
+        "" => String::new(),
+        prefix => format!("{prefix}/"),
+    };
+    for repo in registry.repos() {
+        let repo = repo?;
+        let Some(rest) = repo.strip_prefix(&above) else {
+            continue;
+        };
+        let store = registry.repository(repo.parse()?);
+        // A registry lists those too that have become empty.
+        let targets = if_found(store.tags().map(|tag| tag.map(Target::Tag)).collect())?;
+        let (name, targets) = (plain(None, rest.parse()?), targets.unwrap_or_default());
+        let mut listing = Listing::of_store(&name, &store, targets, s.run())?;
+        listing.add_referrers(&name, &store, s.run())?;
+        all.merge(listing);
+    }
+    match all.is_empty() {
+        false => Ok(all),
+        true => Err(nothing(format!("a repository below {host}/{above}"))),
+    }
+}
+
+/// What a repository, an image or an alias contains; where there is no such
+/// repository, what those below that name contain.
+fn in_repository(s: &Session<'_, '_>, word: &OsStr) -> Result<Listing, Failure> {
     let place = open::to_read(s, word)?;
     let store = open::store(s, s.context, &place)?;
     let targets = match place.is_named() {
-        true => vec![place.target()?],
-        false => store
-            .tags()
-            .map(|tag| tag.map(Target::Tag))
-            .collect::<Result<_>>()?,
+        true => Some(vec![place.target()?]),
+        false => if_found(store.tags().map(|tag| tag.map(Target::Tag)).collect())?,
     };
-    let name = match targets.first() {
-        Some(target) => name(&place, target)?,
-        None => return Ok(Listing::default()),
+    let (word, is_repo) = (word.display(), targets.is_some());
+    let targets = targets.unwrap_or_default();
+    let Some(target) = targets.first() else {
+        let below = match &place {
+            Place::Repository {
+                root: Root::Registry(host),
+                reference,
+            } => below(s, host, reference.repo.as_str()).ok(),
+            _ => None,
+        };
+        let empty = is_repo.then(Listing::default);
+        let what = format!("{word}, neither a file nor a repository or names below one");
+        return below.or(empty).ok_or_else(|| nothing(what));
     };
-    let listing = Listing::of_store(&name, &*store, targets, run)?;
-    Ok(listing.called(&word.display().to_string()))
+    let name = name(&place, target)?;
+    let mut listing = Listing::of_store(&name, &*store, targets, s.run())?;
+    if place.host().is_some() {
+        listing.add_referrers(&name, &*store, s.run())?;
+    }
+    match (listing.is_empty(), place.is_named()) {
+        (true, true) => Err(nothing(format!("{word}, neither a file nor an image"))),
+        _ => Ok(listing),
+    }
+}
+
+fn nothing(what: String) -> Failure {
+    Error::NotFound { what }.into()
+}
+
+/// The name of a repository.
+fn plain(host: Option<Host>, repo: RepoName) -> Reference {
+    Reference {
+        host,
+        repo,
+        tag: None,
+        digest: None,
+    }
 }
 
 /// The folder of repositories that `oci:FOLDER` means, unless it is one layout.
@@ -178,7 +287,18 @@ fn file_name(path: &Path) -> String {
         .into_owned()
 }
 
-/// The images that a file lists; lines that begin with `#` are comments.
+/// The line without its comment, which begins with a `#` at its start or after a
+/// blank.
+fn without_comment(line: &str) -> &str {
+    let is_comment = |(at, _): &(usize, &str)| {
+        let before = line[..*at].chars().next_back();
+        before.is_none_or(char::is_whitespace)
+    };
+    let at = line.match_indices('#').find(is_comment);
+    at.map_or(line, |(at, _)| &line[..at]).trim()
+}
+
+/// The images that a file lists, one a line.
 fn listed(s: &mut Session<'_, '_>, path: &Path) -> Result<Vec<OsString>, Failure> {
     let what = path.display().to_string();
     let bytes = match path == Path::new("-") {
@@ -193,8 +313,8 @@ fn listed(s: &mut Session<'_, '_>, path: &Path) -> Result<Vec<OsString>, Failure
         }
     };
     let lines = String::from_utf8(bytes).map_err(|_| Error::malformed(&what, "it is not UTF-8"))?;
-    let lines = lines.lines().map(str::trim);
-    let images = lines.filter(|line| !line.is_empty() && !line.starts_with('#'));
+    let lines = lines.trim_start_matches('\u{feff}').lines();
+    let images = lines.map(without_comment).filter(|line| !line.is_empty());
     Ok(images.map(OsString::from).collect())
 }
 
@@ -314,4 +434,64 @@ fn report(s: &mut Session<'_, '_>, plan: &Plan, parts: usize) -> Result<(), Fail
         line += &format!(", in {parts} parts");
     }
     s.line(line)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn comments_end_lines() {
+        for (line, image) in [
+            ("app:1 # the app", "app:1"),
+            ("# app:1", ""),
+            ("\t#x", ""),
+            ("./a#b.tar\t# c # d", "./a#b.tar"),
+            (" app:1\r", "app:1"),
+        ] {
+            assert_eq!(without_comment(line), image);
+        }
+    }
+
+    #[test]
+    fn an_image_is_no_file_to_write() {
+        for word in [
+            "app:1",
+            "h.example/app:1",
+            "app@sha256:1",
+            "oci:x",
+            "h:5000/app",
+        ] {
+            assert!(no_image(OsStr::new(word)).is_err(), "{word}");
+        }
+        for word in [
+            "month",
+            "month.tar",
+            "a:b.tar",
+            "./app:1",
+            "/x/app:1",
+            "-",
+            "a/b",
+        ] {
+            assert!(no_image(OsStr::new(word)).is_ok(), "{word}");
+        }
+    }
+
+    #[test]
+    fn registries_end_in_a_port_or_a_slash() {
+        let found = |word| {
+            let found = registry(word).unwrap();
+            found.map(|(host, prefix)| (host.to_string(), prefix))
+        };
+        for (word, host, prefix) in [
+            ("localhost:5000", "localhost:5000", ""),
+            ("r.example/", "r.example", ""),
+            ("r.example:5000/a/b/", "r.example:5000", "a/b"),
+        ] {
+            assert_eq!(found(word), Some((host.to_string(), prefix)), "{word}");
+        }
+        for word in ["alpine:3", "r.example/a", "localhost:5000/a", "app"] {
+            assert!(found(word).is_none(), "{word}");
+        }
+    }
 }

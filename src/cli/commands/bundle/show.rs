@@ -48,7 +48,9 @@ pub fn run(s: &mut Session<'_, '_>, args: &ShowBundle) -> Result<(), Failure> {
             table(s.out, &shown.rows(), &[2])?;
             if count > 0 {
                 let (bytes, against) = (size::show(bytes), omitted.against().join(", "));
-                s.foreign(format_args!("left out: {bytes} that are in {against}"))?;
+                s.foreign(format_args!(
+                    "already carried: {bytes} that are in {against}"
+                ))?;
             }
             for number in &absent {
                 s.line(format_args!("part {number} is missing"))?;
@@ -117,8 +119,9 @@ struct Line {
     subject: Option<Digest>,
     /// Whether it is about another manifest, as a signature under cosign's tag is.
     is_related: bool,
-    /// Bytes of everything below it, and of its manifest.
-    size: u64,
+    /// Bytes of everything below it, and of its manifest; none of what is not in
+    /// the bundle, because it was carried before.
+    size: Option<u64>,
 }
 
 struct Shown(Vec<Line>);
@@ -134,7 +137,8 @@ impl Shown {
     fn json(&self) -> Value {
         let lines = self.0.iter().map(|line| {
             json!({"name": line.name, "digest": line.digest, "platforms": line.platforms,
-                "artifactType": line.kind, "subject": line.subject, "size": line.size})
+                "artifactType": line.kind, "subject": line.subject, "size": line.size.unwrap_or(0),
+                "omitted": line.size.is_none()})
         });
         lines.collect()
     }
@@ -142,7 +146,12 @@ impl Shown {
     /// Each image, and below it what belongs to it.
     fn rows(&self) -> Vec<Vec<String>> {
         let row = |line: &Line| {
-            let kind = line.kind.clone().unwrap_or_else(|| "-".to_string());
+            let kind = match (&line.kind, line.size) {
+                (Some(kind), _) => kind.clone(),
+                (None, None) => "already carried".to_string(),
+                (None, Some(_)) => "-".to_string(),
+            };
+            let size = line.size.map_or("-".to_string(), size::show);
             let name = match line.is_related {
                 true => format!("  {kind}"),
                 false => line.name.clone(),
@@ -152,7 +161,7 @@ impl Shown {
                 (None, false) => line.platforms.join(","),
                 (None, true) => kind,
             };
-            vec![name, about, size::show(line.size), line.digest.to_string()]
+            vec![name, about, size, line.digest.to_string()]
         };
         self.0.iter().map(row).collect()
     }
@@ -167,10 +176,10 @@ impl Line {
                 name: entry.name.to_string(),
                 digest,
                 platforms: Vec::new(),
-                kind: Some("left out".to_string()),
+                kind: None,
                 subject: entry.subject(),
                 is_related: entry.is_related() || entry.name.digest.is_some(),
-                size: 0,
+                size: None,
             });
         }
         let manifest = bundle.manifest(&target)?;
@@ -198,7 +207,7 @@ impl Line {
             platforms,
             is_related: entry.is_related() || subject.is_some(),
             subject,
-            size,
+            size: Some(size),
         })
     }
 }
