@@ -317,7 +317,7 @@ impl Rules {
     }
 
     /// Whether a rule says that something goes: one of ages, or names of candidates.
-    fn chooses(&self) -> bool {
+    pub fn chooses(&self) -> bool {
         self.ages() || !self.only.is_empty() || self.last_tag == LastTag::Delete
     }
 

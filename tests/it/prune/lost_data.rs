@@ -101,6 +101,7 @@ each_store!(a_rule_that_keeps_some_deletes_all_others, |repo| {
     repo.days();
     let done = repo.prune(&["--keep", "d1", "--yes"]).ok();
     assert_eq!(repo.tags(), "d1 d2 d3 d4 d5", "{done}");
+    assert!(done.stderr.contains("choose none to delete"), "{done}");
     // Keep beats delete, whatever the order.
     repo.prune(&["--keep-last", "1", "--keep", "d1", "--yes"])
         .ok();

@@ -107,6 +107,11 @@ fn make(s: &Session<'_, '_>, args: &PruneAliases, repos: &[RepoName]) -> Result<
     let max_delete = args.max_delete.as_deref();
     let rules = rules(&args.rules, args.allow_empty, max_delete)?;
     rules.check()?;
+    if !rules.chooses() {
+        let hint = "these rules keep aliases and choose none to delete; --only GLOB or \
+                    --keep-last N would";
+        s.console.line(hint);
+    }
     let mut plans = Vec::new();
     for repo in repos {
         let store = s.store(repo.clone())?;
