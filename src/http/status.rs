@@ -30,10 +30,19 @@ pub fn refusal(response: Response) -> Error {
 pub fn diagnostics(response: Response) -> Vec<Diagnostic> {
     let html = response
         .header(CONTENT_TYPE)
-        .is_some_and(|t| t.contains("html"));
+        .is_some_and(|t| t.to_ascii_lowercase().contains("html"));
     let body = response.excerpt(MAX_ERROR);
     let text = String::from_utf8_lossy(&body);
     parse(&text).unwrap_or_else(|| words(&text, html))
+}
+
+/// The title of a web page, if the body is one, whatever its type says.
+pub fn title(response: Response) -> Option<Vec<Diagnostic>> {
+    let body = response.excerpt(MAX_ERROR);
+    let text = String::from_utf8_lossy(&body);
+    text.trim_start()
+        .starts_with('<')
+        .then(|| words(&text, true))
 }
 
 /// The registry's form; and those of token servers: OAuth2's (RFC 6749, 5.2)

@@ -18,7 +18,7 @@ use crate::manifest::{Builder, Manifest, ReferrersList};
 use crate::reference::{RepoName, Tag, Target};
 use crate::registry::detect::API_VERSION;
 use crate::registry::session::{Farewell, Opened, open};
-use crate::registry::{Registry, Repository, UploadMode};
+use crate::registry::{Registry, Repository, UploadMode, not_a_page};
 use crate::store::{ReadStore, Store};
 use crate::stream::{Watch, read_bounded};
 
@@ -139,6 +139,7 @@ impl Doctor<'_> {
             if !matches!(answer.status, 200 | 401) {
                 return Err(status::refusal(answer));
             }
+            let answer = not_a_page(answer)?;
             date = answer
                 .headers
                 .get(DATE)

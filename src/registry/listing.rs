@@ -9,7 +9,7 @@ use std::num::NonZeroU32;
 
 use ::http::header::{HeaderMap, LINK};
 use serde::Deserialize;
-use serde::de::{Deserializer, SeqAccess, Visitor};
+use serde::de::{Deserializer, IgnoredAny, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 use crate::auth::Scope;
@@ -65,6 +65,25 @@ struct Page {
     // Both `null` and nothing at all mean none.
     tags: Option<Names>,
     repositories: Option<Names>,
+}
+
+/// Which members a page has.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Members {
+    name: Present,
+    tags: Present,
+    repositories: Present,
+}
+
+/// Whether there is a member, `null` included.
+#[derive(Default)]
+struct Present(bool);
+
+impl<'de> Deserialize<'de> for Present {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> std::result::Result<Present, D::Error> {
+        IgnoredAny::deserialize(from).map(|_| Present(true))
+    }
 }
 
 /// The names of a page, one after the other: as strings of their own, names of
@@ -163,6 +182,19 @@ fn wrong(url: &Url, why: &str) -> Error {
     Error::malformed(format!("list at {url}"), why)
 }
 
+/// Whether a document without names is a list of none, and not what another server
+/// than a registry says: a mirror that takes that for a list would delete all.
+fn is_list(bytes: &[u8]) -> bool {
+    let found = serde_json::from_slice(bytes).unwrap_or_default();
+    let Members {
+        name,
+        tags,
+        repositories,
+    } = found;
+    let empty = !bytes.contains(&b':');
+    empty || [name, tags, repositories].iter().any(|member| member.0)
+}
+
 impl<'a> Listing<'a> {
     /// The list that begins at `first`.
     pub fn new(registry: &'a Registry, scope: Scope, first: Url, kind: Kind) -> Listing<'a> {
@@ -188,11 +220,16 @@ impl<'a> Listing<'a> {
         self.pages.follow(&url, &answer.headers);
         let page: Page =
             serde_json::from_slice(&answer.bytes).map_err(|e| wrong(&url, &e.to_string()))?;
-        let names = match self.kind {
-            Kind::Tags => page.tags,
-            Kind::Repositories => page.repositories,
+        let (names, member) = match self.kind {
+            Kind::Tags => (page.tags, "tags"),
+            Kind::Repositories => (page.repositories, "repositories"),
         };
-        (self.names, self.given) = (names.unwrap_or_default(), 0);
+        let names = match names {
+            Some(names) => names,
+            None if is_list(&answer.bytes) => Names::default(),
+            None => return Err(wrong(&url, &format!("it has no member {member}"))),
+        };
+        (self.names, self.given) = (names, 0);
         Ok(true)
     }
 

@@ -23,12 +23,12 @@ use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use ::http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap};
+use ::http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, LOCATION};
 
 use crate::auth::challenge;
 use crate::auth::{self, Auth, Refusal, Scope};
 use crate::credentials::Credentials;
-use crate::error::{Error, Result};
+use crate::error::{Diagnostic, Error, RequestLine, Result};
 use crate::http::address::AddressPolicy;
 use crate::http::redirect::follow;
 use crate::http::retry::Budget;
@@ -243,8 +243,8 @@ impl Registry {
         let granted = self.again(|| self.ask_for(&scope))?;
         if granted.scheme == "Basic" {
             // Basic is only known to be right once the registry took it.
-            self.run(&scope, &Request::new("GET", self.0.base.clone()), &[200])?
-                .drain();
+            let answer = self.run(&scope, &Request::new("GET", self.0.base.clone()), &[200])?;
+            not_a_page(answer)?.drain();
         }
         Ok(granted)
     }
@@ -255,6 +255,7 @@ impl Registry {
         if !matches!(base.status, 200 | 401) {
             return Err(status::refusal(base));
         }
+        let base = not_a_page(base)?;
         let auth = &self.0.auth;
         let granted = auth.authenticate(scope.clone(), &base, &self.0.transport)?;
         base.drain();
@@ -359,7 +360,10 @@ impl Registry {
                 continue;
             }
             if ok.contains(&response.status) {
-                return not_a_page(request.method, response);
+                return match request.method {
+                    "GET" => Ok(response),
+                    _ => not_a_page(response),
+                };
             }
             if response.status == 401 && answered < ANSWERS {
                 let refusal = Refusal {
@@ -396,23 +400,49 @@ impl Registry {
 /// Refuses a web page in place of an answer, as a captive portal or a web
 /// interface on the registry's port gives it. What a GET brings is looked at
 /// by who asked for it.
-fn not_a_page(method: &str, response: Response) -> Result<Response> {
-    let page = response.status == 200
-        && method != "GET"
-        && response
-            .header(CONTENT_TYPE)
-            .is_some_and(|t| t.contains("html"))
-        && !response.headers.contains_key(repository::CONTENT_DIGEST)
-        && !response.headers.contains_key(detect::API_VERSION);
-    if !page {
+fn not_a_page(response: Response) -> Result<Response> {
+    if !is_page(&response) {
         return Ok(response);
     }
-    let what = format!("answer to {}", response.line());
-    let said = status::diagnostics(response);
+    let line = response.line().clone();
+    Err(page(&line, &status::diagnostics(response)))
+}
+
+/// Whether the headers are those of a web page. Registries that are written in
+/// Python say of their 201 and 202 without a body that they are HTML, too.
+fn is_page(response: &Response) -> bool {
+    let empty = response.status == 204 || response.content_length() == Some(0);
+    let counts = response.status == 200 || !empty && !response.headers.contains_key(LOCATION);
+    let html = |text: &str| text.to_ascii_lowercase().contains("html");
+    counts && response.header(CONTENT_TYPE).is_some_and(html) && !is_signed(response)
+}
+
+/// Whether the headers are those of a registry.
+fn is_signed(response: &Response) -> bool {
+    [repository::CONTENT_DIGEST, detect::API_VERSION]
+        .iter()
+        .any(|name| response.headers.contains_key(name))
+}
+
+/// Reads the answer to what was stored or deleted. A web page of no type, or of a
+/// wrong one, is known by how it begins.
+fn acknowledged(response: Response) -> Result<()> {
+    if response.status != 200 || response.content_length() == Some(0) || is_signed(&response) {
+        response.drain();
+        return Ok(());
+    }
+    let line = response.line().clone();
+    match status::title(response) {
+        Some(said) => Err(page(&line, &said)),
+        None => Ok(()),
+    }
+}
+
+fn page(line: &RequestLine, said: &[Diagnostic]) -> Error {
     let title = said.first().map(|said| format!(" {:?}", said.message));
     let why = format!(
         "it is a web page{}, and no registry's",
         title.unwrap_or_default()
     );
-    Err(Error::malformed(what, why))
+    Error::malformed(format!("answer to {line}"), why)
 }

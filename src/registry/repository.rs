@@ -24,7 +24,7 @@ use crate::registry::listing::{self, Listing};
 use crate::registry::rate_limit::RateLimit;
 use crate::registry::referrers::{self, Known};
 use crate::registry::upload::Upload;
-use crate::registry::{Registry, UploadMode};
+use crate::registry::{Registry, UploadMode, acknowledged};
 use crate::secret::Secret;
 use crate::store::{Content, Expected, Names, Put, ReadStore, Store, Tags, parsed};
 use crate::stream::Watch;
@@ -296,7 +296,7 @@ impl Repository {
     pub(super) fn was_put(answer: Response, manifest: &Manifest, target: &Target) -> Result<bool> {
         let told = Self::told_digest(&answer.headers);
         let listed = answer.headers.contains_key(referrers::SUBJECT);
-        answer.drain();
+        acknowledged(answer)?;
         Self::check(target, told, manifest)?;
         Ok(listed)
     }
@@ -351,8 +351,7 @@ impl Repository {
         answer.drain();
         match (status, length) {
             (404, _) => Ok(None),
-            // Some proxies say 0 to every HEAD; only the empty blob has no bytes.
-            (200, Some(length)) if length > 0 || is_empty(digest) => Ok(Some(length)),
+            (200, Some(length)) if fits(digest, length) => Ok(Some(length)),
             _ => self.size_by_range(actions, digest),
         }
     }
@@ -373,8 +372,13 @@ impl Repository {
             206 | 416 => range,
             _ => length,
         };
-        size.map(Some)
-            .ok_or_else(|| Error::malformed(format!("answer to {line}"), "it has no size"))
+        let why = match size {
+            Some(size) if fits(digest, size) => return Ok(Some(size)),
+            Some(0) => "it says that the blob is empty, and its digest says that it is not",
+            Some(_) => "it says that the blob is not empty, and its digest says that it is",
+            None => "it has no size",
+        };
+        Err(Error::malformed(format!("answer to {line}"), why))
     }
 
     /// Deletes what is at `url`. When the answer to a DELETE got lost, the next
@@ -384,10 +388,7 @@ impl Repository {
         let (mut budget, mut perhaps_done) = (Budget::new(), false);
         loop {
             match self.attempt(&["delete"], &request, &DELETED) {
-                Ok(answer) => {
-                    answer.drain();
-                    return Ok(());
-                }
+                Ok(answer) => return acknowledged(answer),
                 Err(error) if perhaps_done && error.is_not_found() => return Ok(()),
                 Err(error) => {
                     perhaps_done |= may_have_arrived(&error);
@@ -421,9 +422,10 @@ impl Repository {
     }
 }
 
-/// Whether it is the digest of no bytes.
-fn is_empty(digest: &Digest) -> bool {
-    Hasher::like(digest).finish() == *digest
+/// Whether a blob may be of this size: the empty one is, and no other. Some proxies
+/// say 0 to every HEAD.
+fn fits(digest: &Digest, size: u64) -> bool {
+    (size == 0) == (Hasher::like(digest).finish() == *digest)
 }
 
 impl ReadStore for Repository {

@@ -2,7 +2,7 @@
 
 use crate::support::data::digest;
 use crate::support::dxf::Dxf;
-use crate::support::rules::{ANY, GET, HEAD, PUT, on};
+use crate::support::rules::{ANY, DELETE, GET, HEAD, PUT, on};
 use crate::support::server::Server;
 
 fn at(server: &Server) -> Dxf {
@@ -25,6 +25,84 @@ fn a_web_page_in_place_of_the_registry_is_no_success() {
     assert_eq!(set.fails(65).says(page).text(), "");
     let deleted = at(&server).args(["del-blob", "a", &blob]).fails(65);
     deleted.says("it is a web page \"Sign in\", and no registry's");
+}
+
+#[test]
+fn a_web_page_takes_no_login_and_gives_no_token() {
+    let page = on(ANY, "/*")
+        .reply(200)
+        .body("<html><title>Sign in</title>");
+    let server = Server::script([page.header("Content-Type", "Text/HTML")]);
+    let page = "it is a web page \"Sign in\", and no registry's";
+    let login = ["login", "-u", "me", "--password-stdin"];
+    let login = at(&server)
+        .args(login)
+        .arg(&server.host())
+        .stdin("secret\n");
+    assert_eq!(login.fails(65).says(page).text(), "");
+    at(&server).args(["auth", "a", "pull"]).fails(65).says(page);
+    let doctor = at(&server).args(["doctor", "a"]).fails(1);
+    doctor.says(page);
+}
+
+#[test]
+fn a_page_that_says_it_was_stored_or_deleted_is_no_success() {
+    let blob = digest(b"hello");
+    for (kind, put, delete) in [("text/html", 201, 202), ("application/json", 200, 200)] {
+        let page = |method, status| {
+            let page = on(method, "/*").reply(status).body("\n<html>Sign in");
+            page.header("Content-Type", kind)
+        };
+        let head = on(HEAD, "/v2/a/blobs/*").reply(200);
+        let head = head.header("Content-Length", "5");
+        let server = Server::script([head, page(PUT, put), page(DELETE, delete)]);
+        let page = "it is a web page";
+        let set = at(&server).args(["set-alias", "a", "v1", &blob]);
+        assert_eq!(set.fails(65).says(page).text(), "");
+        at(&server)
+            .args(["del-blob", "a", &blob])
+            .fails(65)
+            .says(page);
+    }
+}
+
+#[test]
+fn an_answer_without_a_list_is_no_empty_list() {
+    let list = |body: &str| {
+        let body = body.to_string();
+        let server = Server::script([on(GET, "/v2/*").reply(200).body(body)]);
+        let run = |args: &[&str]| at(&server).args(args).run();
+        [run(&["list-aliases", "a"]), run(&["list-repos"])]
+    };
+    for body in [r#"{"status":"ok"}"#, r#"{"errors":[]}"#, "null", "[]"] {
+        for listed in list(body) {
+            assert_eq!(listed.code, Some(65), "{body}");
+        }
+    }
+    for body in ["{}", r#"{"name":"a","tags":null,"repositories":null}"#] {
+        for listed in list(body) {
+            assert_eq!(listed.code, Some(0), "{body}");
+        }
+    }
+}
+
+#[test]
+fn only_the_empty_blob_has_no_bytes() {
+    let (blob, empty) = (digest(b"hello"), digest(b""));
+    let server = Server::script([
+        on(HEAD, &format!("/v2/a/blobs/{blob}")).reply(200),
+        on(GET, &format!("/v2/a/blobs/{blob}")).reply(200),
+        on(HEAD, &format!("/v2/a/blobs/{empty}"))
+            .reply(200)
+            .header("Content-Length", "7"),
+        on(GET, &format!("/v2/a/blobs/{empty}")).serve(&b"<html>!"[..]),
+    ]);
+    for digest in [&blob, &empty] {
+        let size = at(&server).args(["blob-size", "a", digest]).fails(65);
+        assert_eq!(size.says("its digest says that it is").text(), "");
+        let set = at(&server).args(["set-alias", "a", "v1", digest]).fails(65);
+        assert_eq!(set.text(), "");
+    }
 }
 
 #[test]
