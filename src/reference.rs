@@ -175,6 +175,11 @@ impl FromStr for Host {
 
     fn from_str(text: &str) -> Result<Host> {
         let bad = |why| Error::invalid("host", without_login(text), why);
+        if text.contains('@') {
+            return Err(bad(
+                "leave out what is before the @: a login is no part of it",
+            ));
+        }
         let (name, port) = split_port(text);
         // What comes before the first / of a URL.
         if matches!(text, "http:" | "https:") {

@@ -113,7 +113,7 @@ pub trait ReadStore: Send + Sync {
     fn manifest(&self, target: &Target) -> Result<Manifest>;
 
     /// The tags, in the store's order, fetched page by page. A name that is not
-    /// a valid tag is an [`Error::Invalid`] in its place.
+    /// a valid tag is an error in its place ([`valid_names`] passes over it).
     fn tags(&self) -> Tags<'_>;
 
     /// The names of the tags exactly as the store lists them, valid or not.
@@ -447,6 +447,28 @@ pub(crate) fn refers_to(manifest: &Manifest, subject: &Digest) -> bool {
 
 fn is_new(listed: &[Descriptor], digest: Digest) -> bool {
     listed.iter().all(|other| other.digest != digest)
+}
+
+/// The valid ones of the names in a list, and an [`Error::Malformed`] for the first
+/// that is not: one odd name hides no other.
+///
+/// # Errors
+/// Any other error of the list.
+pub fn valid_names<T>(names: impl Iterator<Item = Result<T>>) -> Result<(Vec<T>, Option<Error>)> {
+    let (mut valid, mut odd) = (Vec::new(), None);
+    for name in names {
+        match name {
+            Ok(name) => valid.push(name),
+            Err(error @ Error::Invalid { .. }) => {
+                odd.get_or_insert_with(|| Error::malformed("list", error));
+            }
+            Err(error) if error.is_corrupt() => {
+                odd.get_or_insert(error);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok((valid, odd))
 }
 
 /// The tags among `names`.

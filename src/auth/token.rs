@@ -101,7 +101,7 @@ impl Realm {
         let scheme = text.split_once("://").map_or("", |(scheme, _)| scheme);
         let http = ["http", "https"].map(|known| scheme.eq_ignore_ascii_case(known));
         if http == [false, false] && (!text.starts_with('/') || text.starts_with("//")) {
-            let shown = without_login(text);
+            let shown = without_login(text.split(['?', '#']).next().unwrap_or_default());
             return Err(refused(format!(
                 "its token realm {shown:?} is not an http or https URL"
             )));

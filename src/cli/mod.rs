@@ -180,7 +180,8 @@ fn begin(
     };
     let mut session = Session::new(&context, out, input, &*progress);
     (session.source, session.hits) = (source, hits);
-    dispatch(&mut session, command).map_err(|failure| half_a_login(failure, &context))
+    let done = dispatch(&mut session, command).and_then(|()| session.end());
+    done.map_err(|failure| half_a_login(failure, &context))
 }
 
 /// What a command does with the blobs that it moves.

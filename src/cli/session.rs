@@ -1,5 +1,6 @@
 //! One run of a command: its settings, its streams, and the store it works on.
 
+use std::cell::RefCell;
 use std::ffi::OsString;
 use std::io::{Read, Write};
 use std::path::Path;
@@ -11,6 +12,7 @@ use dxf_registry::http::OnLimit;
 use dxf_registry::layout::{Layout, Layouts};
 use dxf_registry::progress::Progress;
 use dxf_registry::registry::{Registry, Settings};
+use dxf_registry::store::valid_names;
 use dxf_registry::stream::{Watch, read_bounded};
 use dxf_registry::text::one_line;
 use dxf_registry::{
@@ -59,6 +61,7 @@ pub struct Session<'s, 'o> {
     /// What to do where a registry limits requests.
     pub on_limit: OnLimit,
     progress: &'s dyn Progress,
+    odd: RefCell<Option<Error>>,
 }
 
 impl<'s, 'o> Session<'s, 'o> {
@@ -80,6 +83,7 @@ impl<'s, 'o> Session<'s, 'o> {
             hits: Hits::default(),
             on_limit: OnLimit::default(),
             progress,
+            odd: RefCell::default(),
         }
     }
 
@@ -87,6 +91,26 @@ impl<'s, 'o> Session<'s, 'o> {
     pub fn take_stdin(&mut self) -> &'s mut (dyn Read + Send) {
         // Of no size, so nothing is allocated.
         std::mem::replace(&mut self.stdin, Box::leak(Box::new(std::io::empty())))
+    }
+
+    /// The valid ones of the names that a store lists. What is wrong with another is
+    /// noted.
+    pub fn valid<T>(&self, names: impl Iterator<Item = Result<T>>) -> Result<Vec<T>> {
+        let (valid, odd) = valid_names(names)?;
+        self.note_odd(odd);
+        Ok(valid)
+    }
+
+    /// Notes a name that is not valid, which a command that succeeds fails with in
+    /// the end.
+    pub fn note_odd(&self, odd: Option<Error>) {
+        let mut noted = self.odd.borrow_mut();
+        *noted = noted.take().or(odd);
+    }
+
+    /// How a command ends that succeeded.
+    pub fn end(self) -> Result<(), Failure> {
+        self.odd.into_inner().map_or(Ok(()), |odd| Err(odd.into()))
     }
 
     /// What transfers report to and obey.
@@ -269,12 +293,13 @@ impl<'s, 'o> Session<'s, 'o> {
     /// Writes names that came from elsewhere, one a line or as a JSON list, as
     /// they arrive. One that is no name is left out, and is the error in the end.
     pub fn names(&mut self, names: impl Iterator<Item = Result<String>>) -> Result<(), Failure> {
-        let (mut lead, mut odd) = ("[", None);
+        let (mut lead, mut odd) = ("[", false);
         for name in names {
             let name = match name {
                 Ok(name) => name,
                 Err(error) if error.is_corrupt() => {
-                    odd = odd.or(Some(error));
+                    self.note_odd(Some(error));
+                    odd = true;
                     continue;
                 }
                 Err(error) => return Err(error.into()),
@@ -289,11 +314,11 @@ impl<'s, 'o> Session<'s, 'o> {
         }
         match (self.context.shape, lead) {
             (Shape::Text, _) => {}
-            (Shape::Json, "[") if odd.is_none() => self.line("[]")?,
+            (Shape::Json, "[") if !odd => self.line("[]")?,
             (Shape::Json, "[") => {}
             (Shape::Json, _) => self.line("]")?,
         }
-        odd.map_or(Ok(()), |error| Err(error.into()))
+        Ok(())
     }
 
     /// Writes what one platform says as `one` does, what several say as a line

@@ -31,15 +31,19 @@ pub fn diagnostics(response: Response) -> Vec<Diagnostic> {
     let html = response
         .header(CONTENT_TYPE)
         .is_some_and(|t| t.to_ascii_lowercase().contains("html"));
-    let body = response.excerpt(MAX_ERROR);
-    let text = String::from_utf8_lossy(&body);
+    let text = text_of(response);
     parse(&text).unwrap_or_else(|| words(&text, html))
+}
+
+fn text_of(response: Response) -> String {
+    let hide = response.hider();
+    let body = response.excerpt(MAX_ERROR);
+    hide(&String::from_utf8_lossy(&body))
 }
 
 /// The title of a web page, if the body is one, whatever its type says.
 pub fn title(response: Response) -> Option<Vec<Diagnostic>> {
-    let body = response.excerpt(MAX_ERROR);
-    let text = String::from_utf8_lossy(&body);
+    let text = text_of(response);
     text.trim_start()
         .starts_with('<')
         .then(|| words(&text, true))

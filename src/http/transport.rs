@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use ::http::header::{
-    CONTENT_ENCODING, CONTENT_LENGTH, EXPECT, HeaderMap, HeaderName, HeaderValue,
+    AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, EXPECT, HeaderMap, HeaderName, HeaderValue,
     PROXY_AUTHORIZATION, WARNING,
 };
 use base64::Engine as _;
@@ -20,6 +20,7 @@ use ureq::{Agent, AsSendBody, Proxy};
 use crate::error::{Error, NetworkKind, RequestLine, Result};
 use crate::http::address::{AddressPolicy, GuardedResolver};
 use crate::http::{Exchange, Limits, Scheme, Settings, Url, UrlOrigin, connection, network_error};
+use crate::secret::Secret;
 use crate::stream::{Hook, Stop, read_bounded};
 
 /// A configuration that can still be changed.
@@ -39,6 +40,8 @@ const OUTPUT_BUFFER: usize = 256 * 1024;
 const INPUT_BUFFER: usize = 128 * 1024;
 /// The largest head of an answer, bytes.
 const MAX_HEAD: usize = 64 * 1024;
+/// Secrets of fewer bytes are not looked for in answers.
+const SHORTEST_HIDDEN: usize = 6;
 /// How much of an unneeded body is read to keep its connection, and how long:
 /// a new connection takes no longer.
 const MAX_DRAIN: u64 = 64 * 1024;
@@ -153,10 +156,31 @@ pub struct Response {
     /// The URL that answered.
     pub url: Url,
     line: RequestLine,
+    sent: Vec<Secret>,
     body: ureq::Body,
     patience: Duration,
     read_size: usize,
     pace: (Limits, Stop),
+}
+
+/// What must not be shown of a request: its credentials as they were sent, and the
+/// password in them.
+fn secrets(request: &Request<'_>) -> Vec<Secret> {
+    let header = request.headers.get(AUTHORIZATION);
+    let value = header.and_then(|value| value.to_str().ok());
+    let sent = value.map(|value| value.split_once(' ').unwrap_or(("", value)).1.trim());
+    let pair = sent.and_then(|sent| BASE64.decode(sent).ok());
+    let pair = pair.and_then(|pair| String::from_utf8(pair).ok());
+    let password = pair.and_then(|pair| Some(pair.split_once(':')?.1.to_string()));
+    let form = match request.body {
+        Body::Bytes(bytes) if request.method == "POST" => str::from_utf8(bytes).ok(),
+        _ => None,
+    };
+    let fields = form.into_iter().flat_map(|form| form.split('&'));
+    let token = fields.filter_map(|field| field.strip_prefix("refresh_token="));
+    let token = token.map(str::to_string);
+    let all = sent.map(str::to_string).into_iter().chain(password);
+    all.chain(token).map(Secret::new).collect()
 }
 
 impl Response {
@@ -174,6 +198,18 @@ impl Response {
     /// The request this answers, as it may be shown.
     pub fn line(&self) -> &RequestLine {
         &self.line
+    }
+
+    /// Puts stars for the credentials that were sent into what the answer says: some
+    /// servers repeat them in their complaints.
+    pub fn hider(&self) -> impl Fn(&str) -> String + use<> {
+        let sent = self.sent.clone();
+        move |text| {
+            // Stars for a short one would only show which it is.
+            let long = sent.iter().map(Secret::reveal);
+            let long = long.filter(|secret| secret.len() >= SHORTEST_HIDDEN);
+            long.fold(text.to_string(), |text, secret| text.replace(secret, "***"))
+        }
     }
 
     /// Whether the body is compressed, although that was not asked for: proxies
@@ -512,6 +548,7 @@ impl Transport {
             headers: head.headers,
             url: request.url.clone(),
             line: request.line(),
+            sent: secrets(request),
             body,
             patience: idle,
             read_size: self.0.settings.read_size,

@@ -11,7 +11,7 @@ use crate::graph::walk::{Links, Step, Walk};
 use crate::graph::{is_related_tag, list_tag, related_stem};
 use crate::parallel;
 use crate::reference::{RepoName, Tag, Target};
-use crate::store::ReadStore;
+use crate::store::{ReadStore, valid_names};
 use crate::stream::Run;
 
 /// More than refer to any tag.
@@ -29,6 +29,7 @@ pub struct Counter {
     /// How many repositories contain it.
     repos: Vec<u32>,
     added: Vec<Repo>,
+    odd: Option<Error>,
 }
 
 struct Repo {
@@ -97,10 +98,10 @@ impl Counter {
     /// looked at at once.
     ///
     /// # Errors
-    /// Those of the store that are not about one tag; [`Error::Invalid`] for a
-    /// name that is not a tag.
+    /// Those of the store that are not about one tag.
     pub fn add(&mut self, repo: RepoName, store: &dyn ReadStore, run: Run<'_>) -> Result<()> {
-        let tags = store.tags().collect::<Result<Vec<Tag>>>()?;
+        let (tags, odd) = valid_names(store.tags())?;
+        self.odd = self.odd.take().or(odd);
         let tagged = Tagged::read(store, tags, run)?;
         let (roots, tags) = tagged.with_related();
         let mut all = HashSet::new();
@@ -123,6 +124,12 @@ impl Counter {
             all: all.into_iter().collect(),
         });
         Ok(())
+    }
+
+    /// What is wrong with the first listed name that is no tag, so that what it
+    /// reaches was not counted; only once.
+    pub fn take_odd(&mut self) -> Option<Error> {
+        self.odd.take()
     }
 
     /// The bytes of all repositories together.

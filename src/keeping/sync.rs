@@ -5,6 +5,7 @@
 //! stops no other.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::OnceLock;
 
 use crate::descriptor::Descriptor;
 use crate::digest::Digest;
@@ -17,7 +18,7 @@ use crate::keeping::prune::{MaxDelete, RepoPlan, plan_deletion};
 use crate::manifest::Kind;
 use crate::parallel;
 use crate::reference::{Tag, Target};
-use crate::store::Store;
+use crate::store::{Store, valid_names};
 use crate::stream::Run;
 
 /// Which tags are kept in step.
@@ -119,6 +120,7 @@ pub struct Pair<'a> {
     filter: &'a Filter,
     options: CopyOptions<'a>,
     additions: Additions,
+    odd: OnceLock<Error>,
 }
 
 impl<'a> Pair<'a> {
@@ -135,12 +137,19 @@ impl<'a> Pair<'a> {
             filter,
             options,
             additions: Additions::default(),
+            odd: OnceLock::new(),
         }
     }
 
     /// Looks for added referrers elsewhere.
     pub fn with_additions(self, additions: Additions) -> Pair<'a> {
         Pair { additions, ..self }
+    }
+
+    /// What is wrong with the first name in the source's list that is no tag, once
+    /// [`Pair::compare`] has read it. The others are kept in step.
+    pub fn odd(&self) -> Option<&Error> {
+        self.odd.get()
     }
 
     /// What differs. Nothing is changed.
@@ -216,8 +225,11 @@ impl<'a> Pair<'a> {
     /// The tags that are to be kept in step, and those that go with their images.
     fn tags(&self, run: Run<'_>) -> Result<(Vec<Tag>, Related)> {
         let (mut tags, mut related) = (Vec::new(), Related::new());
-        for tag in self.from.store().tags() {
-            let tag = tag?;
+        let (listed, odd) = valid_names(self.from.store().tags())?;
+        if let Some(odd) = odd {
+            let _ = self.odd.set(odd);
+        }
+        for tag in listed {
             // Copying referrers updates the target's list.
             let stem = related_stem(tag.as_str());
             let goes_with = is_referrers_tag(tag.as_str()) || self.filter.newest.is_some();

@@ -2,7 +2,9 @@
 
 use crate::support::data::digest;
 use crate::support::dxf::Dxf;
+use crate::support::registry::Registry;
 use crate::support::rules::{ANY, DELETE, GET, HEAD, PUT, on};
+use crate::support::scratch;
 use crate::support::server::Server;
 
 fn at(server: &Server) -> Dxf {
@@ -35,10 +37,7 @@ fn a_web_page_takes_no_login_and_gives_no_token() {
     let server = Server::script([page.header("Content-Type", "Text/HTML")]);
     let page = "it is a web page \"Sign in\", and no registry's";
     let login = ["login", "-u", "me", "--password-stdin"];
-    let login = at(&server)
-        .args(login)
-        .arg(&server.host())
-        .stdin("secret\n");
+    let login = at(&server).args(login).arg(server.host()).stdin("secret\n");
     assert_eq!(login.fails(65).says(page).text(), "");
     at(&server).args(["auth", "a", "pull"]).fails(65).says(page);
     let doctor = at(&server).args(["doctor", "a"]).fails(1);
@@ -131,4 +130,52 @@ fn a_put_that_is_answered_200_without_a_page_is_one() {
         on(PUT, "/v2/a/manifests/v1").reply(200),
     ]);
     at(&server).args(["set-alias", "a", "v1", &blob]).ok();
+}
+
+#[test]
+fn an_odd_name_in_a_list_hides_no_other_from_any_command() {
+    let registry = Registry::http();
+    let blob = registry.raw().push_blob("a", b"hello");
+    for tag in ["v1", "v2"] {
+        let set = Dxf::new().plain(&registry.host());
+        set.args(["set-alias", "a", tag, &blob]).ok();
+    }
+    let list = |path: &str, member: &str, names: &str| {
+        let body = format!(r#"{{"name":"a","{member}":[{names}]}}"#);
+        on(GET, path).reply(200).body(body)
+    };
+    let odd = r#""v1","../x",null,5,"\u001b[31m","v2""#;
+    let tags = list("/v2/a/tags/list", "tags", odd);
+    let repos = list("/v2/_catalog", "repositories", r#""../a",7,"a""#);
+    let server = Server::before(&registry, [tags, repos]);
+    let home = scratch();
+    let copy = format!("oci:{}", home.path().join("copy").display());
+    let mirror = format!("oci:{}", home.path().join("mirror").display());
+    let host = server.host();
+    let repo = format!("{host}/a");
+    for (args, code) in [
+        (&["list-aliases", "a"][..], 65),
+        (&["list-aliases", "-l", "a"], 65),
+        (&["verify-alias", "--all", "a"], 65),
+        (&["show-usage", "a"], 65),
+        (&["copy-image", "--all-tags", "a", &copy], 65),
+        (&["sync", &repo, &mirror], 1),
+    ] {
+        let odd = at(&server).args(args).run();
+        let shown = odd.text().to_string();
+        assert_eq!(odd.code, Some(code), "{args:?}: {}", odd.stderr);
+        let why = "malformed list: invalid alias \"../x\"";
+        assert!(odd.stderr.contains(why), "{args:?}: {}", odd.stderr);
+        assert!(!odd.stderr.contains('\u{1b}'), "{}", odd.stderr);
+        assert!(args[0] == "copy-image" || shown.contains("v1") && shown.contains("v2"));
+    }
+    for args in [&["list-repos", "-l"][..], &["show-usage"]] {
+        let done = at(&server).args(args).fails(65);
+        assert!(done.text().contains('a'), "{args:?}: {}", done.text());
+    }
+    let copied = Dxf::new().env("DXF_HOST", format!("oci:{}", home.path().display()));
+    let copied = copied.args(["list-aliases", "copy"]).ok();
+    assert_eq!(copied.text(), "v1\nv2\n");
+    let deleted = at(&server).args(["prune-aliases", "a", "--keep-last", "1", "--yes"]);
+    deleted.fails(65).says("../x");
 }

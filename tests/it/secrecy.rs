@@ -242,3 +242,39 @@ fn notes_of_unfinished_uploads_are_private_and_hold_no_login() {
         assert!(tokens.iter().all(|token| !text.contains(token.as_str())));
     }
 }
+
+#[test]
+fn credentials_that_a_server_repeats_are_not_shown() {
+    let (user, password) = ("someone", "correct-horse");
+    let pair = STANDARD.encode(format!("{user}:{password}"));
+    let body = format!(r#"{{"errors":[{{"message":"bad Basic {pair}: {password}"}}]}}"#);
+    let refuse = on(ANY, "/*").reply(401).body(body);
+    let server = Server::script([refuse.header("WWW-Authenticate", "Basic realm=\"x\"")]);
+    let dxf = || {
+        let dxf = Dxf::new().plain(&server.host()).login(user, password);
+        dxf.env("DXF_ALLOW_INSECURE_AUTH", "1")
+    };
+    for args in [&["list-aliases", "a"][..], &["pull-blob", "a", "@x"]] {
+        let run = dxf().args(args).fails(13).says("bad Basic ***: ***");
+        assert!(!run.stderr.contains(password) && !run.stderr.contains(&pair));
+    }
+}
+
+#[test]
+fn a_realm_is_named_without_its_query_and_a_host_without_a_login() {
+    let realm = "Bearer realm=\"ftp://u:SECRET@h/t?key=SECRET\"";
+    let refuse = on(ANY, "/*").reply(401).header("WWW-Authenticate", realm);
+    let server = Server::script([refuse]);
+    let run = Dxf::new().plain(&server.host()).args(["list-repos"]).run();
+    assert!(run.stderr.contains("ftp://***@h/t\""), "{run}");
+    assert!(!run.stderr.contains("SECRET"), "{run}");
+    for name in ["DXF_HOST", "DXF_FROM_HOST", "DXF_AUTH_HOST"] {
+        let run = Dxf::new().env(name, "u:SECRET@h").args(["show-env"]).run();
+        let shown = format!("{}{}", run.text(), run.stderr);
+        assert!(
+            shown.contains("***@h") && !shown.contains("SECRET"),
+            "{run}"
+        );
+        assert!(shown.contains("leave out what is before the @"), "{run}");
+    }
+}

@@ -25,6 +25,10 @@ pub fn line(var: &'static Var, env: Env<'_>) -> Line {
             let value = match var.kind {
                 Kind::Secret => "***".to_string(),
                 Kind::Proxy => without_login(&value),
+                // Some write a login before a host.
+                Kind::Plain if var.name.ends_with("_HOST") && !value.starts_with("oci:") => {
+                    without_login(&value)
+                }
                 Kind::Plain | Kind::BothCases => value,
             };
             let source = match overruled(var, env) {

@@ -27,7 +27,9 @@ pub fn run(s: &mut Session<'_, '_>, args: &ListAliases) -> Result<(), Failure> {
     if is_plain {
         return s.names(store.tag_names());
     }
-    let (tags, odd) = tags(&*store, &Wanted::new(args, rest)?)?;
+    let wanted = Wanted::new(args, rest)?;
+    let mut tags = s.valid(store.tags())?;
+    tags.retain(|tag| wanted.fits(tag.as_str()));
     let needs_more = args.long || matches!(args.sort, Some(Sort::Created | Sort::Size));
     let mut rows: Vec<Row> = match needs_more {
         true => described(s, &*store, tags)?,
@@ -44,15 +46,15 @@ pub fn run(s: &mut Session<'_, '_>, args: &ListAliases) -> Result<(), Failure> {
         true => long(s, &rows)?,
         false => s.names(rows.iter().map(|row| Ok(row.tag.to_string())))?,
     }
-    // What was left out, or could not be read, is the error in the end.
+    // What could not be read is the error in the end.
     let broken = rows.into_iter().find_map(|row| match row.found?.found {
         Err(error) if error.is_corrupt() => Some(error),
         _ => None,
     });
-    match (odd, broken.map(Arc::try_unwrap)) {
-        (Some(error), _) | (None, Some(Ok(error))) => Err(error.into()),
-        (None, Some(Err(error))) => Err(Failure::Damaged(error.to_string())),
-        (None, None) => Ok(()),
+    match broken.map(Arc::try_unwrap) {
+        Some(Ok(error)) => Err(error.into()),
+        Some(Err(error)) => Err(Failure::Damaged(error.to_string())),
+        None => Ok(()),
     }
 }
 
@@ -107,20 +109,6 @@ impl Row {
             None => ("", None),
         }
     }
-}
-
-/// The tags that are wanted, and what is wrong with the first that is none.
-fn tags(store: &dyn ReadStore, wanted: &Wanted) -> Result<(Vec<Tag>, Option<Error>)> {
-    let (mut tags, mut odd) = (Vec::new(), None);
-    for tag in store.tags() {
-        match tag {
-            Ok(tag) if wanted.fits(tag.as_str()) => tags.push(tag),
-            Ok(_) => {}
-            Err(error @ Error::Invalid { .. }) => odd = odd.or(Some(error)),
-            Err(error) => return Err(error),
-        }
-    }
-    Ok((tags, odd))
 }
 
 fn described(s: &Session<'_, '_>, store: &dyn ReadStore, tags: Vec<Tag>) -> Result<Vec<Row>> {

@@ -3,8 +3,9 @@
 
 use dxf_registry::image::Timestamp;
 use dxf_registry::inventory::{Describer, Documents};
+use dxf_registry::store::valid_names;
 use dxf_registry::stream::Run;
-use dxf_registry::{Error, ReadStore, RepoName, Result, Tag, parallel, text};
+use dxf_registry::{ReadStore, RepoName, Result, Tag, parallel, text};
 use serde_json::json;
 
 use crate::cli::args::ListRepos;
@@ -21,15 +22,7 @@ pub fn run(s: &mut Session<'_, '_>, args: &ListRepos) -> Result<(), Failure> {
     if !args.long {
         return s.names(all.names());
     }
-    let (mut repos, mut odd) = (Vec::<RepoName>::new(), None);
-    for name in all.names() {
-        match name.and_then(|name| name.parse()) {
-            Ok(repo) => repos.push(repo),
-            Err(error @ Error::Invalid { .. }) => odd = odd.or(Some(error)),
-            Err(error) if error.is_corrupt() => odd = odd.or(Some(error)),
-            Err(error) => return Err(error.into()),
-        }
-    }
+    let repos = s.valid(all.names().map(|name| name?.parse()))?;
     let rows = rows(s, repos, &all)?;
     match s.context.shape {
         Shape::Json => {
@@ -59,7 +52,7 @@ pub fn run(s: &mut Session<'_, '_>, args: &ListRepos) -> Result<(), Failure> {
             )?;
         }
     }
-    odd.map_or(Ok(()), |error| Err(error.into()))
+    Ok(())
 }
 
 struct Row {
@@ -100,14 +93,9 @@ fn rows(s: &Session<'_, '_>, repos: Vec<RepoName>, all: &Repos) -> Result<Vec<Ro
 
 /// The tags of a repository; none where a catalog lists one that is gone.
 fn tags(store: &dyn ReadStore) -> Result<Vec<Tag>> {
-    let mut tags = Vec::new();
-    for tag in store.tags() {
-        match tag {
-            Ok(tag) => tags.push(tag),
-            Err(Error::Invalid { .. }) => {}
-            Err(error) if error.is_not_found() => break,
-            Err(error) => return Err(error),
-        }
+    match valid_names(store.tags()) {
+        Ok((tags, _)) => Ok(tags),
+        Err(error) if error.is_not_found() => Ok(Vec::new()),
+        Err(error) => Err(error),
     }
-    Ok(tags)
 }

@@ -2,7 +2,7 @@
 //! deleting them frees.
 
 use dxf_registry::inventory::{Bytes, Counter, Documents, RepoUsage, TagUsage};
-use dxf_registry::{Error, RepoName, json, text};
+use dxf_registry::{RepoName, json, text};
 use serde_json::{Value, json};
 
 use crate::cli::args::{self, Words};
@@ -26,8 +26,7 @@ pub fn run(s: &mut Session<'_, '_>, words: &Words) -> Result<(), Failure> {
     }
     let all = wanted.is_empty();
     if all {
-        let names = repos.names().map(|name| name?.parse::<RepoName>());
-        wanted = names.collect::<Result<_, Error>>()?;
+        wanted = s.valid(repos.names().map(|name| name?.parse()))?;
     }
     let mut counter = Counter::new();
     for repo in wanted {
@@ -39,6 +38,7 @@ pub fn run(s: &mut Session<'_, '_>, words: &Words) -> Result<(), Failure> {
             added => added?,
         }
     }
+    s.note_odd(counter.take_odd());
     let usage = counter.usage();
     match s.context.shape {
         Shape::Json => {

@@ -22,7 +22,8 @@ pub fn run(s: &mut Session<'_, '_>, args: &VerifyAlias) -> Result<(), Failure> {
     let mut targets = args::targets(rest)?;
     let store = s.store(repo)?;
     if args.all {
-        targets = all(&*store)?;
+        let tags = s.valid(store.tags())?;
+        targets = tags.into_iter().map(Target::Tag).collect();
     }
     let scrutiny = match args.fast {
         true => Scrutiny::Sizes,
@@ -40,11 +41,6 @@ pub fn run(s: &mut Session<'_, '_>, args: &VerifyAlias) -> Result<(), Failure> {
     let are = if bad == 1 { "is" } else { "are" };
     let what = format!("{bad} of {all} blobs and manifests in {name} {are} missing or wrong");
     Err(Failure::Damaged(what))
-}
-
-/// The tags. What is no name for one can't be looked up, so nothing is checked.
-fn all(store: &dyn ReadStore) -> Result<Vec<Target>> {
-    store.tags().map(|tag| Ok(Target::Tag(tag?))).collect()
 }
 
 fn report(s: &mut Session<'_, '_>, found: &[Finding]) -> Result<(), Failure> {

@@ -151,21 +151,16 @@ impl Job<'_> {
     }
 
     /// What is copied, in order, by its names in the source.
-    fn targets(&self, remote: &Remote) -> Result<Vec<Target>> {
+    fn targets(&self, s: &Session<'_, '_>, remote: &Remote) -> Result<Vec<Target>> {
         if !self.is_whole() {
             return Ok(vec![self.from.target()?]);
         }
-        let mut found = Vec::new();
-        for tag in remote.store().tag_names() {
-            let tag = tag?;
-            // Copying referrers updates the destination's list.
-            if self.fits(&tag) && !is_referrers_tag(&tag) {
-                found.push(Target::Tag(tag.parse::<Tag>()?));
-            }
-        }
+        let mut found = s.valid(remote.store().tags())?;
+        // Copying referrers updates the destination's list.
+        found.retain(|tag| self.fits(tag.as_str()) && !is_referrers_tag(tag.as_str()));
         match found.is_empty() {
             true => Err(self.no_tags(&remote.store().name())),
-            false => Ok(found),
+            false => Ok(found.into_iter().map(Target::Tag).collect()),
         }
     }
 
@@ -182,7 +177,7 @@ impl Job<'_> {
             return self.archive(s);
         }
         let remote = self.remote(s)?;
-        let targets = self.targets(&remote);
+        let targets = self.targets(s, &remote);
         let targets = targets.map_err(|e| e.at(&self.source_name()))?;
         let wanted = |source| Wanted { source, item: None };
         let images = targets.into_iter().map(wanted).collect();

@@ -193,12 +193,12 @@ impl Opened {
         }
     }
 
-    fn repos(&self) -> Result<Vec<RepoName>> {
+    fn repos(&self, s: &Session<'_, '_>) -> Result<Vec<RepoName>> {
         let names = match self {
             Opened::Registry(registry) => registry.repos(),
             Opened::Folder(layouts) => layouts.repos(),
         };
-        names.map(|name| name?.parse()).collect()
+        s.valid(names.map(|name| name?.parse()))
     }
 }
 
@@ -223,7 +223,7 @@ fn names(
         let names = listed.iter().map(|name| format!("{prefix}{name}").parse());
         return Ok(names.collect::<Result<_>>()?);
     }
-    let mut all = source.repos()?;
+    let mut all = source.repos(s)?;
     all.retain(|name| name.as_str().starts_with(prefix));
     match all.is_empty() {
         false => Ok(all),
@@ -273,8 +273,12 @@ impl Job<'_> {
         for one in &tags {
             told.tag(s, self.name, one)?;
         }
+        if let Some(odd) = self.pair.odd() {
+            told.failed += 1;
+            s.console.line(&format!("dxf: sync: {}: {odd}", self.name));
+        }
         let failed = tags.iter().any(|one| matches!(one.step, Step::Failed(_)));
-        if self.args.delete && !failed {
+        if self.args.delete && !failed && self.pair.odd().is_none() {
             self.delete(s, told)?;
         }
         Ok(())

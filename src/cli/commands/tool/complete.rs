@@ -129,9 +129,9 @@ fn names(s: &Session<'_, '_>, slot: &Slot<'_>) -> Result<Vec<String>, Failure> {
     }
 }
 
-/// The names before the first that fails, after a prefix.
+/// The valid names, after a prefix.
 fn some<T: ToString>(names: impl Iterator<Item = Result<T>>, prefix: &str) -> Vec<String> {
-    let good = names.map_while(Result::ok).take(MOST);
+    let good = names.filter_map(Result::ok).take(MOST);
     good.map(|name| format!("{prefix}{}", name.to_string()))
         .collect()
 }
