@@ -137,7 +137,7 @@ fn an_odd_name_in_a_list_hides_no_other_from_any_command() {
     let registry = Registry::http();
     let blob = registry.raw().push_blob("a", b"hello");
     for tag in ["v1", "v2"] {
-        let set = Dxf::new().plain(&registry.host());
+        let set = Dxf::new().plain(registry.host());
         set.args(["set-alias", "a", tag, &blob]).ok();
     }
     let list = |path: &str, member: &str, names: &str| {
