@@ -3,6 +3,7 @@
 use std::io::Read;
 use std::sync::Arc;
 
+use super::related::Listed;
 use crate::blob::{Blob, Source};
 use crate::cache::Cache;
 use crate::descriptor::Descriptor;
@@ -41,6 +42,8 @@ struct Inner {
     cache: Option<Cache>,
     elsewhere: Option<Arc<dyn UrlFetcher>>,
     configs: Configs,
+    /// The store's tags, where those are listed rather than asked for.
+    tags: Option<Arc<Listed>>,
 }
 
 /// When configs are fetched.
@@ -62,6 +65,7 @@ impl Remote {
             cache: None,
             elsewhere: None,
             configs: Configs::Now,
+            tags: None,
         }))
     }
 
@@ -86,6 +90,18 @@ impl Remote {
         let mut inner = (*self.0).clone();
         inner.configs = Configs::Later;
         Remote(Arc::new(inner))
+    }
+
+    /// Lists the tags of the store once, instead of asking for each of the tags
+    /// that cosign may have made: for callers with many images of one repository.
+    pub fn with_tags_listed(&self) -> Remote {
+        let mut inner = (*self.0).clone();
+        inner.tags = Some(Arc::default());
+        Remote(Arc::new(inner))
+    }
+
+    pub(super) fn listed(&self) -> Option<&Listed> {
+        self.0.tags.as_deref()
     }
 
     /// The store.

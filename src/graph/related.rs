@@ -3,6 +3,7 @@
 //! under tags made of a digest (`sha256-<hex>.sig`, `.att`, `.sbom`).
 
 use std::collections::{BTreeMap, HashSet};
+use std::sync::OnceLock;
 
 use super::Remote;
 use crate::digest::Digest;
@@ -11,6 +12,7 @@ use crate::image::{Child, Index, Node};
 use crate::manifest::{ReferrersList, Select};
 use crate::parallel;
 use crate::reference::{Tag, Target};
+use crate::store::ReadStore;
 use crate::stream::Run;
 
 /// More than any image has, beside it or one about the other.
@@ -107,13 +109,29 @@ impl Remote {
     fn about(&self, subject: &Digest) -> Result<Vec<Target>> {
         let listed = self.store().referrers(subject)?;
         let mut found: Vec<Target> = listed.iter().map(|d| Target::Digest(d.digest)).collect();
+        let listed = self.listed().and_then(|listed| listed.of(self.store()));
         for tag in cosign_tags(subject)? {
+            if listed.is_some_and(|listed| !listed.contains(&tag)) {
+                continue;
+            }
             let target = Target::Tag(tag);
             if self.store().head(&target)?.is_some() {
                 found.push(target);
             }
         }
         Ok(found)
+    }
+}
+
+/// The tags of a store, listed when they are first needed.
+#[derive(Default)]
+pub(super) struct Listed(OnceLock<Option<HashSet<Tag>>>);
+
+impl Listed {
+    /// The tags; `None` where a registry does not list them.
+    fn of(&self, store: &dyn ReadStore) -> Option<&HashSet<Tag>> {
+        let tags = || store.tags().collect::<Result<_>>().ok();
+        self.0.get_or_init(tags).as_ref()
     }
 }
 
