@@ -114,8 +114,18 @@ fn sums(names: &[String], digests: &[Digest]) -> Vec<u8> {
         .into_bytes()
 }
 
+/// Tars that are complete, under their temporary names.
+pub(super) struct Written(Vec<Opened>);
+
+impl Written {
+    /// Gives them their names.
+    pub fn commit(self) -> Result<()> {
+        self.0.into_iter().try_for_each(Opened::commit)
+    }
+}
+
 /// Writes tars that contain these blobs.
-pub(super) fn write(tars: &[Tar], blobs: &[Spread<'_>], run: Run<'_>) -> Result<()> {
+pub(super) fn write(tars: &[Tar], blobs: &[Spread<'_>], run: Run<'_>) -> Result<Written> {
     let opened = tars.iter().enumerate();
     let opened = opened.map(|(number, tar)| Opened::new(tar, number, blobs, run));
     let opened: Vec<Opened> = opened.collect::<Result<_>>()?;
@@ -129,7 +139,7 @@ pub(super) fn write(tars: &[Tar], blobs: &[Spread<'_>], run: Run<'_>) -> Result<
         run.watch.stop.check()?;
         one.put_sums(tar, number, blobs, run)?;
     }
-    opened.into_iter().try_for_each(Opened::commit)
+    Ok(Written(opened))
 }
 
 /// What the list of blobs behind a tar ends with; before it is its length.

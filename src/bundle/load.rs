@@ -436,7 +436,13 @@ fn placed<'a>(bundle: &'a Bundle, names: &Names) -> Result<Vec<Placed<'a>>> {
     for entry in bundle.entries() {
         let (repo, target) = (names.repo(&entry.name)?, entry.name.target());
         match taken.insert((repo.clone(), target.clone()), entry) {
-            Some(other) if other.descriptor.digest != entry.descriptor.digest => {
+            Some(other) if other.descriptor.digest == entry.descriptor.digest => {}
+            Some(other) if other.name == entry.name => {
+                let (one, two) = (other.descriptor.digest, entry.descriptor.digest);
+                let why = format!("it has two images called {}, {one} and {two}", entry.name);
+                return Err(Error::malformed(bundle.name(), why));
+            }
+            Some(other) => {
                 let what = format!(
                     "{} and {} would both be {}; give one another name with --map",
                     other.name,
@@ -445,7 +451,6 @@ fn placed<'a>(bundle: &'a Bundle, names: &Names) -> Result<Vec<Placed<'a>>> {
                 );
                 return Err(Error::Unsupported { what });
             }
-            Some(_) => {}
             None => all.push((entry, repo, target)),
         }
     }

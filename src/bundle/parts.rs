@@ -8,6 +8,7 @@
 
 use std::collections::HashMap;
 use std::ffi::OsString;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -18,7 +19,9 @@ use crate::archive::{Content, LIST, Member, blob_name};
 use crate::blob::Blob;
 use crate::digest::Digest;
 use crate::error::{Error, Result};
-use crate::tar;
+use crate::file::Section;
+use crate::stream::Run;
+use crate::tar::{self, Index};
 
 /// The member with the table of all parts.
 pub(super) const TABLE: &str = "vnd.dxf.parts.json";
@@ -87,6 +90,57 @@ impl Table {
         }
         Ok(table)
     }
+
+    /// What the tables of all parts of one bundle have in common: the same images
+    /// can be cut to other sizes.
+    pub fn set(&self) -> Digest {
+        let all = (&self.bundle, &self.parts);
+        // Strings and numbers always have a JSON form.
+        Digest::of(&serde_json::to_vec(&all).unwrap_or_default())
+    }
+}
+
+/// The parts beyond `count` that a former save to `path` left, which would be
+/// taken for parts of this one. They are proven to belong to the parts that are
+/// about to be replaced.
+///
+/// # Errors
+/// [`Error::Unsupported`] for a file under the name of a part that is not proven.
+pub(super) fn former(path: &Path, count: usize, run: Run<'_>) -> Result<Vec<PathBuf>> {
+    let surplus = (count + 1..=MAX_PARTS).map(|number| (number, named(path, number)));
+    let surplus = surplus.filter(|(_, path)| path.symlink_metadata().is_ok());
+    let surplus: Vec<(usize, PathBuf)> = surplus.collect();
+    let replaced: Vec<Digest> = match surplus.is_empty() {
+        true => Vec::new(),
+        false => (1..=count)
+            .filter_map(|number| table(&named(path, number), run))
+            .map(|table| table.set())
+            .collect(),
+    };
+    let ours = surplus.into_iter().map(|(number, path)| {
+        let table = table(&path, run).filter(|table| table.part == number);
+        match table.is_some_and(|table| replaced.contains(&table.set())) {
+            true => Ok(path),
+            false => Err(Error::Unsupported {
+                what: format!(
+                    "{}: it is not of the save that is replaced, and would be loaded as a part \
+                     of this one; remove it, or save under another name",
+                    path.display()
+                ),
+            }),
+        }
+    });
+    ours.collect()
+}
+
+/// The table of a part in a file, if it is one.
+fn table(path: &Path, run: Run<'_>) -> Option<Table> {
+    let what = path.display().to_string();
+    let is_file = path.symlink_metadata().is_ok_and(|meta| meta.is_file());
+    let file = is_file.then(|| File::open(path).ok()).flatten()?;
+    let tar = Section::whole(file).ok()?;
+    let index = Index::new(&what, &tar, run.watch.stop).ok()?;
+    Table::parse(&what, &index.bytes(TABLE, MAX_TABLE).ok()?).ok()
 }
 
 /// What is written: tars, and the blobs in them.

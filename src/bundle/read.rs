@@ -11,7 +11,7 @@ use super::names::repository;
 use super::parts::{MAX_TABLE, Piece, SUMS, TABLE, Table};
 use super::{LISTING, Listing, MAX_LISTING, NAME, OMITTED};
 use super::{charon, zip};
-use crate::archive::{self, INDEX, blob_digest, blob_name};
+use crate::archive::{self, INDEX, MARK, blob_digest, blob_name};
 use crate::blob::{Blob, Source};
 use crate::descriptor::Descriptor;
 use crate::descriptor::annotation::{FULL_NAME, REF_NAME};
@@ -25,6 +25,9 @@ use crate::reference::{Reference, Target};
 use crate::store::{Content, ReadStore, Tags};
 use crate::stream::{Run, read_bounded};
 use crate::tar::Index;
+
+/// The longest file with the layout's version, bytes.
+const MAX_MARK: u64 = 4096;
 
 /// What a bundle lists under a name.
 #[derive(Debug, Clone)]
@@ -152,7 +155,9 @@ impl Bundle {
             return Err(Error::malformed(other.what, why));
         };
         if (&ours.places, &ours.cut) != (&theirs.places, &theirs.cut) {
-            let why = format!("its table of parts is not that of {first}: one of them is damaged");
+            let why = format!(
+                "its table of parts is not that of {first}: one of them is damaged, or cut to another size"
+            );
             return Err(Error::malformed(other.what, why));
         }
         for number in theirs.there {
@@ -258,6 +263,7 @@ impl Bundle {
         if index.get(INDEX).is_none() {
             return Err(index.bad(format!("it has no {INDEX}, so it is no bundle")));
         }
+        check_version(&index)?;
         let bytes = index.bytes(INDEX, manifest::MAX_SIZE)?;
         let table = match index.get(TABLE) {
             Some(_) => Some(Parts::of(&index, &bytes)?),
@@ -563,6 +569,24 @@ impl Parts {
             pieces.sort_by_key(|piece| piece.from);
         }
         Ok(parts)
+    }
+}
+
+/// Refuses a layout of a version that is not known (image-layout.md, "oci-layout
+/// file"); some programs write none.
+fn check_version(index: &Index) -> Result<()> {
+    if index.get(MARK).is_none() {
+        return Ok(());
+    }
+    let mark = index.bytes(MARK, MAX_MARK)?;
+    let mark: serde_json::Value = serde_json::from_slice(&mark).map_err(|e| index.bad(e))?;
+    match mark["imageLayoutVersion"].as_str() {
+        Some(version) if version.starts_with("1.") => Ok(()),
+        Some(version) => {
+            let what = format!("{}: layout version {version:?} is not known", index.what());
+            Err(Error::Unsupported { what })
+        }
+        None => Err(index.bad("it names no layout version")),
     }
 }
 

@@ -2,6 +2,7 @@
 //! are fetched, and of blobs only the digests are known.
 
 use std::collections::{HashMap, HashSet};
+use std::fs;
 use std::io::Write;
 use std::path::Path;
 
@@ -106,19 +107,27 @@ impl Plan {
     /// process writes the file; [`Error::Io`], [`Error::Stopped`].
     pub fn write_file(&self, path: &Path, run: Run<'_>) -> Result<()> {
         let (tars, blobs) = parts::one(&self.members, path)?;
-        file::write(&tars, &blobs, run)
+        file::write(&tars, &blobs, run)?.commit()
     }
 
     /// Writes the bundle to files smaller than `size` bytes: `NAME.001`,
     /// `NAME.002` and so on. Parts that are there already, and right, stay as they
-    /// are. Gives the number of parts.
+    /// are. Parts that a former call wrote beyond the last one are removed when all
+    /// of these are complete. Gives the number of parts.
     ///
     /// # Errors
-    /// As [`Plan::write_file`]; [`Error::Invalid`] for a size in which index and
+    /// As [`Plan::write_file`]; [`Error::Unsupported`] for a file that has the name of
+    /// a part beyond the last one and is not such a part; [`Error::Invalid`] for a size in which index and
     /// manifests have no room, or that makes too many parts.
     pub fn write_parts(&self, path: &Path, size: u64, run: Run<'_>) -> Result<usize> {
         let (tars, blobs) = parts::several(&self.members, path, size)?;
-        file::write(&tars, &blobs, run)?;
+        let former = parts::former(path, tars.len(), run)?;
+        let written = file::write(&tars, &blobs, run)?;
+        // Before the parts that prove what these are have gone.
+        for path in former {
+            fs::remove_file(&path).map_err(|e| Error::io(path.display().to_string(), e))?;
+        }
+        written.commit()?;
         Ok(tars.len())
     }
 

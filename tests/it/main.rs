@@ -11,6 +11,7 @@ mod blobs;
 mod bounds;
 mod built;
 mod bundles;
+mod bundles_bad;
 mod bundles_stream;
 mod coming_from;
 mod compat;

@@ -1,6 +1,7 @@
 //! `load-bundle`: the images of a bundle into a registry or a folder.
 
 use std::ffi::{OsStr, OsString};
+use std::net::Ipv4Addr;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -150,7 +151,7 @@ fn target(word: &OsStr) -> Result<Option<To>> {
     if text.starts_with("oci:") {
         return Ok(Some((text.parse()?, None)));
     }
-    if found(word).iter().any(|file| file.is_file()) || text.ends_with(".tar") {
+    if found(word).iter().any(|file| file.exists()) || is_file_name(text) {
         return Ok(None);
     }
     let (host, prefix) = match text.split_once('/') {
@@ -160,6 +161,17 @@ fn target(word: &OsStr) -> Result<Option<To>> {
     let prefix = prefix.filter(|prefix| !prefix.is_empty());
     let host: Root = host.parse()?;
     Ok(Some((host, prefix.map(str::parse).transpose()?)))
+}
+
+/// Whether a word is the name of a bundle or a part that does not exist, rather
+/// than a host.
+fn is_file_name(word: &str) -> bool {
+    const ENDS: [&str; 5] = ["tar", "zip", "gz", "tgz", "zst"];
+    let Some((_, end)) = word.rsplit_once('.') else {
+        return false;
+    };
+    let is_part = end.len() == 3 && end.bytes().all(|byte| byte.is_ascii_digit());
+    ENDS.contains(&end) || (is_part && word.parse::<Ipv4Addr>().is_err())
 }
 
 /// What has to be loaded.

@@ -64,6 +64,7 @@ pub fn run(s: &mut Session<'_, '_>, args: &SaveBundle) -> Result<(), Failure> {
     for word in &images {
         wanted.extend(found(s, word, &mut remotes)?);
     }
+    list_tags(&mut wanted);
     let plan = plan(&wanted, &options, s.run()).map_err(platform_missing)?;
     for layer in &plan.left_out {
         s.console.warn(&left_out(&layer.digest));
@@ -316,6 +317,25 @@ fn listed(s: &mut Session<'_, '_>, path: &Path) -> Result<Vec<OsString>, Failure
     let lines = lines.trim_start_matches('\u{feff}').lines();
     let images = lines.map(without_comment).filter(|line| !line.is_empty());
     Ok(images.map(OsString::from).collect())
+}
+
+/// Of a repository with many images its tags are listed once, rather than asked for
+/// three times an image.
+fn list_tags(wanted: &mut [Wanted]) {
+    const MANY: usize = 4;
+    let repo = |one: &Wanted| one.from.store().name();
+    let mut remotes = HashMap::new();
+    for one in &*wanted {
+        let (_, count) = remotes
+            .entry(repo(one))
+            .or_insert((one.from.with_tags_listed(), 0));
+        *count += 1;
+    }
+    for one in wanted {
+        if let Some((listed, MANY..)) = remotes.get(&repo(one)) {
+            one.from = listed.clone();
+        }
+    }
 }
 
 /// The images that `word` names, each with the store it is in.

@@ -1,0 +1,400 @@
+//! Bundles that are damaged, hostile or in the wrong place: one line that says
+//! what is wrong, and no tag on anything.
+
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use crate::support::data::{blob, digest};
+use crate::support::dxf::{Dxf, Output};
+use crate::support::registry::Registry;
+use crate::support::scratch;
+
+const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+const LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
+
+/// A member of a tar.
+type Member = (String, Vec<u8>);
+
+/// A tar of these members, whatever they are called.
+fn tar(members: &[Member]) -> Vec<u8> {
+    let mut all = Vec::new();
+    for (name, bytes) in members {
+        all.extend(header(name, tar::EntryType::Regular, "", bytes.len()));
+        all.extend(bytes);
+        all.resize(all.len().next_multiple_of(512), 0);
+    }
+    all.resize(all.len() + 1024, 0);
+    all
+}
+
+fn header(name: &str, kind: tar::EntryType, link: &str, size: usize) -> Vec<u8> {
+    let mut header = tar::Header::new_gnu();
+    header.as_old_mut().name[..name.len()].copy_from_slice(name.as_bytes());
+    header.as_old_mut().linkname[..link.len()].copy_from_slice(link.as_bytes());
+    header.set_entry_type(kind);
+    header.set_size(size as u64);
+    header.set_mode(0o644);
+    header.set_cksum();
+    header.as_bytes().to_vec()
+}
+
+fn named(name: &str, bytes: &[u8]) -> Member {
+    (name.to_string(), bytes.to_vec())
+}
+
+fn stored(bytes: &[u8]) -> Member {
+    let name = digest(bytes).replace(':', "/");
+    (format!("blobs/{name}"), bytes.to_vec())
+}
+
+fn described(kind: &str, bytes: &[u8]) -> Value {
+    json!({"mediaType": kind, "digest": digest(bytes), "size": bytes.len()})
+}
+
+/// A manifest with a config and one layer.
+fn manifest(layer: &[u8]) -> Value {
+    json!({"schemaVersion": 2, "mediaType": MANIFEST,
+        "config": described("application/vnd.oci.image.config.v1+json", b"{}"),
+        "layers": [described(LAYER, layer)]})
+}
+
+/// The index of a bundle: each manifest with its name.
+fn index(entries: &[(&str, &[u8])]) -> Vec<u8> {
+    let entries = entries.iter().map(|(name, bytes)| {
+        let mut entry = described(MANIFEST, bytes);
+        entry["annotations"] = json!({"vnd.dxf.bundle.name": name});
+        entry
+    });
+    let index = json!({"schemaVersion": 2, "manifests": entries.collect::<Vec<_>>(),
+        "mediaType": "application/vnd.oci.image.index.v1+json"});
+    index.to_string().into_bytes()
+}
+
+/// The members of a bundle of one image.
+fn members(name: &str, manifest: &Value, layer: &[u8]) -> Vec<Member> {
+    let manifest = manifest.to_string();
+    vec![
+        named("index.json", &index(&[(name, manifest.as_bytes())])),
+        named("oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#),
+        stored(manifest.as_bytes()),
+        stored(b"{}"),
+        stored(layer),
+    ]
+}
+
+/// One that has nothing wrong with it.
+fn right() -> Vec<Member> {
+    members("evil.example/team/app:v1", &manifest(b"layer"), b"layer")
+}
+
+fn load(far: &Registry, folder: &Path, bytes: &[u8]) -> [Output; 2] {
+    std::fs::write(folder.join("bad.tar"), bytes).expect("a bundle");
+    let run = || Dxf::new().plain(far.host()).current_dir(folder);
+    let to = format!("{}/below", far.host());
+    let file = run().args(["load-bundle", "bad.tar", &to]).run();
+    [
+        file,
+        run().args(["load-bundle", "-", &to]).stdin(bytes).run(),
+    ]
+}
+
+/// What is hostile, and a word of what is said of it.
+fn hostile() -> Vec<(&'static str, Vec<u8>, &'static str)> {
+    let with = |at: usize, member: Member| {
+        let mut all = right();
+        all[at] = member;
+        tar(&all)
+    };
+    let plus = |extra: &[u8]| {
+        let whole = tar(&right());
+        [&whole[..whole.len() - 1024], extra, &[0; 1024]].concat()
+    };
+    let link = |to: &str| plus(&header("l", tar::EntryType::Symlink, to, 0));
+    let called = |name: &str| tar(&members(name, &manifest(b"layer"), b"layer"));
+    let with_layer = |layer: Value| {
+        let mut manifest = manifest(b"layer");
+        manifest["layers"] = json!([layer]);
+        tar(&members("a/b:v1", &manifest, b"layer"))
+    };
+    let mut longer = described(LAYER, b"layer");
+    longer["size"] = json!(6);
+    let mut large = manifest(b"layer");
+    large["annotations"] = json!({"a": "x".repeat(5 << 20)});
+    let (one, two) = (
+        manifest(b"layer").to_string(),
+        manifest(b"other").to_string(),
+    );
+    let twice = index(&[("a/b:v1", one.as_bytes()), ("a/b:v1", two.as_bytes())]);
+    let whole = tar(&right());
+    let mut sum = whole.clone();
+    sum[3] ^= 1;
+    let mut json_bit = whole.clone();
+    json_bit[512] ^= 1;
+    vec![
+        ("a name that leads out", called("../x:v1"), "\"..\""),
+        ("an absolute name", called("/x:v1"), "/x"),
+        ("no name", called(""), ""),
+        (
+            "a member that leads out",
+            plus(&header("../evil", tar::EntryType::Regular, "", 0)),
+            "outside",
+        ),
+        (
+            "an absolute member",
+            plus(&header("/evil", tar::EntryType::Regular, "", 0)),
+            "absolute",
+        ),
+        ("a link out", link("../../etc/passwd"), "l"),
+        (
+            "a device",
+            plus(&header("d", tar::EntryType::Char, "", 0)),
+            "d",
+        ),
+        (
+            "a second index",
+            plus(&tar(&[named("index.json", b"{}")])),
+            "twice",
+        ),
+        (
+            "a blob under another's name",
+            plus(&tar(&[(stored(b"layer").0, b"layes".to_vec())])),
+            "",
+        ),
+        (
+            "an unknown layout",
+            with(1, named("oci-layout", br#"{"imageLayoutVersion":"9.0"}"#)),
+            "9.0",
+        ),
+        (
+            "a large manifest",
+            tar(&members("a/b:v1", &large, b"layer")),
+            "",
+        ),
+        (
+            "another manifest",
+            with(2, (stored(one.as_bytes()).0, b"{}".to_vec())),
+            "",
+        ),
+        (
+            "another config",
+            with(3, (stored(b"{}").0, b"[]".to_vec())),
+            "",
+        ),
+        (
+            "another layer",
+            with(4, (stored(b"layer").0, b"LAYER".to_vec())),
+            "",
+        ),
+        ("a layer of another size", with_layer(longer), "5"),
+        (
+            "a layer that is not there",
+            with_layer(described(LAYER, b"gone")),
+            "",
+        ),
+        ("one name twice", with(0, named("index.json", &twice)), ""),
+        ("a header with a flipped bit", sum, "bad.tar"),
+        ("an index with a flipped bit", json_bit, ""),
+        ("cut off in the index", whole[..600].to_vec(), ""),
+        (
+            "cut off in a blob",
+            whole[..whole.len() - 1534].to_vec(),
+            "",
+        ),
+    ]
+}
+
+#[test]
+fn hostile_bundles_are_refused_in_one_line() {
+    let (work, mut wrong) = (scratch(), Vec::new());
+    for (what, bytes, words) in hostile() {
+        let far = Registry::http();
+        let done = load(&far, work.path(), &bytes);
+        let is_told = |done: &Output| {
+            let lines = done.stderr.lines();
+            let lines = lines.filter(|line| !line.contains("warning: "));
+            matches!(done.code, Some(1 | 2 | 65)) && lines.count() == 1
+        };
+        let tags = ["below/team/app", "below/a/b"].map(|repo| far.raw().tags(repo));
+        let is_clean = tags.iter().all(Vec::is_empty);
+        if !done.iter().all(is_told) || !done[0].stderr.contains(words) || !is_clean {
+            wrong.push(format!("{what}: {} {}", done[0], done[1]));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    // The same without a fault, from a host that is not asked.
+    let far = Registry::http();
+    for done in load(&far, work.path(), &tar(&right())) {
+        assert_eq!(done.code, Some(0), "{done}");
+    }
+    assert_eq!(far.raw().tags("below/team/app"), ["v1"]);
+}
+
+#[test]
+fn too_many_members_are_refused() {
+    let (far, work) = (Registry::http(), scratch());
+    let mut all = tar(&right());
+    all.truncate(all.len() - 1024);
+    for number in 0..100_001 {
+        let name = format!("blobs/sha256/{number:064x}");
+        all.extend(header(&name, tar::EntryType::Regular, "", 0));
+    }
+    for done in load(&far, work.path(), &all) {
+        assert_eq!(done.code, Some(65), "{done}");
+        assert!(done.stderr.contains("too many"), "{done}");
+        assert!(far.raw().tags("below/team/app").is_empty());
+    }
+}
+
+/// Two aliases in a registry.
+fn near(folder: &Path) -> Registry {
+    let registry = Registry::http();
+    for seed in 0..2 {
+        std::fs::write(folder.join("f"), blob(seed, 300_000)).expect("a file");
+        let alias = format!("@v{seed}");
+        let push = ["push-blob", "team/app", "f", &alias];
+        Dxf::new()
+            .plain(registry.host())
+            .current_dir(folder)
+            .args(push)
+            .ok();
+    }
+    registry
+}
+
+#[test]
+fn parts_of_a_former_save_do_not_stay() {
+    let work = scratch();
+    let one = near(work.path());
+    let run = || Dxf::new().plain(one.host()).current_dir(work.path());
+    let save = |size: &str, names: &[&str]| {
+        let save = run().args(["save-bundle", "--part-size", size, "b"]);
+        save.args(names)
+    };
+    let path = |number: usize| work.path().join(format!("b.{number:03}"));
+    let count = || (1..99).filter(|number| path(*number).exists()).count();
+    let both = ["team/app:v0", "team/app:v1"];
+    save("128KiB", &both).ok();
+    let many = count();
+    assert!(many > 4, "{many}");
+    std::fs::copy(path(many), work.path().join("old")).expect("a part");
+    // A part was carried away meanwhile.
+    std::fs::remove_file(path(1)).expect("a part");
+    save("512KiB", &both).ok();
+    assert_eq!(count(), 2);
+    // The same images in other pieces are another set.
+    let load = ["load-bundle", "--dry-run", "b.001", "old"];
+    run().args(load).fails(65).says("or cut to another size");
+    // What is not proven to be of the former save is in the way.
+    for name in ["old", "f"] {
+        std::fs::copy(work.path().join(name), path(many)).expect("a file");
+        let refused = save("512KiB", &both[..1]).fails(1);
+        assert!(
+            refused.stderr.contains("it is not of the save"),
+            "{refused}"
+        );
+        assert_eq!(count(), 3);
+    }
+    std::fs::remove_file(path(many)).expect("a file");
+    save("512KiB", &both[..1]).ok();
+    assert_eq!(count(), 1);
+    run().args(["show-bundle", "--verify", "b.001"]).ok();
+}
+
+#[test]
+fn words_that_fit_no_bundle_are_refused() {
+    let (work, far) = (scratch(), Registry::http());
+    let one = near(work.path());
+    let run = || Dxf::new().plain(one.host()).current_dir(work.path());
+    run()
+        .args(["save-bundle", "b.tar", "team/app:v0", "team/app:v1"])
+        .ok();
+    let to = format!("{}/below", far.host());
+    let refused = |words: &[&str], said: &str| {
+        let done = run().args(words).run();
+        assert!(matches!(done.code, Some(1 | 2 | 65)), "{done}");
+        assert!(done.stderr.contains(said), "{done}");
+        assert_eq!(done.stderr.lines().count(), 1, "{done}");
+    };
+    refused(
+        &["load-bundle", "b.tar", &format!("{to}/Bad_.Name")],
+        "Bad_.Name",
+    );
+    refused(&["load-bundle", "b.tar", "--map", "team", &to], "FROM=TO");
+    refused(&["load-bundle", "b.tar", "b.002"], "b.002");
+    refused(&["load-bundle", "gone.zip"], "gone.zip");
+    refused(&["load-bundle", "."], ".");
+    refused(&["save-bundle", ".", "team/app:v0"], ".");
+    refused(&["save-bundle", "--list", "none", "x.tar"], "none");
+    assert!(far.raw().tags("below/team/app").is_empty());
+    // Two images that would get one name.
+    run()
+        .args(["copy-image", "team/app:v0", "other/app:v1"])
+        .ok();
+    run()
+        .args(["save-bundle", "c.tar", "team/app:v1", "other/app:v1"])
+        .ok();
+    let map = ["load-bundle", "c.tar", "--map", "other=team", &to];
+    refused(&map, "give one another name with --map");
+    assert!(far.raw().tags("below/team/app").is_empty());
+}
+
+#[test]
+fn lists_come_from_every_editor() {
+    let work = scratch();
+    let one = near(work.path());
+    let run = || Dxf::new().plain(one.host()).current_dir(work.path());
+    let list = "\u{feff}# two\r\n\r\n  team/app:v0  \r\n\t# and\r\nteam/app:v1";
+    std::fs::write(work.path().join("list"), list).expect("a list");
+    // What was there stays until the bundle is complete.
+    std::fs::write(work.path().join("b.tar"), "foreign").expect("a file");
+    let save = ["save-bundle", "b.tar", "--list", "list", "team/app:gone"];
+    run().args(save).fails(2).says("gone");
+    let old = std::fs::read(work.path().join("b.tar")).expect("a file");
+    assert_eq!(old, b"foreign");
+    let saved = run().args(["save-bundle", "b.tar", "--list", "list"]).ok();
+    assert_eq!(saved.lines().len(), 3, "{saved}");
+    let save = run()
+        .args(["save-bundle", "c.tar", "--list", "-"])
+        .stdin(list);
+    assert_eq!(save.ok().text(), saved.text());
+}
+
+#[test]
+fn full_disks_are_told_and_what_was_fetched_stays() {
+    let (work, far) = (scratch(), Registry::http());
+    let one = near(work.path());
+    let run = || Dxf::new().plain(one.host()).current_dir(work.path());
+    std::fs::write(work.path().join("f"), blob(9, 4 << 20)).expect("a file");
+    run().args(["push-blob", "team/app", "f", "@large"]).ok();
+    run().args(["save-bundle", "b.tar", "team/app:large"]).ok();
+    let mount = "mount -t tmpfs -o size=400k none \"$2\" || exit 99; ";
+    for (rest, host) in [
+        (
+            "\"$1\" save-bundle \"$2/b.tar\" team/app:v0 team/app:v1; code=$?; ls \"$2\"; exit $code",
+            one.host(),
+        ),
+        ("DXF_TMPDIR=\"$2\" \"$1\" load-bundle - < b.tar", far.host()),
+    ] {
+        let at = scratch();
+        let script = format!("{mount}{rest}");
+        let words = ["-rm", "sh", "-c", &script, "sh", env!("CARGO_BIN_EXE_dxf")];
+        let unshare = Dxf::foreign(Path::new("/usr/bin/unshare")).plain(host);
+        let unshare = unshare
+            .current_dir(work.path())
+            .env("PATH", "/usr/bin:/bin");
+        let done = unshare.args(words).arg(at.path()).run();
+        if done.code == Some(99) || done.stderr.contains("unshare") {
+            eprintln!("SKIPPED: a full disk: no mount namespace here: {done}");
+            return;
+        }
+        assert_eq!(done.code, Some(1), "{done}");
+        assert_eq!(done.stderr.lines().count(), 1, "{done}");
+        assert!(done.stderr.contains("free space"), "{done}");
+        assert!(
+            done.text().is_empty() || done.text() == "b.tar.partial\n",
+            "{done}"
+        );
+    }
+    assert!(far.raw().tags("team/app").is_empty());
+}
