@@ -148,6 +148,49 @@ class PullImage(Case):
         return lambda i: (repo, path)
 
 
+class Save(PullImage):
+    """An image to a file to be carried, beside how one is pulled."""
+
+    def prepare(self, world):
+        world.docker_image_in_registry(getattr(world.sizes, self.more["layers"]))
+        return super().prepare(world)
+
+    def contestants(self, world):
+        return with_twin(super().contestants(world), world, "pull_image", self.prepare(world))
+
+
+class Load(Case):
+    """The same file, as each tool writes its own, into repositories that are new."""
+
+    def prepare(self, world):
+        save = Save("", "", "save", layers=self.more["layers"])
+        repo, path = save.prepare(world)(0)
+        for tool in world.tools:
+            if hasattr(tool, "other"):
+                tool.other = world.second()
+            if hasattr(tool, "load") and hasattr(tool, "save"):
+                try:
+                    measure.run(tool.save(world.registry.host, repo, f"{path}.{tool.name}.tar"), world.env())
+                except measure.Failed:
+                    # Its row says why.
+                    pass
+        return lambda i: (f"images/new{i}", f"{path}.")
+
+    def contestants(self, world):
+        image = world.image(getattr(world.sizes, self.more["layers"]))
+        push = lambda i: (f"images/new{i}", image.folder)
+        return with_twin(super().contestants(world), world, "push_image", push)
+
+
+def with_twin(made, world, method, words):
+    """The contestants, and dxf's own command for an image that stays here."""
+    ours = next((tool for tool in world.tools if tool.name == "dxf"), None)
+    if ours:
+        name = f"dxf {method.replace('_', '-')}"
+        made[name] = lambda i: getattr(ours, method)(world.registry.host, *words(i))
+    return made
+
+
 class PushImage(Case):
     def prepare(self, world):
         image = world.image(getattr(world.sizes, self.more["layers"]))
@@ -233,7 +276,10 @@ ALL = [
     PushImage("image-push-again", "push the same image again", "push_image", layers="small_layers", again=True),
     CopyImage("copy", "copy an image of {small_layers} to another registry", "copy_image", layers="small_layers"),
     LabelImage("label", "label an image of {small_layers} in the registry", "label_image", layers="small_layers"),
-    PullImage("save", "save an image of {small_layers} as a bundle", "save", layers="small_layers"),
+    Save("save", "save an image of {small_layers} as a bundle", "save", layers="small_layers"),
+    Save("save-large", "save an image of {large_layers} as a bundle", "save", layers="large_layers"),
+    Load("load", "load an image of {small_layers} from a bundle", "load", layers="small_layers"),
+    Load("load-large", "load an image of {large_layers} from a bundle", "load", layers="large_layers"),
     PushFiles("files-push", "push a folder of {files}", "push_files"),
     PullFiles("files-pull", "pull the same folder", "pull_files"),
     PullImage("far-image", "pull an image of {small_layers} to a tar", "pull_image", True, True, layers="small_layers"),

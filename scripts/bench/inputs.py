@@ -12,6 +12,7 @@ import tarfile
 CHUNK = 16 << 20
 CONFIG = "application/vnd.oci.image.config.v1+json"
 LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"
+DOCKER = "application/vnd.docker."
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 
 
@@ -77,6 +78,18 @@ class Image:
         for blob in [self.config, *self.layers]:
             registry.put_blob(repo, self.path(blob["digest"]))
         registry.put_manifest(repo, "v1", self.manifest, MANIFEST)
+
+
+    def put_for_docker(self, registry, repo):
+        """Stores the image under the media types of Docker, tagged v1."""
+        self.put(registry, repo)
+        as_docker = lambda blob, kind: {**blob, "mediaType": DOCKER + kind}
+        manifest = {
+            "schemaVersion": 2, "mediaType": DOCKER + "distribution.manifest.v2+json",
+            "config": as_docker(self.config, "container.image.v1+json"),
+            "layers": [as_docker(layer, "image.rootfs.diff.tar.gzip") for layer in self.layers],
+        }
+        registry.put_manifest(repo, "v1", manifest, manifest["mediaType"])
 
 
 def digest(content):

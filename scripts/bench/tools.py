@@ -96,6 +96,9 @@ class Dxf(Tool):
     def save(self, host, repo, path):
         return self.step("save-bundle", path, f"{repo}:v1", env=self.at(host), remove=[path])
 
+    def load(self, host, repo, path):
+        return self.step("load-bundle", f"{path}{self.name}.tar", f"{host}/{repo}", env=self.at(host))
+
 
 class Before(Dxf):
     """Another build of dxf, to compare this one with."""
@@ -123,7 +126,7 @@ class PythonDxf(Dxf):
 
     # It knows no images.
     pull_image = pull_folder = push_image = None
-    copy_image = label_image = push_files = pull_files = save = None
+    copy_image = label_image = push_files = pull_files = save = load = None
 
 
 class Curl(Tool):
@@ -183,6 +186,17 @@ class Skopeo(Tool):
         memory = f"{folder}.skopeo"
         return self.copy(words, remove=[memory], env=self.fresh(memory))
 
+    def save(self, host, repo, path):
+        words = ["--src-tls-verify=false", f"docker://{host}/{repo}:v1", f"oci-archive:{path}:v1"]
+        memory = f"{path}.skopeo"
+        return self.copy(words, remove=[path, memory], env=self.fresh(memory))
+
+    def load(self, host, repo, path):
+        file = f"{path}{self.name}.tar"
+        words = ["--dest-tls-verify=false", f"oci-archive:{file}:v1", f"docker://{host}/{repo}:v1"]
+        memory = f"{file}.skopeo"
+        return self.copy(words, remove=[memory], env=self.fresh(memory))
+
     def copy(self, words, **more):
         return self.step("copy", "--quiet", "--insecure-policy", *words, **more)
 
@@ -224,6 +238,9 @@ class Crane(Tool):
     # A tar of one image, which is as near as it comes to a bundle.
     save = pull_image
 
+    def load(self, host, repo, path):
+        return self.step("push", "--insecure", f"{path}{self.name}.tar", f"{host}/{repo}:v1")
+
     def list_aliases(self, host, repo):
         return self.step("ls", "--insecure", f"{host}/{repo}")
 
@@ -264,6 +281,10 @@ class Oras(Tool):
         words = ["backup", "--plain-http", "--output", path, f"{host}/{repo}:v1"]
         return self.step(*words, remove=[path])
 
+    def load(self, host, repo, path):
+        words = ["restore", "--plain-http", "--input", f"{path}{self.name}.tar"]
+        return self.step(*words, f"{host}/{repo}:v1")
+
     def list_aliases(self, host, repo):
         return self.step("repo", "tags", "--plain-http", f"{host}/{repo}")
 
@@ -299,13 +320,46 @@ class Regctl(Tool):
 
     save = pull_image
 
+    def load(self, host, repo, path):
+        return self.step(host, "image", "import", f"{host}/{repo}:v1", f"{path}{self.name}.tar")
+
     def list_aliases(self, host, repo):
         return self.step(host, "tag", "ls", f"{host}/{repo}")
+
+
+class Charon(Tool):
+    """docker-charon, in a virtual environment; it takes images of Docker alone."""
+
+    name = "docker-charon"
+    other = None
+    script = (
+        "import sys\nfrom docker_charon.__main__ import make_payload, push_payload\n"
+        "command, host, path, *images = sys.argv[1:]\nwho = (host, False, None, None)\n"
+        "push_payload(path, True, *who) if command == 'push' else make_payload(images[0], None, path, *who)"
+    )
+
+    def __init__(self):
+        super().__init__(shutil.which(os.path.join(BUILT, "docker-charon/bin/python")))
+
+    def version(self):
+        code = "from importlib.metadata import version; print(version('docker-charon'))"
+        said = subprocess.run([self.program, "-c", code], capture_output=True, text=True, check=True)
+        return said.stdout.strip()
+
+    def save(self, host, repo, path):
+        words = ["-c", self.script, "make", host, path, f"{repo}-docker:v1"]
+        return self.step(*words, remove=[path])
+
+    def load(self, host, repo, path):
+        # It gives images the name they had, so it has a registry of its own, which
+        # is empty every time.
+        words = ["-c", self.script, "push", self.other.host, f"{path}{self.name}.tar"]
+        return self.step(*words, remove=[os.path.join(self.other.root, "docker")])
 
 
 def found(dxf, venv, before=None):
     """Those that are here, ours first; with `before`, only the two builds."""
     if before:
         return [Dxf(dxf), Before(before)]
-    tools = [Dxf(dxf), Curl(), Openssl(), PythonDxf(venv), Crane(), Skopeo(), Oras(), Regctl()]
+    tools = [Dxf(dxf), Curl(), Openssl(), PythonDxf(venv), Crane(), Skopeo(), Oras(), Regctl(), Charon()]
     return [tool for tool in tools if tool.program]

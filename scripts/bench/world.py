@@ -105,6 +105,13 @@ class World:
             self.images[layers] = inputs.Image(folder, *layers)
         return self.images[layers]
 
+    def docker_image_in_registry(self, layers):
+        """The same image in Docker's words, in a repository of its own."""
+        repo = "images/{}-{}-docker".format(*layers)
+        if repo not in self.put:
+            self.put[repo] = self.image(layers).put_for_docker(self.registry, repo) or True
+        return repo
+
     def image_in_registry(self, layers):
         """The repository of the same image, where it is tagged v1."""
         repo = "images/{}-{}".format(*layers)
