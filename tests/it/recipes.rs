@@ -15,12 +15,12 @@ use crate::support::scratch;
 /// What ends the output of a command.
 const END: &str = "--end of a command--";
 
-/// How many examples each page has, and that all of them are run: those of `bundles`
-/// by its own test, because they depend on each other, all others by [`run`].
+/// How many examples each page has, and that all of them are run: the first three
+/// of `bundles` by a test of their own, because they depend on each other.
 const EXAMPLES: [(&str, usize); 10] = [
     ("artifacts", 5),
     ("blobs-and-aliases", 1),
-    ("bundles", 3),
+    ("bundles", 4),
     ("ci", 3),
     ("editing-images", 1),
     ("getting-started", 2),
@@ -82,7 +82,7 @@ impl Stage {
         for host in ["localhost:5000", "registry.example", "ghcr.io"] {
             text = text.replace(host, self.registry.host());
         }
-        for host in ["quay.io", "mirror.example"] {
+        for host in ["quay.io", "mirror.example", "registry.internal:5000"] {
             text = text.replace(host, self.other.host());
         }
         text
@@ -349,6 +349,19 @@ fn the_pages_about_images() {
     run("images", images);
     run("editing-images", |_| ());
     run("ci", images);
+}
+
+#[test]
+fn the_stream_of_the_page_about_bundles() {
+    let text = page("bundles");
+    let (_, stream) = text.split_once("```sh\n").expect("an example in sh");
+    let count = run_text(&format!("```sh\n{stream}"), |at| {
+        images(at);
+        at.file("images.txt", at.placed("quay.io/team/app:v1\n"));
+        // The host is this one.
+        at.program("ssh", "shift; exec \"$@\"");
+    });
+    assert_eq!(count, 1);
 }
 
 #[test]
