@@ -28,6 +28,7 @@ use crate::descriptor::annotation::TITLE;
 use crate::descriptor::{Descriptor, media_type};
 use crate::digest::Digest;
 use crate::error::{Error, Result};
+use crate::graph::JoinedFile;
 use crate::manifest::{Builder, Kind, Manifest};
 
 /// What the manifest of a file in parts says it is.
@@ -60,13 +61,13 @@ pub struct Parts {
 }
 
 impl Parts {
-    /// The file that a manifest keeps in parts, as one blob, if it keeps one.
-    ///
-    /// # Errors
-    /// As [`Parts::of`].
-    pub fn file_of(manifest: &Manifest) -> Result<Option<Descriptor>> {
-        let parts = Parts::of(manifest)?;
-        Ok(parts.map(|parts| Descriptor::new(media_type::OCTET_STREAM, parts.digest, parts.size)))
+    /// The file, as one blob, and its parts.
+    #[must_use]
+    pub fn into_file(self) -> JoinedFile {
+        JoinedFile {
+            whole: Descriptor::new(media_type::OCTET_STREAM, self.digest, self.size),
+            parts: self.parts,
+        }
     }
 
     /// The most parts a file may have: their manifest is within the 4 MiB that

@@ -53,6 +53,7 @@ pub use entries::{Entry, Form, entries};
 pub use input::{Input, Making, layers};
 pub use model::{MODEL_CONFIG, MODEL_TYPE, model_config, model_files};
 pub use pull::{Pull, Pulled};
+pub use split::files_in_parts;
 pub use title::title;
 
 /// oras' annotation with the digest of a folder's tar without compression.

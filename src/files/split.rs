@@ -11,13 +11,15 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::{TITLE, WHOLE};
-use crate::artifact::{Cuts, PARTS_DIGEST, PARTS_SPLIT, Piece, Split};
+use crate::artifact::{Cuts, PARTS_DIGEST, PARTS_SPLIT, Parts, Piece, Split};
 use crate::blob::{Blob, Source, SourceRange};
 use crate::descriptor::{Descriptor, media_type};
 use crate::digest::Hasher;
 use crate::error::{Error, Result};
 use crate::fetch::{BlobRef, Sequence, SplitFile};
+use crate::graph::JoinedFile;
 use crate::image::MAX_LAYERS;
+use crate::manifest::Manifest;
 use crate::stream::Stop;
 
 /// A source that was read once, cut and hashed.
@@ -110,6 +112,29 @@ pub(super) fn must_fit(split: Split, count: u64, size: Option<u64>) -> Result<()
     };
     let why = format!("a manifest lists at most {most} layers, and this makes more; {advice}");
     Err(Error::invalid("split", split.to_string(), why))
+}
+
+/// The files that a manifest keeps in parts: the only one of `push-blob --split`,
+/// or those among an artifact's files. For [`crate::graph::verify`].
+///
+/// # Errors
+/// [`Error::Malformed`] for parts that are not complete or not those of one file.
+pub fn files_in_parts(manifest: &Manifest) -> Result<Vec<JoinedFile>> {
+    if let Some(parts) = Parts::of(manifest)? {
+        return Ok(vec![parts.into_file()]);
+    }
+    let layers = manifest.image()?.layers;
+    let whole = joined(&layers)?.into_iter();
+    let files = whole.filter_map(|(whole, sequence)| {
+        let blobs = sequence?.blobs.into_iter();
+        let parts = blobs.filter_map(|blob| {
+            let mut same = layers.iter().filter(|one| one.digest == blob.digest);
+            same.find(|one| Some(one.size) == blob.size).cloned()
+        });
+        let parts = parts.collect();
+        Some(JoinedFile { whole, parts })
+    });
+    Ok(files.collect())
 }
 
 /// The layers of a manifest as files: a layer, or several consecutive ones that

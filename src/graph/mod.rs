@@ -38,4 +38,4 @@ pub use resolve::Resolver;
 #[cfg(feature = "schema1-signing")]
 pub use signed::{Signed, put_signed};
 pub use verify::{Finding, Role, Scrutiny, Verdict};
-pub use walk::{Links, Step, Walk};
+pub use walk::{JoinedFile, Links, Step, Walk};

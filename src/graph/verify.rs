@@ -9,7 +9,7 @@ use std::collections::{HashMap, HashSet};
 use std::io::{self, Write};
 use std::sync::Arc;
 
-use super::walk::{FileOf, Links, Step, Walk, is_its_fault};
+use super::walk::{FilesOf, Links, Step, Walk, is_its_fault};
 use crate::descriptor::Descriptor;
 use crate::digest::{Digest, Hasher};
 use crate::error::{Error, Result};
@@ -28,9 +28,9 @@ pub enum Scrutiny {
     Sizes,
     /// All its bytes.
     Digests {
-        /// The file that the blobs of a manifest are when concatenated, if they
-        /// are one. It is checked too, so its blobs are read in order.
-        file_of: FileOf,
+        /// The files that blobs of a manifest are when concatenated. They are
+        /// checked too, so their blobs are read in order.
+        files_of: FilesOf,
     },
 }
 
@@ -119,8 +119,8 @@ pub fn names(
     let stop = run.watch.stop;
     let jobs = (run.jobs / targets.len().max(1)).max(1);
     let mut walk = Walk::new(store, run);
-    if let Scrutiny::Digests { file_of } = scrutiny {
-        walk = walk.with_files(file_of);
+    if let Scrutiny::Digests { files_of } = scrutiny {
+        walk = walk.with_files(files_of);
     }
     let named = parallel::map(run.jobs, targets, stop, |name, _| {
         let found = walk.root(&name).and_then(|root| walk.below(&root, jobs));

@@ -38,13 +38,22 @@ pub struct Links {
     /// When it was made, as its annotation `org.opencontainers.image.created`
     /// says.
     pub created: Option<String>,
-    /// The file that the blobs are when concatenated, where [`Walk::with_files`]
-    /// knows one.
-    pub file: Option<Descriptor>,
+    /// The files that several blobs are when concatenated, where
+    /// [`Walk::with_files`] knows some.
+    pub files: Vec<JoinedFile>,
 }
 
-/// The file that the blobs of a manifest are when concatenated, if they are one.
-pub type FileOf = fn(&Manifest) -> Result<Option<Descriptor>>;
+/// A file that is kept as several blobs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JoinedFile {
+    /// The file, as one blob would be it.
+    pub whole: Descriptor,
+    /// The blobs that it is when they are concatenated.
+    pub parts: Vec<Descriptor>,
+}
+
+/// The files that blobs of a manifest are when concatenated.
+pub type FilesOf = fn(&Manifest) -> Result<Vec<JoinedFile>>;
 
 /// One thing that a walk reached.
 #[derive(Debug)]
@@ -65,7 +74,7 @@ pub enum Step {
 pub struct Walk<'a> {
     store: &'a dyn ReadStore,
     run: Run<'a>,
-    file_of: FileOf,
+    files_of: FilesOf,
     known: Mutex<HashMap<Digest, Arc<Slot>>>,
 }
 
@@ -78,14 +87,14 @@ impl<'a> Walk<'a> {
         Walk {
             store,
             run,
-            file_of: |_| Ok(None),
+            files_of: |_| Ok(Vec::new()),
             known: Mutex::default(),
         }
     }
 
-    /// The same, asking `file_of` for the file that a manifest's blobs are.
-    pub fn with_files(self, file_of: FileOf) -> Walk<'a> {
-        Walk { file_of, ..self }
+    /// The same, asking `files_of` for the files that a manifest's blobs are.
+    pub fn with_files(self, files_of: FilesOf) -> Walk<'a> {
+        Walk { files_of, ..self }
     }
 
     /// What the manifest of a tag or digest names.
@@ -187,7 +196,7 @@ impl<'a> Walk<'a> {
         if let Some(links) = &*slot {
             return Ok(links.clone());
         }
-        let links = Arc::new(Links::of(&fetch()?, digest, self.file_of)?);
+        let links = Arc::new(Links::of(&fetch()?, digest, self.files_of)?);
         *slot = Some(links.clone());
         Ok(links)
     }
@@ -214,7 +223,7 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Links {
     /// What `manifest` names, which the store knows as `digest`.
-    fn of(manifest: &Manifest, digest: &Digest, file_of: FileOf) -> Result<Links> {
+    fn of(manifest: &Manifest, digest: &Digest, files_of: FilesOf) -> Result<Links> {
         let mut links = Links {
             manifest: manifest.descriptor(),
             children: Vec::new(),
@@ -222,7 +231,7 @@ impl Links {
             blobs: Vec::new(),
             artifact_type: None,
             created: None,
-            file: None,
+            files: Vec::new(),
         };
         links.manifest.digest = *digest;
         match manifest.kind() {
@@ -239,7 +248,7 @@ impl Links {
                 links.created = image.annotations.remove(annotation::CREATED);
                 links.config = Some(image.config);
                 links.blobs = image.layers;
-                links.file = file_of(manifest)?;
+                links.files = files_of(manifest)?;
             }
             Kind::Schema1 => {
                 let what = "a schema 1 manifest (Docker's format before 2016) is no alias; push \
@@ -271,8 +280,8 @@ impl Below<'_, '_> {
         for blob in &links.blobs {
             self.add(blob, Step::Blob);
         }
-        if let Some(file) = &links.file {
-            self.add(file, |file| Step::File(file, links.blobs.clone()));
+        for JoinedFile { whole, parts } in &links.files {
+            self.add(whole, |whole| Step::File(whole, parts.clone()));
         }
         Ok(())
     }

@@ -10,8 +10,8 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
-use dxf_registry::artifact::Parts;
 use dxf_registry::descriptor::media_type;
+use dxf_registry::files::files_in_parts;
 use dxf_registry::graph::verify::{Scrutiny, names};
 use dxf_registry::keeping::gc::Collection;
 use dxf_registry::layout::{Layout, Layouts};
@@ -85,8 +85,10 @@ fn files(folder: &Path) -> usize {
 
 fn whole(store: &Layout) {
     let tags: Vec<Target> = store.tags().map(|tag| Target::Tag(tag.unwrap())).collect();
-    let file_of = Parts::file_of;
-    let found = names(store, tags, Scrutiny::Digests { file_of }, Run::default()).unwrap();
+    let scrutiny = Scrutiny::Digests {
+        files_of: files_in_parts,
+    };
+    let found = names(store, tags, scrutiny, Run::default()).unwrap();
     for one in found {
         assert!(one.verdict().is_good(), "{one:?}");
     }

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use crate::support::data::{blob, digest};
 use crate::support::place::{Place, each_place};
+use crate::support::scratch;
 
 const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
@@ -179,6 +180,29 @@ each_place!(a_file_in_parts_is_checked_as_a_whole, |at| {
         found(at, &["a", "v"], 65),
         lines(&["ok", "ok", "wrong digest", "ok"])
     );
+});
+
+each_place!(the_files_of_an_artifact_are_checked_as_wholes, |at| {
+    let (folder, bytes) = (scratch(), blob(9, 250_000));
+    fs::write(folder.path().join("f"), &bytes).unwrap();
+    fs::write(folder.path().join("small"), "s").unwrap();
+    let push = ["push-files", "--split", "100000", "a", "v", "small", "f"];
+    at.run(push).current_dir(folder.path()).ok();
+    let whole = digest(&bytes);
+    let lines = found(at, &["a", "v"], 0);
+    assert_eq!(lines.last(), Some(&format!("ok v {whole}")), "{lines:?}");
+    // Each part is right, but together they are another file.
+    let told = at.says(["get-manifest", "a", "v"]);
+    let (one, two) = (digest(&bytes[..100_000]), digest(&bytes[100_000..200_000]));
+    let other = told
+        .replace(&one, "X")
+        .replace(&two, &one)
+        .replace('X', &two);
+    at.put_manifest("a", "w", OCI_MANIFEST, other.as_bytes());
+    let lines = found(at, &["a", "w"], 65);
+    let wrong = lines.iter().filter(|line| line.starts_with("wrong"));
+    assert!(wrong.eq([&format!("wrong digest w {whole}")]), "{lines:?}");
+    found(at, &["--fast", "a", "w"], 0);
 });
 
 each_place!(an_alias_that_is_missing_or_wrong_is_named, |at| {

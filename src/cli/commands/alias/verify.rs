@@ -1,6 +1,6 @@
 //! `verify-alias`: every blob an alias names is looked at, or read.
 
-use dxf_registry::artifact::Parts;
+use dxf_registry::files::files_in_parts;
 use dxf_registry::graph::verify::{self, Finding, Scrutiny, Verdict};
 use dxf_registry::{ReadStore, Result, Target, json};
 use serde_json::{Value, json};
@@ -28,7 +28,7 @@ pub fn run(s: &mut Session<'_, '_>, args: &VerifyAlias) -> Result<(), Failure> {
     let scrutiny = match args.fast {
         true => Scrutiny::Sizes,
         false => Scrutiny::Digests {
-            file_of: Parts::file_of,
+            files_of: files_in_parts,
         },
     };
     let found = verify::names(&*store, targets, scrutiny, s.run())?;
