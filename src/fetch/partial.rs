@@ -1,12 +1,15 @@
 //! A file that is being made: it lies beside its place as `NAME.partial` until
 //! it is whole, and what it holds is hashed again before it is continued.
 
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, Permissions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::fetch::download::Download;
 use crate::fetch::follow::{Follower, Growth};
@@ -16,6 +19,11 @@ use crate::parallel::{Pipe, beside};
 use crate::store::ReadStore;
 use crate::stream::{Buffer, Run, Watch};
 
+/// The longest name of a file, bytes; how much of a longer one `NAME.partial` has,
+/// and how many digits of its digest.
+const MAX_NAME: usize = 255;
+const STEM: usize = 200;
+const DIGITS: usize = 16;
 /// How much is written before it is sent on its way to the disk, bytes.
 const FLUSH: u64 = 64 << 20;
 
@@ -183,9 +191,7 @@ impl Partial {
         if let Some(folder) = place.parent().filter(|folder| *folder != Path::new("")) {
             fs::metadata(folder).map_err(|e| Error::io(what.to_string(), e))?;
         }
-        let mut name = place.file_name().unwrap_or_default().to_os_string();
-        name.push(".partial");
-        let beside = place.with_file_name(name);
+        let beside = place.with_file_name(partial_name(place.file_name().unwrap_or_default()));
         // One that can't be written could not be continued either.
         let mode = old.map(|old| old.mode() & 0o777);
         let mode = mode.filter(|mode| mode & 0o222 != 0);
@@ -370,6 +376,21 @@ impl Partial {
     }
 }
 
+/// `NAME.partial`; of a name that has no room for that, its beginning and its
+/// digest.
+fn partial_name(name: &OsStr) -> OsString {
+    const END: &str = ".partial";
+    let mut made = name.to_os_string();
+    if name.len() + END.len() > MAX_NAME {
+        let digest = Digest::of(name.as_bytes()).hex().to_string();
+        made = OsStr::from_bytes(&name.as_bytes()[..STEM]).to_os_string();
+        made.push(".");
+        made.push(&digest[..DIGITS]);
+    }
+    made.push(END);
+    made
+}
+
 impl Write for Partial {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.file.write(bytes)
@@ -426,6 +447,19 @@ mod tests {
             (synced.unwrap_err().to_string(), done),
             ("the disk".into(), 7)
         );
+    }
+
+    #[test]
+    fn the_longest_name_has_a_partial_file_too() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = |end: &str| dir.path().join("n".repeat(254) + end);
+        let (one, _other) = (
+            Partial::open(&path("1")),
+            Partial::open(&path("2")).unwrap(),
+        );
+        one.unwrap().commit().unwrap();
+        assert!(path("1").is_file() && !path("2").exists());
+        assert_eq!(partial_name(OsStr::new(&"n".repeat(247))).len(), 255);
     }
 
     #[test]

@@ -8,6 +8,8 @@ use crate::text::one_line;
 
 /// The longest name that is taken, bytes: that of a path on Linux.
 const MAX_LEN: usize = 4096;
+/// The longest part of a name between two `/`, bytes.
+pub(super) const MAX_PART: usize = 255;
 
 /// The name that a path has in an artifact: without `.`, and without the parts
 /// that `..` takes back.
@@ -77,6 +79,9 @@ pub(super) fn checked(name: &str) -> Result<String> {
     if parts.contains(&"..") {
         return bad("it points outside the folder");
     }
+    if parts.iter().any(|part| part.len() > MAX_PART) {
+        return bad("it is too long");
+    }
     if parts.is_empty() {
         return bad("it names nothing");
     }
@@ -119,6 +124,7 @@ mod tests {
             ".",
             "a\0b",
             &long,
+            &format!("a/{}", "b".repeat(256)),
         ] {
             let error = checked(name).unwrap_err();
             assert!(error.is_corrupt(), "{name}");

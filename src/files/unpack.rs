@@ -9,6 +9,7 @@ use std::os::unix::fs::{OpenOptionsExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use super::title::MAX_PART;
 use crate::digest::{Digest, Hashed};
 use crate::error::{Error, Result};
 use crate::file::{AsideFolder, set_link_time, sync_folder, sync_tree};
@@ -176,6 +177,9 @@ impl Filling<'_> {
             let Some(name) = parts(&entry.path) else {
                 return Err(self.bad(&entry, "its name points outside the folder"));
             };
+            if name.iter().any(|part| part.len() > MAX_PART) {
+                return Err(self.bad(&entry, "its name is too long"));
+            }
             if name.is_empty() {
                 continue;
             }

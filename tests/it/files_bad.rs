@@ -225,6 +225,7 @@ fn pull(registry: &Registry, folder: &Path) -> Output {
 fn hostile_names_are_refused_and_nothing_is_written() {
     let registry = Registry::http();
     let long = "a/".repeat(3000);
+    let part = "n".repeat(256);
     for (names, words) in [
         (&["../out"][..], "points outside"),
         (&["a/../../out"], "points outside"),
@@ -234,6 +235,7 @@ fn hostile_names_are_refused_and_nothing_is_written() {
         (&["a", "a/b"], "below a file"),
         (&["a\0b"], "no file can have it"),
         (&[long.as_str()], "too long"),
+        (&[part.as_str()], "too long"),
     ] {
         let said: Vec<[(&str, &str); 1]> = names.iter().map(|name| [(TITLE, *name)]).collect();
         let layers: Vec<Layer<'_>> = said.iter().map(|s| (&s[..], b"x".to_vec())).collect();
