@@ -448,9 +448,6 @@ mod pages {
         ]);
         let listed = list(&server).fails(65);
         assert_eq!(listed.says("b c").text(), "a\nd\ne\n");
-        // What would be lost with a name that is not understood stays.
-        let verified = Dxf::new().plain(&server.host());
-        verified.args(["verify-alias", "--all", "a"]).fails(65);
     }
 }
 
