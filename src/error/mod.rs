@@ -6,10 +6,19 @@
 //! lost its control characters. Errors travel through [`std::io::Error`] and
 //! back, so that `io::copy` over a verified reader loses nothing.
 
+mod display;
+mod kinds;
+mod network;
+mod travel;
+
 use std::fmt;
 use std::io;
 
 use crate::digest::Digest;
+
+pub use kinds::if_found;
+pub(crate) use kinds::is_temporary_status;
+pub use network::{CertificateFault, NetworkKind};
 
 /// A result whose error is [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -202,65 +211,6 @@ pub struct RequestLine {
     pub url: String,
 }
 
-impl fmt::Display for RequestLine {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.method, self.url)
-    }
-}
-
-/// What kept an answer from arriving.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum NetworkKind {
-    /// The host name has no address.
-    Name,
-    /// No server accepted the connection.
-    Connect,
-    /// The proxy has no address, accepts no connection or refuses.
-    Proxy,
-    /// The peer's certificate is not accepted; never cured by trying again.
-    Certificate(CertificateFault),
-    /// The peer asks for a client certificate, and got none that it accepts.
-    ClientCertificate,
-    /// TLS itself, such as no version in common; never cured by trying again.
-    Tls,
-    /// The peer answered TLS with something else, such as plain HTTP.
-    NoTls,
-    /// Nothing came or went for the idle timeout.
-    Timeout,
-    /// Something came every now and then, but far too slowly to be of use.
-    Slow,
-    /// The connection ended before the answer did.
-    Cut,
-    /// A kept-alive connection was closed before the answer to its next request
-    /// began, which says nothing about the server.
-    Stale,
-    /// What arrived is not HTTP.
-    Protocol,
-    /// Connections end early again and again, and the server offers no way to
-    /// resume after what arrived.
-    Broken,
-}
-
-/// Why a server's certificate is not accepted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum CertificateFault {
-    /// No trusted authority has signed it.
-    Untrusted,
-    /// It is an authority's own and not among the trusted ones, as of
-    /// `openssl req -x509`.
-    SelfSigned,
-    /// It has expired.
-    Expired,
-    /// It is not valid yet, or this machine's clock is slow.
-    NotYetValid,
-    /// It is for another host, or for none.
-    WrongName,
-    /// Anything else: revoked, damaged, not for servers, of an unknown kind.
-    Bad,
-}
-
 /// One entry of a registry's error answer (distribution-spec, "Error Codes").
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Diagnostic {
@@ -268,16 +218,6 @@ pub struct Diagnostic {
     pub code: String,
     /// The registry's words.
     pub message: String,
-}
-
-impl fmt::Display for Diagnostic {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (self.code.is_empty(), self.message.is_empty()) {
-            (false, false) => write!(f, "{}: {}", self.code, self.message),
-            (false, true) => f.write_str(&self.code),
-            _ => f.write_str(&self.message),
-        }
-    }
 }
 
 impl Error {
@@ -311,31 +251,6 @@ impl Error {
         Error::Other(error.into())
     }
 
-    /// An [`Error::Io`] in one call; an [`Error`] that travelled inside
-    /// `source` comes back as itself.
-    pub fn io(what: impl Into<String>, source: io::Error) -> Error {
-        let what = match what.into() {
-            // A file that was named by an empty word.
-            what if what.is_empty() => "\"\"".to_string(),
-            what => what,
-        };
-        match unwrap_io(source) {
-            Ok(error) => error,
-            Err(source) => Error::Io {
-                what,
-                source: without_path(source),
-            },
-        }
-    }
-
-    /// Finds an [`Error`] that travelled as an [`io::Error`].
-    ///
-    /// # Errors
-    /// The [`io::Error`] itself, where it is nothing more.
-    pub fn from_io(error: io::Error) -> std::result::Result<Error, io::Error> {
-        unwrap_io(error)
-    }
-
     /// The same, said to have happened at `place`. One whose place is known
     /// keeps it, and an end that was asked for has none.
     pub fn at(self, place: &str) -> Error {
@@ -355,267 +270,6 @@ impl Error {
             error => error,
         }
     }
-
-    /// Whether the thing asked for does not exist: a 404, or the same of a
-    /// store without statuses.
-    pub fn is_not_found(&self) -> bool {
-        matches!(
-            self.what(),
-            Error::Status { status: 404, .. } | Error::NotFound { .. } | Error::NoAlias { .. }
-        )
-    }
-
-    /// Whether another process changed it in the meantime: read it again
-    /// before the next try. Includes the statuses 409 and 412.
-    pub fn is_conflict(&self) -> bool {
-        matches!(
-            self.what(),
-            Error::Conflict { .. }
-                | Error::Status {
-                    status: 409 | 412,
-                    ..
-                }
-        )
-    }
-
-    /// Whether the store does not offer the operation at all: another way has
-    /// to be found. Includes the statuses 405 and 501, and the registry's code
-    /// `UNSUPPORTED`.
-    pub fn is_not_allowed(&self) -> bool {
-        let status = matches!(self.status(), Some(405 | 501));
-        status || self.has_code("UNSUPPORTED") || matches!(self.what(), Error::NotAllowed { .. })
-    }
-
-    /// Whether another process works on the same thing, or did while it was
-    /// read: the same call may succeed later.
-    pub fn is_busy(&self) -> bool {
-        matches!(
-            self.what(),
-            Error::Busy { .. } | Error::ChangedWhileRead { .. }
-        )
-    }
-
-    /// Whether one of several things has to be named.
-    pub fn is_ambiguous(&self) -> bool {
-        matches!(self.what(), Error::Ambiguous { .. })
-    }
-
-    /// Whether the registry wants other credentials than it got.
-    pub fn is_unauthorized(&self) -> bool {
-        matches!(self.what(), Error::Unauthorized { .. })
-    }
-
-    /// Whether the data, not the way to it, is wrong.
-    pub fn is_corrupt(&self) -> bool {
-        matches!(
-            self.what(),
-            Error::Mismatch { .. } | Error::Size { .. } | Error::Malformed { .. }
-        )
-    }
-
-    /// Whether the same request may succeed later: lost connections, silence,
-    /// and the statuses 408, 429, 499, 500, 502, 503, 504, 522.
-    pub fn is_temporary(&self) -> bool {
-        match self.what() {
-            Error::Network { kind, .. } => {
-                use NetworkKind as Kind;
-                matches!(
-                    kind,
-                    Kind::Name
-                        | Kind::Connect
-                        | Kind::Proxy
-                        | Kind::Timeout
-                        | Kind::Cut
-                        | Kind::Stale
-                )
-            }
-            Error::Status { status, .. } => is_temporary_status(*status),
-            _ => false,
-        }
-    }
-
-    /// The HTTP status of the error, if it has one.
-    pub fn status(&self) -> Option<u16> {
-        match self.what() {
-            Error::Status { status, .. } => Some(*status),
-            Error::Unauthorized { status, .. } => Some(*status),
-            _ => None,
-        }
-    }
-
-    /// Whether the registry named `code` (such as `BLOB_UNKNOWN`) in its answer.
-    pub fn has_code(&self, code: &str) -> bool {
-        match self.what() {
-            Error::Status { errors, .. } | Error::Unauthorized { errors, .. } => {
-                errors.iter().any(|e| e.code == code)
-            }
-            _ => false,
-        }
-    }
-
-    /// Whether the registry refused a manifest for a blob that it lacks.
-    pub(crate) fn denies_blob(&self) -> bool {
-        self.has_code("MANIFEST_BLOB_UNKNOWN") || self.has_code("BLOB_UNKNOWN")
-    }
-}
-
-/// What was found: `None` for a missing thing
-/// ([`Error::is_not_found`]), where that is no failure.
-///
-/// ```
-/// use dxf_registry::error::if_found;
-/// use dxf_registry::{Digest, Store, layout::Layouts};
-///
-/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// # let folder = tempfile::tempdir()?;
-/// let store = Layouts::new(folder.path()).repository(&"team/data".parse()?);
-/// assert!(if_found(store.delete_manifest(&Digest::of(b"long gone")))?.is_none());
-/// # Ok(())
-/// # }
-/// ```
-///
-/// # Errors
-/// All others.
-pub fn if_found<T>(result: Result<T>) -> Result<Option<T>> {
-    match result {
-        Ok(found) => Ok(Some(found)),
-        Err(error) if error.is_not_found() => Ok(None),
-        Err(error) => Err(error),
-    }
-}
-
-/// Statuses that pass by themselves; 499 and 522 are what nginx and Cloudflare
-/// say when they lost their registry.
-pub(crate) fn is_temporary_status(status: u16) -> bool {
-    matches!(status, 408 | 429 | 499 | 500 | 502 | 503 | 504 | 522)
-}
-
-/// The words of RFC 9110 for the statuses a registry uses.
-fn reason(status: u16) -> &'static str {
-    match status {
-        301 => "Moved Permanently",
-        302 => "Found",
-        307 => "Temporary Redirect",
-        308 => "Permanent Redirect",
-        400 => "Bad Request",
-        401 => "Unauthorized",
-        403 => "Forbidden",
-        404 => "Not Found",
-        405 => "Method Not Allowed",
-        406 => "Not Acceptable",
-        408 => "Request Timeout",
-        409 => "Conflict",
-        411 => "Length Required",
-        412 => "Precondition Failed",
-        413 => "Content Too Large",
-        415 => "Unsupported Media Type",
-        416 => "Range Not Satisfiable",
-        429 => "Too Many Requests",
-        500 => "Internal Server Error",
-        501 => "Not Implemented",
-        502 => "Bad Gateway",
-        503 => "Service Unavailable",
-        504 => "Gateway Timeout",
-        507 => "Insufficient Storage",
-        _ => "",
-    }
-}
-
-fn write_errors(f: &mut fmt::Formatter<'_>, errors: &[Diagnostic]) -> fmt::Result {
-    for (i, e) in errors.iter().enumerate() {
-        f.write_str(if i == 0 { " (" } else { ", " })?;
-        write!(f, "{e}")?;
-    }
-    if errors.is_empty() {
-        Ok(())
-    } else {
-        f.write_str(")")
-    }
-}
-
-impl fmt::Display for Error {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Error::Invalid { what, value, why } => write!(f, "invalid {what} {value:?}: {why}"),
-            Error::Mismatch { expected, actual } => {
-                write!(f, "digest mismatch: expected {expected}, got {actual}")
-            }
-            Error::Size {
-                what,
-                expected,
-                actual,
-            } => {
-                write!(
-                    f,
-                    "{what}: wrong size: expected {expected} bytes, got {actual}"
-                )
-            }
-            Error::Malformed { what, why } => write!(f, "malformed {what}: {why}"),
-            Error::Conflict { what, found } => match found {
-                Some(found) => write!(f, "{what} is not as expected: it points at {found}"),
-                None => write!(f, "{what} is not as expected: it does not exist"),
-            },
-            Error::ChangedWhileRead { what } => write!(f, "{what}: changed while it was read"),
-            Error::Busy { what, why } => write!(f, "{what}: {why}"),
-            Error::Ambiguous { what, choices } => {
-                f.write_str(what)?;
-                let lead = if choices.is_empty() { "" } else { ": " };
-                write!(f, "{lead}{}", choices.join(", "))
-            }
-            // In the words of the status that a registry answers with, for
-            // which scripts look.
-            Error::NotFound { what } => write!(f, "Not Found: {what}"),
-            Error::NoAlias { alias, store } => write!(f, "Not Found: alias {alias} in {store}"),
-            Error::Unauthorized {
-                request,
-                status,
-                errors,
-                ..
-            } => {
-                write!(f, "{request}: {status} {}", reason(*status))?;
-                write_errors(f, errors)
-            }
-            Error::InsecureAuth { url } => {
-                write!(
-                    f,
-                    "{url} asks for credentials, which are not sent over http"
-                )
-            }
-            Error::Status {
-                request,
-                status,
-                errors,
-                ..
-            } => {
-                write!(f, "{request}: {status}")?;
-                match reason(*status) {
-                    "" => {}
-                    words => write!(f, " {words}")?,
-                }
-                write_errors(f, errors)
-            }
-            Error::Network { request, why, .. } => write!(f, "{request}: {why}"),
-            Error::Refused { request, why } => write!(f, "{request}: refused: {why}"),
-            Error::NotMounted { digest, from } => {
-                write!(f, "mount failed: {from} does not have {digest}")
-            }
-            Error::NotAllowed { what }
-            | Error::Elsewhere { what }
-            | Error::Unsupported { what } => f.write_str(what),
-            Error::Helper { name, why } => write!(f, "credential helper {name}: {why}"),
-            Error::NoPlatform { wanted, available } => {
-                write!(f, "no image for platform {wanted}; ")?;
-                match available.as_slice() {
-                    [] => f.write_str("none of its images names one"),
-                    some => write!(f, "there are: {}", some.join(", ")),
-                }
-            }
-            Error::Io { what, source } => write!(f, "{what}: {source}"),
-            Error::At { place, error } => write!(f, "{place}: {error}"),
-            Error::Stopped => f.write_str("interrupted"),
-            Error::Other(error) => error.fmt(f),
-        }
-    }
 }
 
 impl std::error::Error for Error {
@@ -627,56 +281,6 @@ impl std::error::Error for Error {
             Error::Other(error) => error.source(),
             _ => None,
         }
-    }
-}
-
-/// Finds an [`Error`] that travelled as an [`io::Error`].
-fn unwrap_io(error: io::Error) -> std::result::Result<Error, io::Error> {
-    if error.get_ref().is_some_and(|inner| inner.is::<Error>()) {
-        // The test above proves both steps.
-        if let Some(Ok(inner)) = error.into_inner().map(|inner| inner.downcast::<Error>()) {
-            return Ok(*inner);
-        }
-        return Err(io::Error::other("lost error"));
-    }
-    Err(error)
-}
-
-/// The same without the path that tempfile appends: that one is
-/// private, and what failed is named already.
-fn without_path(error: io::Error) -> io::Error {
-    // A type of its own, which can be told by its words alone.
-    let said = error.get_ref().map(ToString::to_string);
-    match said
-        .as_deref()
-        .and_then(|said| said.split_once(" at path "))
-    {
-        Some((words, _)) if words.ends_with(')') => io::Error::new(error.kind(), words),
-        _ => error,
-    }
-}
-
-impl From<Error> for io::Error {
-    fn from(error: Error) -> io::Error {
-        // Not `Interrupted`: io::copy would silently try again for ever.
-        let kind = match error.what() {
-            Error::Io { source, .. } => source.kind(),
-            Error::Network {
-                kind: NetworkKind::Cut,
-                ..
-            } => io::ErrorKind::UnexpectedEof,
-            Error::Mismatch { .. } | Error::Size { .. } | Error::Malformed { .. } => {
-                io::ErrorKind::InvalidData
-            }
-            _ => io::ErrorKind::Other,
-        };
-        io::Error::new(kind, error)
-    }
-}
-
-impl From<io::Error> for Error {
-    fn from(error: io::Error) -> Error {
-        Error::io("input or output", error)
     }
 }
 
