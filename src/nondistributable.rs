@@ -13,9 +13,9 @@ use crate::error::{Error, Result};
 use crate::graph::UrlFetcher;
 use crate::http::address::AddressPolicy;
 use crate::http::redirect::follow_where;
+use crate::http::response::BodyReader;
 use crate::http::retry::Budget;
 use crate::http::status;
-use crate::http::transport::BodyReader;
 use crate::http::{Request, Response, Scheme, Settings, Transport, Url};
 
 /// Fetches layers from where a manifest says they are.

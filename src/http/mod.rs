@@ -5,6 +5,7 @@
 //! ([`Observer`]); the exchanges themselves are this crate's own.
 
 pub(crate) mod address;
+mod agents;
 mod connection;
 mod connector;
 mod limits;
@@ -12,6 +13,8 @@ pub(crate) mod link;
 mod network_error;
 pub(crate) mod proxy;
 pub(crate) mod redirect;
+pub(crate) mod request;
+pub(crate) mod response;
 pub(crate) mod retry;
 mod signatures;
 pub(crate) mod status;
@@ -28,8 +31,10 @@ use crate::stream::{BUFFER, Stop};
 
 pub use limits::Limits;
 pub use proxy::Proxies;
+pub(crate) use request::{Body, Request};
+pub(crate) use response::Response;
 pub use tls::{ClientCert, Roots, Tls};
-pub(crate) use transport::{Body, Request, Response, Transport};
+pub(crate) use transport::Transport;
 pub use url::{Scheme, Url, UrlOrigin};
 
 /// What to do about status 429: a server that answers no more requests for now,

@@ -109,8 +109,18 @@ pub fn of_io(line: RequestLine, error: io::Error) -> Error {
             why,
         };
     }
+    let (kind, why) = broken(&error);
+    Error::Network {
+        request: line,
+        kind,
+        why,
+    }
+}
+
+/// What the system says of a connection, and in what words.
+fn broken(error: &io::Error) -> (NetworkKind, String) {
     use io::ErrorKind as Kind;
-    let (kind, why) = match error.kind() {
+    match error.kind() {
         Kind::TimedOut | Kind::WouldBlock => (
             NetworkKind::Timeout,
             "timed out: the server went silent".into(),
@@ -128,11 +138,6 @@ pub fn of_io(line: RequestLine, error: io::Error) -> Error {
             (NetworkKind::Name, "the host name has no address".into())
         }
         _ => (NetworkKind::Cut, error.to_string()),
-    };
-    Error::Network {
-        request: line,
-        kind,
-        why,
     }
 }
 
