@@ -4,6 +4,8 @@
 //! or to a file system is for others to say. Formats: POSIX pax(1) "ustar" and
 //! "pax", GNU tar's manual, "Basic Tar Format".
 
+mod content;
+mod entry;
 pub(crate) mod index;
 mod pax;
 mod read;
@@ -11,8 +13,9 @@ mod sparse;
 mod stream;
 mod write;
 
+pub use self::entry::{Entry, Kind};
 pub(crate) use self::index::Index;
-pub use self::read::{Entries, Entry, Kind};
+pub use self::read::Entries;
 pub(crate) use self::stream::{Member, Stream};
 pub(crate) use self::write::{Dialect, END, header, padding};
 

@@ -9,6 +9,7 @@ use std::io::{self, Read};
 use ::tar::{EntryType, GnuExtSparseHeader, GnuSparseHeader, Header};
 
 use super::BLOCK;
+use super::entry::{Entry, Kind};
 use super::pax::Extended;
 use super::sparse::Map;
 use crate::error::{Error, Result};
@@ -21,92 +22,8 @@ const MAX_TEXT: u64 = 1 << 20;
 /// link and records of the greatest length. Kept in memory until the member
 /// comes, so without this the number of headers would be the bound.
 const MAX_TEXTS: u64 = 3 * MAX_TEXT;
-/// What is wrong with a sparse file, in errors.
-const MAP: &str = "the map of a sparse file breaks its format, or contradicts its sizes";
 /// The first bytes of files compressed in ways that are not read here.
 const COMPRESSED: [(&[u8], &str); 2] = [(b"\xfd7zXZ\0", "xz"), (b"BZh", "bzip2")];
-
-/// What a member is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    /// A regular file.
-    File,
-    /// A directory.
-    Directory,
-    /// A symbolic link.
-    Symlink,
-    /// Another name of a file that came before.
-    HardLink,
-    /// A device that moves characters.
-    CharDevice,
-    /// A device that moves blocks.
-    BlockDevice,
-    /// A named pipe.
-    Fifo,
-    /// A type only its maker knows.
-    Other(u8),
-}
-
-/// One member of a tar.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Entry {
-    /// The name, as it is written there: hostile until proven otherwise.
-    pub path: Vec<u8>,
-    /// What a link points at; empty for what is no link.
-    pub link: Vec<u8>,
-    /// The size of the file, bytes, holes included.
-    pub size: u64,
-    /// Permission bits.
-    pub mode: u32,
-    /// Owner and group, by number.
-    pub owner: (u64, u64),
-    /// Last change, seconds since 1970.
-    pub modified: u64,
-    /// What it is.
-    pub kind: Kind,
-    /// Major and minor number of a device.
-    pub device: (u32, u32),
-    /// What PAX records say beyond that and engines heed: extended attributes
-    /// such as capabilities (`SCHILY.xattr.*`).
-    pub attributes: Vec<(Vec<u8>, Vec<u8>)>,
-    /// Where the content begins in the tar.
-    pub offset: u64,
-    /// Whether the content there has holes left out, so that it is not what
-    /// the file holds.
-    pub sparse: bool,
-}
-
-impl Entry {
-    /// A regular file that anyone may read, owned by root, from 1970.
-    pub(crate) fn file(name: &str, size: u64) -> Entry {
-        Entry {
-            path: name.as_bytes().to_vec(),
-            link: Vec::new(),
-            size,
-            mode: 0o644,
-            owner: (0, 0),
-            modified: 0,
-            kind: Kind::File,
-            device: (0, 0),
-            attributes: Vec::new(),
-            offset: 0,
-            sparse: false,
-        }
-    }
-
-    /// The name as text, with what is no UTF-8 replaced.
-    pub fn name(&self) -> std::borrow::Cow<'_, str> {
-        String::from_utf8_lossy(&self.path)
-    }
-
-    /// Bytes of memory that its words take.
-    pub(crate) fn weight(&self) -> usize {
-        let place = size_of::<(Vec<u8>, Vec<u8>)>();
-        let attributes = self.attributes.iter();
-        let attributes = attributes.map(|(key, value)| place + key.len() + value.len());
-        self.path.len() + self.link.len() + attributes.sum::<usize>()
-    }
-}
 
 /// How to leave out bytes of a reader.
 type Skip<R> = fn(&mut R, u64) -> io::Result<()>;
@@ -114,15 +31,15 @@ type Skip<R> = fn(&mut R, u64) -> io::Result<()>;
 /// The members of a tar, in order.
 pub struct Entries<R> {
     what: String,
-    reader: R,
+    pub(super) reader: R,
     skip: Skip<R>,
-    at: u64,
+    pub(super) at: u64,
     /// Bytes of the last member's content that were not read yet.
-    pending: u64,
+    pub(super) pending: u64,
     /// Where the last member has content, if it is sparse.
-    sparse: Option<Map>,
+    pub(super) sparse: Option<Map>,
     /// Bytes stored for the last member.
-    stored: u64,
+    pub(super) stored: u64,
     done: bool,
 }
 
@@ -170,12 +87,12 @@ fn read_over<R: Read>(reader: &mut R, count: u64) -> io::Result<()> {
 }
 
 impl<R: Read> Entries<R> {
-    fn bad(&self, why: impl std::fmt::Display) -> Error {
+    pub(super) fn bad(&self, why: impl std::fmt::Display) -> Error {
         Error::malformed(&self.what, why)
     }
 
     /// An end where there should be bytes is damage, not the machine's fault.
-    fn failed(&self, error: io::Error) -> Error {
+    pub(super) fn failed(&self, error: io::Error) -> Error {
         match Error::io(&self.what, error) {
             Error::Io { source, .. } if source.kind() == io::ErrorKind::UnexpectedEof => {
                 self.bad("it is cut short")
@@ -189,39 +106,8 @@ impl<R: Read> Entries<R> {
         &mut self.reader
     }
 
-    /// The content of `entry`, which came last: holes are zeros.
-    pub(crate) fn content(&mut self, entry: &Entry) -> Result<Content<'_, R>> {
-        let (mut part, mut parts) = ((0, entry.size), Vec::new());
-        if let Some(map) = self.sparse.take() {
-            parts = self.parts(map, entry.size)?;
-            part = (0, 0);
-        }
-        Ok(Content {
-            entries: self,
-            at: 0,
-            size: entry.size,
-            part,
-            parts: parts.into_iter(),
-        })
-    }
-
-    /// The parts of a sparse file of `size` bytes that are stored.
-    fn parts(&mut self, mut map: Map, size: u64) -> Result<Vec<(u64, u64)>> {
-        let mut stored = self.stored;
-        if map.in_content {
-            let mut done = false;
-            while !done {
-                stored = stored.checked_sub(BLOCK).ok_or_else(|| self.bad(MAP))?;
-                let block = self.block()?;
-                self.pending -= BLOCK;
-                done = map.read(&block).ok_or_else(|| self.bad(MAP))?;
-            }
-        }
-        map.parts(size, stored).ok_or_else(|| self.bad(MAP))
-    }
-
     /// The next block, which is no header.
-    fn block(&mut self) -> Result<[u8; BLOCK as usize]> {
+    pub(super) fn block(&mut self) -> Result<[u8; BLOCK as usize]> {
         let mut block = [0; BLOCK as usize];
         self.reader
             .read_exact(&mut block)
@@ -323,7 +209,7 @@ impl<R: Read> Entries<R> {
         self.to_blocks(size)
     }
 
-    fn to_blocks(&self, size: u64) -> Result<u64> {
+    pub(super) fn to_blocks(&self, size: u64) -> Result<u64> {
         let padded = size.checked_next_multiple_of(BLOCK);
         padded
             .filter(|n| self.at.checked_add(*n).is_some())
@@ -450,64 +336,6 @@ impl<R: Read> Entries<R> {
 fn device(header: &Header) -> (u32, u32) {
     let number = |found: io::Result<Option<u32>>| found.ok().flatten().unwrap_or(0);
     (number(header.device_major()), number(header.device_minor()))
-}
-
-impl Kind {
-    fn of(header: &Header, path: &[u8]) -> Kind {
-        // Before POSIX a folder was a file with a slash at its end.
-        let is_old = header.as_bytes()[156] == 0;
-        match header.entry_type() {
-            EntryType::Regular if is_old && path.ends_with(b"/") => Kind::Directory,
-            EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => Kind::File,
-            EntryType::Link => Kind::HardLink,
-            EntryType::Symlink => Kind::Symlink,
-            EntryType::Char => Kind::CharDevice,
-            EntryType::Block => Kind::BlockDevice,
-            EntryType::Directory => Kind::Directory,
-            EntryType::Fifo => Kind::Fifo,
-            other => Kind::Other(other.as_byte()),
-        }
-    }
-}
-
-/// The content of a member, of which nothing was read yet.
-pub(crate) struct Content<'a, R> {
-    entries: &'a mut Entries<R>,
-    at: u64,
-    size: u64,
-    /// The part that is read, or comes next after a hole: first byte and the
-    /// one after the last.
-    part: (u64, u64),
-    parts: std::vec::IntoIter<(u64, u64)>,
-}
-
-impl<R: Read> Read for Content<'_, R> {
-    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        if self.at >= self.part.1 {
-            let end = (self.size, self.size);
-            self.part = self.parts.next().unwrap_or(end);
-        }
-        let is_hole = self.at < self.part.0;
-        let end = if is_hole { self.part.0 } else { self.part.1 };
-        let left = usize::try_from(end - self.at).unwrap_or(usize::MAX);
-        let room = buf.len().min(left);
-        if room == 0 {
-            return Ok(0);
-        }
-        let mut n = room;
-        if is_hole {
-            buf[..room].fill(0);
-        } else {
-            n = self.entries.reader.read(&mut buf[..room])?;
-            if n == 0 {
-                return Err(self.entries.bad("it is cut short").into());
-            }
-            self.entries.pending -= n as u64;
-            self.entries.at += n as u64;
-        }
-        self.at += n as u64;
-        Ok(n)
-    }
 }
 
 impl<R: Read> Iterator for Entries<R> {

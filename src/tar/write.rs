@@ -62,7 +62,7 @@ pub(crate) fn header(entry: &Entry, dialect: Dialect) -> Result<Vec<u8>> {
         header.set_device_major(entry.device.0)?;
         header.set_device_minor(entry.device.1)
     };
-    let block = block(dialect, kind(entry)?, (&path, &entry.link), fill)?;
+    let block = block(dialect, kind(entry)?, Names(&path, &entry.link), fill)?;
     out.extend(block);
     Ok(out)
 }
@@ -84,11 +84,16 @@ fn records(entry: &Entry, path: &[u8]) -> Result<Vec<u8>> {
     if records.is_empty() {
         return Ok(records);
     }
-    let mut out = block(Dialect::Pax, EntryType::XHeader, (RECORDS, b""), |header| {
-        header.set_mode(0o644);
-        header.set_size(records.len() as u64);
-        Ok(())
-    })?
+    let mut out = block(
+        Dialect::Pax,
+        EntryType::XHeader,
+        Names(RECORDS, b""),
+        |header| {
+            header.set_mode(0o644);
+            header.set_size(records.len() as u64);
+            Ok(())
+        },
+    )?
     .to_vec();
     append(&mut out, &records);
     Ok(out)
@@ -109,7 +114,13 @@ fn long_name(path: &[u8]) -> Result<Vec<u8>> {
         header.set_size(text.len() as u64);
         Ok(())
     };
-    let mut out = block(Dialect::Gnu, EntryType::GNULongName, (LONG_NAME, b""), fill)?.to_vec();
+    let mut out = block(
+        Dialect::Gnu,
+        EntryType::GNULongName,
+        Names(LONG_NAME, b""),
+        fill,
+    )?
+    .to_vec();
     append(&mut out, &text);
     Ok(out)
 }
@@ -119,10 +130,13 @@ fn append(out: &mut Vec<u8>, text: &[u8]) {
     out.resize(out.len() + padding(text.len() as u64), 0);
 }
 
+/// The name of a member, and what it links to.
+struct Names<'a>(&'a [u8], &'a [u8]);
+
 fn block(
     dialect: Dialect,
     kind: EntryType,
-    (path, link): (&[u8], &[u8]),
+    names: Names<'_>,
     fill: impl FnOnce(&mut Header) -> io::Result<()>,
 ) -> Result<[u8; BLOCK as usize]> {
     let mut header = match dialect {
@@ -130,7 +144,7 @@ fn block(
         Dialect::Gnu => Header::new_gnu(),
     };
     let old = header.as_old_mut();
-    let (path, link) = (&path[..path.len().min(ROOM)], &link[..link.len().min(ROOM)]);
+    let [path, link] = [names.0, names.1].map(|name| &name[..name.len().min(ROOM)]);
     old.name[..path.len()].copy_from_slice(path);
     old.linkname[..link.len()].copy_from_slice(link);
     header.set_entry_type(kind);
