@@ -138,7 +138,7 @@ impl<'a> Collection<'a> {
             return Ok(Found::default());
         }
         let stored = frozen.stored()?;
-        let reading = Reading::new(self, frozen, (&entries, &stored), run)?;
+        let reading = Reading::new(self, frozen, &entries, &stored, run)?;
         let mut roots = reading.roots(&entries, &stored)?;
         let mut reached = mark(&reading, roots.clone(), run)?;
         let is_young = |blob: &Stored| blob.age() < self.grace;
@@ -223,7 +223,8 @@ impl<'c, 'f> Reading<'c, 'f> {
     fn new(
         collection: &'c Collection<'c>,
         frozen: &'f Frozen<'f>,
-        (entries, stored): (&[(Descriptor, bool)], &[Stored]),
+        entries: &[(Descriptor, bool)],
+        stored: &[Stored],
         run: Run<'_>,
     ) -> Result<Reading<'c, 'f>> {
         let mut reading = Reading {

@@ -7,3 +7,10 @@
 pub mod gc;
 pub mod prune;
 pub mod sync;
+
+use crate::error::{Error, Result};
+
+/// The tags that an option such as `--only` names.
+fn pattern(option: &'static str, text: &str) -> Result<glob::Pattern> {
+    glob::Pattern::new(text).map_err(|e| Error::invalid(option, text, e.msg))
+}

@@ -14,7 +14,8 @@ use crate::graph::{
     Copier, CopyOptions, Remote, Select, is_referrers_tag, is_related_tag, list_tag, related_stem,
 };
 use crate::inventory::{Describer, Version};
-use crate::keeping::prune::{MaxDelete, RepoPlan, plan_deletion};
+use crate::keeping::pattern;
+use crate::keeping::prune::{MaxDelete, Repo, RepoPlan, plan_deletion};
 use crate::manifest::Kind;
 use crate::parallel;
 use crate::reference::{Tag, Target};
@@ -61,10 +62,6 @@ impl Filter {
         let any = |globs: &[glob::Pattern]| globs.iter().any(|glob| glob.matches(tag));
         (self.tags.is_empty() || any(&self.tags)) && !any(&self.exclude)
     }
-}
-
-fn pattern(option: &'static str, text: &str) -> Result<glob::Pattern> {
-    glob::Pattern::new(text).map_err(|e| Error::invalid(option, text, e.msg))
 }
 
 /// What is to be done about a tag, or was.
@@ -214,7 +211,11 @@ impl<'a> Pair<'a> {
             let text = tag.as_str();
             !tags.contains(tag) && self.filter.fits(text) && !is_related_tag(text)
         };
-        plan_deletion((self.to, name), &gone, most, run)
+        let repo = Repo {
+            store: self.to,
+            name,
+        };
+        plan_deletion(repo, &gone, most, run)
     }
 
     /// The repository that follows.

@@ -6,12 +6,14 @@
 //! the run before anything is deleted.
 
 mod apply;
+mod choose;
 mod date;
 mod plan;
 mod rules;
 mod source;
 
 pub use apply::{Applied, Left, apply};
+pub use choose::{Aged, Verdict};
 pub use date::DateFormat;
-pub use plan::{Belonging, Plan, Planned, RepoPlan, plan, plan_deletion};
-pub use rules::{Aged, Every, LastTag, MaxDelete, Rules, Verdict};
+pub use plan::{Belonging, Plan, Planned, Repo, RepoPlan, plan, plan_deletion};
+pub use rules::{Every, LastTag, MaxDelete, Rules};

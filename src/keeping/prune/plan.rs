@@ -5,7 +5,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
-use super::rules::{Aged, HELD, MaxDelete, Rules, Verdict, held};
+use super::choose::{Aged, HELD, Verdict, held};
+use super::rules::{MaxDelete, Rules};
 use super::source::{Source, is_related};
 use crate::cache::Cache;
 use crate::descriptor::Descriptor;
@@ -130,20 +131,24 @@ impl Plan {
     }
 }
 
-/// Reads the tags of `store`, whose repository is called `repository` there, and
-/// applies `rules` to them. Nothing is changed. Manifests and configs that are in
-/// `cache` cost no request.
+/// A repository, and the name that its plan gets.
+#[derive(Clone, Copy)]
+pub struct Repo<'a> {
+    /// Where its manifests are.
+    pub store: &'a dyn ReadStore,
+    /// What it is called in `DXF_HOST`.
+    pub name: &'a str,
+}
+
+/// Reads the tags of `repo` and applies `rules` to them. Nothing is changed.
+/// Manifests and configs that are in `cache` cost no request.
 ///
 /// # Errors
 /// Those of the store and of [`Rules::check`]; [`Error::Malformed`] for a manifest
 /// that can't be read, because it may name anything.
-pub fn plan(
-    store: &dyn ReadStore,
-    repository: &str,
-    rules: &Rules,
-    (cache, run): (Option<Cache>, Run<'_>),
-) -> Result<RepoPlan> {
+pub fn plan(repo: Repo<'_>, rules: &Rules, cache: Option<Cache>, run: Run<'_>) -> Result<RepoPlan> {
     rules.check()?;
+    let store = repo.store;
     let documents = Documents::new(store, cache);
     let tags = store.tags().collect::<Result<Vec<Tag>>>()?;
     let (related, tags): (Vec<Tag>, Vec<Tag>) = tags.into_iter().partition(is_related);
@@ -168,7 +173,7 @@ pub fn plan(
     let related: Vec<(Tag, Descriptor)> = heads.into_iter().flatten().collect();
     let mut plan = RepoPlan {
         store: store.name(),
-        repository: repository.to_string(),
+        repository: repo.name.to_string(),
         tags: aged.len(),
         ..RepoPlan::default()
     };
@@ -190,17 +195,18 @@ pub fn plan(
     Ok(plan)
 }
 
-/// A plan to delete the tags that are `gone` from where `store` follows, no more of
+/// A plan to delete the tags that are `gone` from where `repo` follows, no more of
 /// them than `most` says, and never all.
 ///
 /// # Errors
 /// As [`plan`].
 pub fn plan_deletion(
-    (store, repository): (&dyn ReadStore, &str),
+    repo: Repo<'_>,
     gone: &dyn Fn(&Tag) -> bool,
     most: MaxDelete,
     run: Run<'_>,
 ) -> Result<RepoPlan> {
+    let store = repo.store;
     let tags = store.tags().collect::<Result<Vec<Tag>>>()?;
     let heads = parallel::map(run.jobs, tags, run.watch.stop, |tag, _| {
         let head = store.head(&Target::Tag(tag.clone()))?;
@@ -210,7 +216,7 @@ pub fn plan_deletion(
     let (related, tags): (Vec<_>, Vec<_>) = heads.partition(|(tag, _)| is_related(tag));
     let mut plan = RepoPlan {
         store: store.name(),
-        repository: repository.to_string(),
+        repository: repo.name.to_string(),
         tags: tags.len(),
         ..RepoPlan::default()
     };

@@ -115,7 +115,12 @@ fn make(s: &Session<'_, '_>, args: &PruneAliases, repos: &[RepoName]) -> Result<
     let mut plans = Vec::new();
     for repo in repos {
         let store = s.store(repo.clone())?;
-        let plan = prune::plan(&*store, repo.as_str(), &rules, (s.documents(), s.run()));
+        let name = repo.as_str();
+        let named = prune::Repo {
+            store: &*store,
+            name,
+        };
+        let plan = prune::plan(named, &rules, s.documents(), s.run());
         plans.push(plan.map_err(|e| e.at(&format!("repository {repo}")))?);
     }
     for plan in &plans {
