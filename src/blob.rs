@@ -12,9 +12,9 @@ use std::sync::Arc;
 use crate::descriptor::{Descriptor, media_type};
 use crate::digest::{Digest, Hasher, Verify};
 use crate::error::{Error, Result};
-use crate::file::{Section, Spool, Stable, Stamp};
+use crate::file::{Section, Spool, Stable, Stamp, spool_name};
 use crate::reference::Origin;
-use crate::stream::{Buffer, CopyError, Watch, copy};
+use crate::stream::{Buffer, Watch, copy};
 
 /// Bytes that can be read more than once.
 pub trait Source: Send + Sync {
@@ -65,11 +65,11 @@ impl Blob {
     /// it is not a regular file (a pipe can't be read twice, but
     /// [`Blob::spooled`]), [`Error::Stopped`].
     pub fn file(path: &Path, watch: Watch<'_>) -> Result<Blob> {
-        let what = || path.display().to_string();
+        let what = path.display().to_string();
         let file = Arc::new(Stable::open(path)?);
         let mut bytes = file.reader(&file.whole(), 0);
         let total = Some(file.whole().len());
-        let (digest, size) = hash((&what(), total), &mut bytes, None, watch)?;
+        let (digest, size) = Measured::new(&what, total, watch).hash(&mut bytes, None)?;
         let descriptor = Descriptor::new(media_type::OCTET_STREAM, digest, size);
         let source = FileRange {
             path: path.to_path_buf(),
@@ -105,7 +105,8 @@ impl Blob {
         watch: Watch<'_>,
     ) -> Result<Blob> {
         let mut spool = Spool::new(folder)?;
-        let (digest, size) = hash((what, None), &mut from, Some((folder, &mut spool)), watch)?;
+        let (digest, size) =
+            Measured::new(what, None, watch).hash(&mut from, Some((folder, &mut spool)))?;
         let descriptor = Descriptor::new(media_type::OCTET_STREAM, digest, size);
         Ok(Blob::new(descriptor, spool.finish()))
     }
@@ -185,10 +186,8 @@ impl Blob {
     /// Those of the source; [`Error::Io`] naming `what` for `to`'s.
     pub fn copy_to(&self, what: &str, to: &mut dyn Write) -> Result<u64> {
         let mut reader = Verify::new(self.open(0)?, *self.digest(), Some(self.size()));
-        copy(&mut reader, to, &mut Buffer::new()).map_err(|e| match e {
-            CopyError::Read(e) => Error::io(self.digest().to_string(), e),
-            CopyError::Write(e) => Error::io(what, e),
-        })
+        let copied = copy(&mut reader, to, &mut Buffer::new());
+        copied.map_err(|e| e.naming(self.digest().to_string(), what))
     }
 }
 
@@ -198,37 +197,50 @@ impl Blob {
 /// # Errors
 /// [`Error::Io`], [`Error::Stopped`].
 pub fn measure(what: &str, mut from: impl Read, watch: Watch<'_>) -> Result<(Digest, u64)> {
-    hash((what, None), &mut from, None, watch)
+    Measured::new(what, None, watch).hash(&mut from, None)
 }
 
-/// Reads `what`, of `total` bytes where that is known, to its end, and writes it
-/// to the spool if there is one.
-fn hash(
-    (what, total): (&str, Option<u64>),
-    from: &mut dyn Read,
-    mut to: Option<(&Path, &mut Spool)>,
-    watch: Watch<'_>,
-) -> Result<(Digest, u64)> {
-    let (mut hasher, mut size, mut buffer) = (Hasher::new(), 0, Buffer::new());
-    loop {
-        watch.stop.check()?;
-        let n = match from.read(&mut buffer) {
-            Ok(0) => break,
-            Ok(n) => n,
-            Err(e) if e.kind() == std::io::ErrorKind::Interrupted => continue,
-            Err(e) => return Err(Error::io(what, e)),
-        };
-        hasher.update(&buffer[..n]);
-        if let Some((folder, spool)) = &mut to {
-            spool
-                .write_all(&buffer[..n])
-                .map_err(|e| Error::io(format!("temporary file in {}", folder.display()), e))?;
-        }
-        size += n as u64;
-        watch.progress.prepare(what, size, total);
+/// A reader whose digest and size are taken, and how far that is reported.
+struct Measured<'a> {
+    what: &'a str,
+    /// Bytes, where that is known.
+    total: Option<u64>,
+    watch: Watch<'a>,
+}
+
+impl<'a> Measured<'a> {
+    fn new(what: &'a str, total: Option<u64>, watch: Watch<'a>) -> Measured<'a> {
+        Measured { what, total, watch }
     }
-    watch.progress.prepared(what);
-    Ok((hasher.finish(), size))
+
+    /// Reads to the end, and writes to the spool if there is one, which lies in
+    /// the folder beside it.
+    fn hash(
+        self,
+        from: &mut dyn Read,
+        mut to: Option<(&Path, &mut Spool)>,
+    ) -> Result<(Digest, u64)> {
+        let (what, watch) = (self.what, self.watch);
+        let (mut hasher, mut size, mut buffer) = (Hasher::new(), 0, Buffer::new());
+        loop {
+            watch.stop.check()?;
+            let n = match from.read(&mut buffer) {
+                Ok(0) => break,
+                Ok(n) => n,
+                Err(e) if e.kind() == std::io::ErrorKind::Interrupted => continue,
+                Err(e) => return Err(Error::io(what, e)),
+            };
+            hasher.update(&buffer[..n]);
+            if let Some((folder, spool)) = &mut to {
+                let written = spool.write_all(&buffer[..n]);
+                written.map_err(|e| Error::io(spool_name(folder), e))?;
+            }
+            size += n as u64;
+            watch.progress.prepare(what, size, self.total);
+        }
+        watch.progress.prepared(what);
+        Ok((hasher.finish(), size))
+    }
 }
 
 impl std::fmt::Debug for Blob {
@@ -358,6 +370,17 @@ pub(crate) struct SourceRange {
     pub start: u64,
     /// How many they are.
     pub len: u64,
+}
+
+impl SourceRange {
+    /// All `len` bytes of `source`.
+    pub fn whole(source: Arc<dyn Source>, len: u64) -> SourceRange {
+        SourceRange {
+            source,
+            start: 0,
+            len,
+        }
+    }
 }
 
 impl Source for SourceRange {

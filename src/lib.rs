@@ -130,7 +130,7 @@
 //! let node = remote.pull(&"v1".parse()?, Select::All, Run::default())?; // layers come later
 //!
 //! let item = Item::new(vec!["registry.example/team/app:v1".parse()?], node);
-//! let settings = archive::Settings { form: Form::Hybrid, platform: None, folder: Path::new(".") };
+//! let settings = archive::WriteOptions { form: Form::Hybrid, platform: None, folder: Path::new(".") };
 //! archive::write(&[item], Out::File(Path::new("app.tar")), &settings, Run::default())?;
 //! # Ok(())
 //! # }
@@ -380,7 +380,7 @@
 //! let pushed = push(&node, &PushTarget::new(&*store, &"v2".parse()?), run)?;
 //! assert_eq!(pushed.existed, 1); // the layer that stayed
 //! let item = Item::new(vec!["team/app:v2".parse()?], node);
-//! let form = archive::Settings { form: Form::Hybrid, platform: Some(&platform), folder };
+//! let form = archive::WriteOptions { form: Form::Hybrid, platform: Some(&platform), folder };
 //! archive::write(&[item], Out::File(&folder.join("app.tar")), &form, run)?;
 //! # assert!(folder.join("app.tar").exists());
 //! # Ok(())
@@ -429,7 +429,7 @@
 //! // image_ref.save("saved.tar")
 //! let saved = folder.join("saved.tar");
 //! let item = Item::new(vec!["team/new:v2".parse()?], Node::Image(image));
-//! let form = archive::Settings { form: Form::Hybrid, platform: None, folder };
+//! let form = archive::WriteOptions { form: Form::Hybrid, platform: None, folder };
 //! archive::write(std::slice::from_ref(&item), Out::File(&saved), &form, run)?;
 //!
 //! // ImageRef.from_tarball(workplace, "saved.tar", "team/new", "v2").push()

@@ -321,6 +321,23 @@ pub enum CopyError {
     Write(io::Error),
 }
 
+impl CopyError {
+    /// The error that names the side that failed: `source` or `destination`.
+    pub fn naming(self, source: impl Into<String>, destination: impl Into<String>) -> Error {
+        match self {
+            CopyError::Read(error) => Error::io(source, error),
+            CopyError::Write(error) => Error::io(destination, error),
+        }
+    }
+
+    /// What happened, on whichever side.
+    pub fn into_io(self) -> io::Error {
+        match self {
+            CopyError::Read(error) | CopyError::Write(error) => error,
+        }
+    }
+}
+
 /// Copies everything through `buffer`, which must not be empty.
 ///
 /// # Errors

@@ -42,16 +42,16 @@ pub enum Format {
 
 /// How [`set`] and its like write; a [`Format`] alone is one, too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Settings {
+pub struct SetOptions {
     /// The manifest to write.
     pub format: Format,
     /// What the alias has to be until then; anything, when `None`.
     pub expected: Option<Expected>,
 }
 
-impl From<Format> for Settings {
-    fn from(format: Format) -> Settings {
-        Settings {
+impl From<Format> for SetOptions {
+    fn from(format: Format) -> SetOptions {
+        SetOptions {
             format,
             expected: None,
         }
@@ -100,7 +100,7 @@ pub fn set(
     store: &dyn Store,
     tag: &Tag,
     digests: &[Digest],
-    settings: impl Into<Settings>,
+    settings: impl Into<SetOptions>,
     run: Run<'_>,
 ) -> Result<Manifest> {
     let mut unique = digests.to_vec();
@@ -132,7 +132,7 @@ pub fn put(
     store: &dyn Store,
     tag: &Tag,
     blobs: &[Descriptor],
-    settings: impl Into<Settings>,
+    settings: impl Into<SetOptions>,
     run: Run<'_>,
 ) -> Result<Manifest> {
     run.watch.stop.check()?;
@@ -162,7 +162,7 @@ pub fn push(
     store: &dyn Store,
     tag: &Tag,
     blobs: &[Blob],
-    settings: impl Into<Settings>,
+    settings: impl Into<SetOptions>,
     run: Run<'_>,
 ) -> Result<Manifest> {
     let settings = settings.into();

@@ -430,9 +430,9 @@ fn what_is_there_already_is_not_taken_for_ones_own() {
     let (mem, stop) = (Spy::default(), Stop::new());
     let one = mem.blob(b"1").digest;
     let set = |expected| {
-        let settings = Settings {
+        let settings = SetOptions {
             expected: Some(expected),
-            ..Settings::default()
+            ..SetOptions::default()
         };
         set(&mem, &t("x"), &[one], settings, run(&stop))
     };

@@ -19,16 +19,16 @@ pub(crate) use self::docker::LIST;
 pub(crate) use self::oci::{INDEX, MARK, blob_digest, blob_name};
 pub(crate) use self::plan::{Content, Member, docker_entries};
 pub use self::store::Archive;
-pub use self::write::{Form, Out, Settings, write};
+pub use self::write::{Form, Out, WriteOptions, write};
 pub(crate) use self::write::{header, plus, write_members};
 use crate::descriptor::Descriptor;
 use crate::error::{Error, Result};
-use crate::file::{Section, Spool};
+use crate::file::{Section, Spool, spool_name};
 use crate::hub;
 use crate::image::Node;
 use crate::image::layer::{Compression, Uncompressed};
 use crate::reference::Reference;
-use crate::stream::{Buffer, CopyError, Run, Watch, copy};
+use crate::stream::{Buffer, Run, Watch, copy};
 use crate::tar::Index;
 
 /// One image or index of an archive, and what it is called there.
@@ -233,10 +233,8 @@ pub(crate) fn spooled(
     let mut spool = Spool::new(folder)?;
     let mut plain = Uncompressed::new(what, from)?;
     let mut stoppable = Stoppable(&mut plain, run.watch);
-    copy(&mut stoppable, &mut spool, &mut Buffer::new()).map_err(|e| match e {
-        CopyError::Read(e) => Error::io(what, e),
-        CopyError::Write(e) => Error::io(format!("temporary file in {}", folder.display()), e),
-    })?;
+    let copied = copy(&mut stoppable, &mut spool, &mut Buffer::new());
+    copied.map_err(|e| e.naming(what, spool_name(folder)))?;
     Ok(spool.finish())
 }
 

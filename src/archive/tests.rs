@@ -31,8 +31,8 @@ fn platform() -> Platform {
     "linux/amd64".parse().unwrap()
 }
 
-fn settings<'a>(form: Form, folder: &'a Path, platform: &'a Platform) -> Settings<'a> {
-    Settings {
+fn settings<'a>(form: Form, folder: &'a Path, platform: &'a Platform) -> WriteOptions<'a> {
+    WriteOptions {
         form,
         platform: Some(platform),
         folder,

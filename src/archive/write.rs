@@ -16,11 +16,11 @@ use super::plan::{self, Content, Member};
 use crate::blob::Blob;
 use crate::digest::{Digest, Hasher, Verify};
 use crate::error::{Error, Result};
-use crate::file::{self, Aside, Section, Spool};
+use crate::file::{self, Aside, Section, Spool, spool_name};
 use crate::image::{Image, layer};
 use crate::parallel;
 use crate::platform::Platform;
-use crate::stream::{Buffer, CopyError, Run, copy};
+use crate::stream::{Buffer, Run, copy};
 use crate::tar::{self, Dialect, Entry};
 
 /// What kind of archive is written.
@@ -53,7 +53,7 @@ pub enum Out<'a> {
 
 /// How an archive is written.
 #[derive(Clone, Copy)]
-pub struct Settings<'a> {
+pub struct WriteOptions<'a> {
     /// What kind of archive.
     pub form: Form,
     /// Which image of an index gets its names in Docker's list; without one,
@@ -71,7 +71,12 @@ pub struct Settings<'a> {
 /// is not what it claims, [`Error::Unsupported`] for what the form can't hold,
 /// those of the blobs' sources, [`Error::Io`], [`Error::Stopped`]. Of a file
 /// nothing is left then, and an existing file is untouched.
-pub fn write(items: &[Item], out: Out<'_>, settings: &Settings<'_>, run: Run<'_>) -> Result<()> {
+pub fn write(
+    items: &[Item],
+    out: Out<'_>,
+    settings: &WriteOptions<'_>,
+    run: Run<'_>,
+) -> Result<()> {
     let path = match out {
         Out::Stream(to) => return write_stream(items, to, settings, run),
         Out::Open { file, name } => return fill(items, (file, name), settings, run),
@@ -95,11 +100,16 @@ pub fn write(items: &[Item], out: Out<'_>, settings: &Settings<'_>, run: Run<'_>
     write_file(items, path, settings, run)
 }
 
-fn write_file(items: &[Item], path: &Path, settings: &Settings<'_>, run: Run<'_>) -> Result<()> {
+fn write_file(
+    items: &[Item],
+    path: &Path,
+    settings: &WriteOptions<'_>,
+    run: Run<'_>,
+) -> Result<()> {
     let failed = |e| Error::io(path.display().to_string(), e);
     let aside = Aside::beside(path).map_err(failed)?;
     let what = aside.target().display().to_string();
-    let settings = Settings {
+    let settings = WriteOptions {
         folder: file::parent(aside.target()),
         ..*settings
     };
@@ -111,7 +121,7 @@ fn write_file(items: &[Item], path: &Path, settings: &Settings<'_>, run: Run<'_>
 fn fill(
     items: &[Item],
     (file, what): (&File, &str),
-    settings: &Settings<'_>,
+    settings: &WriteOptions<'_>,
     run: Run<'_>,
 ) -> Result<()> {
     match settings.form {
@@ -181,10 +191,8 @@ fn send(blob: &Blob, to: &mut dyn Write, what: &str, run: Run<'_>) -> Result<()>
     watch.progress.start(&digest, Some(blob.size()));
     let verified = Verify::new(blob.open(0)?, digest, Some(blob.size()));
     let mut reader = watch.reader(digest, verified);
-    copy(&mut reader, to, &mut Buffer::new()).map_err(|e| match e {
-        CopyError::Read(e) => Error::io(digest.to_string(), e),
-        CopyError::Write(e) => Error::io(what, e),
-    })?;
+    let copied = copy(&mut reader, to, &mut Buffer::new());
+    copied.map_err(|e| e.naming(digest.to_string(), what))?;
     watch.progress.finish(&digest);
     Ok(())
 }
@@ -192,7 +200,7 @@ fn send(blob: &Blob, to: &mut dyn Write, what: &str, run: Run<'_>) -> Result<()>
 fn write_stream(
     items: &[Item],
     to: &mut (dyn Write + Send),
-    settings: &Settings<'_>,
+    settings: &WriteOptions<'_>,
     run: Run<'_>,
 ) -> Result<()> {
     const WHAT: &str = "output";
@@ -235,7 +243,7 @@ pub(crate) fn write_members(
 fn unpacked(
     items: &[Item],
     to: &mut (dyn Write + Send),
-    settings: &Settings<'_>,
+    settings: &WriteOptions<'_>,
     run: Run<'_>,
 ) -> Result<()> {
     const WHAT: &str = "archive";
@@ -295,10 +303,8 @@ fn unpack(blob: &Blob, diff_id: Digest, folder: &Path, run: Run<'_>) -> Result<S
     let (mut spool, mut hasher) = (Spool::new(folder)?, Hasher::like(&diff_id));
     let mut plain = layer::open(blob, run.watch)?;
     let mut tee = Tee(&mut spool, &mut hasher);
-    copy(&mut plain, &mut tee, &mut Buffer::new()).map_err(|e| match e {
-        CopyError::Read(e) => Error::io(blob.digest().to_string(), e),
-        CopyError::Write(e) => Error::io(format!("temporary file in {}", folder.display()), e),
-    })?;
+    let copied = copy(&mut plain, &mut tee, &mut Buffer::new());
+    copied.map_err(|e| e.naming(blob.digest().to_string(), spool_name(folder)))?;
     let found = hasher.finish();
     if found != diff_id {
         return Err(Error::mismatch(diff_id, found));
@@ -334,9 +340,8 @@ fn member(
 ) -> Result<()> {
     let failed = |e| Error::io("archive", e);
     to.write_all(&header(name, size)?).map_err(failed)?;
-    copy(content, to, &mut Buffer::new()).map_err(|e| match e {
-        CopyError::Read(e) | CopyError::Write(e) => Error::io(name, e),
-    })?;
+    let copied = copy(content, to, &mut Buffer::new());
+    copied.map_err(|e| Error::io(name, e.into_io()))?;
     to.write_all(&tar::END[..tar::padding(size)])
         .map_err(failed)
 }

@@ -18,7 +18,7 @@ use crate::blob::Blob;
 use crate::descriptor::Descriptor;
 use crate::digest::{Digest, Hasher};
 use crate::error::{Error, Result};
-use crate::file::{Spool, Stable};
+use crate::file::{Spool, Stable, spool_name};
 use crate::graph::{push_again, push_manifest, send_all};
 use crate::manifest::Manifest;
 use crate::parallel::{self, Pipe, beside};
@@ -198,8 +198,8 @@ fn set_aside(spool: &mut Option<Spool>, folder: &Path, bytes: &[u8]) -> Result<(
         Some(spool) => spool,
         none => none.insert(Spool::new(folder)?),
     };
-    let what = || format!("temporary file in {}", folder.display());
-    spool.write_all(bytes).map_err(|e| Error::io(what(), e))
+    let written = spool.write_all(bytes);
+    written.map_err(|e| Error::io(spool_name(folder), e))
 }
 
 /// The digest of everything, taken on a thread of its own.

@@ -31,7 +31,7 @@ use token::{Realm, Token, authorization, granted};
 
 /// How credentials may be used.
 #[derive(Clone, Debug, Default)]
-pub struct Settings {
+pub struct Policy {
     /// Replaces the host of the token server that the registry names.
     pub auth_host: Option<Host>,
     /// What to do about credentials over http.
@@ -96,7 +96,7 @@ struct Slot {
 pub struct Auth {
     host: Host,
     home: Url,
-    settings: Settings,
+    policy: Policy,
     credentials: Credentials,
     state: Mutex<State>,
     /// The repositories for which the base was asked by [`Auth::reveal`], and
@@ -122,7 +122,7 @@ struct State {
 
 impl Auth {
     /// Credentials for the registry at `home`, which people call `host`.
-    pub fn new(host: Host, home: Url, settings: Settings, credentials: Credentials) -> Auth {
+    pub fn new(host: Host, home: Url, policy: Policy, credentials: Credentials) -> Auth {
         let given = credentials.token.clone().map(Token::given);
         let state = Mutex::new(State {
             was_given: given.is_some(),
@@ -132,7 +132,7 @@ impl Auth {
         Auth {
             host,
             home,
-            settings,
+            policy,
             credentials,
             state,
             asked: Mutex::default(),
@@ -215,7 +215,7 @@ impl Auth {
         if let Some(bearer) = of("bearer")
             && let Some(realm) = bearer.get("realm")
         {
-            let realm = Realm::of(realm, bearer.get("service"), &self.home, &self.settings)?;
+            let realm = Realm::of(realm, bearer.get("service"), &self.home, &self.policy)?;
             let asked = bearer.get("scope").map(Scope::parse).unwrap_or_default();
             return self.renew(refusal, &asked, realm, transport);
         }
@@ -368,8 +368,8 @@ impl Auth {
     }
 
     fn guard_secrets(&self) -> Result<()> {
-        let clear = self.home.scheme() == Scheme::Http
-            && self.settings.insecure_auth == InsecureAuth::Refuse;
+        let clear =
+            self.home.scheme() == Scheme::Http && self.policy.insecure_auth == InsecureAuth::Refuse;
         if clear {
             return Err(Error::InsecureAuth {
                 url: self.home.to_string(),
@@ -416,7 +416,8 @@ impl Auth {
         &self,
         scope: &Scope,
         challenges: &[Challenge],
-        refused: (RequestLine, Vec<Diagnostic>),
+        request: RequestLine,
+        errors: Vec<Diagnostic>,
     ) -> Error {
         let state = self.lock();
         let source = if state.was_given {
@@ -427,9 +428,9 @@ impl Auth {
         };
         drop(state);
         Error::Unauthorized {
-            request: refused.0,
+            request,
             status: 401,
-            errors: refused.1,
+            errors,
             source,
             accepts: challenge::unsupported(challenges).into(),
         }
@@ -498,10 +499,7 @@ impl Auth {
             return Ok(told);
         }
         let challenges = challenge::of(&base.headers);
-        let refused = || {
-            let answer = (base.line().clone(), Vec::new());
-            self.unauthorized(&scope, &challenges, answer)
-        };
+        let refused = || self.unauthorized(&scope, &challenges, base.line().clone(), Vec::new());
         if !challenge::unsupported(&challenges).is_empty() {
             return Err(refused());
         }
@@ -510,7 +508,7 @@ impl Auth {
             .filter(|c| c.scheme == "bearer")
             .find_map(|c| Some((c.get("realm")?, c)))
         {
-            let realm = Realm::of(realm, bearer.get("service"), &self.home, &self.settings)?;
+            let realm = Realm::of(realm, bearer.get("service"), &self.home, &self.policy)?;
             // Without an action python-dxf asks for what the challenge names.
             let scope = if scope.asks_nothing() {
                 bearer.get("scope").map(Scope::parse).unwrap_or_default()

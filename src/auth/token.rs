@@ -9,7 +9,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::auth::{InsecureAuth, Scope, Settings};
+use crate::auth::{InsecureAuth, Policy, Scope};
 use crate::credentials::Login;
 use crate::error::{Error, Result};
 use crate::http::redirect::follow_where;
@@ -88,7 +88,7 @@ impl Realm {
     ///
     /// # Errors
     /// [`Error::Refused`].
-    pub fn of(text: &str, service: Option<&str>, home: &Url, settings: &Settings) -> Result<Realm> {
+    pub fn of(text: &str, service: Option<&str>, home: &Url, policy: &Policy) -> Result<Realm> {
         let refused = |why: String| Error::Refused {
             request: crate::error::RequestLine {
                 method: "GET".into(),
@@ -111,13 +111,13 @@ impl Realm {
             .map_err(|e| refused(format!("its token realm is an {e}")))?;
         // python-dxf forces https, and so does contract; a laboratory that was
         // told to send credentials in the clear keeps the realm unchanged.
-        let lab = home.scheme() == Scheme::Http && settings.insecure_auth == InsecureAuth::Allow;
+        let lab = home.scheme() == Scheme::Http && policy.insecure_auth == InsecureAuth::Allow;
         let mut url = if lab {
             named
         } else {
             named.with_scheme(Scheme::Https)
         };
-        if let Some(host) = &settings.auth_host {
+        if let Some(host) = &policy.auth_host {
             url = url.with_authority(host.as_str())?;
         }
         Ok(Realm {
@@ -295,13 +295,13 @@ pub fn granted(token: &Secret) -> Option<String> {
 mod tests {
     use super::*;
 
-    fn realm(home: &str, text: &str, settings: &Settings) -> Result<String> {
-        Realm::of(text, None, &Url::parse(home).unwrap(), settings).map(|r| r.url.as_str())
+    fn realm(home: &str, text: &str, policy: &Policy) -> Result<String> {
+        Realm::of(text, None, &Url::parse(home).unwrap(), policy).map(|r| r.url.as_str())
     }
 
     #[test]
     fn realms_are_https() {
-        let plain = Settings::default();
+        let plain = Policy::default();
         let public = "https://r.example/";
         assert_eq!(
             realm(public, "https://auth.example/token?a=b", &plain).unwrap(),
@@ -334,17 +334,17 @@ mod tests {
 
     #[test]
     fn the_user_may_pin_the_host_and_open_the_laboratory() {
-        let pinned = Settings {
+        let pinned = Policy {
             auth_host: Some("auth.mine:8443".parse().unwrap()),
-            ..Settings::default()
+            ..Policy::default()
         };
         assert_eq!(
             realm("https://r.example/", "https://evil/t?x=y", &pinned).unwrap(),
             "https://auth.mine:8443/t?x=y"
         );
-        let lab = Settings {
+        let lab = Policy {
             insecure_auth: InsecureAuth::Allow,
-            ..Settings::default()
+            ..Policy::default()
         };
         assert_eq!(
             realm("http://r.example/", "http://auth.example/t", &lab).unwrap(),
@@ -394,7 +394,7 @@ mod tests {
         #[test]
         fn any_realm_is_survived(realm in "(https?://)?[a-z0-9.@:/\\[\\]?#%-]{0,40}|\\PC{0,40}") {
             let home = Url::parse("https://r.example/").unwrap();
-            if let Ok(found) = Realm::of(&realm, None, &home, &Settings::default()) {
+            if let Ok(found) = Realm::of(&realm, None, &home, &Policy::default()) {
                 assert_eq!(found.url.scheme(), Scheme::Https);
             }
         }

@@ -23,7 +23,7 @@ use crate::error::{Error, Result};
 use crate::fetch::Partial;
 use crate::file::Section;
 use crate::parallel;
-use crate::stream::{Buffer, CopyError, Run, copy};
+use crate::stream::{Buffer, Run, copy};
 use crate::tar;
 
 /// Where a member is in a tar: its header, and `len` bytes after it.
@@ -229,7 +229,7 @@ impl Opened {
             partial = Partial::open(&tar.path)?;
             file = same(&partial)?;
         }
-        tar.begin(&file, (end, &list_of(blobs, number)))
+        tar.begin(&file, end, &list_of(blobs, number))
             .map_err(|e| partial.failed(e))?;
         Ok(opened(file, Some(partial), others))
     }
@@ -266,7 +266,7 @@ fn same(partial: &Partial) -> Result<Arc<File>> {
 impl Tar {
     /// Writes what is known of the tar, which ends at `end`, and the list of its
     /// blobs behind it.
-    fn begin(&self, file: &File, (end, list): (u64, &[u8])) -> io::Result<()> {
+    fn begin(&self, file: &File, end: u64, list: &[u8]) -> io::Result<()> {
         // Padding and end are zeros, which is what a file has where nothing is.
         file.set_len(end)?;
         file.write_all_at(list, end)?;
@@ -392,7 +392,7 @@ impl Spread<'_> {
                 let bytes = self.blob.open(from)?.take(slot.len);
                 let mut to = Into(vec![(file, slot.content(), slot.len)]);
                 let mut bytes = watch.reader(digest, bytes);
-                pour(&mut bytes, &mut to, (&digest, &file.what))?;
+                pour(&mut bytes, &mut to, &digest, &file.what)?;
             }
             from += slot.len;
         }
@@ -411,22 +411,15 @@ fn fetch(blob: &Blob, slots: &[(&Opened, &Slot)], run: Run<'_>) -> Result<()> {
             .collect(),
     );
     let what = slots.first().map_or("", |(file, _)| &file.what);
-    pour(
-        &mut watch.reader(digest, verified),
-        &mut to,
-        (&digest, what),
-    )?;
+    pour(&mut watch.reader(digest, verified), &mut to, &digest, what)?;
     watch.progress.finish(&digest);
     Ok(())
 }
 
-fn pour(from: &mut dyn Read, to: &mut dyn Write, (digest, what): (&Digest, &str)) -> Result<()> {
+fn pour(from: &mut dyn Read, to: &mut dyn Write, digest: &Digest, what: &str) -> Result<()> {
     copy(from, to, &mut Buffer::new())
         .map(drop)
-        .map_err(|e| match e {
-            CopyError::Read(e) => Error::io(digest.to_string(), e),
-            CopyError::Write(e) => Error::io(what, e),
-        })
+        .map_err(|e| e.naming(digest.to_string(), what))
 }
 
 /// A writer to places in files, the last of them first: each with an offset and
@@ -517,7 +510,8 @@ pub(super) fn check(blob: &Blob, run: Run<'_>) -> Result<()> {
     pour(
         &mut watch.reader(digest, verified),
         &mut io::sink(),
-        (&digest, "memory"),
+        &digest,
+        "memory",
     )?;
     watch.progress.finish(&digest);
     Ok(())

@@ -21,7 +21,7 @@ use crate::blob::{Blob, Bytes, Source};
 use crate::descriptor::Descriptor;
 use crate::digest::{Digest, Verify};
 use crate::error::{Error, Result};
-use crate::file::Spool;
+use crate::file::{Spool, spool_name, unnamed};
 use crate::image::layer::{Uncompressed, is_foreign};
 use crate::manifest::{self, Kind, Manifest, is_manifest};
 use crate::reference::RepoName;
@@ -93,7 +93,7 @@ impl<'a> Incoming<'a> {
         let reader = Kept {
             from: Box::new(Uncompressed::new(what, from)?),
             to: spool.clone(),
-            place: format!("temporary file in {}", folder.display()),
+            place: spool_name(folder),
             stop: run.watch.stop.clone(),
         };
         let mut entries = Entries::new(what, reader);
@@ -509,11 +509,9 @@ struct State {
 
 impl Growing {
     fn new(folder: &Path, size: u64, stop: &Stop) -> Result<Growing> {
-        let place = format!("temporary file in {}", folder.display());
-        let file = tempfile::tempfile_in(folder).map_err(|e| Error::io(&place, e))?;
         Ok(Growing {
-            file,
-            place,
+            file: unnamed(folder)?,
+            place: spool_name(folder),
             size,
             state: Mutex::default(),
             changed: Condvar::new(),

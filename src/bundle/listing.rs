@@ -148,7 +148,7 @@ impl Listing {
                     Target::Digest(digest) => digest,
                     Target::Tag(_) => manifest.digest(),
                 };
-                listing.take((repo, store), (&digest, &manifest), 0)?;
+                listing.take(repo, store, &digest, &manifest, 0)?;
             }
             Ok(listing)
         })?;
@@ -160,8 +160,10 @@ impl Listing {
     /// Adds a manifest and all below it that `store` has.
     pub(super) fn take(
         &mut self,
-        (repo, store): (&str, &dyn ReadStore),
-        (digest, manifest): (&Digest, &Manifest),
+        repo: &str,
+        store: &dyn ReadStore,
+        digest: &Digest,
+        manifest: &Manifest,
         depth: usize,
     ) -> Result<()> {
         let mut needs = Vec::new();
@@ -171,14 +173,14 @@ impl Listing {
                 let image = manifest.image()?;
                 for blob in std::iter::once(&image.config).chain(&image.layers) {
                     needs.push(blob.digest);
-                    self.add((&blob.digest, blob.size), repo, None);
+                    self.add(&blob.digest, blob.size, repo, None);
                 }
             }
             Kind::Index => {
                 for entry in manifest.index()?.manifests {
                     needs.push(entry.digest);
                     if !is_manifest(&entry) {
-                        self.add((&entry.digest, entry.size), repo, None);
+                        self.add(&entry.digest, entry.size, repo, None);
                         continue;
                     }
                     let known = self.items.get(&entry.digest);
@@ -188,12 +190,12 @@ impl Listing {
                     }
                     let below = Target::Digest(entry.digest);
                     if let Some(below) = if_found(store.manifest(&below))? {
-                        self.take((repo, store), (&entry.digest, &below), depth + 1)?;
+                        self.take(repo, store, &entry.digest, &below, depth + 1)?;
                     }
                 }
             }
         }
-        self.add((digest, manifest.bytes().len() as u64), repo, Some(needs));
+        self.add(digest, manifest.bytes().len() as u64, repo, Some(needs));
         Ok(())
     }
 
@@ -224,7 +226,7 @@ impl Listing {
                 manifests.collect::<Result<Vec<_>>>()
             })?;
             for (digest, manifest) in found.into_iter().flatten().flatten() {
-                self.take((repo, store), (&digest, &manifest), 0)?;
+                self.take(repo, store, &digest, &manifest, 0)?;
             }
         }
         Ok(())
@@ -233,7 +235,8 @@ impl Listing {
     /// Adds one thing that is in `repo`.
     pub(super) fn add(
         &mut self,
-        (digest, size): (&Digest, u64),
+        digest: &Digest,
+        size: u64,
         repo: &str,
         needs: Option<Vec<Digest>>,
     ) {

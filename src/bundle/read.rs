@@ -349,7 +349,7 @@ impl Bundle {
             let (repo, digest) = (repository(&entry.name), entry.descriptor.digest);
             if self.contains(&digest) {
                 let manifest = self.manifest(&Target::Digest(digest))?;
-                all.take((&repo, self), (&digest, &manifest), 0)?;
+                all.take(&repo, self, &digest, &manifest, 0)?;
             }
         }
         all.merge(self.omitted.clone());

@@ -255,7 +255,7 @@ fn beside(
 ) -> Result<Vec<Taken>> {
     let from = one.from.without_configs();
     let mut taken = Vec::new();
-    for found in from.referrers((&manifest.digest(), manifest), None, run)? {
+    for found in from.referrers(&manifest.digest(), manifest, None, run)? {
         // Those in an index are below it.
         if found.scheme == Scheme::BuildKit {
             continue;
@@ -423,7 +423,7 @@ impl Contents {
             .filter(|since| since.size(digest) == Some(size))
         {
             for repo in since.repositories(digest) {
-                self.omitted.add((digest, size), repo, None);
+                self.omitted.add(digest, size, repo, None);
             }
             return Ok(None);
         }

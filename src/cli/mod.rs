@@ -110,25 +110,28 @@ pub fn run(
         }
         Err(text) => write!(out, "{}", help::lower(text.render())).map_err(stdout),
     };
-    let flushed = out.flush().map_err(stdout);
+    let done = done.and(out.flush().map_err(stdout));
     let interrupted = interrupt.stop().is_set();
-    if out.is_gone() {
-        return if interrupted {
-            interrupt.code()
-        } else {
-            exit::DONE
-        };
+    match done {
+        _ if out.is_gone() && interrupted => interrupt.code(),
+        Err(_) if out.is_gone() => exit::DONE,
+        done => end(&name, done, &console, interrupt),
     }
-    match done.and(flushed) {
+}
+
+/// Says what became of `command`; returns the exit code.
+fn end(command: &str, done: Result<(), Failure>, console: &Console, interrupt: &Interrupt) -> u8 {
+    let interrupted = interrupt.stop().is_set();
+    match done {
         Ok(()) => exit::DONE,
         // Another program's, which has said all there is to say.
         Err(Failure::Ended(code)) => code,
         // Whatever broke then broke because of that.
         Err(_) if interrupted && interrupt.is_resumable() => {
-            tell(&name, &Failure::Resumable, &console, interrupt)
+            tell(command, &Failure::Resumable, console, interrupt)
         }
-        Err(_) if interrupted => tell(&name, &Error::Stopped.into(), &console, interrupt),
-        Err(failure) => tell(&name, &failure, &console, interrupt),
+        Err(_) if interrupted => tell(command, &Error::Stopped.into(), console, interrupt),
+        Err(failure) => tell(command, &failure, console, interrupt),
     }
 }
 

@@ -25,7 +25,11 @@ pub fn copy(check: &mut Check, from: &mut dyn Read, to: &mut Sink<'_>) -> Result
         check.hashers().update(&first[..n]);
         return to.write(&first[..n]);
     }
-    let (full, free) = (Pipe::new(BUFFERS), Pipe::new(BUFFERS));
+    let pipes = Pipes {
+        full: Pipe::new(BUFFERS),
+        free: Pipe::new(BUFFERS),
+    };
+    let (full, free) = (&pipes.full, &pipes.free);
     for _ in 1..BUFFERS {
         // There is room for all of them.
         let _ = free.send(Buffer::new());
@@ -42,11 +46,19 @@ pub fn copy(check: &mut Check, from: &mut dyn Read, to: &mut Sink<'_>) -> Result
         },
         || {
             let _end = full.closing();
-            hand_over(check, (first, n), from, to, (&full, &free))
+            hand_over(check, (first, n), from, to, &pipes)
         },
     );
     *check.hashers() = hashers;
     moved
+}
+
+/// Between the thread that moves bytes and the one that hashes them.
+struct Pipes {
+    /// Buffers that are to be hashed.
+    full: Pipe<Filled>,
+    /// Buffers that were.
+    free: Pipe<Buffer>,
 }
 
 fn hand_over(
@@ -54,15 +66,17 @@ fn hand_over(
     first: Filled,
     from: &mut dyn Read,
     to: &mut Sink<'_>,
-    (full, free): (&Pipe<Filled>, &Pipe<Buffer>),
+    pipes: &Pipes,
 ) -> Result<()> {
     let (mut buffer, mut n) = first;
     while n > 0 {
         to.write(&buffer[..n])?;
-        if full.send((buffer, n)).is_err() {
+        if pipes.full.send((buffer, n)).is_err() {
             break;
         }
-        let Some(next) = free.receive() else { break };
+        let Some(next) = pipes.free.receive() else {
+            break;
+        };
         buffer = next;
         n = fill(check, from, &mut buffer)?;
     }

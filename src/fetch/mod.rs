@@ -70,19 +70,24 @@ pub struct SplitFile {
 }
 
 /// Where bytes go, and what that is called in errors.
-struct Sink<'a> {
+pub struct Sink<'a> {
     name: &'a str,
     to: &'a mut (dyn Write + Send),
 }
 
-impl Sink<'_> {
+impl<'a> Sink<'a> {
+    /// Bytes go to `to`, which errors call `name`.
+    pub fn new(name: &'a str, to: &'a mut (dyn Write + Send)) -> Sink<'a> {
+        Sink { name, to }
+    }
+
     fn write(&mut self, bytes: &[u8]) -> Result<()> {
         let written = self.to.write_all(bytes);
         written.map_err(|e| Error::io(self.name, e))
     }
 }
 
-/// Writes a whole blob to `to`, which `name` calls by name in errors.
+/// Writes a whole blob to `to`.
 ///
 /// The bytes have been written when the verdict falls: a caller that writes to a
 /// place that others read has to undo it after an error.
@@ -93,14 +98,14 @@ impl Sink<'_> {
 pub fn write(
     content: Content<'_>,
     wanted: BlobRef,
-    (name, to): (&str, &mut (dyn Write + Send)),
+    mut to: Sink<'_>,
     watch: Watch<'_>,
 ) -> Result<u64> {
     let mut check = Check::new(&[wanted.into()])?;
     check.learn(content.size);
     watch.progress.start(&wanted.digest, check.size());
     let mut reader = watch.reader(wanted.digest, content.reader);
-    hashing::copy(&mut check, &mut reader, &mut Sink { name, to })?;
+    hashing::copy(&mut check, &mut reader, &mut to)?;
     check.end_blob()?;
     watch.progress.finish(&wanted.digest);
     Ok(check.start())
@@ -116,8 +121,8 @@ pub fn write(
 pub fn into_writer(
     store: &dyn ReadStore,
     row: &[Sequence],
-    (name, to): (&str, &mut (dyn Write + Send)),
+    mut to: Sink<'_>,
     run: Run<'_>,
 ) -> Result<u64> {
-    Download::new(store, row, run)?.finish(&mut Sink { name, to })
+    Download::new(store, row, run)?.finish(&mut to)
 }

@@ -139,7 +139,13 @@ fn blobs_are_written_whole_and_verified() {
     let (stop, mut out) = (Stop::new(), Vec::new());
     for one in &wanted {
         let content = store.open_blob(&one.digest, 0).unwrap();
-        write(content, *one, ("out", &mut out), Watch::new(&(), &stop)).unwrap();
+        write(
+            content,
+            *one,
+            Sink::new("out", &mut out),
+            Watch::new(&(), &stop),
+        )
+        .unwrap();
     }
     assert!(out == whole);
     let store = Memory {
@@ -151,7 +157,7 @@ fn blobs_are_written_whole_and_verified() {
         let failed = write(
             content,
             *one,
-            ("out", &mut io::sink()),
+            Sink::new("out", &mut io::sink()),
             Watch::new(&(), &stop),
         );
         assert!(matches!(failed, Err(Error::Mismatch { .. })));
@@ -164,7 +170,7 @@ fn blobs_are_written_whole_and_verified() {
             write(
                 content,
                 short,
-                ("out", &mut io::sink()),
+                Sink::new("out", &mut io::sink()),
                 Watch::new(&(), &stop)
             ),
             Err(Error::Size { .. })
@@ -267,7 +273,12 @@ fn what_could_not_be_written_is_told_though_ranges_are_refused_too() {
         ..Memory::of(vec![7; 20 << 20])
     };
     let mut to = Full(&store, false);
-    let done = into_writer(&store, &store.row(), ("out", &mut to), Run::default());
+    let done = into_writer(
+        &store,
+        &store.row(),
+        Sink::new("out", &mut to),
+        Run::default(),
+    );
     assert!(store.refused.load(SeqCst) && to.1);
     let full = |e: Error| matches!(e, Error::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull);
     assert!(done.is_err_and(full));
@@ -289,7 +300,14 @@ impl Write for Panics {
 #[test]
 fn a_panic_of_the_caller_s_comes_back_to_the_caller() {
     let store = Memory::of(vec![1; 3 * BUFFER]);
-    let pull = || into_writer(&store, &store.row(), ("out", &mut Panics), Run::default());
+    let pull = || {
+        into_writer(
+            &store,
+            &store.row(),
+            Sink::new("out", &mut Panics),
+            Run::default(),
+        )
+    };
     assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(pull)).is_err());
 }
 
@@ -363,12 +381,17 @@ fn a_file_of_no_parts_is_empty() {
         let (name, blobs) = ("@x".into(), Vec::new());
         let whole = Some(SplitFile { name, digest });
         let mut out = Vec::new();
-        let got = into_writer(&store, &[Sequence { blobs, whole }], ("out", &mut out), run);
+        let got = into_writer(
+            &store,
+            &[Sequence { blobs, whole }],
+            Sink::new("out", &mut out),
+            run,
+        );
         assert_eq!(got.is_ok(), right);
     }
     let mut out = Vec::new();
     assert_eq!(
-        into_writer(&store, &[row], ("out", &mut out), run).unwrap(),
+        into_writer(&store, &[row], Sink::new("out", &mut out), run).unwrap(),
         0
     );
 }

@@ -26,6 +26,7 @@ pub use locked::{lock_folder, own, try_lock};
 pub use regular::open_regular;
 pub use section::{Section, SectionReader};
 pub use spool::Spool;
+pub(crate) use spool::{spool_name, unnamed};
 pub use stable::{Stable, StableReader, Stamp};
 
 use std::fs::File;

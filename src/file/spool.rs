@@ -12,6 +12,19 @@ use std::sync::Arc;
 use super::Section;
 use crate::error::{Error, Result};
 
+/// What errors call a file without a name in `folder`, such as a [`Spool`].
+pub(crate) fn spool_name(folder: &Path) -> String {
+    format!("temporary file in {}", folder.display())
+}
+
+/// An empty file without a name in `folder`.
+///
+/// # Errors
+/// [`Error::Io`] naming the folder.
+pub(crate) fn unnamed(folder: &Path) -> Result<File> {
+    tempfile::tempfile_in(folder).map_err(|e| Error::io(spool_name(folder), e))
+}
+
 /// A file being filled.
 pub struct Spool {
     file: Arc<File>,
@@ -24,9 +37,7 @@ impl Spool {
     /// # Errors
     /// [`Error::Io`] naming the folder.
     pub fn new(folder: &Path) -> Result<Spool> {
-        let file = tempfile::tempfile_in(folder)
-            .map_err(|e| Error::io(format!("temporary file in {}", folder.display()), e))?;
-        let file = Arc::new(file);
+        let file = Arc::new(unnamed(folder)?);
         Ok(Spool { file, len: 0 })
     }
 

@@ -13,7 +13,7 @@ use super::split::{Cut, must_fit};
 use super::title::checked;
 use super::{CONTENT_DIGEST, FILE_METADATA, FILE_PATH, TITLE, UNPACK, model};
 use crate::artifact::Split;
-use crate::blob::{Blob, FileRange};
+use crate::blob::{Blob, FileRange, SourceRange};
 use crate::descriptor::media_type;
 use crate::error::{Error, Result};
 use crate::image::Family;
@@ -222,11 +222,12 @@ fn file(input: &Input, making: Making<'_>) -> Result<Vec<Blob>> {
             let source = FileRange::stable(path)?;
             let size = source.size();
             let what = path.display().to_string();
-            Some(Cut::new(&what, (Arc::new(source), size), split, stop)?)
+            let bytes = SourceRange::whole(Arc::new(source), size);
+            Some(Cut::new(&what, bytes, split, stop)?)
         }
         (From::Blob(blob), Some(split)) => {
-            let source = (blob.source(), blob.size());
-            Some(Cut::new(&input.title, source, split, stop)?)
+            let bytes = SourceRange::whole(blob.source(), blob.size());
+            Some(Cut::new(&input.title, bytes, split, stop)?)
         }
         (_, None) => None,
     };
@@ -308,6 +309,7 @@ fn folder(input: &Input, path: &Path, making: Making<'_>) -> Result<Vec<Blob>> {
     let Some(split) = making.split else {
         return Ok(vec![blob]);
     };
-    let (source, stop) = ((blob.source(), blob.size()), making.run.watch.stop);
-    Ok(Cut::new(&input.title, source, split, stop)?.layers(&blob))
+    let bytes = SourceRange::whole(blob.source(), blob.size());
+    let cut = Cut::new(&input.title, bytes, split, making.run.watch.stop)?;
+    Ok(cut.layers(&blob))
 }

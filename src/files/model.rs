@@ -139,59 +139,66 @@ pub(super) fn media_type(title: &str, size: u64) -> String {
 /// than 32 others, and for more files than a manifest may list; as
 /// [`Input::path`].
 pub fn model_files(path: &Path, title: &str, media_type: Option<&str>) -> Result<Vec<Input>> {
-    let mut found = Vec::new();
+    let found = Vec::new();
+    let mut files = Files { media_type, found };
     let meta = fs::metadata(path).map_err(|e| Error::io(path.display().to_string(), e))?;
     match meta.is_dir() {
-        true => below((path, title), media_type, 0, &mut found)?,
-        false => found.push(Input::path(path, title, media_type)?.in_model()),
+        true => files.below(path, title, 0)?,
+        false => files
+            .found
+            .push(Input::path(path, title, media_type)?.in_model()),
     }
-    Ok(found)
+    Ok(files.found)
 }
 
-fn below(
-    (folder, title): (&Path, &str),
-    media_type: Option<&str>,
-    depth: usize,
-    found: &mut Vec<Input>,
-) -> Result<()> {
-    let failed = |path: &Path, e| Error::io(path.display().to_string(), e);
-    let unsupported = |path: &Path, why: &str| {
-        let what = format!("{}: {why}", path.display());
-        Err(Error::Unsupported { what })
-    };
-    if depth > MAX_DEPTH {
-        return unsupported(folder, "the folders of a model are too deep");
-    }
-    let entries = fs::read_dir(folder).map_err(|e| failed(folder, e))?;
-    let names: std::io::Result<Vec<_>> = entries.map(|e| e.map(|e| e.file_name())).collect();
-    let mut names = names.map_err(|e| failed(folder, e))?;
-    names.sort();
-    for name in names {
-        let path = folder.join(&name);
-        let Some(name) = name.to_str() else {
-            return Err(Error::invalid(
-                "file name",
-                path.display().to_string(),
-                "it is not UTF-8",
-            ));
+/// The files of a model below a folder.
+struct Files<'a> {
+    media_type: Option<&'a str>,
+    found: Vec<Input>,
+}
+
+impl Files<'_> {
+    fn below(&mut self, folder: &Path, title: &str, depth: usize) -> Result<()> {
+        let failed = |path: &Path, e| Error::io(path.display().to_string(), e);
+        let unsupported = |path: &Path, why: &str| {
+            let what = format!("{}: {why}", path.display());
+            Err(Error::Unsupported { what })
         };
-        let title = format!("{title}/{name}");
-        let meta = fs::metadata(&path).map_err(|e| failed(&path, e))?;
-        if !meta.is_dir() {
-            found.push(Input::path(&path, &title, media_type)?.in_model());
-        } else if path.is_symlink() {
-            return unsupported(&path, "a link to a folder; a model takes folders and files");
-        } else {
-            below((&path, &title), media_type, depth + 1, found)?;
+        if depth > MAX_DEPTH {
+            return unsupported(folder, "the folders of a model are too deep");
         }
-        if found.len() > MAX_LAYERS {
-            return unsupported(
-                &path,
-                &format!("a manifest lists at most {MAX_LAYERS} files"),
-            );
+        let entries = fs::read_dir(folder).map_err(|e| failed(folder, e))?;
+        let names: std::io::Result<Vec<_>> = entries.map(|e| e.map(|e| e.file_name())).collect();
+        let mut names = names.map_err(|e| failed(folder, e))?;
+        names.sort();
+        for name in names {
+            let path = folder.join(&name);
+            let Some(name) = name.to_str() else {
+                return Err(Error::invalid(
+                    "file name",
+                    path.display().to_string(),
+                    "it is not UTF-8",
+                ));
+            };
+            let title = format!("{title}/{name}");
+            let meta = fs::metadata(&path).map_err(|e| failed(&path, e))?;
+            if !meta.is_dir() {
+                self.found
+                    .push(Input::path(&path, &title, self.media_type)?.in_model());
+            } else if path.is_symlink() {
+                return unsupported(&path, "a link to a folder; a model takes folders and files");
+            } else {
+                self.below(&path, &title, depth + 1)?;
+            }
+            if self.found.len() > MAX_LAYERS {
+                return unsupported(
+                    &path,
+                    &format!("a manifest lists at most {MAX_LAYERS} files"),
+                );
+            }
         }
+        Ok(())
     }
-    Ok(())
 }
 
 /// The config of a model of these layers: their digests, the format of its

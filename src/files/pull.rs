@@ -12,7 +12,7 @@ use super::unpack::{Archive, is_below, unpack};
 use crate::digest::{Digest, Hasher};
 use crate::error::{Error, Result};
 use crate::fetch;
-use crate::file::{SHARED, make_folder};
+use crate::file::{SHARED, make_folder, rename, sync_folder};
 use crate::image::make::Modified;
 use crate::parallel;
 use crate::store::ReadStore;
@@ -178,7 +178,8 @@ impl<'a> Pull<'a> {
             let unpacked = unpack(&archive(entry, None), open()?, path, run.watch.stop)?;
             return unpacked.commit(path);
         }
-        let renamed = fs::rename(&fetched.0, path);
+        let folder = path.parent().unwrap_or(self.folder);
+        let renamed = rename(&fetched.0, path).and_then(|()| sync_folder(folder));
         renamed.map_err(|e| Error::io(path.display().to_string(), e))
     }
 }

@@ -8,11 +8,10 @@
 //! would have as one layer, with all its annotations, in `vnd.dxf.content+json`.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use super::{TITLE, WHOLE};
 use crate::artifact::{Cuts, PARTS_DIGEST, PARTS_SPLIT, Parts, Piece, Split};
-use crate::blob::{Blob, Source, SourceRange};
+use crate::blob::{Blob, SourceRange};
 use crate::descriptor::{Descriptor, media_type};
 use crate::digest::Hasher;
 use crate::error::{Error, Result};
@@ -31,17 +30,15 @@ pub(super) struct Cut {
 }
 
 impl Cut {
-    /// Cuts `source`, of `size` bytes, which errors call `what`.
+    /// Cuts the bytes of `from`, which errors call `what`.
     ///
     /// # Errors
     /// [`Error::Invalid`] for more parts than a manifest may list;
     /// [`Error::Io`], [`Error::Stopped`].
-    pub fn new(
-        what: &str,
-        (source, size): (Arc<dyn Source>, u64),
-        split: Split,
-        stop: &Stop,
-    ) -> Result<Cut> {
+    pub fn new(what: &str, from: SourceRange, split: Split, stop: &Stop) -> Result<Cut> {
+        let SourceRange {
+            source, len: size, ..
+        } = from;
         if !split.is_content() {
             must_fit(split, size.div_ceil(split.size()), Some(size))?;
         }

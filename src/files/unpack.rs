@@ -12,7 +12,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use super::title::MAX_PART;
 use crate::digest::{Digest, Hashed};
 use crate::error::{Error, Result};
-use crate::file::{AsideFolder, set_link_time, sync_folder, sync_tree};
+use crate::file::{AsideFolder, rename, set_link_time, sync_folder, sync_tree};
 use crate::image::layer::Uncompressed;
 use crate::stream::{Buffer, CopyError, Stop, copy};
 use crate::tar::{Entries, Entry, Kind};
@@ -147,6 +147,15 @@ fn turns_back(link: &[u8]) -> bool {
     parts.any(|part| part == b"..")
 }
 
+/// The name of a member.
+#[derive(Clone, Copy)]
+struct Name<'a> {
+    /// Its parts below the folder.
+    below: &'a [&'a [u8]],
+    /// The parts above, which all names begin with.
+    strip: &'a [Vec<u8>],
+}
+
 /// A folder that is being filled.
 struct Filling<'a> {
     what: &'a str,
@@ -198,7 +207,14 @@ impl Filling<'_> {
                 }
                 continue;
             }
-            self.member(&entry, (&below, strip), &mut entries)?;
+            self.member(
+                &entry,
+                Name {
+                    below: &below,
+                    strip,
+                },
+                &mut entries,
+            )?;
         }
         self.look_at_turning(&prefix.unwrap_or_default())
     }
@@ -206,15 +222,15 @@ impl Filling<'_> {
     fn member<R: Read>(
         &mut self,
         entry: &Entry,
-        (name, strip): (&[&[u8]], &[Vec<u8>]),
+        name: Name<'_>,
         entries: &mut Entries<R>,
     ) -> Result<()> {
-        let path = self.place(entry, name)?;
+        let path = self.place(entry, name.below)?;
         match entry.kind {
             Kind::Directory => self.folder(entry, path),
             Kind::File => self.file(entry, &path, entries),
             Kind::Symlink => {
-                if !stays_inside(name.len() - 1, &entry.link) {
+                if !stays_inside(name.below.len() - 1, &entry.link) {
                     return Err(self.bad(entry, OUTSIDE));
                 }
                 if turns_back(&entry.link) {
@@ -224,7 +240,7 @@ impl Filling<'_> {
                 made.map_err(|e| self.taken(entry, &path, e))?;
                 set_link_time(&path, entry.modified).map_err(|e| self.failed(&path, e))
             }
-            Kind::HardLink => self.hard_link(entry, &path, strip),
+            Kind::HardLink => self.hard_link(entry, &path, name.strip),
             _ => Err(self.bad(entry, "it is neither file, folder nor link")),
         }
     }
@@ -402,7 +418,7 @@ fn merge(from: &Path, to: &Path) -> Result<()> {
             }
             _ => {}
         }
-        fs::rename(&from, &to).map_err(|e| failed(&to, e))?;
+        rename(&from, &to).map_err(|e| failed(&to, e))?;
     }
     sync_folder(to).map_err(|e| failed(to, e))
 }

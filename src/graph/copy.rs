@@ -10,8 +10,8 @@ use super::push::{
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::image::{Family, Node, convert};
-use crate::manifest::Select;
-use crate::manifest::{Kind, Manifest};
+use crate::manifest::{Kind, Manifest, Select};
+use crate::parallel::beside;
 use crate::platform::Platform;
 use crate::reference::Target;
 use crate::store::Store;
@@ -158,8 +158,7 @@ impl<'a> Copier<'a> {
         let from = format!("source {}", source.within(&self.from.store().name()));
         let to = format!("destination {}", target.within(&self.to.name()));
         let taken = self.take(source, run).map_err(|e| e.at(&from))?;
-        self.give(taken, (&from, target), run)
-            .map_err(|e| e.at(&to))
+        self.give(taken, &from, target, run).map_err(|e| e.at(&to))
     }
 
     /// Fetches as much as is needed to know what is copied.
@@ -188,7 +187,7 @@ impl<'a> Copier<'a> {
     }
 
     /// Puts what was taken; `from` is what to call the source.
-    fn give(&self, taken: Taken, (from, target): (&str, &Target), run: Run<'_>) -> Result<Copied> {
+    fn give(&self, taken: Taken, from: &str, target: &Target, run: Run<'_>) -> Result<Copied> {
         let manifest = match &taken {
             Taken::Manifest(manifest) => manifest,
             Taken::Node(node) => node.manifest(),
@@ -243,12 +242,8 @@ impl<'a> Copier<'a> {
             return Ok((put()?, 0));
         }
         let subject = node.manifest().digest();
-        std::thread::scope(|scope| {
-            let count = scope.spawn(|| self.from.count_related(&subject, run));
-            let summary = put()?;
-            let left = count.join().ok().and_then(Result::ok);
-            Ok((summary, left.unwrap_or(0)))
-        })
+        let (left, summary) = beside(|| self.from.count_related(&subject, run), put);
+        Ok((summary?, left.unwrap_or(0)))
     }
 
     /// Copies what belongs to a node. Referrers are put several at a time.

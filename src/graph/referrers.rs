@@ -74,11 +74,12 @@ impl Remote {
     /// than any image has.
     pub fn referrers(
         &self,
-        manifest: (&Digest, &Manifest),
+        digest: &Digest,
+        manifest: &Manifest,
         depth: Option<u32>,
         run: Run<'_>,
     ) -> Result<Vec<Referrer>> {
-        let (mut subjects, attestations) = roots(manifest)?;
+        let (mut subjects, attestations) = roots(digest, manifest)?;
         let mut seen: HashSet<Target> = subjects.iter().copied().map(Target::Digest).collect();
         let mut digests: HashSet<Digest> = subjects.iter().copied().collect();
         let mut all: Vec<Referrer> = Vec::new();
@@ -88,14 +89,18 @@ impl Remote {
                 let why = format!("they refer to each other more than {MAX_DEPTH} deep");
                 return Err(Error::malformed("lists of referrers", why));
             }
-            let mut found: Vec<(Digest, Target, Scheme)> = std::mem::take(&mut beside);
-            found.retain(|(_, target, _)| seen.insert(target.clone()));
+            let mut found: Vec<Found> = std::mem::take(&mut beside);
+            found.retain(|found| seen.insert(found.target.clone()));
             for (subject, target) in self.about_each(subjects, &mut seen, run)? {
                 let scheme = match target {
                     Target::Digest(_) => Scheme::Subject,
                     Target::Tag(_) => Scheme::CosignTag,
                 };
-                found.push((subject, target, scheme));
+                found.push(Found {
+                    subject,
+                    target,
+                    scheme,
+                });
             }
             let read = parallel::map(run.jobs, found, run.watch.stop, |one, _| self.read(one))?;
             let mut read: Vec<Referrer> = read.into_iter().flatten().collect();
@@ -113,10 +118,12 @@ impl Remote {
 
     /// A referrer as its manifest describes it; `None` for one that is gone,
     /// because lists that clients keep outlive what they list.
-    fn read(
-        &self,
-        (subject, target, scheme): (Digest, Target, Scheme),
-    ) -> Result<Option<Referrer>> {
+    fn read(&self, found: Found) -> Result<Option<Referrer>> {
+        let Found {
+            subject,
+            target,
+            scheme,
+        } = found;
         let Some(manifest) = if_found(self.store().manifest(&target))? else {
             return Ok(None);
         };
@@ -150,11 +157,17 @@ impl Remote {
 }
 
 /// A referrer that was found and is not read yet.
-type Found = (Digest, Target, Scheme);
+struct Found {
+    /// What it is about.
+    subject: Digest,
+    /// Its name.
+    target: Target,
+    scheme: Scheme,
+}
 
 /// The manifests whose referrers are listed, and the attestations among the
 /// entries of an index.
-fn roots((digest, manifest): (&Digest, &Manifest)) -> Result<(Vec<Digest>, Vec<Found>)> {
+fn roots(digest: &Digest, manifest: &Manifest) -> Result<(Vec<Digest>, Vec<Found>)> {
     let (mut subjects, mut attestations) = (vec![*digest], Vec::new());
     if manifest.kind() == Kind::Index {
         for entry in manifest.index()?.manifests {
@@ -164,8 +177,11 @@ fn roots((digest, manifest): (&Digest, &Manifest)) -> Result<(Vec<Digest>, Vec<F
             }
             let about = entry.annotations.get(ATTESTED);
             let about = about.and_then(|text| text.parse().ok());
-            let target = Target::Digest(entry.digest);
-            attestations.push((about.unwrap_or(*digest), target, Scheme::BuildKit));
+            attestations.push(Found {
+                subject: about.unwrap_or(*digest),
+                target: Target::Digest(entry.digest),
+                scheme: Scheme::BuildKit,
+            });
         }
     }
     let mut once = HashSet::new();

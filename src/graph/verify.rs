@@ -13,7 +13,7 @@ use super::walk::{FilesOf, Links, Step, Walk, is_its_fault};
 use crate::descriptor::Descriptor;
 use crate::digest::{Digest, Hasher};
 use crate::error::{Error, Result};
-use crate::fetch::{self, BlobRef};
+use crate::fetch::{self, BlobRef, Sink};
 use crate::image::{Node, check};
 use crate::parallel;
 use crate::reference::Target;
@@ -385,7 +385,7 @@ fn read(
         digest: blob.digest,
         size: Some(blob.size),
     };
-    fetch::write(content, wanted, ("nowhere", to), watch).map(drop)
+    fetch::write(content, wanted, Sink::new("nowhere", to), watch).map(drop)
 }
 
 /// `error` with the name, where the bytes of its manifest are wrong, or of a

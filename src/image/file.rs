@@ -8,7 +8,7 @@ use super::name::normal;
 use super::view::{Last, Seen, View};
 use crate::blob::Blob;
 use crate::error::{Error, Result};
-use crate::stream::{Buffer, CopyError, Watch, copy};
+use crate::stream::{Buffer, Watch, copy};
 use crate::tar::{Entries, Entry, Kind};
 
 /// A file as a container sees it.
@@ -76,10 +76,8 @@ impl ImageFile {
             let entry = entry?;
             if entry.offset == self.entry.offset {
                 let mut content = entries.content(&entry)?;
-                copy(&mut content, to, &mut Buffer::new()).map_err(|e| match e {
-                    CopyError::Read(e) => Error::io(&layer, e),
-                    CopyError::Write(e) => Error::io(what, e),
-                })?;
+                let copied = copy(&mut content, to, &mut Buffer::new());
+                copied.map_err(|e| e.naming(&layer, what))?;
                 break;
             }
         }
@@ -90,38 +88,11 @@ impl ImageFile {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::image::tests::{Made, image};
+    use crate::image::tests::{Made, image, layer_of};
     use crate::stream::Stop;
-    use ::tar::EntryType;
-
-    /// A layer of members: `name` holds its own name, `name/` is a folder,
-    /// `name -> target` a link and `name = target` a hard link.
-    fn layer(members: &[&str]) -> Vec<u8> {
-        let mut to = ::tar::Builder::new(Vec::new());
-        for member in members {
-            let mut header = ::tar::Header::new_gnu();
-            header.set_mode(0o644);
-            header.set_size(0);
-            if let Some((name, target)) = member.split_once(" -> ") {
-                header.set_entry_type(EntryType::Symlink);
-                to.append_link(&mut header, name, target).unwrap();
-            } else if let Some((name, target)) = member.split_once(" = ") {
-                header.set_entry_type(EntryType::Link);
-                to.append_link(&mut header, name, target).unwrap();
-            } else if member.ends_with('/') {
-                header.set_entry_type(EntryType::Directory);
-                to.append_data(&mut header, member, &b""[..]).unwrap();
-            } else {
-                header.set_size(member.len() as u64);
-                to.append_data(&mut header, member, member.as_bytes())
-                    .unwrap();
-            }
-        }
-        to.into_inner().unwrap()
-    }
 
     fn found(layers: &[&[&str]], path: &str) -> Result<(String, usize)> {
-        let plain: Vec<Vec<u8>> = layers.iter().map(|names| layer(names)).collect();
+        let plain: Vec<Vec<u8>> = layers.iter().map(|names| layer_of(names)).collect();
         let made: Vec<Made<'_>> = plain.iter().map(|bytes| Made::Gzip(bytes)).collect();
         let stop = Stop::new();
         let watch = Watch::new(&(), &stop);
@@ -175,7 +146,7 @@ mod tests {
 
     #[test]
     fn lower_layers_are_not_read() {
-        let top = layer(&["a"]);
+        let top = layer_of(&["a"]);
         let good = image(&[Made::Plain(b"no tar at all"), Made::Gzip(&top)]);
         let stop = Stop::new();
         let watch = Watch::new(&(), &stop);

@@ -403,6 +403,36 @@ pub(crate) mod tests {
         }
     }
 
+    /// A layer of members: `name` holds its own name, `name/` is a folder,
+    /// `name -> target` a link, `name = target` a hard link, `|name` a pipe; all with the same mode and time.
+    pub fn layer_of(members: &[&str]) -> Vec<u8> {
+        let mut to = ::tar::Builder::new(Vec::new());
+        for member in members {
+            let mut header = ::tar::Header::new_gnu();
+            header.set_mode(0o4755);
+            header.set_mtime(1_000_000_000);
+            header.set_size(0);
+            if let Some((name, target)) = member.split_once(" -> ") {
+                header.set_entry_type(::tar::EntryType::Symlink);
+                to.append_link(&mut header, name, target).unwrap();
+            } else if let Some((name, target)) = member.split_once(" = ") {
+                header.set_entry_type(::tar::EntryType::Link);
+                to.append_link(&mut header, name, target).unwrap();
+            } else if let Some(name) = member.strip_prefix('|') {
+                header.set_entry_type(::tar::EntryType::Fifo);
+                to.append_data(&mut header, name, &b""[..]).unwrap();
+            } else if member.ends_with('/') {
+                header.set_entry_type(::tar::EntryType::Directory);
+                to.append_data(&mut header, member, &b""[..]).unwrap();
+            } else {
+                header.set_size(member.len() as u64);
+                to.append_data(&mut header, member, member.as_bytes())
+                    .unwrap();
+            }
+        }
+        to.into_inner().unwrap()
+    }
+
     /// An OCI image for `platform`, true in every digest.
     pub fn image_for(platform: &str, layers: &[Made<'_>]) -> Image {
         let platform: Platform = platform.parse().unwrap();

@@ -107,7 +107,10 @@ impl Counter {
         let mut all = HashSet::new();
         let mut added = HashMap::new();
         for (root, blobs) in roots {
-            let places: Vec<u32> = blobs.into_iter().map(|blob| self.place(blob)).collect();
+            let places: Vec<u32> = blobs
+                .into_iter()
+                .map(|(digest, size)| self.place(digest, size))
+                .collect();
             for place in &places {
                 self.roots[*place as usize] += 1;
                 all.insert(*place);
@@ -185,7 +188,7 @@ impl Counter {
         })
     }
 
-    fn place(&mut self, (digest, size): (Digest, u64)) -> u32 {
+    fn place(&mut self, digest: Digest, size: u64) -> u32 {
         // Fewer than 2^32: each takes a hundred bytes of memory.
         let next = self.sizes.len() as u32;
         let place = *self.places.entry(digest).or_insert(next);

@@ -15,7 +15,7 @@ use crate::digest::{Digest, Verify};
 use crate::error::{Error, Result};
 use crate::file::{Aside, SharedSync};
 use crate::progress::Skipped;
-use crate::stream::{Buffer, CopyError, Stop, Watch, copy};
+use crate::stream::{Buffer, Stop, Watch, copy};
 
 use super::files;
 
@@ -110,10 +110,9 @@ impl Blobs {
         let path = self.path(digest);
         let aside = Aside::within(&self.scratch, &path, files::MODE);
         let mut aside = aside.map_err(files::failed(&self.scratch))?;
-        copy(from, aside.file_mut(), &mut Buffer::new()).map_err(|e| match e {
-            CopyError::Read(e) => Error::io(digest.to_string(), e),
-            CopyError::Write(e) => files::failed(aside.path())(e),
-        })?;
+        let copied = copy(from, aside.file_mut(), &mut Buffer::new());
+        let written = aside.path().display().to_string();
+        copied.map_err(|e| e.naming(digest.to_string(), written))?;
         aside
             .commit_shared(&self.synced)
             .map_err(files::failed(&path))
@@ -158,8 +157,6 @@ impl Blobs {
 
 /// Reads to the end, to verify them.
 fn drain(mut from: impl Read) -> Result<()> {
-    match copy(&mut from, &mut io::sink(), &mut Buffer::new()) {
-        Ok(_) => Ok(()),
-        Err(CopyError::Read(e) | CopyError::Write(e)) => Err(Error::from(e)),
-    }
+    let drained = copy(&mut from, &mut io::sink(), &mut Buffer::new());
+    drained.map(drop).map_err(|e| e.into_io().into())
 }

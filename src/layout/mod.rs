@@ -39,7 +39,7 @@ use blobs::Blobs;
 use index::Index;
 use lock::{Held, Patience};
 use read::{Bytes, Files};
-use referrers::Change;
+use referrers::{Change, Writing};
 
 /// The file that makes a folder a layout.
 const MARKER: &str = "oci-layout";
@@ -430,8 +430,11 @@ impl Layout {
             Target::Tag(tag) => index.tag(&entry, tag),
             Target::Digest(_) => index.add(&entry),
         }
-        let listed = (manifest, &entry.digest);
-        let unused = self.relist((&mut index, &blobs), listed, Change::Add)?;
+        let writing = Writing {
+            index: &mut index,
+            blobs: &blobs,
+        };
+        let unused = self.relist(writing, manifest, &entry.digest, Change::Add)?;
         self.save(index)?;
         unused.map_or(Ok(()), |list| blobs.remove(&list).map(drop))
     }

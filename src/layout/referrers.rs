@@ -17,6 +17,12 @@ pub(super) enum Change {
     Remove,
 }
 
+/// What a change of lists works on, while the layout is locked.
+pub(super) struct Writing<'a> {
+    pub index: &'a mut Index,
+    pub blobs: &'a Blobs,
+}
+
 impl Layout {
     /// Brings the list of a manifest's subject up to date, if it has a subject,
     /// and gives the digest of the old list when nothing lists that any more.
@@ -24,8 +30,9 @@ impl Layout {
     /// What stands under the tag and is no list is left alone.
     pub(super) fn relist(
         &self,
-        (index, blobs): (&mut Index, &Blobs),
-        (manifest, digest): (&Manifest, &Digest),
+        writing: Writing<'_>,
+        manifest: &Manifest,
+        digest: &Digest,
         change: Change,
     ) -> Result<Option<Digest>> {
         let Ok(Some(subject)) = manifest.subject() else {
@@ -33,11 +40,10 @@ impl Layout {
         };
         let mut entry = manifest.referrer()?;
         entry.digest = *digest;
-        let changed =
-            self.change_list((index, blobs), &subject.digest, &mut |list| match change {
-                Change::Add => list.add(&entry),
-                Change::Remove => list.remove(digest),
-            })?;
+        let changed = self.change_list(writing, &subject.digest, &mut |list| match change {
+            Change::Add => list.add(&entry),
+            Change::Remove => list.remove(digest),
+        })?;
         Ok(changed.flatten())
     }
 
@@ -46,10 +52,11 @@ impl Layout {
     /// more.
     pub(super) fn change_list(
         &self,
-        (index, blobs): (&mut Index, &Blobs),
+        writing: Writing<'_>,
         subject: &Digest,
         change: &mut dyn FnMut(&mut ReferrersList) -> bool,
     ) -> Result<Option<Option<Digest>>> {
+        let Writing { index, blobs } = writing;
         let tag = ReferrersList::tag(subject)?;
         let old = index.tagged(&tag)?;
         let mut list = match &old {

@@ -14,7 +14,7 @@ use crate::stream::Watch;
 
 use super::index::Index;
 use super::read::Files;
-use super::referrers::Change;
+use super::referrers::{Change, Writing};
 use super::{Layout, files};
 
 impl ReadStore for Layout {
@@ -153,11 +153,12 @@ impl Store for Layout {
         let _held = self.hold()?;
         let (mut index, blobs) = (Index::clone(&*self.index()?), self.blobs()?);
         let manifest = self.read(digest, index.listed(digest)?.as_ref());
+        let writing = Writing {
+            index: &mut index,
+            blobs: &blobs,
+        };
         let list = match &manifest {
-            Ok(Some(manifest)) => {
-                let listed = (manifest, digest);
-                self.relist((&mut index, &blobs), listed, Change::Remove)?
-            }
+            Ok(Some(manifest)) => self.relist(writing, manifest, digest, Change::Remove)?,
             // What can't be read can be deleted.
             _ => None,
         };
@@ -180,7 +181,11 @@ impl Store for Layout {
         let _held = self.hold()?;
         let (mut index, blobs) = (Index::clone(&*self.index()?), self.blobs()?);
         let mut remove = |list: &mut ReferrersList| list.remove(referrer);
-        let Some(unused) = self.change_list((&mut index, &blobs), subject, &mut remove)? else {
+        let writing = Writing {
+            index: &mut index,
+            blobs: &blobs,
+        };
+        let Some(unused) = self.change_list(writing, subject, &mut remove)? else {
             return Ok(false);
         };
         self.save(index)?;

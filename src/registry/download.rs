@@ -131,7 +131,6 @@ impl Download {
     }
 
     fn take(&mut self, response: Response) -> Result<()> {
-        let wrong = |why: String| Error::malformed(format!("answer to GET {}", response.url), why);
         if response.is_gzipped() && response.status == 200 && !self.strict {
             let small = response.content_length().filter(|size| *size <= SMALL);
             if let Some(size) = small {
@@ -140,62 +139,16 @@ impl Download {
         }
         let coded = response.is_gzipped() && self.is_coded(&response)?;
         match response.status {
-            200 | 206 if coded && self.strict => Err(wrong("a compressed part".into())),
-            206 if coded && self.whole => {
-                Err(wrong("a compressed part, which was not requested".into()))
-            }
-            206 if coded => {
-                response.drain();
-                self.whole = true;
-                self.ask()
-            }
-            206 if self.offset > 0 || self.end.is_some() => {
-                let range = response.header(CONTENT_RANGE).and_then(content_range);
-                let Some((start, last, total)) = range else {
-                    return Err(wrong(
-                        "a partial answer without a readable Content-Range".into(),
-                    ));
-                };
-                if start != self.offset {
-                    return Err(wrong(format!(
-                        "asked for byte {}, it starts at {start}",
-                        self.offset
-                    )));
-                }
-                if self.end.is_some_and(|end| last >= end) {
-                    return Err(wrong(format!(
-                        "it continues to byte {last}, which was not requested"
-                    )));
-                }
-                self.learn_size(total)?;
-                self.body = Some(Box::new(response.into_reader()));
-                Ok(())
-            }
-            200 | 416 if self.strict => match response.status {
-                416 => Err(refusal(response)),
-                _ => Err(wrong("the whole instead of a range".into())),
-            },
-            200 => {
-                let mut body: Body = if coded {
-                    Box::new(MultiGzDecoder::new(response.into_reader()))
-                } else {
-                    self.learn_size(response.content_length())?;
-                    Box::new(response.into_reader())
-                };
-                if self.offset > 0 {
-                    self.restarts += 1;
-                    if self.restarts > MAX_RESTARTS {
-                        return Err(Error::Network {
-                            request: self.line.clone(),
-                            kind: NetworkKind::Broken,
-                            why: "the download was interrupted and cannot resume, because the server ignores Range".into(),
-                        });
-                    }
-                    skip(&mut body, self.offset)?;
-                }
-                self.body = Some(body);
-                Ok(())
-            }
+            200 | 206 if coded && self.strict => Err(wrong(&response, "a compressed part")),
+            206 if coded && self.whole => Err(wrong(
+                &response,
+                "a compressed part, which was not requested",
+            )),
+            206 if coded => self.ask_for_all(response),
+            206 if self.offset > 0 || self.end.is_some() => self.take_part(response),
+            200 if self.strict => Err(wrong(&response, "the whole instead of a range")),
+            416 if self.strict => Err(refusal(response)),
+            200 => self.take_whole(response, coded),
             416 if self.offset > 0 && self.size.is_none_or(|size| size == self.offset) => {
                 response.drain();
                 self.size = Some(self.offset);
@@ -204,16 +157,63 @@ impl Download {
             }
             // The rest is there, whatever this server has against being asked
             // for it.
-            416 if self.offset > 0 && !self.whole => {
-                response.drain();
-                self.whole = true;
-                self.ask()
-            }
+            416 if self.offset > 0 && !self.whole => self.ask_for_all(response),
             416 => Err(refusal(response)),
-            status => Err(wrong(format!(
-                "status {status} for a range that was not requested"
-            ))),
+            status => {
+                let why = format!("status {status} for a range that was not requested");
+                Err(wrong(&response, why))
+            }
         }
+    }
+
+    /// Asks for the whole, where the answer to a range is of no use.
+    fn ask_for_all(&mut self, response: Response) -> Result<()> {
+        response.drain();
+        self.whole = true;
+        self.ask()
+    }
+
+    /// Takes the range that was asked for, and no other.
+    fn take_part(&mut self, response: Response) -> Result<()> {
+        let range = response.header(CONTENT_RANGE).and_then(content_range);
+        let Some((start, last, total)) = range else {
+            let why = "a partial answer without a readable Content-Range";
+            return Err(wrong(&response, why));
+        };
+        if start != self.offset {
+            let why = format!("asked for byte {}, it starts at {start}", self.offset);
+            return Err(wrong(&response, why));
+        }
+        if self.end.is_some_and(|end| last >= end) {
+            let why = format!("it continues to byte {last}, which was not requested");
+            return Err(wrong(&response, why));
+        }
+        self.learn_size(total)?;
+        self.body = Some(Box::new(response.into_reader()));
+        Ok(())
+    }
+
+    /// Takes all of the blob, of which a beginning may be known.
+    fn take_whole(&mut self, response: Response, coded: bool) -> Result<()> {
+        let mut body: Body = if coded {
+            Box::new(MultiGzDecoder::new(response.into_reader()))
+        } else {
+            self.learn_size(response.content_length())?;
+            Box::new(response.into_reader())
+        };
+        if self.offset > 0 {
+            self.restarts += 1;
+            if self.restarts > MAX_RESTARTS {
+                return Err(Error::Network {
+                    request: self.line.clone(),
+                    kind: NetworkKind::Broken,
+                    why: "the download was interrupted and cannot resume, because the server ignores Range".into(),
+                });
+            }
+            skip(&mut body, self.offset)?;
+        }
+        self.body = Some(body);
+        Ok(())
     }
 
     /// Takes a compressed answer of `size` bytes in the form that the digest
@@ -337,6 +337,11 @@ impl Read for Download {
             self.recover(error)?;
         }
     }
+}
+
+/// What is wrong with an answer to a request for a blob.
+fn wrong(response: &Response, why: impl std::fmt::Display) -> Error {
+    Error::malformed(format!("answer to GET {}", response.url), why)
 }
 
 /// `bytes 5-9/10` → first byte, last byte and total; the total may be unknown

@@ -168,11 +168,11 @@ impl Registry {
         let chosen = settings.auth_host.as_ref();
         let chosen = chosen.map(|host| base.with_authority(host.as_str()));
         let policy = AddressPolicy::from(&base, chosen.transpose()?.as_ref());
-        let auth_settings = auth::Settings {
+        let auth_policy = auth::Policy {
             auth_host: settings.auth_host,
             insecure_auth: settings.insecure_auth,
         };
-        let auth = Auth::new(host.clone(), base.clone(), auth_settings, credentials);
+        let auth = Auth::new(host.clone(), base.clone(), auth_policy, credentials);
         let transport = Transport::new(settings.http, base.clone(), policy);
         Ok(Registry(Arc::new(Inner {
             host,
@@ -387,11 +387,9 @@ impl Registry {
         if response.status == 401 && response.url.origin() == self.0.base.origin() {
             let request = response.line().clone();
             let challenges = challenge::of(&response.headers);
-            return self.0.auth.unauthorized(
-                scope,
-                &challenges,
-                (request, status::diagnostics(response)),
-            );
+            let errors = status::diagnostics(response);
+            let auth = &self.0.auth;
+            return auth.unauthorized(scope, &challenges, request, errors);
         }
         status::refusal(response)
     }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use dxf_registry::archive::{self, Form, Item, Out, Provenance, Settings};
+use dxf_registry::archive::{self, Form, Item, Out, Provenance, WriteOptions};
 use dxf_registry::blob::Blob;
 use dxf_registry::descriptor::media_type;
 use dxf_registry::image::gzip::{self, Which};
@@ -100,7 +100,7 @@ pub const GZIP: [Compression; 2] = [Compression::Gzip; 2];
 pub fn write(items: &[Item], form: Form, path: &Path) {
     let platform: Platform = "linux/amd64".parse().unwrap();
     let folder = std::env::temp_dir();
-    let settings = Settings {
+    let settings = WriteOptions {
         form,
         platform: Some(&platform),
         folder: &folder,

@@ -233,7 +233,7 @@ fn use_up(node: &Node, folder: &Path) {
         });
     }
     let item = Item::new(Vec::new(), node.clone());
-    let settings = archive::Settings {
+    let settings = archive::WriteOptions {
         form: Form::Hybrid,
         platform: None,
         folder,
@@ -456,7 +456,7 @@ fn whole() -> Vec<u8> {
         vec!["registry.example/team/app:v1".parse().unwrap()],
         multi(),
     );
-    let settings = archive::Settings {
+    let settings = archive::WriteOptions {
         form: Form::Hybrid,
         platform: None,
         folder: folder.path(),

@@ -24,10 +24,9 @@ const LAYERS: &[&str] = &[
     "registry layout image",
     "graph",
     "archive alias artifact nondistributable",
-    "files",
+    "files bundle",
     "inventory",
     "place keeping",
-    "bundle",
     "fuzz",
     "cli/exit cli/interrupt cli/near",
     "cli/out",
@@ -63,6 +62,24 @@ const NEVER: &[(&str, &str, &str)] = &[
     ("inventory", "registry", ANY_STORE),
     ("inventory", "layout", ANY_STORE),
     ("artifact", "layout", ANY_STORE),
+];
+
+/// What is done in one place, and the files that do it.
+const ALONE: &[(&str, &[&str])] = &[
+    ("thread::scope", &["parallel"]),
+    ("thread::spawn", &["parallel"]),
+    ("fs::rename", &["file"]),
+    (
+        "tempfile::",
+        &["file/aside", "file/spool", "cli/image/engine"],
+    ),
+    ("std::env::var", &["main"]),
+    ("std::env::temp_dir", &["cli/env"]),
+    ("process::exit", &["cli/interrupt"]),
+    // What the library waits for can be stopped.
+    ("thread::sleep", &["cli"]),
+    ("println!", &[]),
+    ("print!", &[]),
 ];
 
 const ANY_STORE: &str = "it works on a store, whichever it is";
@@ -105,6 +122,29 @@ fn files_name_only_what_lies_below() {
         found.extend(violations(module, &text, &modules, &exports));
     }
     assert!(found.is_empty(), "{}", found.join("\n"));
+}
+
+#[test]
+fn what_is_done_in_one_place_is_done_nowhere_else() {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut files = Vec::new();
+    collect(&src, &mut files);
+    let mut found = Vec::new();
+    for path in &files {
+        let module = module(&src, path);
+        // Fuzzing is a test.
+        if matches!(last(&module), "tests" | "testing" | "trace") || within(&module, "fuzz") {
+            continue;
+        }
+        let code = code(&std::fs::read_to_string(path).expect("a source file"));
+        for (word, places) in ALONE {
+            let may = places.iter().any(|place| within(&module, place));
+            if code.contains(word) && !may {
+                found.push(format!("src/{module}: {word} belongs in {places:?}"));
+            }
+        }
+    }
+    assert!(files.len() > 10 && found.is_empty(), "{}", found.join("\n"));
 }
 
 #[test]

@@ -9,7 +9,7 @@ use dxf_registry::blob::measure;
 use dxf_registry::credentials::Credentials;
 use dxf_registry::descriptor::media_type;
 use dxf_registry::error::if_found;
-use dxf_registry::fetch::{self, BlobRef};
+use dxf_registry::fetch::{self, BlobRef, Sink};
 use dxf_registry::graph::{PushTarget, Remote, Select, push};
 use dxf_registry::http::{self, Exchange, Observer, Roots, Tls};
 use dxf_registry::image::layer::{Compression, Family};
@@ -212,7 +212,13 @@ fn blobs_come_down_to_paths_and_writers() {
     assert!(std::fs::read(&path).unwrap() == content);
     let mut to = Vec::new();
     let found = repo.open_blob(&digest, 0).unwrap();
-    fetch::write(found, wanted, ("memory", &mut to), Watch::default()).unwrap();
+    fetch::write(
+        found,
+        wanted,
+        Sink::new("memory", &mut to),
+        Watch::default(),
+    )
+    .unwrap();
     assert!(to == content);
     let mut read = Vec::new();
     let mut blob = repo.pull_blob(&digest, None).unwrap();

@@ -28,7 +28,7 @@ pub fn repo(word: &str, root: Option<&Root>) -> Result<RepoName> {
         // A folder has no host that could be meant, and a mirror in one may
         // name its repositories after hosts.
         (_, None) if root.is_some() && word.parse::<RepoName>().is_ok() => word.parse(),
-        _ => Err(foreign(word, (first, name), here)),
+        _ => Err(foreign(word, first, name, here)),
     }
 }
 
@@ -40,7 +40,7 @@ fn host_and_name(word: &str) -> Option<(&str, &str)> {
 }
 
 /// A name after another host than that of `DXF_HOST`.
-fn foreign(word: &str, (first, name): (&str, &str), here: Option<&Host>) -> Error {
+fn foreign(word: &str, first: &str, name: &str, here: Option<&Host>) -> Error {
     let mut why = format!("the host belongs in DXF_HOST: DXF_HOST={first} dxf … {name}");
     if let Some(here) = here.filter(|_| word.parse::<RepoName>().is_ok()) {
         why += &format!(" (a repository of this long name at {here} is {here}/{word})");

@@ -45,7 +45,7 @@ pub fn artifact(
     form: Form,
 ) -> Result<Artifact, Failure> {
     let mut notes = notes(about, s.context.epoch)?;
-    let inputs = inputs(s, about, (paths, form), &mut notes)?;
+    let inputs = inputs(s, about, paths, form, &mut notes)?;
     let config = about.config.as_deref();
     let usual = match form {
         Form::Model => files::MODEL_CONFIG,
@@ -128,7 +128,8 @@ fn notes(about: &About, epoch: Option<u64>) -> Result<Notes, Failure> {
 fn inputs(
     s: &mut Session<'_, '_>,
     about: &About,
-    (paths, form): (&[std::ffi::OsString], Form),
+    paths: &[std::ffi::OsString],
+    form: Form,
     notes: &mut Notes,
 ) -> Result<Vec<Input>, Failure> {
     let mut inputs = Vec::new();

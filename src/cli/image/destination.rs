@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use dxf_registry::archive::{self, Form, Item, Out, Settings};
+use dxf_registry::archive::{self, Form, Item, Out, WriteOptions};
 use dxf_registry::graph::{self, Plan, PushTarget, plan, push};
 use dxf_registry::image::Node;
 use dxf_registry::place::ArchiveKind;
@@ -175,7 +175,7 @@ impl Destination {
         }
         let mut all = renamed(items, *kind, name.as_deref())?;
         all.extend_from_slice(related);
-        add(s, &all, (path, existing))?;
+        add(s, &all, path, existing)?;
         Ok(digests(items))
     }
 
@@ -307,15 +307,15 @@ fn renamed(items: &[Item], kind: ArchiveKind, name: Option<&str>) -> Result<Vec<
     Ok(items)
 }
 
-/// Writes an archive where `output` is.
+/// Writes an archive where `output` is. Files without a name go to the folder of
+/// `options`, or to that for temporary files where the archive is streamed.
 pub fn write(
     s: &mut Session<'_, '_>,
     items: &[Item],
     output: Output,
-    how: (archive::Form, &Platform),
-    path: &Path,
+    options: WriteOptions<'_>,
 ) -> Result<(), Failure> {
-    let output = written(s, items, output, how, path)?;
+    let output = written(s, items, output, options)?;
     Ok(output.commit()?)
 }
 
@@ -324,28 +324,19 @@ fn written(
     s: &mut Session<'_, '_>,
     items: &[Item],
     mut output: Output,
-    (form, platform): (archive::Form, &Platform),
-    path: &Path,
+    options: WriteOptions<'_>,
 ) -> Result<Output, Failure> {
     let run = s.run();
-    let folder = match output.file() {
-        Some(_) => parent(path).to_path_buf(),
-        None => s.context.tmpdir.clone(),
-    };
-    let settings = Settings {
-        form,
-        platform: Some(platform),
-        folder: &folder,
-    };
     let name = output.name();
     let out = match output.file() {
         Some(file) => {
-            archive::write(items, Out::Open { file, name: &name }, &settings, run)?;
+            archive::write(items, Out::Open { file, name: &name }, &options, run)?;
             return Ok(output);
         }
         None => Out::Stream(output.writer(s.out)),
     };
-    archive::write(items, out, &settings, run)?;
+    let folder = &s.context.tmpdir;
+    archive::write(items, out, &WriteOptions { folder, ..options }, run)?;
     Ok(output)
 }
 
@@ -370,12 +361,18 @@ pub fn must_load(from: impl std::fmt::Display, items: &[Item]) -> Result<()> {
 fn add(
     s: &mut Session<'_, '_>,
     items: &[Item],
-    (path, existing): (&Path, &Existing),
+    path: &Path,
+    existing: &Existing,
 ) -> Result<(), Failure> {
     let items = existing.with(s, items)?;
     let output = Output::open(Some(path), s.interrupt)?;
     let platform = s.context.platform.clone().unwrap_or_else(Platform::host);
-    let output = written(s, &items, output, (Form::Hybrid, &platform), path)?;
+    let options = WriteOptions {
+        form: Form::Hybrid,
+        platform: Some(&platform),
+        folder: parent(path),
+    };
+    let output = written(s, &items, output, options)?;
     existing.is_unchanged()?;
     Ok(output.commit()?)
 }

@@ -6,7 +6,7 @@ use std::io::{self, Read, Seek, Write};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 
-use dxf_registry::archive::{self, Form, Item, Out, Settings};
+use dxf_registry::archive::{self, Form, Item, Out, WriteOptions};
 use dxf_registry::image::layer::{Compression, LayerType};
 use dxf_registry::text::one_line;
 use dxf_registry::{Error, Platform, Result};
@@ -66,7 +66,7 @@ impl Engine {
             let what = format!("{digest} is not an image that an engine can load");
             return Err(Error::Unsupported { what });
         }
-        let settings = Settings {
+        let settings = WriteOptions {
             form: form(self, items),
             platform: Some(platform),
             folder: &s.context.tmpdir,

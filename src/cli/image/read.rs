@@ -26,7 +26,7 @@ use crate::cli::session::Session;
 /// # Errors
 /// Those of the store or the archive, [`Error::NoPlatform`].
 pub fn node(s: &Session<'_, '_>, place: &Place, wanted: Select<'_>) -> Result<Node, Failure> {
-    node_by(s, s.context, (place, wanted))
+    node_by(s, s.context, place, wanted)
 }
 
 /// The same at the source of a copy, which may have variables of its own.
@@ -38,13 +38,14 @@ pub fn source_node(
     place: &Place,
     wanted: Select<'_>,
 ) -> Result<Node, Failure> {
-    node_by(s, s.source(), (place, wanted))
+    node_by(s, s.source(), place, wanted)
 }
 
 fn node_by(
     s: &Session<'_, '_>,
     context: &Context,
-    (place, wanted): (&Place, Select<'_>),
+    place: &Place,
+    wanted: Select<'_>,
 ) -> Result<Node, Failure> {
     if place.is_archive() {
         return choose(sole(s, place)?.node, wanted);

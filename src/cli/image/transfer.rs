@@ -13,7 +13,8 @@ use crate::cli::session::Session;
 
 /// Blobs and manifests by what would be done with them, over all images of a
 /// command. A blob counts once, however many images have it.
-pub struct Transfer {
+pub struct Transfer<'a> {
+    to: &'a Destination,
     counts: Vec<Count>,
     seen: HashSet<Digest>,
 }
@@ -30,9 +31,9 @@ const MOUNT: usize = 1;
 const THERE: usize = 2;
 const PUT: usize = 3;
 
-impl Transfer {
+impl<'a> Transfer<'a> {
     /// Nothing yet, in the words for where it would go.
-    pub fn new(to: &Destination) -> Transfer {
+    pub fn new(to: &'a Destination) -> Transfer<'a> {
         let verbs: &[(&str, &str)] = match to.is_archive() {
             true => &[("write", "blob")],
             false => &[
@@ -49,6 +50,7 @@ impl Transfer {
             bytes: 0,
         };
         Transfer {
+            to,
             counts: verbs.iter().map(none).collect(),
             seen: HashSet::new(),
         }
@@ -63,10 +65,10 @@ impl Transfer {
         &mut self,
         s: &Session<'_, '_>,
         node: &Node,
-        (to, target): (&Destination, Option<&Target>),
+        target: Option<&Target>,
         foreign: Nondistributable,
     ) -> Result<()> {
-        let Some(plan) = to.plan(s, node, target, foreign)? else {
+        let Some(plan) = self.to.plan(s, node, target, foreign)? else {
             for blob in node.blobs() {
                 self.blob(0, blob.digest(), blob.size());
             }

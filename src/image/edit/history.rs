@@ -10,6 +10,12 @@ use serde_json::{Map, Value, json};
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct History(Vec<Value>);
 
+/// The history of a base, and how many layers that has.
+pub(super) struct Base<'a> {
+    pub history: &'a History,
+    pub layers: usize,
+}
+
 impl History {
     pub(super) fn of(config: &Map<String, Value>) -> History {
         let steps = config.get("history").and_then(Value::as_array);
@@ -64,23 +70,22 @@ impl History {
         }
     }
 
-    /// Puts the steps of `new`, which made `now` layers, in the place of those
-    /// of `old`, which made the lowest `then` layers.
-    pub(super) fn replace_base(&mut self, (old, then): (&History, usize), new: (&History, usize)) {
+    /// Puts the steps of `new` in the place of those of `old`, which made the
+    /// lowest layers.
+    pub(super) fn replace_base(&mut self, old: Base<'_>, new: Base<'_>) {
         // A base may keep quiet about its layers, or end with steps that made none.
-        let told = if self.0.starts_with(&old.0) {
-            old.0.len()
+        let told = if self.0.starts_with(&old.history.0) {
+            old.history.0.len()
         } else {
             0
         };
-        let made = then.checked_sub(1);
+        let made = old.layers.checked_sub(1);
         let made = made.map_or(0, |last| self.at(last).map_or(self.0.len(), |at| at + 1));
         let end = told.max(made);
         let rest = self.0.split_off(end);
-        let (steps, now) = new;
-        self.0.clone_from(&steps.0);
+        self.0.clone_from(&new.history.0);
         if rest.iter().any(is_layer) {
-            self.pad(now);
+            self.pad(new.layers);
         }
         self.0.extend(rest);
     }

@@ -7,6 +7,7 @@
 use crate::descriptor::annotation::{BASE_DIGEST, BASE_NAME};
 use serde_json::{Map, Value};
 
+use super::history::Base;
 use super::settings::env_of;
 use super::{Draft, Editor, object};
 use crate::error::{Error, Result};
@@ -41,13 +42,17 @@ impl Draft {
         let mut layers = new.layers.iter().map(adopt).collect::<Result<Vec<_>>>()?;
         layers.extend_from_slice(&self.layers[old.layers.len()..]);
         super::super::bounded(layers.len())?;
-        self.history.replace_base(
-            (&old.history, old.layers.len()),
-            (&new.history, new.layers.len()),
-        );
+        self.history.replace_base(old.as_base(), new.as_base());
         self.layers = layers;
         self.merge(old, new)?;
         self.annotate(new, name)
+    }
+
+    fn as_base(&self) -> Base<'_> {
+        Base {
+            history: &self.history,
+            layers: self.layers.len(),
+        }
     }
 
     fn same_platform(&self, other: &Draft) -> Result<()> {

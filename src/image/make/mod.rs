@@ -117,8 +117,8 @@ impl Layer {
         } else {
             watch.progress.start(file.digest(), Some(file.size()));
             let plain = open(&file, &what, watch)?;
-            let made = gzip::set_aside(plain, options.folder, options.run)?;
-            gzip_blob(options.family, made)
+            let (digest, bytes) = gzip::set_aside(plain, options.folder, options.run)?;
+            gzip_blob(options.family, digest, bytes)
         };
         watch.progress.finish(file.digest());
         Ok(Layer {
@@ -187,9 +187,9 @@ fn layer<'a>(
     options: LayerOptions<'_>,
 ) -> Result<Layer> {
     let mut plain = Hashed::new(tar::Stream::new(members));
-    let made = gzip::set_aside(&mut plain, options.folder, options.run)?;
+    let (digest, bytes) = gzip::set_aside(&mut plain, options.folder, options.run)?;
     Ok(Layer {
-        blob: gzip_blob(options.family, made),
+        blob: gzip_blob(options.family, digest, bytes),
         diff_id: plain.finish(),
         created_by,
     })
@@ -201,7 +201,7 @@ fn open<'a>(file: &'a Blob, what: &str, watch: Watch<'a>) -> Result<Uncompressed
     Uncompressed::new(what, reader)
 }
 
-fn gzip_blob(family: Family, (digest, bytes): (Digest, Section)) -> Blob {
+fn gzip_blob(family: Family, digest: Digest, bytes: Section) -> Blob {
     let name = media_type(family, Compression::Gzip);
     Blob::new(Descriptor::new(name, digest, bytes.len()), bytes)
 }

@@ -14,7 +14,7 @@ use super::squash::{Member, Merged, members, merge};
 use crate::error::{Error, Result};
 use crate::file::sync_tree;
 use crate::image::Image;
-use crate::stream::{Buffer, CopyError, Run, Stop, copy};
+use crate::stream::{Buffer, Run, Stop, copy};
 use crate::tar::{Entry, Kind, Stream};
 use crate::text::one_line;
 
@@ -51,10 +51,8 @@ impl RootFs {
             inner: &mut tar,
             stop,
         };
-        copy(&mut tar, to, &mut Buffer::new()).map_err(|error| match error {
-            CopyError::Read(error) => Error::io("files of the image", error),
-            CopyError::Write(error) => Error::io(what, error),
-        })?;
+        let copied = copy(&mut tar, to, &mut Buffer::new());
+        copied.map_err(|e| e.naming("files of the image", what))?;
         Ok(())
     }
 
@@ -245,7 +243,7 @@ impl Tree {
         options.write(true).create_new(true).mode(0o600);
         let mut file = options.open(path).map_err(|e| self.failed(path, e))?;
         let copied = copy(content, &mut file, &mut Buffer::new());
-        copied.map_err(|(CopyError::Read(e) | CopyError::Write(e))| self.failed(path, e))?;
+        copied.map_err(|e| self.failed(path, e.into_io()))?;
         let modified = UNIX_EPOCH + Duration::from_secs(entry.modified.min(u32::MAX.into()));
         let mode = Permissions::from_mode(entry.mode & 0o777);
         file.set_modified(modified)
@@ -269,42 +267,11 @@ impl Tree {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::image::tests::{Made, image};
+    use crate::image::tests::{Made, image, layer_of};
     use crate::tar::Entries;
-    use ::tar::EntryType;
-
-    /// A layer of members: `name` holds its own name, `name/` is a folder,
-    /// `name -> target` a link, `name = target` a hard link, `|name` a pipe.
-    fn layer(members: &[&str]) -> Vec<u8> {
-        let mut to = ::tar::Builder::new(Vec::new());
-        for member in members {
-            let mut header = ::tar::Header::new_gnu();
-            header.set_mode(0o4755);
-            header.set_mtime(1_000_000_000);
-            header.set_size(0);
-            if let Some((name, target)) = member.split_once(" -> ") {
-                header.set_entry_type(EntryType::Symlink);
-                to.append_link(&mut header, name, target).unwrap();
-            } else if let Some((name, target)) = member.split_once(" = ") {
-                header.set_entry_type(EntryType::Link);
-                to.append_link(&mut header, name, target).unwrap();
-            } else if let Some(name) = member.strip_prefix('|') {
-                header.set_entry_type(EntryType::Fifo);
-                to.append_data(&mut header, name, &b""[..]).unwrap();
-            } else if member.ends_with('/') {
-                header.set_entry_type(EntryType::Directory);
-                to.append_data(&mut header, member, &b""[..]).unwrap();
-            } else {
-                header.set_size(member.len() as u64);
-                to.append_data(&mut header, member, member.as_bytes())
-                    .unwrap();
-            }
-        }
-        to.into_inner().unwrap()
-    }
 
     fn root_fs(layers: &[&[&str]]) -> RootFs {
-        let plain: Vec<Vec<u8>> = layers.iter().map(|names| layer(names)).collect();
+        let plain: Vec<Vec<u8>> = layers.iter().map(|names| layer_of(names)).collect();
         let made: Vec<Made<'_>> = plain.iter().map(|bytes| Made::Gzip(bytes)).collect();
         RootFs::of(&image(&made), &std::env::temp_dir(), Run::default()).unwrap()
     }

@@ -14,7 +14,7 @@ use crate::image::check::drain;
 use crate::image::layer;
 use crate::image::name::{leads_out, normal};
 use crate::image::stack::{self, Stack};
-use crate::stream::{Buffer, CopyError, Run, copy};
+use crate::stream::{Buffer, Run, copy};
 use crate::tar::{self, Entries, Entry, Kind};
 
 /// How large the sparse files of all layers may be together, bytes: a few bytes
@@ -155,10 +155,8 @@ impl Squash<'_> {
         if entry.kind == Kind::File {
             let mut content = entries.content(&entry)?;
             let copied = copy(&mut content, &mut self.spool, &mut self.buffer);
-            self.spooled += copied.map_err(|e| match e {
-                CopyError::Read(e) => Error::io(what, e),
-                CopyError::Write(e) => Error::io(self.folder.display().to_string(), e),
-            })?;
+            self.spooled +=
+                copied.map_err(|e| e.naming(what, self.folder.display().to_string()))?;
         }
         entry.offset = start;
         entry.path.clear();

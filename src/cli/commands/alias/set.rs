@@ -14,7 +14,7 @@ use crate::cli::session::Session;
 /// `set-alias [--if-match DIGEST|none] <repo> <alias> <digest>|<file> …`
 pub fn run(s: &mut Session<'_, '_>, args: &SetAlias) -> Result<(), Failure> {
     let (repo, rest) = s.repo(&args.words, 2, usize::MAX)?;
-    let settings = alias::Settings {
+    let settings = alias::SetOptions {
         format: s.context.format,
         expected: args.if_match.as_deref().map(expected).transpose()?,
     };

@@ -36,7 +36,7 @@ pub fn run(s: &mut Session<'_, '_>, args: &Attach) -> Result<(), Failure> {
         return Err(args::usage(named));
     }
     let artifact = make::artifact(s, about, paths, Form::Layers)?;
-    let subject = subject(s, (&*store, &place), platform.as_ref())?;
+    let subject = subject(s, &*store, &place, platform.as_ref())?;
     let image = artifact.with_subject(subject).image()?;
     let digest = image.manifest().digest();
     let (target, node) = (Target::Digest(digest), Node::Image(image));
@@ -61,7 +61,8 @@ fn tag_apart((image, place): (&OsString, &Place), paths: &[OsString]) -> Option<
 /// The manifest at a place, or the one for a platform in it.
 fn subject(
     s: &Session<'_, '_>,
-    (store, place): (&dyn ReadStore, &Place),
+    store: &dyn ReadStore,
+    place: &Place,
     platform: Option<&Platform>,
 ) -> Result<Descriptor, Failure> {
     let target = place.target()?;

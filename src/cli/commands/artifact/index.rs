@@ -51,7 +51,7 @@ pub fn run(s: &mut Session<'_, '_>, args: &MakeIndex) -> Result<(), Failure> {
     for word in &args.remove {
         remove(&mut index, word)?;
     }
-    for (entry, old) in add_all(s, (&mut index, &**store), sources)? {
+    for (entry, old) in add_all(s, &mut index, &**store, sources)? {
         s.console.warn(&format!(
             "{entry} replaces {old}, which is for the same platform"
         ));
@@ -97,7 +97,8 @@ fn remove(index: &mut IndexBuilder, word: &str) -> Result<()> {
 /// Copies images into `store` and lists them; what replaces what.
 fn add_all(
     s: &Session<'_, '_>,
-    (index, store): (&mut IndexBuilder, &dyn Store),
+    index: &mut IndexBuilder,
+    store: &dyn Store,
     words: &[OsString],
 ) -> Result<Vec<(Digest, Digest)>, Failure> {
     let mut replaced = Vec::new();

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use dxf_registry::fetch::Sink;
 use dxf_registry::files::{Entry, Pull, Pulled, entries};
 use dxf_registry::graph::{Budget, Resolver, Select};
 use dxf_registry::image::make::Pattern;
@@ -30,7 +31,7 @@ pub fn run(s: &mut Session<'_, '_>, args: &PullFiles) -> Result<(), Failure> {
     let manifest = chosen(s, &*store, &target, args.platform.as_deref())?;
     let mut found = entries(&manifest)?;
     if let Some(name) = &args.file {
-        return one(s, &*store, &found, (name, args));
+        return one(s, &*store, &found, name, args);
     }
     if !args.only.is_empty() {
         found = only(found, &args.only)?;
@@ -50,7 +51,7 @@ pub fn run(s: &mut Session<'_, '_>, args: &PullFiles) -> Result<(), Failure> {
             "a folder can't go to standard output; --file NAME picks one file",
         ));
     }
-    write(s, &*store, &found, (&folder, args))
+    write(s, &*store, &found, &pull(&folder, args))
 }
 
 /// Where the artifact is, and its name there: two words, or one as images are
@@ -149,7 +150,8 @@ fn one(
     s: &mut Session<'_, '_>,
     store: &dyn ReadStore,
     found: &[Entry],
-    (name, args): (&str, &PullFiles),
+    name: &str,
+    args: &PullFiles,
 ) -> Result<(), Failure> {
     let wanted = name.trim_end_matches('/');
     let Some(entry) = found.iter().find(|entry| entry.name == wanted) else {
@@ -159,7 +161,7 @@ fn one(
     };
     let output = args.output.as_deref().unwrap_or(Path::new("."));
     if output.is_dir() {
-        return write(s, store, std::slice::from_ref(entry), (output, args));
+        return write(s, store, std::slice::from_ref(entry), &pull(output, args));
     }
     if entry.is_folder() {
         let what = format!("{name}: a folder goes into a folder: -o DIR, which must exist");
@@ -176,8 +178,16 @@ fn one(
     }
     let mut to = Output::open(Some(output), s.interrupt)?;
     let (run, shown) = (s.run(), to.name());
-    fetch::into_writer(store, row, (&shown, to.writer(s.out)), run)?;
+    fetch::into_writer(store, row, Sink::new(&shown, to.writer(s.out)), run)?;
     Ok(to.commit()?)
+}
+
+/// How files get into `folder`.
+fn pull<'a>(folder: &'a Path, args: &PullFiles) -> Pull<'a> {
+    match args.keep {
+        true => Pull::new(folder).without_replacing(),
+        false => Pull::new(folder),
+    }
 }
 
 /// Writes files, and prints the names of those that were fetched.
@@ -185,14 +195,8 @@ fn write(
     s: &mut Session<'_, '_>,
     store: &dyn ReadStore,
     found: &[Entry],
-    (folder, args): (&Path, &PullFiles),
+    pull: &Pull<'_>,
 ) -> Result<(), Failure> {
-    let pull = Pull::new(folder);
-    let pull = if args.keep {
-        pull.without_replacing()
-    } else {
-        pull
-    };
     let pulled = pull.write(store, found, s.run())?;
     for (entry, pulled) in found.iter().zip(pulled) {
         if pulled == Pulled::Written {

@@ -40,13 +40,14 @@ pub fn run(s: &mut Session<'_, '_>, args: &PushFiles) -> Result<(), Failure> {
         artifact = artifact.with_subject(subject(&*store, word)?);
     }
     if let Some(platform) = platform {
-        let digest = for_platform(s, &*store, &artifact, (&tag, platform))?;
+        let digest = for_platform(s, &*store, &artifact, &tag, platform)?;
         return s.line(format_args!("{repo}@{digest}"));
     }
     let tag = Target::Tag(tag);
     let digest = match args.oci {
         Some(version) => put(s, &*store, &artifact.with_version(of(version)), &tag)?,
-        None => either(s, &*store, artifact, (&tag, args.subject.is_some()))?,
+        None if args.subject.is_some() => put(s, &*store, &artifact, &tag)?,
+        None => either(s, &*store, artifact, &tag)?,
     };
     s.line(format_args!("{repo}@{digest}"))
 }
@@ -66,7 +67,8 @@ fn for_platform(
     s: &Session<'_, '_>,
     store: &dyn Store,
     artifact: &Artifact,
-    (tag, platform): (&Tag, Platform),
+    tag: &Tag,
+    platform: Platform,
 ) -> Result<Digest> {
     let image = artifact.clone().with_platform(&platform).image()?;
     let manifest = image.manifest();
@@ -113,10 +115,10 @@ fn either(
     s: &Session<'_, '_>,
     store: &dyn Store,
     artifact: Artifact,
-    (target, has_subject): (&Target, bool),
+    target: &Target,
 ) -> Result<Digest> {
     match put(s, store, &artifact, target) {
-        Err(error) if !has_subject && refuses_version(&error) => {
+        Err(error) if refuses_version(&error) => {
             let digest = put(s, store, &artifact.with_version(SpecVersion::V1_0), target)?;
             s.console.warn(
                 "the registry refuses manifests of OCI 1.1; pushed as 1.0 (--oci 1.0 does so at once)",

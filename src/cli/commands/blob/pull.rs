@@ -7,8 +7,8 @@ use std::path::Path;
 use dxf_registry::alias::{self, ByPlatform};
 use dxf_registry::artifact::{Base, Parts};
 use dxf_registry::digest::{Digest, Hasher};
-use dxf_registry::fetch::{self, BlobRef, ByteRange, Reader, Sequence};
-use dxf_registry::stream::{Buffer, CopyError, copy};
+use dxf_registry::fetch::{self, BlobRef, ByteRange, Reader, Sequence, Sink};
+use dxf_registry::stream::{Buffer, copy};
 use dxf_registry::{Error, Manifest, ReadStore, Result, Target, json};
 use serde_json::Value;
 
@@ -108,7 +108,7 @@ fn stream(
             .try_for_each(|joined| singly(s, store, joined, output));
     }
     let (run, name) = (s.run(), output.name());
-    fetch::into_writer(store, &row, (&name, output.writer(s.out)), run)?;
+    fetch::into_writer(store, &row, Sink::new(&name, output.writer(s.out)), run)?;
     Ok(())
 }
 
@@ -130,10 +130,8 @@ fn part(
     let watch = s.watch();
     watch.progress.start(&digest, Some(range.end - range.start));
     let (name, mut from) = (output.name(), watch.reader(digest, reader.range(range)));
-    copy(&mut from, output.writer(s.out), &mut Buffer::new()).map_err(|error| match error {
-        CopyError::Read(error) => Error::io(digest.to_string(), error),
-        CopyError::Write(error) => Error::io(&name, error),
-    })?;
+    let copied = copy(&mut from, output.writer(s.out), &mut Buffer::new());
+    copied.map_err(|e| e.naming(digest.to_string(), &name))?;
     watch.progress.finish(&digest);
     output.commit()?;
     s.console
@@ -226,7 +224,7 @@ fn singly(
 ) -> Result<(), Failure> {
     let mut hasher = whole.as_ref().map(|whole| Hasher::like(&whole.digest));
     for wanted in blobs {
-        one(s, store, (wanted, hasher.as_mut()), output)?;
+        one(s, store, wanted, hasher.as_mut(), output)?;
     }
     match whole.zip(hasher) {
         Some((whole, hasher)) => Ok(verdict(whole.digest, hasher.finish())?),
@@ -245,7 +243,8 @@ fn verdict(expected: Digest, actual: Digest) -> Result<()> {
 fn one(
     s: &mut Session<'_, '_>,
     store: &dyn ReadStore,
-    (wanted, whole): (BlobRef, Option<&mut Hasher>),
+    wanted: BlobRef,
+    whole: Option<&mut Hasher>,
     output: &mut Output,
 ) -> Result<(), Failure> {
     let mut content = store.open_blob(&wanted.digest, 0)?;
@@ -264,7 +263,12 @@ fn one(
         whole,
     });
     let watch = s.watch();
-    fetch::write(content, wanted, (&name, output.writer(s.out)), watch)?;
+    fetch::write(
+        content,
+        wanted,
+        Sink::new(&name, output.writer(s.out)),
+        watch,
+    )?;
     Ok(())
 }
 

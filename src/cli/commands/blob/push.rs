@@ -27,8 +27,22 @@ enum Bytes<'w> {
     Output(Program),
 }
 
-/// How to cut it, if at all, and how many bytes there must be at least.
-type How = (Option<Split>, u64);
+/// What is asked of the bytes besides storing them.
+struct How {
+    /// How to cut them, if at all.
+    split: Option<Split>,
+    /// How many there must be.
+    least: u64,
+    /// The name they get.
+    tag: Option<Tag>,
+}
+
+impl How {
+    fn asked(s: &Session<'_, '_>, args: &PushBlob, tag: Option<Tag>) -> Result<How, Failure> {
+        let (split, least) = (asked(s, args)?, least(args)?);
+        Ok(How { split, least, tag })
+    }
+}
 
 /// `push-blob [--split SIZE|cdc[:AVG]] [--min-size SIZE] <repo> <file>|- [@alias]`,
 /// or `<repo> @alias -- CMD …`
@@ -43,9 +57,9 @@ pub fn run(s: &mut Session<'_, '_>, args: &PushBlob) -> Result<(), Failure> {
     let tag = args::alias(rest.get(1))?;
     no_folder(&repo, &rest[0])?;
     no_alias(&repo, &rest[0])?;
-    let how = (asked(s, args)?, least(args)?);
+    let how = How::asked(s, args, tag)?;
     let store = s.store(repo)?;
-    put(s, &*store, (Bytes::Word(&rest[0]), tag), how)
+    put(s, &*store, Bytes::Word(&rest[0]), how)
 }
 
 /// Whether a program is to be run. Words after `--` are one only where a
@@ -77,25 +91,24 @@ fn names_an_alias(args: &PushBlob) -> Result<(), Failure> {
 fn output(s: &mut Session<'_, '_>, args: &PushBlob) -> Result<(), Failure> {
     let (repo, rest) = s.repo(&args.words, 1, 1)?;
     let tag = args::alias(rest.first())?;
-    let how = (asked(s, args)?, least(args)?);
+    let how = How::asked(s, args, tag)?;
     let store = s.store(repo)?;
     let program = Program::start(&args.command)?;
     let (interrupt, ending) = (s.interrupt, program.ending());
-    interrupt.undoing(ending, || {
-        put(s, &*store, (Bytes::Output(program), tag), how)
-    })
+    interrupt.undoing(ending, || put(s, &*store, Bytes::Output(program), how))
 }
 
 /// Stores bytes, and names them.
 fn put(
     s: &mut Session<'_, '_>,
     store: &dyn Store,
-    (bytes, tag): (Bytes<'_>, Option<Tag>),
-    (split, least): How,
+    bytes: Bytes<'_>,
+    how: How,
 ) -> Result<(), Failure> {
-    if let Some(split) = split {
-        return in_parts(s, store, (bytes, tag), (split, least));
+    if let Some(split) = how.split {
+        return in_parts(s, store, bytes, split, how);
     }
+    let How { least, tag, .. } = how;
     let name = bytes.shown();
     let is_pipe = bytes.is_pipe();
     let blob = whole(s, bytes)?;
@@ -236,8 +249,9 @@ impl<'w> Bytes<'w> {
 fn in_parts(
     s: &mut Session<'_, '_>,
     store: &dyn Store,
-    (mut bytes, tag): (Bytes<'_>, Option<Tag>),
-    (split, least): (Split, u64),
+    mut bytes: Bytes<'_>,
+    split: Split,
+    how: How,
 ) -> Result<(), Failure> {
     let (run, interrupt) = (s.run(), s.interrupt);
     let name = bytes.shown();
@@ -270,8 +284,8 @@ fn in_parts(
     let run = Run::new(run.jobs, Watch::new(&whole, interrupt.stop()));
     let pushed = artifact::push(store, input, split, run)?;
     let size = pushed.parts().size;
-    enough(&name, size, least)?;
-    if let Some(tag) = tag {
+    enough(&name, size, how.least)?;
+    if let Some(tag) = how.tag {
         pushed.tag(store, &tag, run)?;
     }
     whole.done();

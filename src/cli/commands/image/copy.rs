@@ -54,7 +54,7 @@ pub fn run(s: &mut Session<'_, '_>, args: &CopyImage) -> Result<(), Failure> {
     }
     let mut told = Told::new(s, &job.to);
     match job.to.store() {
-        Some(store) => job.to_store(s, (&source, &**store), &mut told)?,
+        Some(store) => job.to_store(s, &source, &**store, &mut told)?,
         None => job.to_archive(s, &source, &mut told)?,
     }
     told.end(s)
@@ -235,7 +235,8 @@ impl Job<'_> {
     fn to_store(
         &self,
         s: &mut Session<'_, '_>,
-        (source, to): (&Source, &dyn Store),
+        source: &Source,
+        to: &dyn Store,
         told: &mut Told,
     ) -> Result<(), Failure> {
         let copier = Copier::new(&source.remote, to, self.options());
@@ -249,7 +250,7 @@ impl Job<'_> {
                 }
                 if n == 0 {
                     let name = target.within(&self.to.name);
-                    told.one(s, (&self.to.name, name), &done.digest)?;
+                    told.one(s, &self.to.name, name, &done.digest)?;
                     self.left_behind(s, done.left);
                 }
             }
@@ -291,13 +292,13 @@ impl Job<'_> {
             for target in &targets {
                 // Only the image itself has to be the one beside the tag.
                 let target = Some(target).filter(|target| self.to.target.as_ref() != Some(target));
-                let added = transfer.add(s, &item.node, (&self.to, target), self.foreign());
+                let added = transfer.add(s, &item.node, target, self.foreign());
                 added.map_err(|e| e.at(&self.to_name))?;
             }
             if self.args.referrers {
                 let mut each = |found: Related| {
-                    let to = (&self.to, Some(&found.target));
-                    transfer.add(s, &found.node, to, self.foreign())
+                    let target = Some(&found.target);
+                    transfer.add(s, &found.node, target, self.foreign())
                 };
                 let done = source.remote.related(&item.node, s.run(), &mut each);
                 done.map_err(|e| e.at(&from))?;
@@ -361,7 +362,7 @@ impl Job<'_> {
         let related = beside(&items, related, &from)?;
         let done = self.to.write(s, &items, &related);
         for digest in done.map_err(|e| e.at(&self.to_name))? {
-            told.one(s, (&self.to.name, self.to.name.clone()), &digest)?;
+            told.one(s, &self.to.name, self.to.name.clone(), &digest)?;
         }
         Ok(())
     }
@@ -446,7 +447,8 @@ impl Told {
     fn one(
         &mut self,
         s: &mut Session<'_, '_>,
-        (repo, name): (&str, String),
+        repo: &str,
+        name: String,
         digest: &Digest,
     ) -> Result<(), Failure> {
         match self {

@@ -3,8 +3,8 @@
 use std::io::Read;
 
 use dxf_registry::image::layer;
-use dxf_registry::stream::{Buffer, CopyError, copy};
-use dxf_registry::{Blob, Error, Result};
+use dxf_registry::stream::{Buffer, copy};
+use dxf_registry::{Blob, Result};
 
 use crate::cli::args::{self, GetLayer};
 use crate::cli::exit::Failure;
@@ -35,10 +35,7 @@ pub fn run(s: &mut Session<'_, '_>, args: &GetLayer) -> Result<(), Failure> {
         &mut raw
     };
     let copied = copy(reader, output.writer(s.out), &mut Buffer::new());
-    copied.map_err(|e| match e {
-        CopyError::Read(e) => Error::io(&what, e),
-        CopyError::Write(e) => Error::io(&name, e),
-    })?;
+    copied.map_err(|e| e.naming(&what, &name))?;
     watch.progress.finish(blob.digest());
     Ok(output.commit()?)
 }

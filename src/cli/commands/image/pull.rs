@@ -2,13 +2,14 @@
 
 use std::path::PathBuf;
 
-use dxf_registry::{Place, Result, Root, Tag, archive, hub};
+use dxf_registry::archive::{self, WriteOptions};
+use dxf_registry::{Place, Result, Root, Tag, hub};
 
 use crate::cli::args::{self, Form, PullImage};
 use crate::cli::exit::Failure;
 use crate::cli::image::destination::{must_load, write};
 use crate::cli::image::existing::Existing;
-use crate::cli::image::folder::Folder;
+use crate::cli::image::folder::{Folder, parent};
 use crate::cli::image::item::name;
 use crate::cli::image::open;
 use crate::cli::image::platform::Choice;
@@ -48,7 +49,12 @@ pub fn run(s: &mut Session<'_, '_>, args: &PullImage) -> Result<(), Failure> {
         Form::Docker => archive::Form::Docker,
         Form::Hybrid | Form::Oci => archive::Form::Hybrid,
     };
-    write(s, &items, output, (form, &choice.platform), &path)
+    let options = WriteOptions {
+        form,
+        platform: Some(&choice.platform),
+        folder: parent(&path),
+    };
+    write(s, &items, output, options)
 }
 
 /// What `1` is in `pull-image team/app 1`, where there is no image to write there.

@@ -43,7 +43,7 @@ pub fn run(s: &mut Session<'_, '_>, args: &ResolveImage) -> Result<(), Failure> 
         .context
         .connect(host, settings, s.context.credentials(host))?;
     let repository = registry.repository(reference.repo.clone());
-    let done = walk(s, args, &repository, (&place, &heard));
+    let done = walk(s, args, &repository, &place, &heard);
     // Whatever broke, what was reached until then is worth knowing.
     report(s, args, &heard.take())?;
     done
@@ -54,7 +54,8 @@ fn walk(
     s: &Session<'_, '_>,
     args: &ResolveImage,
     repository: &Repository,
-    (place, heard): (&Place, &Recorder),
+    place: &Place,
+    heard: &Recorder,
 ) -> Result<(), Failure> {
     let platform = match &args.look.platform {
         Some(platform) => Some(platform.parse()?),

@@ -28,9 +28,13 @@ pub fn run(s: &mut Session<'_, '_>, args: &RunImage) -> Result<(), Failure> {
     let engine = engine(args.engine)?;
     let item = only(items(s, &place, &choice, None)?)?;
     let load = |items: &[Item]| engine.load(s, items, &choice.platform).map(drop);
-    let guest = Guest::new(engine, item, (args.keep, s.console), load)?;
+    let stay = match args.keep {
+        true => Stay::Kept,
+        false => Stay::Removed,
+    };
+    let guest = Guest::new(engine, item, stay, s.console, load)?;
     s.console.clear();
-    let status = container(s, &guest, (&args.engine_args, words))?;
+    let status = container(s, &guest, &args.engine_args, words)?;
     drop(guest);
     match code(status) {
         0 => Ok(()),
@@ -63,6 +67,13 @@ struct Guest<'a> {
     console: &'a Console,
 }
 
+/// What becomes of an image in the engine after its container.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stay {
+    Kept,
+    Removed,
+}
+
 impl<'a> Guest<'a> {
     /// Has `load` put the image into the engine, unless it is there.
     ///
@@ -72,7 +83,8 @@ impl<'a> Guest<'a> {
     fn new(
         engine: Engine,
         mut item: Item,
-        (keep, console): (bool, &'a Console),
+        stay: Stay,
+        console: &'a Console,
         load: impl FnOnce(&[Item]) -> Result<()>,
     ) -> Result<Guest<'a>> {
         let there = |item: &Item| ids(item).find(|id| engine.has(id));
@@ -82,7 +94,7 @@ impl<'a> Guest<'a> {
             leaves: false,
             console,
         };
-        if keep {
+        if stay == Stay::Kept {
             let items = [item];
             load(&items)?;
             let name = items[0].names.first().map(ToString::to_string);
@@ -136,7 +148,8 @@ fn ids(item: &Item) -> impl Iterator<Item = String> {
 fn container(
     s: &Session<'_, '_>,
     guest: &Guest<'_>,
-    (options, words): (&[OsString], &[OsString]),
+    options: &[OsString],
+    words: &[OsString],
 ) -> Result<ExitStatus> {
     let mut command = guest.engine.command();
     command.args(["run", "--rm", "--interactive"]);

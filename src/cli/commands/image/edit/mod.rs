@@ -19,6 +19,7 @@ use crate::cli::image::open;
 use crate::cli::image::platform::{Choice, choose, platform_missing};
 use crate::cli::image::read::{compressed, sole, uncached};
 use crate::cli::session::Session;
+use report::{Edited, report};
 
 /// What stands for an image with nothing in it, as in a Dockerfile.
 const SCRATCH: &str = "scratch";
@@ -50,7 +51,8 @@ pub fn run(s: &mut Session<'_, '_>, args: &EditImage) -> Result<(), Failure> {
     })?;
     let foreign = args.nondistributable.choice();
     if args.dry_run {
-        return report::report(s, (&before, &after), &to, foreign);
+        let (before, after) = (&before, &after);
+        return report(s, Edited { before, after }, &to, foreign);
     }
     let digests = to.put(s, &[Item::new(Vec::new(), after)], foreign)?;
     for digest in digests.iter().filter(|_| !to.is_stdout()) {

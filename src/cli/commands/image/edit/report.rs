@@ -16,15 +16,22 @@ use crate::cli::out::size;
 use crate::cli::out::table::table;
 use crate::cli::session::Session;
 
-/// Prints what became of `before` in `after`, and what putting that would take.
+/// An image, and what became of it.
+pub struct Edited<'a> {
+    pub before: &'a Node,
+    pub after: &'a Node,
+}
+
+/// Prints what changed, and what putting it would take.
 pub fn report(
     s: &mut Session<'_, '_>,
-    (before, after): (&Node, &Node),
+    edited: Edited<'_>,
     to: &Destination,
     foreign: Nondistributable,
 ) -> Result<(), Failure> {
     let mut transfer = Transfer::new(to);
-    transfer.add(s, after, (to, None), foreign)?;
+    let Edited { before, after } = edited;
+    transfer.add(s, after, None, foreign)?;
     let images = pairs(before, after);
     let found = images.iter().map(|(was, is)| Diff::of(was, is));
     let diffs = found.collect::<Result<Vec<_>>>()?;
