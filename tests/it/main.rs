@@ -28,6 +28,7 @@ mod downloads;
 mod edit;
 mod edit_moves;
 mod engine;
+mod every_archive;
 mod examples;
 mod fetch_parallel;
 mod files;

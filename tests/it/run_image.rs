@@ -1,6 +1,6 @@
 //! `run-image`: images of a registry as commands of this machine.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -129,12 +129,12 @@ fn podman_runs_an_image_of_a_registry() {
 }
 
 /// A `docker` that writes down what it is asked, and does `script` for `run`.
-struct Fake {
+pub struct Fake {
     folder: tempfile::TempDir,
 }
 
 impl Fake {
-    fn new(script: &str) -> Fake {
+    pub fn new(script: &str) -> Fake {
         let folder = scratch();
         let text = format!(
             "#!/bin/sh\nPATH={path}\necho \"$*\" >> {log}\ncase \"$1 $2\" in\n\
@@ -152,6 +152,11 @@ impl Fake {
             .status();
         assert!(status.is_ok_and(|status| status.success()));
         Fake { folder }
+    }
+
+    /// For `PATH`.
+    pub fn path(&self) -> &Path {
+        self.folder.path()
     }
 
     fn run(&self, bench: &Bench) -> Dxf {

@@ -1,10 +1,12 @@
 //! `list-referrers`: what refers to an image, as a tree.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
-use dxf_registry::graph::{Budget, Referrer, Resolver, Select};
+use dxf_registry::archive::Archive;
+use dxf_registry::graph::{Budget, Referrer, Remote, Resolver, Select};
 use dxf_registry::manifest::{Kind, Manifest};
-use dxf_registry::{Digest, Platform, Target, json, text};
+use dxf_registry::{Digest, Place, Platform, Target, json, text};
 use serde_json::{Value, json};
 
 use crate::cli::args::ListReferrers;
@@ -12,7 +14,7 @@ use crate::cli::env::Shape;
 use crate::cli::exit::Failure;
 use crate::cli::image::open;
 use crate::cli::image::platform::platform_missing;
-use crate::cli::image::read::uncached;
+use crate::cli::image::read::{called, images_of, only, uncached};
 use crate::cli::out::size;
 use crate::cli::session::Session;
 
@@ -21,8 +23,7 @@ pub fn run(s: &mut Session<'_, '_>, args: &ListReferrers) -> Result<(), Failure>
     let words = args.words.take(1, 1)?;
     let platform: Option<Platform> = args.platform.as_deref().map(str::parse).transpose()?;
     let place = open::to_read(s, &words[0])?;
-    let remote = uncached(s, open::store(s, s.context, &place)?);
-    let target = place.target()?;
+    let (remote, target) = opened(s, &place)?;
     let mut manifest = remote.store().manifest(&target)?;
     let mut digest = match target {
         Target::Digest(digest) => digest,
@@ -35,12 +36,25 @@ pub fn run(s: &mut Session<'_, '_>, args: &ListReferrers) -> Result<(), Failure>
         manifest = chosen.map_err(platform_missing)?;
         digest = manifest.digest();
     }
-    let found = remote.referrers((&digest, &manifest), args.depth, s.run())?;
+    let found = remote.referrers(&digest, &manifest, args.depth, s.run())?;
     let tree = Tree::new(&digest, &manifest, &found, args.kind.as_deref())?;
     match s.context.shape {
         Shape::Json => s.line(json::python(&tree.json())),
         Shape::Text => tree.lines().into_iter().try_for_each(|line| s.line(line)),
     }
+}
+
+/// The store that contains the image, and its name there.
+fn opened(s: &Session<'_, '_>, place: &Place) -> Result<(Remote, Target), Failure> {
+    if !place.is_archive() {
+        let remote = uncached(s, open::store(s, s.context, place)?);
+        return Ok((remote, place.target()?));
+    }
+    let what = place.to_string();
+    let all = images_of(s, place)?;
+    let item = only(called(all.clone(), place)?).map_err(|e| e.at(&what))?;
+    let target = Target::Digest(item.node.manifest().digest());
+    Ok((Remote::new(Arc::new(Archive::of(&what, all)?)), target))
 }
 
 /// The referrers by what they refer to.
