@@ -95,8 +95,8 @@ impl Unpacked {
     /// archive had something of the same name.
     ///
     /// # Errors
-    /// [`Error::Io`]; [`Error::NotAllowed`] for a file where a folder is, and the
-    /// other way round.
+    /// [`Error::Io`]; [`Error::NotAllowed`] for a file where the archive has a folder, or
+    /// a folder where it has a file.
     pub fn commit(self, target: &Path) -> Result<()> {
         let failed = |e| Error::io(target.display().to_string(), e);
         sync_tree(&self.0.path()).map_err(failed)?;

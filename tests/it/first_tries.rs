@@ -40,6 +40,15 @@ fn a_word_that_is_missing_or_in_another_place_is_named() {
         assert!(listed.text().starts_with("f "), "{listed}");
     }
     dxf(&["pull-files", "team/build"]).misused("too few arguments");
+    fs::create_dir_all(dir.path().join("out/lib")).unwrap();
+    fs::write(dir.path().join("out/lib/a"), "a").unwrap();
+    dxf(&["push-files", "team/folder", "v1", "out"]).ok();
+    dxf(&["pull-files", "team/folder", "v1", "--file", "out/lib/a"])
+        .fails(2)
+        .says("out is stored as one folder")
+        .says("dxf get-file");
+    let inside = dxf(&["get-file", "team/folder:v1", "out/lib/a"]).ok();
+    assert_eq!(inside.text(), "a");
     for url in ["http://r.example/team", "https://r.example/team"] {
         dxf(&["load-bundle", "./app:2", url])
             .fails(2)

@@ -145,6 +145,12 @@ fn some(names: &[&str]) -> String {
     shown.join(", ")
 }
 
+/// Whether a file lies in a folder, by their names.
+fn below(file: &str, folder: &str) -> bool {
+    let rest = file.strip_prefix(folder);
+    rest.is_some_and(|rest| rest.starts_with('/'))
+}
+
 /// Writes one file under another name, or to standard output.
 fn one(
     s: &mut Session<'_, '_>,
@@ -156,7 +162,14 @@ fn one(
     let wanted = name.trim_end_matches('/');
     let Some(entry) = found.iter().find(|entry| entry.name == wanted) else {
         let names: Vec<&str> = found.iter().map(|entry| entry.name.as_str()).collect();
-        let what = format!("file {name}; there are: {}", some(&names));
+        let mut what = format!("file {name}; there are: {}", some(&names));
+        let inside = |entry: &&Entry| entry.is_folder() && below(wanted, &entry.name);
+        if let Some(folder) = found.iter().find(inside) {
+            what += &format!(
+                "; {} is stored as one folder: pull it whole, or print a file of it with dxf get-file",
+                folder.name
+            );
+        }
         return Err(Error::NotFound { what }.into());
     };
     let output = args.output.as_deref().unwrap_or(Path::new("."));
