@@ -154,7 +154,7 @@ fn the_table_of_commands_is_that_of_the_help() {
 #[test]
 fn every_exit_code_has_a_row_on_its_page() {
     let page = page("exit-codes");
-    let source = include_str!("../../src/cli/exit.rs");
+    let source = include_str!("../../src/cli/exit/mod.rs");
     let consts = source
         .lines()
         .filter_map(|line| line.strip_prefix("pub const "));
