@@ -79,7 +79,7 @@ pub fn write(
 ) -> Result<()> {
     let path = match out {
         Out::Stream(to) => return write_stream(items, to, settings, run),
-        Out::Open { file, name } => return fill(items, (file, name), settings, run),
+        Out::Open { file, name } => return fill(items, file, name, settings, run),
         Out::File(path) => path,
     };
     let what = path.display().to_string();
@@ -113,14 +113,15 @@ fn write_file(
         folder: file::parent(aside.target()),
         ..*settings
     };
-    fill(items, (aside.file(), &what), &settings, run)?;
+    fill(items, aside.file(), &what, &settings, run)?;
     aside.commit().map_err(failed)
 }
 
 /// Writes a whole archive into an open file.
 fn fill(
     items: &[Item],
-    (file, what): (&File, &str),
+    file: &File,
+    what: &str,
     settings: &WriteOptions<'_>,
     run: Run<'_>,
 ) -> Result<()> {
@@ -207,7 +208,7 @@ fn write_stream(
     match settings.form {
         Form::Hybrid => {
             let members = plan::hybrid(items, settings.platform)?;
-            return write_members(&members, (WHAT, to), run);
+            return write_members(&members, WHAT, to, run);
         }
         Form::Docker => unpacked(items, to, settings, run)?,
     }
@@ -218,7 +219,8 @@ fn write_stream(
 /// errors.
 pub(crate) fn write_members(
     members: &[Member],
-    (what, to): (&str, &mut (dyn Write + Send)),
+    what: &str,
+    to: &mut (dyn Write + Send),
     run: Run<'_>,
 ) -> Result<()> {
     let failed = |e| Error::io(what, e);

@@ -51,7 +51,8 @@ impl<'a> Base<'a> {
     pub fn new(
         store: &'a dyn ReadStore,
         parts: &Parts,
-        (old, file): (&Path, File),
+        old: &Path,
+        file: File,
         stop: &Stop,
     ) -> Result<Base<'a>> {
         let split = parts.split.ok_or_else(|| Error::Unsupported {

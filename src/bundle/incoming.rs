@@ -376,7 +376,7 @@ impl<'a, 'l> Receiver<'a, 'l> {
                 self.again(&entry, blob)?;
                 continue;
             }
-            return self.arrived(entry, (blob, repos), stop).map(Some);
+            return self.arrived(entry, blob, repos, stop).map(Some);
         }
         self.end().map(|()| None)
     }
@@ -416,7 +416,8 @@ impl<'a, 'l> Receiver<'a, 'l> {
     fn arrived(
         &mut self,
         entry: Entry,
-        (blob, repos): (&Blob, &'l [RepoName]),
+        blob: &Blob,
+        repos: &'l [RepoName],
         stop: &Stop,
     ) -> Result<Arrived<'l>> {
         let descriptor = blob.descriptor().clone();

@@ -206,7 +206,7 @@ impl Load {
         let mut receiver = Receiver::new(rest, &bundle, &self.blobs, run.jobs);
         let next = |stop: &Stop| receiver.next(stop);
         let done = parallel::gather(run.jobs, run.watch.stop, next, |one, stop| {
-            self.send_blob((&one.blob, one.repos), run.stopped_by(stop))
+            self.send_blob(&one.blob, one.repos, run.stopped_by(stop))
         })?;
         self.finish(sum(done), run)
     }
@@ -301,13 +301,13 @@ impl Load {
     fn send_blobs(&self, run: Run<'_>) -> Result<Loaded> {
         let blobs: Vec<_> = self.blobs.iter().collect();
         let done = parallel::map(run.jobs, blobs, run.watch.stop, |(blob, repos), stop| {
-            self.send_blob((blob, repos), run.stopped_by(stop))
+            self.send_blob(blob, repos, run.stopped_by(stop))
         })?;
         Ok(sum(done))
     }
 
     /// Sends a blob to one repository; the others take it over from there.
-    fn send_blob(&self, (blob, repos): (&Blob, &[RepoName]), run: Run<'_>) -> Result<Sent> {
+    fn send_blob(&self, blob: &Blob, repos: &[RepoName], run: Run<'_>) -> Result<Sent> {
         let (watch, mut puts) = (run.watch, Vec::new());
         let Some((first, others)) = repos.split_first() else {
             return Ok((blob.size(), puts));
@@ -541,7 +541,7 @@ impl From<'_> {
                 node => node?,
             };
             if !is_there {
-                looked.find_blobs(self, (&node, &**store), run)?;
+                looked.find_blobs(self, &node, &**store, run)?;
             }
             work.node = Some(node);
         }
@@ -570,7 +570,8 @@ impl Looked {
     fn find_blobs(
         &mut self,
         from: From<'_>,
-        (node, store): (&Node, &dyn Store),
+        node: &Node,
+        store: &dyn Store,
         run: Run<'_>,
     ) -> Result<()> {
         let target = Target::Digest(self.image.digest);

@@ -150,7 +150,7 @@ impl Plan {
         to: &mut (dyn Write + Send),
         run: Run<'_>,
     ) -> Result<()> {
-        archive::write_members(&self.members, (what, to), run)
+        archive::write_members(&self.members, what, to, run)
     }
 }
 

@@ -87,7 +87,8 @@ pub fn into_file(
 pub(crate) fn followed<T: Send>(
     store: &dyn ReadStore,
     row: &[Sequence],
-    (path, run): (&Path, Run<'_>),
+    path: &Path,
+    run: Run<'_>,
     read: impl Fn(Follower<'_>) -> Result<T> + Sync,
 ) -> Result<T> {
     let mut partial = Partial::open(path)?;

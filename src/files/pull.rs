@@ -148,7 +148,7 @@ impl<'a> Pull<'a> {
             Form::Folder(tar) => {
                 // Not synced: what a loss of power leaves of it is checked again.
                 let at = beside(&path, entry);
-                let unpacked = fetch::followed(store, row, (&at, run), |from| {
+                let unpacked = fetch::followed(store, row, &at, run, |from| {
                     unpack(&archive(entry, *tar), from, &path, run.watch.stop)
                 })?;
                 unpacked.commit(&path)?;

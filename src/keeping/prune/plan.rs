@@ -191,7 +191,7 @@ pub fn plan(repo: Repo<'_>, rules: &Rules, cache: Option<Cache>, run: Run<'_>) -
         }
     }
     let source = Source::new(&documents, related.clone());
-    fill(&mut plan, &sizes, (&source, &related), run)?;
+    fill(&mut plan, &sizes, &source, &related, run)?;
     Ok(plan)
 }
 
@@ -245,7 +245,7 @@ pub fn plan_deletion(
         }
     }
     let source = Source::new(store, related.clone());
-    fill(&mut plan, &sizes, (&source, &related), run)?;
+    fill(&mut plan, &sizes, &source, &related, run)?;
     Ok(plan)
 }
 
@@ -272,7 +272,8 @@ fn age(tagged: Tagged, rules: &Rules, now: i64) -> Result<Option<Aged>> {
 fn fill(
     plan: &mut RepoPlan,
     sizes: &HashMap<Digest, u64>,
-    (source, related): (&Source<'_>, &[(Tag, Descriptor)]),
+    source: &Source<'_>,
+    related: &[(Tag, Descriptor)],
     run: Run<'_>,
 ) -> Result<()> {
     let size = |digest: &Digest| sizes.get(digest).copied().unwrap_or_default();

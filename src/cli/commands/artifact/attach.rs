@@ -32,7 +32,7 @@ pub fn run(s: &mut Session<'_, '_>, args: &Attach) -> Result<(), Failure> {
     let place = open::to_read(s, image)?;
     let store = open::store(s, s.context, &place)?;
     let name = Destination::new(s, &place)?.name;
-    if let Some(named) = tag_apart((image, &place), paths) {
+    if let Some(named) = tag_apart(image, &place, paths) {
         return Err(args::usage(named));
     }
     let artifact = make::artifact(s, about, paths, Form::Layers)?;
@@ -49,7 +49,7 @@ pub fn run(s: &mut Session<'_, '_>, args: &Attach) -> Result<(), Failure> {
 }
 
 /// What to write where the tag stands as a word of its own, as `push-files` takes it.
-fn tag_apart((image, place): (&OsString, &Place), paths: &[OsString]) -> Option<String> {
+fn tag_apart(image: &OsString, place: &Place, paths: &[OsString]) -> Option<String> {
     let [word, _, ..] = paths else { return None };
     let tag = word.to_str()?;
     let is_tag = tag.parse::<Tag>().is_ok() && !Path::new(word).exists();

@@ -47,7 +47,7 @@ pub fn run(s: &mut Session<'_, '_>, args: &PullBlob) -> Result<(), Failure> {
                 "--base belongs to one alias that push-blob --split made",
             ));
         };
-        Base::new(&*store, parts, old, s.interrupt.stop())?
+        Base::new(&*store, parts, old.0, old.1, s.interrupt.stop())?
     };
     whole(s, &base, pieces, file)
 }

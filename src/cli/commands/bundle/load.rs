@@ -44,7 +44,7 @@ pub fn run(s: &mut Session<'_, '_>, args: &LoadBundle) -> Result<(), Failure> {
         s.console
             .warn(&format!("--map {rule} matches no image of the bundle"));
     }
-    let load = plan(s, &bundle, (&root, &names))?;
+    let load = plan(s, &bundle, &root, &names)?;
     if !args.dry_run {
         s.interrupt.keep();
     }
@@ -55,7 +55,7 @@ pub fn run(s: &mut Session<'_, '_>, args: &LoadBundle) -> Result<(), Failure> {
         None => drop(load.run(s.run())?),
     }
     match load.absent_parts().is_empty() {
-        true => report(s, &load, (&root, args.dry_run)),
+        true => report(s, &load, &root, args.dry_run),
         false => wait(s, args, (&load, &bundle, &root)),
     }
 }
@@ -69,7 +69,7 @@ fn wait(
     let next = next(bundle, load, args.words.take(1, usize::MAX)?);
     if args.dry_run {
         s.console.warn(&format!("would have {next}"));
-        return report(s, load, (root, true));
+        return report(s, load, root, true);
     }
     // A piece of a layer is not stored before the others are there.
     let mut pieces = load.cuts().iter().flat_map(|cut| &cut.parts);
@@ -175,7 +175,7 @@ fn is_file_name(word: &str) -> bool {
 }
 
 /// What has to be loaded.
-fn plan(s: &Session<'_, '_>, bundle: &Arc<Bundle>, (root, names): (&Root, &Names)) -> Result<Load> {
+fn plan(s: &Session<'_, '_>, bundle: &Arc<Bundle>, root: &Root, names: &Names) -> Result<Load> {
     match root {
         Root::Registry(host) => {
             let registry = s.registry(host)?;
@@ -194,11 +194,7 @@ fn plan(s: &Session<'_, '_>, bundle: &Arc<Bundle>, (root, names): (&Root, &Names
     }
 }
 
-fn report(
-    s: &mut Session<'_, '_>,
-    load: &Load,
-    (root, dry_run): (&Root, bool),
-) -> Result<(), Failure> {
+fn report(s: &mut Session<'_, '_>, load: &Load, root: &Root, dry_run: bool) -> Result<(), Failure> {
     let mut list = List::new();
     for image in load.images().iter().filter(|image| !image.is_related()) {
         let name = match root {

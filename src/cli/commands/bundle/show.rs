@@ -130,7 +130,7 @@ impl Shown {
     fn of(bundle: &Bundle, run: Run<'_>) -> Result<Shown> {
         let walk = Walk::new(bundle, run);
         let entries = bundle.entries().iter();
-        let lines = entries.map(|entry| Line::of(bundle, (&walk, run), entry));
+        let lines = entries.map(|entry| Line::of(bundle, &walk, run, entry));
         Ok(Shown(lines.collect::<Result<_>>()?))
     }
 
@@ -168,7 +168,7 @@ impl Shown {
 }
 
 impl Line {
-    fn of(bundle: &Bundle, (walk, run): (&Walk<'_>, Run<'_>), entry: &Entry) -> Result<Line> {
+    fn of(bundle: &Bundle, walk: &Walk<'_>, run: Run<'_>, entry: &Entry) -> Result<Line> {
         let digest = entry.descriptor.digest;
         let target = Target::Digest(digest);
         if !bundle.contains(&digest) {
