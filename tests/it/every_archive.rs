@@ -40,7 +40,7 @@ const READING: &[&str] = &[
 const REFUSING: &[(&str, &str)] = &[
     ("tag-image IMAGE new", "this needs a registry or a folder"),
     (
-        "attach --type test/x IMAGE",
+        "attach --type test/x IMAGE app.tar",
         "this needs a registry or a folder",
     ),
     ("detach IMAGE DIGEST", "this needs a registry or a folder"),
@@ -50,9 +50,10 @@ const REFUSING: &[(&str, &str)] = &[
 /// The commands whose usage has an image among the arguments.
 fn taking_images() -> BTreeSet<String> {
     let help = Dxf::new().arg("--help").ok();
-    let listed = help.lines().into_iter().filter_map(|line| {
+    let (groups, _) = help.text().split_once("Options:\n").expect("options");
+    let listed = groups.lines().filter_map(|line| {
         let words = line.strip_prefix("  ")?;
-        let (name, _) = words.split_once("  ")?;
+        let name = words.split([' ', ',']).next()?;
         name.starts_with(|c: char| c.is_ascii_lowercase())
             .then(|| name.to_string())
     });
@@ -62,9 +63,7 @@ fn taking_images() -> BTreeSet<String> {
             .lines()
             .into_iter()
             .find(|line| line.starts_with("usage: "));
-        usage.is_some_and(|usage| {
-            usage.contains("image>") || usage.contains("[image]") || usage.contains("<image")
-        })
+        usage.is_some_and(|usage| ["<image", "[image"].iter().any(|word| usage.contains(word)))
     };
     listed.filter(takes).collect()
 }
