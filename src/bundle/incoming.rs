@@ -275,7 +275,7 @@ impl Head {
                 let manifest = Manifest::new(None, bytes)?;
                 if manifest.kind() == Kind::Index {
                     let below = manifest.index()?.manifests.into_iter();
-                    below.filter(is_manifest).for_each(|one| self.expect(&one));
+                    below.filter(is_manifest).for_each(|one| self.expects(&one));
                 }
             }
         }
@@ -283,7 +283,7 @@ impl Head {
     }
 
     /// Expects a manifest, unless it came.
-    fn expect(&mut self, one: &Descriptor) {
+    fn expects(&mut self, one: &Descriptor) {
         if self.index.get(&blob_name(&one.digest)).is_some() {
             return;
         }

@@ -488,7 +488,7 @@ fn a_registry_by_name_sends_nobody_to_this_machine() {
         vec!["push-blob", "b", "-"],
     ] {
         let refused = dxf().args(words).stdin("abc").fails(1);
-        refused.says("private network");
+        refused.says("private address");
     }
     assert!(inner.seen().is_empty());
 }

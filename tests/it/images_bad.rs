@@ -86,7 +86,7 @@ fn outputs_that_are_in_the_way_stay() {
         .says("directory");
     pull(&["--format=oci", "a/b:1"])
         .fails(1)
-        .says("other things");
+        .says("neither empty nor an OCI layout");
     let onto = bench.dxf().args(["pull", "--format=oci", "a/b:1"]);
     onto.arg(file(&dir, "mine")).fails(1);
     assert!(

@@ -109,7 +109,7 @@ fn a_manifest_from_outside_does_not_reach_in() {
     put_by_hand(dir.path(), &manifest);
     let word = format!("oci:{}:v1", arg(dir.path()));
     let out = Dxf::new().args(["get-layer", &word, "1"]).fails(1);
-    assert!(out.stderr.contains("private network"), "{out}");
+    assert!(out.stderr.contains("private address"), "{out}");
     assert!(maker.seen().is_empty());
 }
 

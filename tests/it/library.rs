@@ -148,7 +148,8 @@ fn library() -> Vec<(PathBuf, String)> {
         let tests = ["tests.rs", "testing.rs"]
             .iter()
             .any(|name| inside.ends_with(name));
-        first != "cli" && first != "main.rs" && !tests
+        let is_test = tests || first == "fuzz";
+        first != "cli" && first != "main.rs" && !is_test
     });
     assert!(files.len() > 60, "{files:?}");
     let read = |path: PathBuf| {
