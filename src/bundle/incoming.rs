@@ -14,8 +14,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use super::listing::{is_omission, omission};
 use super::parts::TABLE;
-use super::{Bundle, LISTING, Listing, MAX_LISTING, OMITTED};
+use super::{Bundle, LISTING, Listing, MAX_LISTING};
 use crate::archive::{INDEX, blob_digest, blob_name};
 use crate::blob::{Blob, Bytes, Source};
 use crate::descriptor::Descriptor;
@@ -239,10 +240,12 @@ impl Head {
 
     /// Takes the index.
     fn begin(&mut self, bytes: Vec<u8>) -> Result<()> {
-        for entry in Manifest::new(None, bytes)?.index()?.manifests {
-            let role = match entry.artifact_type() {
-                Some(OMITTED) => Role::Omission,
-                _ => Role::Manifest,
+        let entries = Manifest::new(None, bytes)?.index()?.manifests;
+        omission(self.index.what(), &entries)?;
+        for entry in entries {
+            let role = match is_omission(&entry) {
+                true => Role::Omission,
+                false => Role::Manifest,
             };
             self.wanted.insert(entry.digest, role);
         }
@@ -258,14 +261,13 @@ impl Head {
             Role::Omission => {
                 let image = Manifest::new(None, bytes)?.image()?;
                 self.possible.insert(image.config.digest, Role::Nothing);
-                let lists = image.layers.iter();
-                let lists = lists.filter(|layer| layer.media_type == LISTING);
-                let lists = lists.map(|layer| (layer.digest, Role::Listing));
-                self.wanted.extend(lists);
+                let list = image.layers.into_iter().next();
+                let list = list.filter(|layer| layer.media_type == LISTING);
+                self.wanted
+                    .extend(list.map(|layer| (layer.digest, Role::Listing)));
             }
             Role::Listing => {
-                self.omitted
-                    .merge(Listing::parse(self.index.what(), &bytes)?);
+                self.omitted = Listing::parse(self.index.what(), &bytes)?;
                 let omitted = &self.omitted;
                 let left_out = |digest: &Digest| omitted.size(digest).is_some();
                 let moved = self.wanted.extract_if(|digest, _| left_out(digest));
@@ -275,7 +277,9 @@ impl Head {
                 let manifest = Manifest::new(None, bytes)?;
                 if manifest.kind() == Kind::Index {
                     let below = manifest.index()?.manifests.into_iter();
-                    below.filter(is_manifest).for_each(|one| self.expects(&one));
+                    below
+                        .filter(is_manifest)
+                        .try_for_each(|one| self.expects(&one))?;
                 }
             }
         }
@@ -283,15 +287,20 @@ impl Head {
     }
 
     /// Expects a manifest, unless it came.
-    fn expects(&mut self, one: &Descriptor) {
+    fn expects(&mut self, one: &Descriptor) -> Result<()> {
         if self.index.get(&blob_name(&one.digest)).is_some() {
-            return;
+            return Ok(());
+        }
+        if self.wanted.len() >= MAX_MEMBERS {
+            let why = "its indexes list too many manifests";
+            return Err(Error::malformed(self.index.what(), why));
         }
         let list = match self.omitted.size(&one.digest) {
             Some(_) => &mut self.possible,
             None => &mut self.wanted,
         };
         list.insert(one.digest, Role::Manifest);
+        Ok(())
     }
 }
 

@@ -13,7 +13,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use super::OMITTED;
 use super::names::repository;
+use crate::descriptor::Descriptor;
 use crate::digest::Digest;
 use crate::error::{Error, Result, if_found};
 use crate::image::MAX_DEPTH;
@@ -63,6 +65,24 @@ struct Line {
     r#in: Vec<usize>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     needs: Option<Vec<usize>>,
+}
+
+/// The entry of a bundle's index that says what the bundle leaves out. A second one
+/// is refused: each may be as long as a list can be, for the few bytes of an entry.
+pub(super) fn omission<'e>(
+    what: &str,
+    entries: &'e [Descriptor],
+) -> Result<Option<&'e Descriptor>> {
+    let mut found = entries.iter().filter(|entry| is_omission(entry));
+    match (found.next(), found.next()) {
+        (_, Some(_)) => Err(Error::malformed(what, "it says twice what it leaves out")),
+        (one, None) => Ok(one),
+    }
+}
+
+/// Whether an entry of a bundle's index says what the bundle leaves out.
+pub(super) fn is_omission(entry: &Descriptor) -> bool {
+    entry.artifact_type() == Some(OMITTED)
 }
 
 impl Listing {

@@ -7,9 +7,10 @@ use std::io::Read;
 use std::path::Path;
 
 use super::file::{self, Joined};
+use super::listing::{is_omission, omission};
 use super::names::repository;
 use super::parts::{MAX_TABLE, Piece, SUMS, TABLE, Table};
-use super::{LISTING, Listing, MAX_LISTING, NAME, OMITTED};
+use super::{LISTING, Listing, MAX_LISTING, NAME};
 use super::{charon, zip};
 use crate::archive::{self, INDEX, MARK, blob_digest, blob_name};
 use crate::blob::{Blob, Source};
@@ -279,14 +280,12 @@ impl Bundle {
             table,
             arrives: false,
         };
-        for entry in listed {
-            if entry.artifact_type() == Some(OMITTED) {
-                let omitted = bundle.omission(&entry)?;
-                bundle.omitted.merge(omitted);
-            } else {
-                let entry = named(&bundle.what, entry)?;
-                bundle.entries.push(entry);
-            }
+        if let Some(entry) = omission(&bundle.what, &listed)? {
+            bundle.omitted = bundle.omission(entry)?;
+        }
+        for entry in listed.into_iter().filter(|entry| !is_omission(entry)) {
+            let entry = named(&bundle.what, entry)?;
+            bundle.entries.push(entry);
         }
         Ok(bundle)
     }

@@ -27,9 +27,7 @@ use crate::parallel;
 use crate::platform::Platform;
 use crate::reference::{Reference, Target};
 use crate::stream::Run;
-
-/// The most members of a bundle, as readers accept them.
-const MAX_MEMBERS: usize = 100_000;
+use crate::tar::index::MAX_MEMBERS;
 
 /// An image to be saved.
 pub struct Wanted {

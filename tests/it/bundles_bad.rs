@@ -126,6 +126,10 @@ fn hostile() -> Vec<(&'static str, Vec<u8>, &'static str)> {
         manifest(b"other").to_string(),
     );
     let twice = index(&[("a/b:v1", one.as_bytes()), ("a/b:v1", two.as_bytes())]);
+    let mut omission = described(MANIFEST, one.as_bytes());
+    omission["artifactType"] = json!("application/vnd.dxf.bundle.omitted.v1");
+    let omissions = json!({"schemaVersion": 2, "manifests": [omission, omission]});
+    let omissions = omissions.to_string();
     let whole = tar(&right());
     let mut sum = whole.clone();
     sum[3] ^= 1;
@@ -191,6 +195,11 @@ fn hostile() -> Vec<(&'static str, Vec<u8>, &'static str)> {
             "a layer that is not there",
             with_layer(described(LAYER, b"gone")),
             "",
+        ),
+        (
+            "two lists of what is left out",
+            with(0, named("index.json", omissions.as_bytes())),
+            "twice what it leaves out",
         ),
         ("one name twice", with(0, named("index.json", &twice)), ""),
         ("a header with a flipped bit", sum, "bad.tar"),
