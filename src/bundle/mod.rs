@@ -19,12 +19,15 @@ mod file;
 mod incoming;
 mod listing;
 mod load;
+mod look;
 mod names;
+mod open;
 mod parts;
 mod read;
 mod save;
 #[cfg(test)]
 mod tests;
+mod verify;
 mod zip;
 
 pub use incoming::Incoming;
