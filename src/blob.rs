@@ -24,6 +24,12 @@ pub trait Source: Send + Sync {
     /// Whatever keeps the bytes from being read.
     fn open(&self, from: u64) -> Result<Box<dyn Read + Send + '_>>;
 
+    /// The digest and the size in bytes that a reader from offset 0 verifies, where
+    /// it does: [`Blob::verified`] does not hash such bytes again.
+    fn verifies(&self) -> Option<(Digest, u64)> {
+        None
+    }
+
     /// The repository that already holds these bytes, where one is known.
     fn origin(&self) -> Option<&Origin> {
         None
@@ -130,9 +136,7 @@ impl Blob {
     /// bytes is not taken for one that refuses right ones.
     pub fn at(&self, place: &str) -> Blob {
         let placed = Placed {
-            source: self.source.clone(),
-            digest: *self.digest(),
-            size: self.size(),
+            blob: self.clone(),
             place: place.to_string(),
         };
         Blob::new(self.descriptor.clone(), placed)
@@ -161,6 +165,20 @@ impl Blob {
         self.source.open(from)
     }
 
+    /// A reader over all the bytes, which are hashed exactly once: it fails with
+    /// [`Error::Mismatch`] or [`Error::Size`] instead of ending, inside an
+    /// [`std::io::Error`], and never gives a byte more than the blob has.
+    ///
+    /// # Errors
+    /// As [`Source::open`].
+    pub fn verified(&self) -> Result<Box<dyn Read + Send + '_>> {
+        let (bytes, expected) = (self.open(0)?, (*self.digest(), self.size()));
+        Ok(match self.source.verifies() == Some(expected) {
+            true => bytes,
+            false => Box::new(Verify::new(bytes, expected.0, Some(expected.1))),
+        })
+    }
+
     /// Where its bytes come from.
     pub(crate) fn source(&self) -> Arc<dyn Source> {
         self.source.clone()
@@ -176,8 +194,7 @@ impl Blob {
     /// # Errors
     /// Those of the source; [`Error::Mismatch`], [`Error::Size`].
     pub fn read(&self, limit: u64) -> Result<Vec<u8>> {
-        let reader = Verify::new(self.open(0)?, *self.digest(), Some(self.size()));
-        crate::stream::read_bounded(&self.digest().to_string(), reader, limit)
+        crate::stream::read_bounded(&self.digest().to_string(), self.verified()?, limit)
     }
 
     /// Copies the bytes to `to`, verified.
@@ -185,8 +202,7 @@ impl Blob {
     /// # Errors
     /// Those of the source; [`Error::Io`] naming `what` for `to`'s.
     pub fn copy_to(&self, what: &str, to: &mut dyn Write) -> Result<u64> {
-        let mut reader = Verify::new(self.open(0)?, *self.digest(), Some(self.size()));
-        let copied = copy(&mut reader, to, &mut Buffer::new());
+        let copied = copy(&mut self.verified()?, to, &mut Buffer::new());
         copied.map_err(|e| e.naming(self.digest().to_string(), what))
     }
 }
@@ -251,29 +267,30 @@ impl std::fmt::Debug for Blob {
 
 /// A source that says where it is when it fails.
 struct Placed {
-    source: Arc<dyn Source>,
-    digest: Digest,
-    size: u64,
+    blob: Blob,
     place: String,
 }
 
 impl Source for Placed {
     fn open(&self, from: u64) -> Result<Box<dyn Read + Send + '_>> {
-        let inner = self.source.open(from).map_err(|e| e.at(&self.place))?;
-        let inner: Box<dyn Read + Send + '_> = match from {
-            0 => Box::new(Verify::new(inner, self.digest, Some(self.size))),
+        let inner = match from {
+            0 => self.blob.verified(),
             // The middle alone proves nothing.
-            _ => inner,
+            _ => self.blob.open(from),
         };
         Ok(Box::new(PlacedReader {
-            inner,
+            inner: inner.map_err(|e| e.at(&self.place))?,
             place: &self.place,
-            left: self.size.saturating_sub(from),
+            left: self.blob.size().saturating_sub(from),
         }))
     }
 
+    fn verifies(&self) -> Option<(Digest, u64)> {
+        Some((*self.blob.digest(), self.blob.size()))
+    }
+
     fn origin(&self) -> Option<&Origin> {
-        self.source.origin()
+        self.blob.origin()
     }
 }
 
@@ -475,6 +492,49 @@ mod tests {
             Blob::file(file.path(), Watch::new(&(), &stop)),
             Err(Error::Stopped)
         ));
+    }
+
+    /// Bytes, and what their readers are said to verify.
+    struct Sworn(&'static [u8], Option<(Digest, u64)>);
+
+    impl Source for Sworn {
+        fn open(&self, from: u64) -> Result<Box<dyn Read + Send + '_>> {
+            Ok(Box::new(&self.0[from as usize..]))
+        }
+
+        fn verifies(&self) -> Option<(Digest, u64)> {
+            self.1
+        }
+    }
+
+    #[test]
+    fn bytes_are_hashed_once_and_never_not() {
+        let right = Blob::bytes("x", b"abc".to_vec());
+        let expected = (*right.digest(), right.size());
+        let blob = |bytes, verifies| Blob::new(right.descriptor().clone(), Sworn(bytes, verifies));
+        // Wrong bytes pass where the source says that it verifies exactly these:
+        // nothing hashes them again, however often they were given a place.
+        for blob in [
+            blob(b"abX", Some(expected)),
+            blob(b"abX", Some(expected)).at("a").at("b"),
+        ] {
+            assert_eq!(blob.read(10).unwrap(), b"abX");
+            assert_eq!(blob.copy_to("x", &mut Vec::new()).unwrap(), 3);
+        }
+        // Where it verifies nothing, or something else, they are hashed here.
+        let others = [None, Some((Digest::of(b"abX"), 3)), Some((expected.0, 4))];
+        for (verifies, bytes) in others
+            .into_iter()
+            .flat_map(|one| [&b"abX"[..], b"ab", b"abcd", b""].map(|bytes| (one, bytes)))
+        {
+            for blob in [blob(bytes, verifies), blob(bytes, verifies).at("a").at("b")] {
+                let mut found = Vec::new();
+                let copied = blob.copy_to("x", &mut found);
+                assert!(copied.is_err_and(|e| e.is_corrupt()) && found.len() <= 3);
+                assert!(blob.read(10).is_err_and(|e| e.is_corrupt()));
+            }
+            assert_eq!(blob(b"abc", verifies).at("a").read(10).unwrap(), b"abc");
+        }
     }
 
     #[test]

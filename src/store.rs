@@ -494,10 +494,10 @@ pub fn receive(
     write: impl FnOnce(&mut (dyn Read + '_)) -> io::Result<()>,
 ) -> Result<()> {
     watch.stop.check()?;
-    let (digest, size) = (*blob.digest(), Some(blob.size()));
-    watch.progress.start(&digest, size);
-    let bytes = watch.reader(digest, blob.open(0)?);
-    write(&mut Verify::new(bytes, digest, size)).map_err(|e| Error::io(digest.to_string(), e))?;
+    let digest = *blob.digest();
+    watch.progress.start(&digest, Some(blob.size()));
+    let mut bytes = watch.reader(digest, blob.verified()?);
+    write(&mut bytes).map_err(|e| Error::io(digest.to_string(), e))?;
     watch.progress.finish(&digest);
     Ok(())
 }

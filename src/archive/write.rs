@@ -14,7 +14,7 @@ use super::Item;
 use super::docker::LIST;
 use super::plan::{self, Content, Member};
 use crate::blob::Blob;
-use crate::digest::{Digest, Hasher, Verify};
+use crate::digest::{Digest, Hasher};
 use crate::error::{Error, Result};
 use crate::file::{self, Aside, Section, Spool, spool_name};
 use crate::image::{Image, layer};
@@ -190,8 +190,7 @@ impl Write for At<'_> {
 fn send(blob: &Blob, to: &mut dyn Write, what: &str, run: Run<'_>) -> Result<()> {
     let (digest, watch) = (*blob.digest(), run.watch);
     watch.progress.start(&digest, Some(blob.size()));
-    let verified = Verify::new(blob.open(0)?, digest, Some(blob.size()));
-    let mut reader = watch.reader(digest, verified);
+    let mut reader = watch.reader(digest, blob.verified()?);
     let copied = copy(&mut reader, to, &mut Buffer::new());
     copied.map_err(|e| e.naming(digest.to_string(), what))?;
     watch.progress.finish(&digest);

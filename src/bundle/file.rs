@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 use crate::archive::{header, plus};
 use crate::blob::{Blob, Source};
-use crate::digest::{Digest, Hasher, Verify};
+use crate::digest::{Digest, Hasher};
 use crate::error::{Error, Result};
 use crate::fetch::Partial;
 use crate::file::Section;
@@ -402,16 +402,16 @@ impl Spread<'_> {
 
 /// Fetches all of a blob: never a byte more than announced, and no end before.
 fn fetch(blob: &Blob, slots: &[(&Opened, &Slot)], run: Run<'_>) -> Result<()> {
-    let (digest, size, watch) = (*blob.digest(), blob.size(), run.watch);
-    watch.progress.start(&digest, Some(size));
-    let verified = Verify::new(blob.open(0)?, digest, Some(size));
+    let (digest, watch) = (*blob.digest(), run.watch);
+    watch.progress.start(&digest, Some(blob.size()));
     let to = slots.iter().rev();
     let mut to = Into(
         to.map(|(file, slot)| (*file, slot.content(), slot.len))
             .collect(),
     );
     let what = slots.first().map_or("", |(file, _)| &file.what);
-    pour(&mut watch.reader(digest, verified), &mut to, &digest, what)?;
+    let mut bytes = watch.reader(digest, blob.verified()?);
+    pour(&mut bytes, &mut to, &digest, what)?;
     watch.progress.finish(&digest);
     Ok(())
 }
@@ -506,13 +506,8 @@ fn is_right(blob: &Blob, bytes: impl Source + 'static, run: Run<'_>) -> Result<b
 pub(super) fn check(blob: &Blob, run: Run<'_>) -> Result<()> {
     let (digest, watch) = (*blob.digest(), run.watch);
     watch.progress.start(&digest, Some(blob.size()));
-    let verified = Verify::new(blob.open(0)?, digest, Some(blob.size()));
-    pour(
-        &mut watch.reader(digest, verified),
-        &mut io::sink(),
-        &digest,
-        "memory",
-    )?;
+    let mut bytes = watch.reader(digest, blob.verified()?);
+    pour(&mut bytes, &mut io::sink(), &digest, "memory")?;
     watch.progress.finish(&digest);
     Ok(())
 }

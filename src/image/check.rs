@@ -8,7 +8,7 @@ use super::layer::{LayerType, Uncompressed};
 use super::name::leads_out;
 use super::{Config, Image};
 use crate::blob::Blob;
-use crate::digest::{Digest, Hashed, Verify};
+use crate::digest::{Digest, Hashed};
 use crate::error::{Error, Result};
 use crate::parallel;
 use crate::stream::{Buffer, Run};
@@ -71,8 +71,7 @@ pub(crate) fn diff_ids(image: &Image) -> Result<Option<Vec<Digest>>> {
     let blob = image.config_blob();
     if !image.is_runnable() {
         // An alias of blobs has its first one as config, of any size.
-        let mut reader = Verify::new(blob.open(0)?, *blob.digest(), Some(blob.size()));
-        drain(&blob.digest().to_string(), &mut reader)?;
+        drain(&blob.digest().to_string(), &mut blob.verified()?)?;
         return Ok(None);
     }
     let config = Config::parse(&blob.read(config::MAX_SIZE)?)?;
@@ -89,8 +88,7 @@ pub(crate) fn diff_ids(image: &Image) -> Result<Option<Vec<Digest>>> {
 pub(crate) fn layer(blob: &Blob, diff_id: Option<Digest>, look: &Look, run: Run<'_>) -> Result<()> {
     let (watch, what) = (run.watch, &blob.digest().to_string());
     watch.progress.start(blob.digest(), Some(blob.size()));
-    let verified = Verify::new(blob.open(0)?, *blob.digest(), Some(blob.size()));
-    let mut reader = watch.reader(*blob.digest(), verified);
+    let mut reader = watch.reader(*blob.digest(), blob.verified()?);
     match diff_id {
         None => drain(what, &mut reader)?,
         Some(expected) => {

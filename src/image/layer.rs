@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::blob::Blob;
 use crate::descriptor::Descriptor;
-use crate::digest::{Digest, Hasher, Verify};
+use crate::digest::{Digest, Hasher};
 use crate::error::{Error, Result};
 use crate::stream::{BUFFER, Buffer, Watch};
 
@@ -297,8 +297,7 @@ impl<R: Read> Read for Counted<R> {
 /// # Errors
 /// Those of the blob's source.
 pub fn open<'a>(blob: &'a Blob, watch: Watch<'a>) -> Result<Uncompressed<'a>> {
-    let verified = Verify::new(blob.open(0)?, *blob.digest(), Some(blob.size()));
-    let watched = watch.reader(*blob.digest(), verified);
+    let watched = watch.reader(*blob.digest(), blob.verified()?);
     Uncompressed::new(&blob.digest().to_string(), watched)
 }
 

@@ -614,6 +614,10 @@ impl Source for Remote {
         })
     }
 
+    fn verifies(&self) -> Option<(Digest, u64)> {
+        Some((self.digest, self.size))
+    }
+
     fn origin(&self) -> Option<&Origin> {
         Some(&self.origin)
     }

@@ -29,9 +29,7 @@ pub fn run(s: &mut Session<'_, '_>, args: &GetLayer) -> Result<(), Failure> {
         plain = layer::open(blob, watch)?;
         &mut plain
     } else {
-        let bytes = blob.open(0)?;
-        let verified = dxf_registry::digest::Verify::new(bytes, *blob.digest(), Some(blob.size()));
-        raw = watch.reader(*blob.digest(), verified);
+        raw = watch.reader(*blob.digest(), blob.verified()?);
         &mut raw
     };
     let copied = copy(reader, output.writer(s.out), &mut Buffer::new());
