@@ -105,8 +105,8 @@ impl Tar {
     }
 }
 
-/// The digests of pieces as JSON, of a length that depends on the names alone.
-fn sums(names: &[String], digests: &[Digest]) -> Vec<u8> {
+/// The digests of members as JSON, of a length that depends on the names alone.
+pub(super) fn sums(names: &[String], digests: &[Digest]) -> Vec<u8> {
     let pairs = names.iter().zip(digests);
     let pairs = pairs.map(|(name, digest)| (name.clone(), digest.to_string().into()));
     serde_json::Value::Object(pairs.collect())
@@ -221,9 +221,9 @@ impl Opened {
         }
         let mut partial = Partial::open(&tar.path)?;
         let (mut file, mut others) = (same(&partial)?, BTreeMap::new());
-        // Another plan puts blobs to other places.
-        let first = tar.small.first();
-        if !first.is_some_and(|(slot, bytes)| has(&file, slot, Some(bytes))) {
+        // Another plan puts blobs to other places, and so did older versions.
+        let mut small = tar.small.iter();
+        if !small.all(|(slot, bytes)| has(&file, slot, Some(bytes))) {
             others = left(&file).unwrap_or_default();
             partial.discard();
             partial = Partial::open(&tar.path)?;

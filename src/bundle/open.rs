@@ -7,6 +7,7 @@ use std::path::Path;
 use super::listing::{is_omission, omission};
 use super::parts::{MAX_TABLE, TABLE, Table};
 use super::read::{Bundle, Entry, Parts};
+use super::verify::sums;
 use super::{LISTING, Listing, MAX_LISTING, NAME, charon, zip};
 use crate::archive::{self, INDEX, MARK};
 use crate::descriptor::Descriptor;
@@ -129,7 +130,7 @@ impl Bundle {
         let bytes = index.bytes(INDEX, manifest::MAX_SIZE)?;
         let table = match index.get(TABLE) {
             Some(_) => Some(Parts::of(&index, &bytes)?),
-            None => None,
+            None => check_index(&index, &bytes).map(|()| None)?,
         };
         let listed = Manifest::new(None, bytes)?.index()?.manifests;
         let mut bundle = Bundle {
@@ -221,6 +222,18 @@ impl Parts {
             pieces.sort_by_key(|piece| piece.from);
         }
         Ok(parts)
+    }
+}
+
+/// Refuses an index that differs from the one that was saved: a flipped bit would
+/// load an image under another name. Other programs keep no digest of it.
+fn check_index(index: &Index, bytes: &[u8]) -> Result<()> {
+    let sums = sums(index)?;
+    match sums.get(INDEX) {
+        Some(saved) if *saved != Digest::of(bytes) => Err(index.bad(format!(
+            "its {INDEX} is not the one that was saved: it was damaged or changed since"
+        ))),
+        _ => Ok(()),
     }
 }
 

@@ -25,7 +25,8 @@ use crate::tar::{self, Index};
 
 /// The member with the table of all parts.
 pub(super) const TABLE: &str = "vnd.dxf.parts.json";
-/// The member with the digests of pieces of blobs.
+/// The member with the digests of members that no digest names: pieces of blobs
+/// and, of a bundle in one file, the index and what else comes before the manifests.
 pub(super) const SUMS: &str = "vnd.dxf.sums.json";
 /// The longest table, bytes.
 pub(super) const MAX_TABLE: u64 = 32 << 20;
@@ -172,8 +173,9 @@ fn blobs(members: &[Member]) -> Vec<&Blob> {
 
 /// What is in each part: names and bytes.
 fn head(members: &[Member]) -> Vec<(&str, &Vec<u8>)> {
-    // An engine loads what is whole.
-    let head = members.iter().filter(|member| member.name != LIST);
+    // An engine loads what is whole, and the table has the digest of the index.
+    let head = members.iter();
+    let head = head.filter(|member| ![LIST, SUMS].contains(&member.name.as_str()));
     let head = head.filter_map(|member| match &member.content {
         Content::Bytes(bytes) => Some((member.name.as_str(), bytes)),
         Content::Blob(_) => None,

@@ -9,6 +9,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use super::names::{repositories, repository};
+use super::parts::SUMS;
 use super::{Cut, LISTING, Listing, MAX_LISTING, NAME, OMITTED, file, parts};
 use crate::archive::{
     self, Content, INDEX, Item, LIST, MARK, Member, blob_name, docker_entries, full_name,
@@ -471,6 +472,7 @@ impl Contents {
             let list = Value::Array(loadable).to_string();
             members.push(small(LIST, list.into_bytes()));
         }
+        members.insert(1, sums_of(&members));
         members.extend(first);
         let lists = members.len();
         members.extend(self.manifests);
@@ -551,6 +553,16 @@ impl Contents {
         let index = Builder::new(media_type::OCI_INDEX).manifests(entries);
         Ok(index.into_bytes())
     }
+}
+
+/// The digests of members that no digest names.
+fn sums_of(members: &[Member]) -> Member {
+    let bytes = members.iter().filter_map(|member| match &member.content {
+        Content::Bytes(bytes) => Some((member.name.clone(), Digest::of(bytes))),
+        Content::Blob(_) => None,
+    });
+    let (names, digests): (Vec<_>, Vec<_>) = bytes.unzip();
+    small(SUMS, file::sums(&names, &digests))
 }
 
 fn small(name: &str, bytes: Vec<u8>) -> Member {

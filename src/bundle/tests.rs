@@ -295,6 +295,18 @@ fn what_was_left_is_not_trusted() {
     std::fs::write(dir.path().join("b.tar.partial"), &bytes).unwrap();
     plan.write_file(&path, Run::default()).unwrap();
     assert_eq!(std::fs::read(&path).unwrap(), written(&plan));
+    // An older version has other members before the blobs.
+    let mut older = written(&plan);
+    let at = older
+        .windows(13)
+        .position(|name| name == b"vnd.dxf.sums.")
+        .unwrap();
+    older[at..at + 4].copy_from_slice(b"old.");
+    older[1020..1024].copy_from_slice(b"junk");
+    std::fs::write(dir.path().join("o.tar.partial"), &older).unwrap();
+    let path = dir.path().join("o.tar");
+    plan.write_file(&path, Run::default()).unwrap();
+    assert_eq!(std::fs::read(&path).unwrap(), written(&plan));
     // What another plan left is of no use, and not in the way.
     std::fs::write(dir.path().join("c.tar.partial"), vec![7; 100_000]).unwrap();
     let path = dir.path().join("c.tar");
@@ -406,6 +418,38 @@ fn what_lies_is_refused() {
     assert!(file::check(&lying, Run::default()).is_err_and(|e| e.is_corrupt()));
     let right = Blob::new(blob(b"one").descriptor().clone(), Bytes(b"one".to_vec()));
     file::check(&right, Run::default()).unwrap();
+}
+
+#[test]
+fn each_bit_of_the_index_counts() {
+    let store = Arc::new(Noted::default());
+    alias(&store.memory, "v1", &[b"one"]);
+    let bytes = written(&planned(&store, &["r.example/a:v1"]));
+    let sums = bytes.windows(13).position(|name| name == b"vnd.dxf.sums.");
+    let sums = sums.unwrap();
+    let json = bytes[512..sums].iter().rposition(|byte| *byte == b'}');
+    for at in 512..=512 + json.unwrap() {
+        let mut bad = bytes.clone();
+        bad[at] ^= 1;
+        let said = opened(&bad).map(drop).unwrap_err();
+        assert!(
+            said.is_corrupt() && said.to_string().contains("index.json"),
+            "{said}"
+        );
+        let streamed = receive(&bad, &Arc::new(Memory::new()), 2).unwrap_err();
+        assert!(streamed.is_corrupt(), "{streamed}");
+    }
+    // Each other small member too, where every byte is read.
+    let list = bytes
+        .windows(14)
+        .rposition(|text| text == b"\"1.0.0\"}\0\0\0\0\0\0");
+    let mut bad = bytes.clone();
+    bad[list.unwrap() + 5] ^= 1;
+    let wrong = opened(&bad).unwrap().verify(Run::default()).unwrap();
+    assert!(
+        matches!(wrong.as_slice(), [one] if one.is_corrupt()),
+        "{wrong:?}"
+    );
 }
 
 /// A bundle of `names`, without what `since` lists.

@@ -31,7 +31,7 @@ impl Bundle {
                     all.push((blob, index.what()));
                 }
             }
-            pieces.extend(sums(index)?);
+            pieces.extend(members(index)?);
         }
         let mut found = parallel::map(run.jobs, all, run.watch.stop, |(blob, what), stop| {
             wrong(&blob, run.stopped_by(stop)).map(|error| Some(error?.at(what)))
@@ -56,7 +56,7 @@ impl Bundle {
     pub(super) fn damage(&self, blob: &Blob, run: Run<'_>) -> Result<Option<Error>> {
         let digest = blob.digest();
         for index in self.parts.iter().filter(|_| self.is_cut(digest)) {
-            let ours = sums(index)?.into_iter();
+            let ours = members(index)?.into_iter();
             for piece in ours.filter(|piece| piece.name.contains(&digest.hex())) {
                 if let Some(error) = piece.check(run)? {
                     return Ok(Some(error));
@@ -68,8 +68,8 @@ impl Bundle {
     }
 }
 
-/// A piece of a blob that is cut.
-struct Cutting<'a> {
+/// A member that no digest names, such as a piece of a blob that is cut.
+struct Unnamed<'a> {
     name: String,
     digest: Digest,
     bytes: &'a Section,
@@ -77,7 +77,7 @@ struct Cutting<'a> {
     what: &'a str,
 }
 
-impl Cutting<'_> {
+impl Unnamed<'_> {
     /// What is wrong with its bytes.
     fn check(&self, run: Run<'_>) -> Result<Option<Error>> {
         let found = file::sum(self.bytes, run)?;
@@ -86,24 +86,27 @@ impl Cutting<'_> {
     }
 }
 
-/// The pieces in a part.
-fn sums(index: &Index) -> Result<Vec<Cutting<'_>>> {
+/// The digests in a file of members that no digest names.
+pub(super) fn sums(index: &Index) -> Result<BTreeMap<String, Digest>> {
     if index.get(SUMS).is_none() {
-        return Ok(Vec::new());
+        return Ok(BTreeMap::new());
     }
     let sums = index.bytes(SUMS, MAX_TABLE)?;
-    let sums = serde_json::from_slice::<BTreeMap<String, Digest>>(&sums);
-    let pieces = sums.map_err(|e| index.bad(e))?.into_iter();
-    let piece = |(name, digest): (String, Digest)| {
+    serde_json::from_slice(&sums).map_err(|e| index.bad(e))
+}
+
+/// Those members.
+fn members(index: &Index) -> Result<Vec<Unnamed<'_>>> {
+    let member = |(name, digest): (String, Digest)| {
         let (bytes, what) = (index.need(&name)?, index.what());
-        Ok(Cutting {
+        Ok(Unnamed {
             name,
             digest,
             bytes,
             what,
         })
     };
-    pieces.map(piece).collect()
+    sums(index)?.into_iter().map(member).collect()
 }
 
 /// These bytes as a blob.
