@@ -239,6 +239,50 @@ fn hostile_bundles_are_refused_in_one_line() {
     assert_eq!(far.raw().tags("below/team/app"), ["v1"]);
 }
 
+/// Names that other programs' archives have in their one place for them.
+#[test]
+fn hostile_names_of_other_programs_are_refused() {
+    let (far, work) = (Registry::http(), scratch());
+    let manifest = manifest(b"layer").to_string();
+    for name in [
+        "../../etc/passwd:v1",
+        "host.example/../../up:v1",
+        "/absolute:v1",
+        "a/b:v1/../../x",
+        "a//b:v1",
+        "r.example/UPPER/x:v1",
+        "a/b:v1\u{1b}[31m",
+        "a/b:v1\nc/d:v2",
+        "a/b: v1",
+        "a/b:\u{0}",
+        "a/b@sha256:0",
+        "oci:/tmp/x:v1",
+        "%2e%2e/x:v1",
+        &format!("a/{}:v1", "b".repeat(300)),
+        &format!("a/b:{}", "v".repeat(200)),
+        &"a/".repeat(100_000),
+    ] {
+        for key in [
+            "org.opencontainers.image.ref.name",
+            "io.containerd.image.name",
+        ] {
+            let mut entry = described(MANIFEST, manifest.as_bytes());
+            entry["annotations"] = json!({key: name});
+            let index = json!({"schemaVersion": 2, "manifests": [entry]}).to_string();
+            let mut all = right();
+            all[0] = named("index.json", index.as_bytes());
+            for done in load(&far, work.path(), &tar(&all)) {
+                let told: String = name.chars().take(40).collect();
+                assert!(matches!(done.code, Some(1 | 2 | 65)), "{told}: {done}");
+                assert_eq!(done.stderr.lines().count(), 1, "{told}: {done}");
+                assert!(!done.stderr.contains(['\u{1b}', '\u{0}']), "{told}: {done}");
+            }
+        }
+    }
+    let run = Dxf::new().plain(far.host());
+    assert_eq!(run.arg("list-repos").ok().text(), "");
+}
+
 #[test]
 fn too_many_members_are_refused() {
     let (far, work) = (Registry::http(), scratch());
@@ -330,7 +374,12 @@ fn words_that_fit_no_bundle_are_refused() {
         "Bad_.Name",
     );
     refused(&["load-bundle", "b.tar", "--map", "team", &to], "FROM=TO");
-    refused(&["load-bundle", "b.tar", "b.002"], "b.002");
+    for part in ["b.002", "b.02", "b.0002", "b.2"] {
+        refused(
+            &["load-bundle", "b.tar", part],
+            &format!("{part}: No such file"),
+        );
+    }
     refused(&["load-bundle", "gone.zip"], "gone.zip");
     refused(&["load-bundle", "."], ".");
     refused(&["save-bundle", ".", "team/app:v0"], ".");

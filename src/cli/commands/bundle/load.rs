@@ -170,7 +170,8 @@ fn is_file_name(word: &str) -> bool {
     let Some((_, end)) = word.rsplit_once('.') else {
         return false;
     };
-    let is_part = end.len() == 3 && end.bytes().all(|byte| byte.is_ascii_digit());
+    // The last label of a host is never a number; that of a misspelt part may be.
+    let is_part = !end.is_empty() && end.bytes().all(|byte| byte.is_ascii_digit());
     ENDS.contains(&end) || (is_part && word.parse::<Ipv4Addr>().is_err())
 }
 
