@@ -12,6 +12,7 @@ mod bounds;
 mod built;
 mod bundles;
 mod bundles_bad;
+mod bundles_gone;
 mod bundles_stream;
 mod coming_from;
 mod compat;
