@@ -3,26 +3,22 @@
 //! manifest says of them.
 
 use serde::Deserialize;
+use serde_json::Value;
 
+use super::names::{Given, Namer, TOP, are_in_config};
 use super::split::joined;
 use super::title::checked;
 use super::{CONTENT_DIGEST, FILE_METADATA, FILE_PATH, TITLE, UNPACK};
 use crate::artifact::Parts;
-use crate::descriptor::annotation::VERSION;
 use crate::descriptor::{Descriptor, media_type};
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::fetch::{BlobRef, Sequence};
 use crate::image::config;
-use crate::manifest::{ImageManifest, Kind, Manifest};
+use crate::manifest::{Kind, Manifest};
+use crate::store::ReadStore;
+use crate::stream::read_bounded;
 
-/// Helm's charts and their signatures (helm.sh/docs/topics/registries).
-const HELM_CONFIG: &str = "application/vnd.cncf.helm.config.v1+json";
-const HELM_CHART: &str = "application/vnd.cncf.helm.chart.content.v1.tar+gzip";
-const HELM_PROVENANCE: &str = "application/vnd.cncf.helm.chart.provenance.v1.prov";
-/// What the types of Docker's models begin with.
-const DOCKER_CONFIG: &str = "application/vnd.docker.ai.model.config.";
-const DOCKER_LAYER: &str = "application/vnd.docker.ai.";
 /// The hexadecimal digits of a digest in a made-up name.
 const DIGITS: usize = 12;
 
@@ -30,7 +26,8 @@ const DIGITS: usize = 12;
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Entry {
-    /// Its name: relative, `/` between the parts, nothing that leads out.
+    /// Its name: relative, `/` between the parts, nothing that leads out. `.` is the
+    /// folder that the artifact is written to: the archive has names from there.
     pub name: String,
     /// Whether the artifact says the name. If not, it was made of the digest.
     pub is_named: bool,
@@ -51,7 +48,7 @@ pub struct Entry {
 impl Entry {
     /// Whether it is a folder, as far as the manifest tells.
     pub fn is_folder(&self) -> bool {
-        matches!(self.form, Form::Folder(_))
+        matches!(self.form, Form::Folder(_) | Form::Tree)
     }
 
     /// Its bytes, as [`crate::fetch`] takes them; of a folder its archive.
@@ -72,6 +69,10 @@ pub enum Form {
     /// An archive that is a folder if everything in it is in one with the
     /// entry's name (oras-py), else a file.
     Either,
+    /// The archive of a file or folder, with names from the top of the folder that
+    /// the artifact is written to, or from the one that the entry is in (ModelPack,
+    /// kitops, flux, Docker's models).
+    Tree,
 }
 
 /// The files that a manifest names.
@@ -82,6 +83,33 @@ pub enum Form {
 /// [`Error::Malformed`] for names that no file can have, that lead out of their
 /// folder, or that would be one file.
 pub fn entries(manifest: &Manifest) -> Result<Vec<Entry>> {
+    listed(manifest, &Value::Null)
+}
+
+/// The files that a manifest of `store` names. Where their names are in the config
+/// (kitops, charts without annotations), that is read, too.
+///
+/// # Errors
+/// As [`entries`]; those of the store.
+pub fn entries_in(store: &dyn ReadStore, manifest: &Manifest) -> Result<Vec<Entry>> {
+    if manifest.kind() != Kind::Image {
+        return entries(manifest);
+    }
+    let config = manifest.image()?;
+    if !are_in_config(&config) {
+        return entries(manifest);
+    }
+    let config = config.config;
+    let content = store.pull_blob(&config.digest, Some(config.size))?;
+    let bytes = read_bounded(&config.digest.to_string(), content.reader, config::MAX_SIZE)?;
+    // One that can't be read names nothing.
+    listed(
+        manifest,
+        &serde_json::from_slice(&bytes).unwrap_or_default(),
+    )
+}
+
+fn listed(manifest: &Manifest, config: &Value) -> Result<Vec<Entry>> {
     let unsupported = |what: &str| Err(Error::Unsupported { what: what.into() });
     match manifest.kind() {
         Kind::Image => {}
@@ -98,15 +126,16 @@ pub fn entries(manifest: &Manifest) -> Result<Vec<Entry>> {
         return unsupported("an image of a file system; pull-image takes it");
     }
     let mut found = Vec::new();
-    for (layer, content) in joined(&image.layers)? {
+    let layers = joined(&image.layers)?;
+    let mut namer = Namer::new(&image, config);
+    for (layer, content) in &layers {
         // The empty layer of artifacts without files is none.
-        if layer.media_type == media_type::OCI_EMPTY && name_of(&layer).is_none() {
+        if layer.media_type == media_type::OCI_EMPTY && name_of(layer).is_none() {
             continue;
         }
-        let by_tool = helm_name(&image, &layer).or_else(|| docker_name(&image, &layer, &found));
-        let mut one = entry(&layer, by_tool)?;
+        let mut one = entry(layer, namer.next(layer))?;
         if let Some(parts) = content {
-            one.content = parts;
+            one.content = parts.clone();
         }
         found.push(one);
     }
@@ -140,9 +169,16 @@ fn name_of(layer: &Descriptor) -> Option<&str> {
     said.next().map(String::as_str)
 }
 
-fn entry(layer: &Descriptor, other: Option<String>) -> Result<Entry> {
-    let said = name_of(layer).map(str::to_string).or(other);
+fn entry(layer: &Descriptor, given: Option<Given>) -> Result<Entry> {
+    let is_archive = given.as_ref().is_some_and(|given| given.is_archive);
+    let said = name_of(layer).map(str::to_string);
+    let form = match &said {
+        None if is_archive => Form::Tree,
+        said => form(layer, said.as_deref().unwrap_or_default())?,
+    };
+    let said = said.or(given.map(|given| given.name));
     let name = match &said {
+        Some(name) if form == Form::Tree && is_top(name) => TOP.to_string(),
         Some(name) => checked(name)?,
         None => made_up(&layer.digest, &layer.media_type),
     };
@@ -151,7 +187,7 @@ fn entry(layer: &Descriptor, other: Option<String>) -> Result<Entry> {
         size: Some(layer.size),
     };
     Ok(Entry {
-        form: form(layer, said.as_deref().unwrap_or_default())?,
+        form,
         is_named: said.is_some(),
         is_executable: is_executable(layer),
         media_type: layer.media_type.clone(),
@@ -162,16 +198,24 @@ fn entry(layer: &Descriptor, other: Option<String>) -> Result<Entry> {
     })
 }
 
+/// Whether a path is the folder itself.
+fn is_top(path: &str) -> bool {
+    !path.starts_with('/') && path.split('/').all(|part| matches!(part, "" | "."))
+}
+
 fn form(layer: &Descriptor, title: &str) -> Result<Form> {
     let said = |name: &str| layer.annotations.get(name).map(String::as_str);
     let is_tar = layer.media_type.ends_with(".tar") || layer.media_type.contains(".tar+");
     // ModelPack's archives are of the path that they are named by.
     let is_model = said(TITLE).is_none() && said(FILE_PATH).is_some() && is_tar;
-    if said(UNPACK) == Some("true") || title.ends_with('/') || is_model {
+    if said(UNPACK) == Some("true") || title.ends_with('/') && !is_model {
         let tar = said(CONTENT_DIGEST).map(str::parse).transpose();
         let tar =
             tar.map_err(|_| Error::malformed(title, "the digest of its tar can't be read"))?;
         return Ok(Form::Folder(tar));
+    }
+    if is_model {
+        return Ok(Form::Tree);
     }
     let has_end = [".gz", ".tgz", ".tar", ".zst"]
         .iter()
@@ -198,48 +242,6 @@ fn is_executable(layer: &Descriptor) -> bool {
     said.is_some_and(|said| said.mode & 0o100 != 0)
 }
 
-/// The names of a chart's files, which helm makes of its name and version.
-fn helm_name(image: &ImageManifest, layer: &Descriptor) -> Option<String> {
-    if image.config.media_type != HELM_CONFIG {
-        return None;
-    }
-    let end = match layer.media_type.as_str() {
-        HELM_CHART => "tgz",
-        HELM_PROVENANCE => "tgz.prov",
-        _ => return None,
-    };
-    let said = |name: &str| image.annotations.get(name).filter(|word| !word.is_empty());
-    let (chart, version) = (said(TITLE)?, said(VERSION)?);
-    Some(format!("{}-{}.{end}", one_part(chart), one_part(version)))
-}
-
-/// The names of a model's files without names of their own, which Docker's model
-/// runner gives by their types (docker/model-runner, internal/bundle/unpack.go).
-fn docker_name(image: &ImageManifest, layer: &Descriptor, before: &[Entry]) -> Option<String> {
-    if !image.config.media_type.starts_with(DOCKER_CONFIG) {
-        return None;
-    }
-    let kind = layer.media_type.as_str();
-    let end = match kind.strip_prefix(DOCKER_LAYER)? {
-        "gguf.v3" => "gguf",
-        "safetensors" => "safetensors",
-        "mmproj" => return Some("model.mmproj".to_string()),
-        "chat.template.jinja" => return Some("template.jinja".to_string()),
-        _ => return None,
-    };
-    let all = image.layers.iter().filter(|one| one.media_type == kind);
-    let number = before.iter().filter(|one| one.media_type == kind).count() + 1;
-    Some(match all.count() {
-        1 => format!("model.{end}"),
-        count => format!("model-{number:05}-of-{count:05}.{end}"),
-    })
-}
-
-/// A word as part of a name.
-fn one_part(word: &str) -> String {
-    word.replace(['/', '\0'], "_")
-}
-
 /// A name for what has none: the beginning of its digest, and an end that its
 /// type suggests.
 fn made_up(digest: &Digest, media_type: &str) -> String {
@@ -251,9 +253,11 @@ fn made_up(digest: &Digest, media_type: &str) -> String {
         (".tar", ".tar"),
         ("json", ".json"),
         ("+xml", ".xml"),
+        ("yaml", ".yaml"),
         ("text/plain", ".txt"),
         (".gguf.v3", ".gguf"),
         (".safetensors", ".safetensors"),
+        (".dduf", ".dduf"),
     ];
     let end = ends.iter().find(|(kind, _)| media_type.ends_with(kind));
     format!("{hex}{}", end.map_or("", |(_, end)| end))
@@ -263,7 +267,8 @@ fn made_up(digest: &Digest, media_type: &str) -> String {
 /// folder; those that differ in case alone are one on many disks.
 fn must_differ(entries: &[Entry]) -> Result<()> {
     let mut seen = std::collections::BTreeMap::new();
-    for entry in entries {
+    // What is in archives from the top is not known before they are read.
+    for entry in entries.iter().filter(|entry| entry.name != TOP) {
         let twice = seen
             .insert(entry.name.to_lowercase(), &entry.form)
             .is_some();

@@ -4,7 +4,8 @@
 //!
 //! [`layers`] reads files and folders of this machine, [`Artifact`] is the
 //! manifest of them, [`entries`] finds the files that a manifest names, whatever
-//! tool wrote it (oras, oras-py, regctl, helm, flux, ModelPack, Docker's models),
+//! tool wrote it (oras, oras-py, regctl, helm, flux, ModelPack, Docker's models;
+//! [`entries_in`] also kitops, whose config has the names),
 //! and [`Pull`] writes them into a folder. [`Making::with_split`] stores large
 //! files in parts, [`model_files`] and [`model_config`] make models in the format
 //! of ModelPack. Works on every [`crate::Store`].
@@ -40,6 +41,7 @@ mod artifact;
 mod entries;
 mod input;
 mod model;
+mod names;
 mod pull;
 mod split;
 #[cfg(test)]
@@ -49,7 +51,7 @@ mod unpack;
 
 pub use crate::descriptor::annotation::{CREATED, TITLE};
 pub use artifact::{Artifact, SpecVersion, is_media_type};
-pub use entries::{Entry, Form, entries};
+pub use entries::{Entry, Form, entries, entries_in};
 pub use input::{Input, Making, layers};
 pub use model::{MODEL_CONFIG, MODEL_TYPE, model_config, model_files};
 pub use pull::{Pull, Pulled};

@@ -5,10 +5,12 @@ use std::fs::{self, File, Permissions};
 use std::io::ErrorKind;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use super::entries::{Entry, Form};
 use super::input::contents;
-use super::unpack::{Archive, is_below, unpack};
+use super::names::TOP;
+use super::unpack::{Archive, Existing, Members, is_below, unpack};
 use crate::digest::{Digest, Hasher};
 use crate::error::{Error, Result};
 use crate::fetch;
@@ -76,13 +78,17 @@ impl<'a> Pull<'a> {
         }
         let several: Vec<&Entry> = entries.iter().collect();
         let single = several.len() <= 1;
+        let merging = Mutex::new(());
         parallel::map(run.jobs, several, run.watch.stop, |entry, stop| {
             // One level of threads: several files, or several parts of one.
             let run = Run {
                 jobs: if single { run.jobs } else { 1 },
                 ..run.stopped_by(stop)
             };
-            self.one(store, entry, run)
+            match entry.form {
+                Form::Tree => self.tree(store, entry, run, &merging),
+                _ => self.one(store, entry, run),
+            }
         })
     }
 
@@ -101,7 +107,7 @@ impl<'a> Pull<'a> {
                 _ if !is_last => meta.is_dir(),
                 Form::File => meta.is_file(),
                 Form::Folder(_) => meta.is_dir(),
-                Form::Either => meta.is_dir() || meta.is_file(),
+                Form::Either | Form::Tree => meta.is_dir() || meta.is_file(),
             };
             let in_the_way = |what: &str| {
                 let what = format!("{}: {what}", path.display());
@@ -117,7 +123,9 @@ impl<'a> Pull<'a> {
                 true => Ok(true),
                 false => is_same_folder(&path, entry, stop),
             };
-            if is_last && self.keep && !is_same()? {
+            // What an archive from the top contains is known when it is unpacked.
+            let is_known = entry.form != Form::Tree;
+            if is_last && self.keep && is_known && !is_same()? {
                 return in_the_way("it exists and is not overwritten");
             }
         }
@@ -148,13 +156,42 @@ impl<'a> Pull<'a> {
             Form::Folder(tar) => {
                 // Not synced: what a loss of power leaves of it is checked again.
                 let at = beside(&path, entry);
+                let archive = archive(entry, *tar);
                 let unpacked = fetch::followed(store, row, &at, run, |from| {
-                    unpack(&archive(entry, *tar), from, &path, run.watch.stop)
+                    unpack(&archive, from, &path, run.watch.stop)
                 })?;
                 unpacked.commit(&path)?;
             }
             _ => self.either(store, entry, &path, run)?,
         }
+        Ok(Pulled::Written)
+    }
+
+    /// Fetches an archive with names from the top of the folder. One at a time is
+    /// moved there: several may make the same folder.
+    fn tree(
+        &self,
+        store: &dyn ReadStore,
+        entry: &Entry,
+        run: Run<'_>,
+        merging: &Mutex<()>,
+    ) -> Result<Pulled> {
+        let name = entry.name.rsplit('/').next().filter(|name| *name != TOP);
+        let path = self.folder.join(name.unwrap_or("files"));
+        let row = std::slice::from_ref(&entry.content);
+        let archive = Archive {
+            members: Members::FromTop,
+            ..archive(entry, None)
+        };
+        let unpacked = fetch::followed(store, row, &beside(&path, entry), run, |from| {
+            unpack(&archive, from, &path, run.watch.stop)
+        })?;
+        let existing = match self.keep {
+            true => Existing::Kept,
+            false => Existing::Replaced,
+        };
+        let _held = merging.lock().unwrap_or_else(PoisonError::into_inner);
+        unpacked.commit_into(self.folder, existing)?;
         Ok(Pulled::Written)
     }
 
@@ -190,6 +227,7 @@ fn archive(entry: &Entry, tar: Option<Digest>) -> Archive<'_> {
         what: &entry.name,
         title: &entry.name,
         tar,
+        members: Members::InFolder,
     }
 }
 

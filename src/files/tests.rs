@@ -294,9 +294,12 @@ type Foreign<'a> = (&'a str, &'a [(&'a str, &'a str)], Vec<u8>);
 
 /// An artifact of layers as a registry may have them.
 fn foreign(layers: &[Foreign<'_>]) -> (Memory, Manifest) {
+    foreign_with(&Blob::empty(), layers)
+}
+
+fn foreign_with(config: &Blob, layers: &[Foreign<'_>]) -> (Memory, Manifest) {
     let store = Memory::default();
-    let config = Blob::empty();
-    store.put_blob(&config, Watch::default()).unwrap();
+    store.put_blob(config, Watch::default()).unwrap();
     let listed = layers.iter().map(|(kind, said, bytes)| {
         let said = said.iter().map(|(k, v)| (k.to_string(), v.to_string()));
         let blob = Blob::bytes(kind, bytes.clone()).with_annotations(said.collect());
@@ -535,6 +538,215 @@ fn a_docker_model_has_the_names_that_its_runner_gives() {
             "model-00002-of-00002.safetensors"
         ]
     );
+}
+
+/// A tar of files with these names.
+fn tar_of(names: &[&str]) -> Vec<u8> {
+    let kind = |name: &&str| match name.ends_with('/') {
+        true => Kind::Directory,
+        false => Kind::File,
+    };
+    let members: Vec<Vec<u8>> = names.iter().map(|n| member(n, kind(n), "")).collect();
+    [members.concat(), vec![0; 1024]].concat()
+}
+
+/// Every file below a folder, sorted.
+fn all_below(folder: &Path) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut left = vec![folder.to_path_buf()];
+    while let Some(next) = left.pop() {
+        for entry in fs::read_dir(next).unwrap() {
+            let path = entry.unwrap().path();
+            match path.is_dir() && !path.is_symlink() {
+                true => left.push(path),
+                false => {
+                    let name = path.strip_prefix(folder).unwrap();
+                    found.push(name.display().to_string());
+                }
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+/// What becomes of an artifact: its names, and the files that are written.
+fn pulled(config: (&str, serde_json::Value), layers: &[Foreign<'_>]) -> (Vec<String>, Vec<String>) {
+    let config = Blob::bytes(config.0, config.1.to_string().into_bytes());
+    let (store, manifest) = foreign_with(&config, layers);
+    let found = entries_in(&store, &manifest).unwrap();
+    let to = tempfile::tempdir().unwrap();
+    let pull = Pull::new(to.path());
+    pull.write(&store, &found, Run::default()).unwrap();
+    // What is there and the same is no reason to refuse.
+    let again = pull.without_replacing();
+    again.write(&store, &found, Run::default()).unwrap();
+    let names = found.iter().map(|entry| entry.name.clone()).collect();
+    (names, all_below(to.path()))
+}
+
+#[test]
+fn kitops_layers_go_where_the_kitfile_says() {
+    let kit = |kind: &str| format!("application/vnd.kitops.modelkit.{kind}");
+    let (model, data, code, docs) = (
+        kit("model.v1.tar+gzip"),
+        kit("dataset.v1.tar"),
+        kit("code.v1.tar+zstd"),
+        kit("docs.v1.tar"),
+    );
+    let (config, none) = (kit("config.v1+json"), &[][..]);
+    // Before 1.3: names from the folder that the path is in, in the order of kinds.
+    let old = json!({"manifestVersion": "1.0.0", "model": {"path": "./models/m.gguf"},
+        "datasets": [{"path": "data/one"}, {"path": "data/two"}], "code": [{"path": "."}]});
+    let zstd = |bytes: &[u8]| zstd::encode_all(bytes, 1).unwrap();
+    let (names, files) = pulled(
+        (&config, old),
+        &[
+            (&data, none, tar_of(&["one/", "one/a"])),
+            (&model, none, zstd(&tar_of(&["m.gguf"]))),
+            (&data, none, tar_of(&["two/", "two/b"])),
+            (&code, none, zstd(&tar_of(&["run.py"]))),
+        ],
+    );
+    assert_eq!(names, ["data/one", "models/m.gguf", "data/two", "."]);
+    assert_eq!(
+        files,
+        ["data/one/a", "data/two/b", "models/m.gguf", "run.py"]
+    );
+    // Now: from the top, the folders above included; found by their digests.
+    let (one, two) = (tar_of(&["docs/", "docs/a"]), tar_of(&["docs/", "docs/b"]));
+    let digest = |bytes: &[u8]| crate::Digest::of(bytes).to_string();
+    let new = json!({"docs": [{"path": "docs/b", "digest": digest(&two)},
+        {"path": "docs/a", "digest": digest(&one)}], "code": "nonsense"});
+    let (names, files) = pulled((&config, new), &[(&docs, none, one), (&docs, none, two)]);
+    assert_eq!(names, ["docs/a", "docs/b"]);
+    assert_eq!(files, names);
+    // A config that says nothing.
+    let (names, files) = pulled((&config, json!([])), &[(&docs, none, b"abc".to_vec())]);
+    assert!(names == files && names[0].ends_with(".tar"), "{names:?}");
+}
+
+#[test]
+fn archives_of_flux_and_docker_have_names_from_the_top() {
+    let none = &[][..];
+    let flux = "application/vnd.cncf.flux.content.v1.tar+gzip";
+    let config = ("application/vnd.cncf.flux.config.v1+json", json!({}));
+    let content = gzip(&[
+        member("./apps/", Kind::Directory, ""),
+        member("./apps/a.yaml", Kind::File, ""),
+    ]);
+    let (names, files) = pulled(config, &[(flux, none, content)]);
+    assert_eq!(
+        (names, files),
+        (vec![".".into()], vec!["apps/a.yaml".into()])
+    );
+    let config = (
+        "application/vnd.docker.ai.model.config.v0.1+json",
+        json!({}),
+    );
+    let kind = |name: &str| format!("application/vnd.docker.ai.{name}");
+    let (names, files) = pulled(
+        config,
+        &[
+            (&kind("safetensors"), none, b"abc".to_vec()),
+            (&kind("vllm.config.tar"), none, tar_of(&["config.json"])),
+            (&kind("dir.tar"), none, tar_of(&["d/", "d/x"])),
+            (
+                &kind("dir.tar"),
+                &[(FILE_PATH, "sub/e")],
+                tar_of(&["e/", "e/y"]),
+            ),
+        ],
+    );
+    assert_eq!(names, ["model.safetensors", ".", ".", "sub/e"]);
+    assert_eq!(
+        files,
+        ["config.json", "d/x", "model.safetensors", "sub/e/y"]
+    );
+}
+
+#[test]
+fn an_archive_of_one_file_is_that_file() {
+    let kind = "application/vnd.cncf.model.weight.v1.tar";
+    let config = ("application/vnd.cncf.model.config.v1+json", json!({}));
+    for name in ["w/model.gguf", "model.gguf"] {
+        let layer = (kind, &[(FILE_PATH, "w/model.gguf")][..], tar_of(&[name]));
+        let (names, files) = pulled((config.0, config.1.clone()), &[layer]);
+        assert_eq!(
+            (names, files),
+            (vec!["w/model.gguf".into()], vec!["w/model.gguf".into()])
+        );
+    }
+}
+
+#[test]
+fn archives_from_the_top_stay_at_their_name() {
+    let kind = "application/vnd.cncf.model.doc.v1.tar";
+    let end = || vec![0; 1024];
+    for (name, bytes, why) in [
+        ("docs", tar_of(&["docs/a", "other/b"]), "outside the folder"),
+        ("a/docs", tar_of(&["a/docs/a", "a"]), "outside the folder"),
+        ("docs", tar_of(&["../docs/a"]), "points outside"),
+        (
+            ".",
+            [member("l", Kind::Symlink, "../x"), end()].concat(),
+            "points outside",
+        ),
+        (
+            "d",
+            [member("d/l", Kind::HardLink, "/etc/passwd"), end()].concat(),
+            "not in the folder",
+        ),
+        (
+            ".",
+            [
+                member("l", Kind::Symlink, "."),
+                member("l/x", Kind::File, ""),
+                end(),
+            ]
+            .concat(),
+            "below a file or a link",
+        ),
+    ] {
+        let (store, manifest) = foreign(&[(kind, &[(FILE_PATH, name)], bytes)]);
+        let to = tempfile::tempdir().unwrap();
+        let found = entries(&manifest).unwrap();
+        let failed = Pull::new(to.path()).write(&store, &found, Run::default());
+        let failed = failed.unwrap_err();
+        assert!(
+            failed.is_corrupt() && failed.to_string().contains(why),
+            "{failed}"
+        );
+        assert_eq!(fs::read_dir(to.path()).unwrap().count(), 0, "{why}");
+    }
+    // A file that differs stays, and so does everything else.
+    let layer = (kind, &[(FILE_PATH, ".")][..], tar_of(&["a", "b"]));
+    let (store, manifest) = foreign(&[layer]);
+    let to = tempfile::tempdir().unwrap();
+    fs::write(to.path().join("b"), "mine").unwrap();
+    let (found, pull) = (entries(&manifest).unwrap(), Pull::new(to.path()));
+    let kept = pull.without_replacing();
+    let kept = kept.write(&store, &found, Run::default()).unwrap_err();
+    assert!(matches!(kept, Error::NotAllowed { .. }), "{kept}");
+    assert_eq!(all_below(to.path()), ["b"]);
+    assert_eq!(fs::read(to.path().join("b")).unwrap(), b"mine");
+    pull.write(&store, &found, Run::default()).unwrap();
+    assert_eq!(fs::read(to.path().join("b")).unwrap(), b"abc");
+}
+
+#[test]
+fn a_chart_without_annotations_has_its_name_in_the_config() {
+    let kind = "application/vnd.cncf.helm.chart.";
+    let config = json!({"name": "app", "version": "1.0.0"});
+    let (names, files) = pulled(
+        ("application/vnd.cncf.helm.config.v1+json", config),
+        &[
+            (&format!("{kind}content.v1.tar+gzip"), &[], vec![1]),
+            (&format!("{kind}provenance.v1.prov"), &[], vec![2]),
+        ],
+    );
+    assert_eq!(names, ["app-1.0.0.tgz", "app-1.0.0.tgz.prov"]);
+    assert_eq!(files, names);
 }
 
 #[test]

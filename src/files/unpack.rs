@@ -32,6 +32,67 @@ pub(super) struct Archive<'a> {
     pub title: &'a str,
     /// What the digest of the tar must be, where it is known.
     pub tar: Option<Digest>,
+    /// What the names in the archive are relative to.
+    pub members: Members,
+}
+
+/// Where the members of an archive belong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Members {
+    /// In a folder with the archive's title, which may stand before their names.
+    InFolder,
+    /// At the title, from the folder that all the artifact is written to, or from
+    /// the one that the title is in.
+    FromTop,
+}
+
+/// How the names of members become those of files below the folder that is filled.
+struct Names {
+    /// What every name begins with and loses.
+    strip: Vec<Vec<u8>>,
+    /// What every name gets instead.
+    add: Vec<Vec<u8>>,
+    /// What every name then is at or below; folders may be above.
+    within: Vec<Vec<u8>>,
+}
+
+impl Names {
+    /// As the name of the first member tells.
+    fn of(archive: &Archive<'_>, first: &[&[u8]]) -> Names {
+        let title = parts(archive.title.as_bytes()).unwrap_or_default();
+        let (last, is_full) = (
+            &title[title.len().saturating_sub(1)..],
+            first.starts_with(&title),
+        );
+        let (strip, add, within) = match archive.members {
+            Members::InFolder if is_full => (&title[..], &[][..], &[][..]),
+            Members::InFolder if first.starts_with(last) => (last, &[][..], &[][..]),
+            Members::InFolder => (&[][..], &[][..], &[][..]),
+            // The folders above may be listed before it.
+            Members::FromTop if is_full || title.starts_with(first) => {
+                (&[][..], &[][..], &title[..])
+            }
+            Members::FromTop if first.starts_with(last) => {
+                (&[][..], &title[..title.len() - 1], &title[..])
+            }
+            Members::FromTop => (&[][..], &title[..], &title[..]),
+        };
+        let owned = |parts: &[&[u8]]| parts.iter().map(|part| part.to_vec()).collect();
+        Names {
+            strip: owned(strip),
+            add: owned(add),
+            within: owned(within),
+        }
+    }
+
+    /// The parts of the file's name; `None` for one that belongs elsewhere.
+    fn below<'n>(&'n self, name: &[&'n [u8]]) -> Option<Vec<&'n [u8]>> {
+        let rest = without(name, &self.strip)?;
+        let mut below: Vec<&[u8]> = self.add.iter().map(Vec::as_slice).collect();
+        below.extend(rest);
+        let same = below.iter().zip(&self.within).all(|(a, b)| *a == b);
+        same.then_some(below)
+    }
 }
 
 /// Whether the first member of an archive is in a folder called `title`.
@@ -78,7 +139,7 @@ pub(super) fn unpack(
         folders: Vec::new(),
         turning: Vec::new(),
     };
-    filling.fill(archive.title, Entries::new(archive.what, &mut plain), stop)?;
+    filling.fill(archive, Entries::new(archive.what, &mut plain), stop)?;
     // What follows the end of the tar is part of the digest.
     io::copy(&mut plain, &mut io::sink()).map_err(|e| Error::io(archive.what, e))?;
     let found = plain.finish();
@@ -107,8 +168,32 @@ impl Unpacked {
         if is_new {
             return self.0.commit().map_err(failed);
         }
-        merge(&self.0.path(), target)
+        self.merge(target, Existing::Replaced)
     }
+
+    /// Moves what was unpacked into `folder`, where everything else stays.
+    ///
+    /// # Errors
+    /// As [`Unpacked::commit`]; [`Error::NotAllowed`] for a file that exists, differs
+    /// and is to be kept.
+    pub fn commit_into(self, folder: &Path, existing: Existing) -> Result<()> {
+        sync_tree(&self.0.path()).map_err(|e| Error::io(folder.display().to_string(), e))?;
+        self.merge(folder, existing)
+    }
+
+    fn merge(&self, folder: &Path, existing: Existing) -> Result<()> {
+        must_fit(&self.0.path(), folder, existing)?;
+        merge(&self.0.path(), folder)
+    }
+}
+
+/// What happens to files that exist.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Existing {
+    /// They are replaced.
+    Replaced,
+    /// They stay, and must not differ.
+    Kept,
 }
 
 /// The parts of a member's name; `None` for one that points outside its folder.
@@ -152,8 +237,8 @@ fn turns_back(link: &[u8]) -> bool {
 struct Name<'a> {
     /// Its parts below the folder.
     below: &'a [&'a [u8]],
-    /// The parts above, which all names begin with.
-    strip: &'a [Vec<u8>],
+    /// How it was found.
+    names: &'a Names,
 }
 
 /// A folder that is being filled.
@@ -178,8 +263,13 @@ impl Filling<'_> {
         Error::io(format!("{}: {}", self.what, name.display()), error)
     }
 
-    fn fill<R: Read>(&mut self, title: &str, mut entries: Entries<R>, stop: &Stop) -> Result<()> {
-        let mut prefix: Option<Vec<Vec<u8>>> = None;
+    fn fill<R: Read>(
+        &mut self,
+        archive: &Archive<'_>,
+        mut entries: Entries<R>,
+        stop: &Stop,
+    ) -> Result<()> {
+        let mut names: Option<Names> = None;
         while let Some(entry) = entries.next() {
             let entry = entry?;
             stop.check()?;
@@ -193,8 +283,11 @@ impl Filling<'_> {
                 continue;
             }
             // All names begin with that of the folder, or none does.
-            let strip = prefix.get_or_insert_with(|| prefix_of(title, &name));
-            let Some(below) = without(&name, strip) else {
+            let names = names.get_or_insert_with(|| Names::of(archive, &name));
+            let is_folder = entry.kind == Kind::Directory;
+            let below = names.below(&name);
+            let below = below.filter(|below| is_folder || below.len() >= names.within.len());
+            let Some(below) = below else {
                 return Err(self.bad(&entry, "it is outside the folder"));
             };
             if below.is_empty() {
@@ -211,12 +304,12 @@ impl Filling<'_> {
                 &entry,
                 Name {
                     below: &below,
-                    strip,
+                    names,
                 },
                 &mut entries,
             )?;
         }
-        self.look_at_turning(&prefix.unwrap_or_default())
+        names.map_or(Ok(()), |names| self.look_at_turning(&names))
     }
 
     fn member<R: Read>(
@@ -240,7 +333,7 @@ impl Filling<'_> {
                 made.map_err(|e| self.taken(entry, &path, e))?;
                 set_link_time(&path, entry.modified).map_err(|e| self.failed(&path, e))
             }
-            Kind::HardLink => self.hard_link(entry, &path, name.strip),
+            Kind::HardLink => self.hard_link(entry, &path, name.names),
             _ => Err(self.bad(entry, "it is neither file, folder nor link")),
         }
     }
@@ -310,12 +403,11 @@ impl Filling<'_> {
     }
 
     /// Another name of a file that was unpacked before.
-    fn hard_link(&self, entry: &Entry, path: &Path, strip: &[Vec<u8>]) -> Result<()> {
+    fn hard_link(&self, entry: &Entry, path: &Path, names: &Names) -> Result<()> {
         let out = || self.bad(entry, "it is a link to something that is not in the folder");
         let to = parts(&entry.link).ok_or_else(out)?;
-        let to = without(&to, strip)
-            .filter(|to| !to.is_empty())
-            .ok_or_else(out)?;
+        let to = names.below(&to).filter(|to| !to.is_empty());
+        let to = to.ok_or_else(out)?;
         let mut from = self.root.clone();
         for part in to {
             from.push(std::ffi::OsStr::from_bytes(part));
@@ -332,10 +424,10 @@ impl Filling<'_> {
 
     /// Refuses links that go up from anything but a folder of the archive: `up/..`
     /// leads out where `up` is a link to the top.
-    fn look_at_turning(&self, strip: &[Vec<u8>]) -> Result<()> {
+    fn look_at_turning(&self, names: &Names) -> Result<()> {
         for entry in &self.turning {
             let name = parts(&entry.path).unwrap_or_default();
-            let below = without(&name, strip).unwrap_or_default();
+            let below = names.below(&name).unwrap_or_default();
             let mut at = self.root.clone();
             at.extend(below.iter().map(|part| std::ffi::OsStr::from_bytes(part)));
             at.pop();
@@ -379,20 +471,6 @@ fn is_real_folder(path: &Path) -> bool {
     fs::symlink_metadata(path).is_ok_and(|meta| meta.is_dir())
 }
 
-/// What stands before every name: the title, its last part, or nothing.
-fn prefix_of(title: &str, first: &[&[u8]]) -> Vec<Vec<u8>> {
-    let title: Vec<&[u8]> = title.split('/').map(str::as_bytes).collect();
-    let last = &title[title.len() - 1..];
-    let found = [&title[..], last]
-        .into_iter()
-        .find(|p| first.starts_with(p));
-    found
-        .unwrap_or_default()
-        .iter()
-        .map(|p| p.to_vec())
-        .collect()
-}
-
 /// `name` without the parts of `prefix`, if it begins with them.
 fn without<'n>(name: &[&'n [u8]], prefix: &[Vec<u8>]) -> Option<Vec<&'n [u8]>> {
     let head = name.get(..prefix.len())?;
@@ -402,23 +480,59 @@ fn without<'n>(name: &[&'n [u8]], prefix: &[Vec<u8>]) -> Option<Vec<&'n [u8]>> {
 
 /// Moves what is in one folder into another, which nothing is removed from.
 fn merge(from: &Path, to: &Path) -> Result<()> {
-    let failed = |path: &Path, e| Error::io(path.display().to_string(), e);
-    for entry in fs::read_dir(from).map_err(|e| failed(from, e))? {
-        let entry = entry.map_err(|e| failed(from, e))?;
-        let (from, to) = (entry.path(), to.join(entry.file_name()));
-        let is_folder = entry.file_type().map_err(|e| failed(&from, e))?.is_dir();
-        match fs::symlink_metadata(&to) {
-            Ok(meta) if meta.is_dir() && is_folder => {
-                merge(&from, &to)?;
-                continue;
-            }
-            Ok(meta) if meta.is_dir() || is_folder => {
-                let what = format!("{}: a file and a folder of one name", to.display());
-                return Err(Error::NotAllowed { what });
-            }
-            _ => {}
+    for (from, to, is_folder) in pairs(from, to)? {
+        if is_folder && is_real_folder(&to) {
+            merge(&from, &to)?;
+            continue;
         }
-        rename(&from, &to).map_err(|e| failed(&to, e))?;
+        rename(&from, &to).map_err(|e| Error::io(to.display().to_string(), e))?;
     }
-    sync_folder(to).map_err(|e| failed(to, e))
+    sync_folder(to).map_err(|e| Error::io(to.display().to_string(), e))
+}
+
+/// Refuses what can't be moved from one folder into another, before anything is.
+fn must_fit(from: &Path, to: &Path, existing: Existing) -> Result<()> {
+    for (from, to, is_folder) in pairs(from, to)? {
+        let in_the_way = |why: &str| {
+            let what = format!("{}: {why}", to.display());
+            Err(Error::NotAllowed { what })
+        };
+        match fs::symlink_metadata(&to) {
+            Err(_) => {}
+            Ok(meta) if meta.is_dir() && is_folder => must_fit(&from, &to, existing)?,
+            Ok(meta) if meta.is_dir() || is_folder => {
+                return in_the_way("a file and a folder of one name");
+            }
+            Ok(_) if existing == Existing::Kept && !is_same(&from, &to) => {
+                return in_the_way("it exists and is not overwritten");
+            }
+            Ok(_) => {}
+        }
+    }
+    Ok(())
+}
+
+/// What is in a folder, what that becomes in another, and whether it is a folder.
+fn pairs(from: &Path, to: &Path) -> Result<Vec<(PathBuf, PathBuf, bool)>> {
+    let failed = |e| Error::io(from.display().to_string(), e);
+    let pairs = fs::read_dir(from).map_err(failed)?.map(|entry| {
+        let entry = entry.map_err(failed)?;
+        let is_folder = entry.file_type().map_err(failed)?.is_dir();
+        Ok((entry.path(), to.join(entry.file_name()), is_folder))
+    });
+    pairs.collect()
+}
+
+/// Whether two files are the same, or two links.
+fn is_same(one: &Path, other: &Path) -> bool {
+    if let (Ok(one), Ok(other)) = (fs::read_link(one), fs::read_link(other)) {
+        return one == other;
+    }
+    let digest = |path: &Path| {
+        let is_file = fs::symlink_metadata(path).is_ok_and(|meta| meta.is_file());
+        let mut file = Hashed::new(File::open(path).ok().filter(|_| is_file)?);
+        io::copy(&mut file, &mut io::sink()).ok()?;
+        Some(file.finish())
+    };
+    digest(one).is_some_and(|found| Some(found) == digest(other))
 }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use dxf_registry::fetch::Sink;
-use dxf_registry::files::{Entry, Pull, Pulled, entries};
+use dxf_registry::files::{Entry, Pull, Pulled, entries_in};
 use dxf_registry::graph::{Budget, Resolver, Select};
 use dxf_registry::image::make::Pattern;
 use dxf_registry::manifest::{is_attestation, is_manifest};
@@ -29,7 +29,7 @@ const SHOWN: usize = 5;
 pub fn run(s: &mut Session<'_, '_>, args: &PullFiles) -> Result<(), Failure> {
     let (store, target) = source(s, args)?;
     let manifest = chosen(s, &*store, &target, args.platform.as_deref())?;
-    let mut found = entries(&manifest)?;
+    let mut found = entries_in(&*store, &manifest)?;
     if let Some(name) = &args.file {
         return one(s, &*store, &found, name, args);
     }
