@@ -43,6 +43,8 @@ pub mod annotation {
     pub const VERSION: &str = "org.opencontainers.image.version";
     /// The name of a file.
     pub const TITLE: &str = "org.opencontainers.image.title";
+    /// `true` on a layer that is a folder, to be unpacked under its title (oras).
+    pub const UNPACK: &str = "io.deis.oras.content.unpack";
     /// What a layout's index calls an image: often only its tag.
     pub const REF_NAME: &str = "org.opencontainers.image.ref.name";
     /// The same in full, `docker.io/library/app:tag`, as containerd writes it.

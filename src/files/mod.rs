@@ -49,6 +49,7 @@ mod tests;
 mod title;
 mod unpack;
 
+use crate::descriptor::annotation::UNPACK;
 pub use crate::descriptor::annotation::{CREATED, TITLE};
 pub use artifact::{Artifact, SpecVersion, is_media_type};
 pub use entries::{Entry, Form, entries, entries_in};
@@ -60,8 +61,6 @@ pub use title::title;
 
 /// oras' annotation with the digest of a folder's tar without compression.
 const CONTENT_DIGEST: &str = "io.deis.oras.content.digest";
-/// oras' annotation that marks a layer as a folder to unpack.
-const UNPACK: &str = "io.deis.oras.content.unpack";
 /// The annotation of a first part with the descriptor that its file would have.
 const WHOLE: &str = "vnd.dxf.content+json";
 /// ModelPack's annotation with the name of a file.

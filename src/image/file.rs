@@ -3,10 +3,11 @@
 use std::io::Write;
 
 use super::Image;
-use super::layer;
+use super::layer::{self, LayerType};
 use super::name::normal;
 use super::view::{Last, Seen, View};
 use crate::blob::Blob;
+use crate::descriptor::annotation;
 use crate::error::{Error, Result};
 use crate::stream::{Buffer, Watch, copy};
 use crate::tar::{Entries, Entry, Kind};
@@ -26,34 +27,54 @@ pub struct ImageFile {
 /// Finds the file that `path` means in a container of `image`: the top layer
 /// that has it counts, whiteouts are applied, and symbolic links are followed
 /// inside the image, 40 at most. Layers are read from the top, and none below
-/// the one that has the file.
+/// the one that has the file. Of an artifact only the folders are read, not its
+/// single files.
 ///
 /// # Errors
 /// [`Error::NotFound`] where there is none; [`Error::Unsupported`] for a folder
-/// that has no member of its own, and too many links; [`Error::Malformed`] for a
+/// that has no member of its own, and for too many links; [`Error::Malformed`] for a
 /// layer that is no tar; [`Error::Mismatch`] and [`Error::Size`] for wrong
 /// bytes; those of the layers' sources.
 pub fn file(image: &Image, path: &str, watch: Watch<'_>) -> Result<ImageFile> {
-    let mut view = View::new(image.layers(), watch);
+    let layers = tars(image);
+    let blobs: Vec<Blob> = layers.iter().map(|(_, blob)| (*blob).clone()).collect();
+    let mut view = View::new(&blobs, watch);
     let mut name = view.resolve(path.as_bytes(), Last::Followed)?;
     // A hard link names a file, never another link that leads on.
     for _ in 0..2 {
         let (layer, entry) = match view.get(&name)? {
             Some(Seen::Entry(layer, entry)) => (layer, entry.clone()),
             Some(Seen::Folder) => {
-                let what = format!("{path}: it is a folder without a member in any layer");
+                let what = format!("{path}: it is a folder that no layer lists");
                 return Err(Error::Unsupported { what });
             }
             None => break,
         };
         if entry.kind != Kind::HardLink {
-            let blob = image.layers()[layer].clone();
+            let (layer, blob) = layers[layer];
+            let blob = blob.clone();
             return Ok(ImageFile { entry, layer, blob });
         }
         name = normal(&entry.link);
     }
     let what = format!("{path} in the image");
     Err(Error::NotFound { what })
+}
+
+/// The layers to look into, with their numbers. An artifact may also have single
+/// files as layers: they have a title, and neither a layer's type nor a mark that
+/// they are to be unpacked.
+fn tars(image: &Image) -> Vec<(usize, &Blob)> {
+    let runs = image.is_runnable();
+    let is_tar = |blob: &Blob| {
+        let layer = blob.descriptor();
+        let has = |name| layer.annotations.contains_key(name);
+        LayerType::parse(&layer.media_type).is_some()
+            || !has(annotation::TITLE)
+            || has(annotation::UNPACK)
+    };
+    let all = image.layers().iter().enumerate();
+    all.filter(|(_, blob)| runs || is_tar(blob)).collect()
 }
 
 impl ImageFile {

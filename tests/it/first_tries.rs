@@ -49,6 +49,12 @@ fn a_word_that_is_missing_or_in_another_place_is_named() {
         .says("dxf get-file");
     let inside = dxf(&["get-file", "team/folder:v1", "out/lib/a"]).ok();
     assert_eq!(inside.text(), "a");
+    dxf(&["push-files", "team/mixed", "v1", "out", "f"]).ok();
+    let inside = dxf(&["get-file", "team/mixed:v1", "out/lib/a"]).ok();
+    assert_eq!(inside.text(), "a");
+    dxf(&["get-file", "team/mixed:v1", "f"])
+        .fails(2)
+        .says("Not Found: f in the image; pull-files --file NAME -o - writes");
     for url in ["http://r.example/team", "https://r.example/team"] {
         dxf(&["load-bundle", "./app:2", url])
             .fails(2)

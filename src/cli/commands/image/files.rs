@@ -27,7 +27,9 @@ pub fn run(s: &mut Session<'_, '_>, args: &ListFiles) -> Result<(), Failure> {
     }
     if !image.is_runnable() {
         return Err(Error::Unsupported {
-            what: "an artifact with no file system; pull-files writes its files".into(),
+            what: "an artifact with no file system; pull-files writes its files, \
+                   and --layer N lists a folder of it"
+                .into(),
         }
         .into());
     }
