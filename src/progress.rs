@@ -35,7 +35,8 @@ pub trait Progress: Send + Sync {
         let _ = blob;
     }
 
-    /// A blob of `size` bytes did not have to move. Comes instead of `finish`,
+    /// A blob of `size` bytes did not have to move (0 if the registry mounted it
+    /// without telling its size). Comes instead of `finish`,
     /// with or without a `start` before it.
     fn skip(&self, blob: &Digest, size: u64, why: Skipped) {
         let _ = (blob, size, why);

@@ -5,7 +5,7 @@
 use super::pull::Remote;
 use super::push::{
     Known, Nondistributable, PushTarget, Summary, own_digest, push_manifest, put_all, put_missing,
-    put_there,
+    put_there, report_existing,
 };
 use crate::digest::Digest;
 use crate::error::{Error, Result};
@@ -202,6 +202,10 @@ impl<'a> Copier<'a> {
         let first = if alone { target } else { &by_digest };
         let there = put_there(manifest, &self.to(first), &self.known)?;
         if let (Some(summary), true) = (&there, alone) {
+            // What an index has below it was not fetched.
+            if let Ok(image) = manifest.image() {
+                report_existing(std::iter::once(&image.config).chain(&image.layers), run);
+            }
             let (summary, left) = (summary.clone(), 0);
             return Ok(Copied {
                 digest,

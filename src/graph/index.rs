@@ -44,7 +44,7 @@ pub fn add_to_index(
             None => (IndexBuilder::default(), Expected::Nothing),
             Some(old) if old.kind() != Kind::Index => {
                 let what = format!(
-                    "{tag} in {} is one manifest and no index of platforms; choose another alias \
+                    "{tag} in {} is a single manifest, not an index of platforms; choose another alias \
                      or delete it",
                     store.name()
                 );
@@ -62,6 +62,6 @@ pub fn add_to_index(
     }
     Err(Error::Busy {
         what: format!("{tag} in {}", store.name()),
-        why: "others change it all the time; try again later".to_string(),
+        why: "other writers keep changing it; try again later".to_string(),
     })
 }

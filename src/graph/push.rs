@@ -14,6 +14,7 @@ use crate::image::layer::is_foreign;
 use crate::image::{Child, Node};
 use crate::manifest::Manifest;
 use crate::parallel;
+use crate::progress::Skipped;
 use crate::reference::{Origin, Target};
 use crate::store::{Expected, Put, Store};
 use crate::stream::Run;
@@ -91,7 +92,10 @@ pub struct Summary {
 pub fn push(node: &Node, to: &PushTarget<'_>, run: Run<'_>) -> Result<Summary> {
     let known = Known::default();
     match put_there(node.manifest(), to, &known)? {
-        Some(summary) => Ok(summary),
+        Some(summary) => {
+            report_existing(node.blobs().into_iter().map(Blob::descriptor), run);
+            Ok(summary)
+        }
         None => put_missing(node, to, &known, run),
     }
 }
@@ -137,6 +141,14 @@ pub(super) fn put_there(
         known_manifests: 1,
         ..Summary::default()
     }))
+}
+
+/// Reports blobs that the store has, because it has a manifest that lists them.
+pub(super) fn report_existing<'a>(blobs: impl IntoIterator<Item = &'a Descriptor>, run: Run<'_>) {
+    for blob in blobs {
+        let progress = run.watch.progress;
+        progress.skip(&blob.digest, blob.size, Skipped::Existed);
+    }
 }
 
 /// Puts a node that the store lacks, and what the store lacks of what is below.

@@ -89,7 +89,7 @@ impl<'a> Resolver<'a> {
     /// [`Error::Malformed`] beyond [`MAX_DEPTH`] and the budget.
     pub fn entries(&self, index: &Manifest, depth: usize) -> Result<Vec<Descriptor>> {
         if depth >= MAX_DEPTH {
-            let why = format!("indexes stand in it more than {MAX_DEPTH} deep");
+            let why = format!("it nests indexes more than {MAX_DEPTH} deep");
             return Err(Error::malformed("index", why));
         }
         let entries = index.index()?.manifests;

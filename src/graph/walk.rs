@@ -291,7 +291,7 @@ impl Below<'_, '_> {
             return Ok(());
         }
         if depth > MAX_DEPTH {
-            let why = format!("indexes stand in it more than {MAX_DEPTH} deep");
+            let why = format!("it nests indexes more than {MAX_DEPTH} deep");
             return Err(Error::malformed("index", why));
         }
         self.budget.entries(entries.len())?;

@@ -491,7 +491,10 @@ pub fn mount(
     let registry = repository.registry();
     let opened = registry.again(|| open(repository, digest, Some(source.repo_name())))?;
     let mut session = match opened {
-        Opened::Mounted => return Ok(Put::Mounted),
+        Opened::Mounted => {
+            watch.progress.skip(digest, 0, Skipped::Mounted);
+            return Ok(Put::Mounted);
+        }
         Opened::Session(session) => session,
     };
     let size = source.size_for(&["pull"], digest);

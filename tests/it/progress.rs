@@ -1,8 +1,9 @@
-//! Progress: shown where it is asked for or somebody looks, and nothing at all
-//! on standard error otherwise.
+//! Progress: shown where it is asked for or standard error is a terminal, and
+//! nothing at all on standard error otherwise.
 
 use std::path::Path;
 
+use crate::support::bench::Mode;
 use crate::support::data::{blob, digest};
 use crate::support::dxf::Dxf;
 use crate::support::place::{Place, each_place};
@@ -237,9 +238,34 @@ fn bars_fit_the_terminal_and_end_with_the_sum() {
         assert!(screen.starts_with(sum), "{columns}: {screen}");
         assert!(screen.len() < 60, "{columns}: {screen}");
     }
-    let screen = screen_after(&at, 80, "push-files r40 w a-file-*-0 a-file-*-1");
-    let sum = "3 blobs: 3 already there, 0 B in ";
-    assert!(screen.starts_with(sum), "{screen}");
+    // A manifest that exists answers for the blobs that it lists.
+    let again = "3 blobs: 3 already there, 0 B in ";
+    for _ in 0..2 {
+        let screen = screen_after(&at, 80, "push-files r40 w a-file-*-0 a-file-*-1");
+        assert!(screen.starts_with(again), "{screen}");
+    }
+}
+
+#[test]
+fn every_copy_ends_with_a_sum() {
+    let at = Place::registry(Mode::Http);
+    at.put("from", b"abc");
+    at.run(["edit-image", "--add-file", "/x=1", "scratch", "from:v1"])
+        .ok();
+    let sums = |words: &str| {
+        let dxf = at.run(words.split(' ')).env("DXF_PROGRESS", "1");
+        dxf.ok().stderr
+    };
+    let blob = digest(b"abc");
+    let mounted = sums(&format!("mount-blob to from {blob} @v"));
+    assert!(mounted.contains("1 blob: 1 mounted, 0 B in "), "{mounted}");
+    let all = sums("copy-image from:v1 to:v1");
+    assert!(all.contains("2 blobs: 2 mounted, 0 B in "), "{all}");
+    let again = sums("copy-image from:v1 to:v1");
+    assert!(
+        again.contains("2 blobs: 2 already there, 0 B in "),
+        "{again}"
+    );
 }
 
 #[test]

@@ -3,7 +3,7 @@
 //! Never on standard output, and nothing at all unless stderr is a terminal or
 //! `DXF_PROGRESS=1` asks for it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -171,6 +171,7 @@ struct State {
     /// The bytes of finished blobs, which include those from the cache.
     moved: u64,
     tally: Tally,
+    existed: HashSet<Digest>,
     /// The label of the last blob that moved.
     label: String,
     /// What is read before anything moves.
@@ -302,7 +303,10 @@ impl Progress for Bars {
     fn skip(&self, blob: &Digest, _: u64, why: Skipped) {
         let mut state = lock(&self.state);
         state.begun.get_or_insert_with(Instant::now);
-        state.tally.skipped(why);
+        // Images that exist may share a blob.
+        if why != Skipped::Existed || state.existed.insert(*blob) {
+            state.tally.skipped(why);
+        }
         let Some(moving) = state.under_way.remove(blob) else {
             return;
         };
@@ -379,6 +383,7 @@ struct Lines {
     under_way: Mutex<HashMap<Digest, Line>>,
     reading: Mutex<HashMap<String, Instant>>,
     tally: Mutex<Tally>,
+    existed: Mutex<HashSet<Digest>>,
 }
 
 /// What was last written of a blob.
@@ -402,6 +407,7 @@ impl Lines {
             under_way: Mutex::default(),
             reading: Mutex::default(),
             tally: Mutex::default(),
+            existed: Mutex::default(),
         }
     }
 
@@ -472,7 +478,9 @@ impl Progress for Lines {
     }
 
     fn skip(&self, blob: &Digest, _: u64, why: Skipped) {
-        lock(&self.tally).skipped(why);
+        if why != Skipped::Existed || lock(&self.existed).insert(*blob) {
+            lock(&self.tally).skipped(why);
+        }
         if let Some(line) = lock(&self.under_way).remove(blob) {
             self.end(blob, line);
         }
