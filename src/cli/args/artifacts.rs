@@ -71,10 +71,10 @@ impl About {
 /// A version of the image specification.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Oci {
-    /// 1.0
+    /// Without artifact types and subjects, for registries that refuse 1.1
     #[value(name = "1.0")]
     V1_0,
-    /// 1.1
+    /// The current version
     #[value(name = "1.1")]
     V1_1,
 }

@@ -3,11 +3,12 @@
 
 /// The unit of each suffix. A bare letter is binary, as it is for `dd`, `split`,
 /// `docker` and every other tool that takes one.
-const UNITS: [(&str, u64); 13] = [
+const UNITS: [(&str, u64); 14] = [
     ("KiB", 1 << 10),
     ("MiB", 1 << 20),
     ("GiB", 1 << 30),
     ("kB", 1_000),
+    ("KB", 1_000),
     ("MB", 1_000_000),
     ("GB", 1_000_000_000),
     ("B", 1),
@@ -71,6 +72,7 @@ mod tests {
             ("32MiB", 32 << 20),
             ("2GiB", 2 << 30),
             ("1kB", 1000),
+            ("500KB", 500_000),
             ("100 MB", 100_000_000),
             ("5GB", 5_000_000_000),
             ("64M", 64 << 20),
