@@ -70,7 +70,7 @@ impl HttpFetcher {
                 skipped.map_err(|e| Error::io(&line, e))?;
             }
             (206, _) if begins != Some(from) => {
-                let why = format!("asked for byte {from}, it is another part");
+                let why = format!("asked for byte {from}, got another part");
                 return Err(Error::malformed(format!("answer to {line}"), why));
             }
             _ => {}

@@ -286,7 +286,7 @@ impl Place {
             Place::Repository { reference, .. } => Ok(reference.target()),
             Place::Layout { folder, .. } => self.written().map_or_else(|| only(folder), Ok),
             Place::Archive { .. } => Err(Error::Unsupported {
-                what: format!("{self}: an archive is no repository"),
+                what: format!("{self}: an archive is not a repository"),
             }),
         }
     }

@@ -255,7 +255,7 @@ fn contents(what: &str, tar: &Section, run: Run<'_>) -> Result<Vec<Item>> {
             // Not everything the layout lists is there; the other list may be.
             Err(error) if error.is_not_found() => {
                 if listed.is_none() {
-                    return Err(index.bad(format!("it lacks something: {error}")));
+                    return Err(index.bad(format!("it is incomplete: {error}")));
                 }
             }
             Ok(items) if items.is_empty() => {}

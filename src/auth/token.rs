@@ -231,7 +231,7 @@ fn read(response: Response, scope: &Scope) -> Result<Token> {
     let what = format!("token from {}", line.url);
     let bytes = response.bytes(MAX_ANSWER)?;
     let answer: Answer = serde_json::from_slice(&bytes)
-        .map_err(|_| Error::malformed(what.as_str(), "it is not JSON for one"))?;
+        .map_err(|_| Error::malformed(what.as_str(), "it is not the JSON of a token"))?;
     let filled = |token: Option<String>| token.filter(|token| !token.is_empty());
     let token = filled(answer.access_token)
         .or(filled(answer.token))

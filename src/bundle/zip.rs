@@ -42,7 +42,7 @@ impl<'a> Fields<'a> {
 /// [`Error::Malformed`] for what is no zip, [`Error::Unsupported`] for members
 /// that are compressed or encrypted.
 pub(super) fn members(what: &str, zip: &Section) -> Result<BTreeMap<String, Section>> {
-    let bad = || Error::malformed(what, "it is no zip, or cut short");
+    let bad = || Error::malformed(what, "it is not a zip, or it is cut short");
     let list = list(what, zip)?.ok_or_else(bad)?;
     let (mut fields, mut found) = (Fields(&list), BTreeMap::new());
     while !fields.0.is_empty() {

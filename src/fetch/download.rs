@@ -304,7 +304,7 @@ impl<'a> Fetch<'_, 'a> {
             _ => {
                 self.refused.store(true, Ordering::SeqCst);
                 Err(Error::Unsupported {
-                    what: format!("{digest}: no ranges are served"),
+                    what: format!("{digest}: the server does not support ranges"),
                 })
             }
         }

@@ -41,7 +41,7 @@ impl ByteRange {
             ByteRange::Last(count) => size.saturating_sub(count)..size,
         };
         if range.is_empty() {
-            let why = format!("there are {size} bytes, counted from 0");
+            let why = format!("there are {size} bytes, numbered from 0");
             return Err(Error::invalid("range", self.to_string(), why));
         }
         Ok(range)
@@ -71,7 +71,7 @@ impl FromStr for ByteRange {
         };
         match text.split_once('-') {
             Some(("", count)) => match number(count)? {
-                0 => Err(wrong("the last 0 bytes are none")),
+                0 => Err(wrong("the last 0 bytes would be nothing")),
                 count => Ok(ByteRange::Last(count)),
             },
             Some((first, "")) => Ok(ByteRange::From(number(first)?)),

@@ -79,7 +79,7 @@ fn distrust((owner, links): (u32, u64)) -> Option<&'static str> {
     if owner != rustix::process::geteuid().as_raw() {
         return Some("belongs to another user; remove it");
     }
-    (links > 1).then_some("has a second name elsewhere; remove it")
+    (links > 1).then_some("is a hard link to another file; remove it")
 }
 
 /// Locks a file that was made under a name that no other process knows yet; whether
@@ -120,7 +120,7 @@ mod tests {
         symlink("file", at("link")).unwrap();
         assert!(said("link").ends_with("is not a regular file"));
         fs::hard_link(at("file"), at("second")).unwrap();
-        assert!(said("second").contains("second name"));
+        assert!(said("second").contains("hard link"));
         let me = rustix::process::geteuid().as_raw();
         assert_eq!(distrust((me, 1)), None);
         assert!(distrust((me + 1, 1)).unwrap().contains("another user"));

@@ -70,7 +70,7 @@ pub(super) fn checked(name: &str) -> Result<String> {
         return bad("it is absolute");
     }
     if name.contains('\0') {
-        return bad("no file can have it");
+        return bad("no file can have this name");
     }
     let parts: Vec<&str> = name
         .split('/')

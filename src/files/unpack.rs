@@ -361,9 +361,10 @@ impl Filling<'_> {
 
     fn taken(&self, entry: &Entry, path: &Path, error: io::Error) -> Error {
         match error.kind() {
-            ErrorKind::AlreadyExists => {
-                self.bad(entry, "the name exists already, perhaps in other case")
-            }
+            ErrorKind::AlreadyExists => self.bad(
+                entry,
+                "another file has this name, or one that differs only in case",
+            ),
             _ => self.failed(path, error),
         }
     }

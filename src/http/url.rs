@@ -259,7 +259,7 @@ fn check_authority(authority: &str) -> Result<()> {
     }
     let (name, port) = split_port(authority);
     if port.is_some_and(|p| p.starts_with('+') || p.parse::<u16>().map_or(true, |p| p == 0)) {
-        return Err(bad("its port is no number from 1 to 65535"));
+        return Err(bad("its port is not a number from 1 to 65535"));
     }
     let legal = match name
         .strip_prefix('[')
@@ -278,7 +278,7 @@ fn check_authority(authority: &str) -> Result<()> {
     if legal {
         Ok(())
     } else {
-        Err(bad("it is no host name or address"))
+        Err(bad("it is not a host name or an address"))
     }
 }
 

@@ -108,8 +108,8 @@ pub fn sign(payload: &[u8], keys: &[SigningKey]) -> Result<Vec<u8>> {
     let cannot = |what: &str| Error::Unsupported {
         what: what.to_string(),
     };
-    let object: serde_json::Map<String, Value> =
-        serde_json::from_slice(payload).map_err(|_| cannot("signing what is no JSON object"))?;
+    let object: serde_json::Map<String, Value> = serde_json::from_slice(payload)
+        .map_err(|_| cannot("signing something that is not a JSON object"))?;
     if object.is_empty() || keys.is_empty() {
         return Err(cannot("signing nothing, or with no key"));
     }

@@ -52,7 +52,7 @@ impl Blobs {
                 Some(meta) if meta.is_dir() => {}
                 Some(_) => {
                     let what = folder.display().to_string();
-                    return Err(Error::malformed(what, "it is no folder"));
+                    return Err(Error::malformed(what, "it is not a folder"));
                 }
                 None => return Ok(false),
             }

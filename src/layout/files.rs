@@ -81,7 +81,7 @@ pub(super) fn make_folder(path: &Path) -> Result<()> {
     } else {
         Err(Error::malformed(
             path.display().to_string(),
-            "it is no folder but a link",
+            "it is a link, not a folder",
         ))
     }
 }

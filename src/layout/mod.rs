@@ -246,7 +246,10 @@ impl Layout {
                 return Err(Error::invalid(
                     "repository",
                     name.as_str(),
-                    format!("in a folder no part of it may be {}", RESERVED.join(" or ")),
+                    format!(
+                        "no part of a repository's name in a folder may be {}",
+                        RESERVED.join(" or ")
+                    ),
                 ));
             }
             path.push(part);
@@ -389,8 +392,7 @@ impl Layout {
     /// it, while other writers are kept away.
     fn put(&self, manifest: &Manifest, target: &Target, expected: Option<Expected>) -> Result<()> {
         if manifest.payload() != manifest.bytes() {
-            let what =
-                "a layout keeps bytes by their digest, and a signed schema 1 manifest has another";
+            let what = "a layout stores bytes under their digest, and a signed schema 1 manifest has a different one";
             return Err(Error::Unsupported {
                 what: what.to_string(),
             });

@@ -93,7 +93,7 @@ impl Store for Layout {
         let Some((_, root)) = &self.within else {
             return Err(Error::Unsupported {
                 what: format!(
-                    "{} is no repository among others to mount from",
+                    "{} is a layout of its own, without other repositories to mount from",
                     self.name()
                 ),
             });

@@ -107,7 +107,7 @@ impl Manifest {
             return Err(bad(format!("it is larger than {MAX_SIZE} bytes")));
         }
         let shape: Shape = serde_json::from_slice(&bytes)
-            .map_err(|e| bad(format!("it is not JSON for one ({e})")))?;
+            .map_err(|e| bad(format!("it is not the JSON of a manifest ({e})")))?;
         if shape.manifests.is_some() && (shape.layers.is_some() || shape.config.is_some()) {
             return Err(bad("it claims to be image and index at once".to_string()));
         }

@@ -147,7 +147,7 @@ impl Doctor<'_> {
                 .map(str::to_string);
             let speaks = answer
                 .header(API_VERSION)
-                .unwrap_or("no version told")
+                .unwrap_or("no version named")
                 .to_string();
             let said = format!(
                 "{}, {}, {speaks}",
@@ -465,7 +465,7 @@ impl Doctor<'_> {
             match put {
                 Ok((digest, size)) => {
                     all.push(digest);
-                    why = Ok(format!("{size} bytes are taken"));
+                    why = Ok(format!("{size} bytes are accepted"));
                     break;
                 }
                 Err(error) => why = Err(error),
@@ -484,7 +484,7 @@ const CONNECTION: &str = "DXF_INSECURE=1 for http, DXF_TLSVERIFY for a certifica
 const LOGIN: &str = "dxf login, or DXF_USERNAME and DXF_PASSWORD; auth --explain shows details";
 const CATALOG: &str = "list-repos does not work; name the repositories to sync with --repo";
 const BLOBS: &str = "del-blob does not work; the registry's garbage collection does that";
-const CONDITION: &str = "set-alias --if-match looks first, and a writer in between goes unnoticed";
+const CONDITION: &str = "set-alias --if-match checks first; a writer in between goes unnoticed";
 const TAGS: &str = "del-alias --only leaves an alias that shares its manifest; prune-aliases too";
 const MANIFESTS: &str = "del-alias and prune-aliases do not work; on distribution set \
     REGISTRY_STORAGE_DELETE_ENABLED=true, and see `dxf help registries`";

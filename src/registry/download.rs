@@ -181,7 +181,7 @@ impl Download {
             return Err(wrong(&response, why));
         };
         if start != self.offset {
-            let why = format!("asked for byte {}, it starts at {start}", self.offset);
+            let why = format!("asked for byte {}, got byte {start}", self.offset);
             return Err(wrong(&response, why));
         }
         if self.end.is_some_and(|end| last >= end) {

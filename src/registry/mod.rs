@@ -439,7 +439,7 @@ fn acknowledged(response: Response) -> Result<()> {
 fn page(line: &RequestLine, said: &[Diagnostic]) -> Error {
     let title = said.first().map(|said| format!(" {:?}", said.message));
     let why = format!(
-        "it is a web page{}, and no registry's",
+        "it is a web page{}, not a registry's answer",
         title.unwrap_or_default()
     );
     Error::malformed(format!("answer to {line}"), why)

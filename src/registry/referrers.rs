@@ -174,7 +174,7 @@ fn ask(repository: &Repository, subject: &Digest) -> Result<Option<Vec<Descripto
         let list = match (list, &found) {
             (Some(list), _) => list,
             (None, None) => return Ok(None),
-            (None, Some(_)) => return Err(wrong("one of its pages is no index")),
+            (None, Some(_)) => return Err(wrong("one of its pages is not an index")),
         };
         pages.follow(&url, &answer.headers);
         let found = found.get_or_insert_default();
@@ -265,7 +265,7 @@ fn change(repository: &Repository, subject: &Digest, change: &Change<'_>) -> Res
             }
             // The specification wants that left alone and told.
             Tagged::Other(kind) => {
-                let what = format!("{}, is no list but {kind}", what());
+                let what = format!("{}, is {kind}, not a list", what());
                 return Err(Error::Unsupported { what });
             }
         };
@@ -275,7 +275,7 @@ fn change(repository: &Repository, subject: &Digest, change: &Change<'_>) -> Res
         if writes > RETRIES || refused.count > MAX_REFUSED {
             return Err(Error::Busy {
                 what: what(),
-                why: "others change it all the time; try again later".to_string(),
+                why: "other writers keep changing it; try again later".to_string(),
             });
         }
         let condition = etag.filter(|etag| refused.etag.as_ref() != Some(etag));

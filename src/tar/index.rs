@@ -171,7 +171,7 @@ pub(crate) fn normal(name: &[u8]) -> std::result::Result<String, &'static str> {
     if name.len() > MAX_NAME {
         return Err("its name is too long");
     }
-    let text = std::str::from_utf8(name).map_err(|_| "its name is no UTF-8")?;
+    let text = std::str::from_utf8(name).map_err(|_| "its name is not UTF-8")?;
     if text.starts_with('/') {
         return Err("its name is absolute");
     }

@@ -488,7 +488,7 @@ each_server!(artifacts_are_kept_by_platform, |registry| {
         "plain",
         "tool",
     ];
-    dxf().args(words).fails(1).says("no index of platforms");
+    dxf().args(words).fails(1).says("not an index of platforms");
     // oras pushes one for a platform, and make-index finds out which.
     let Some(oras) = oras() else { return };
     let name = format!("{}/team/tool:by-oras", registry.host());

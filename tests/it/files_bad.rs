@@ -233,7 +233,7 @@ fn hostile_names_are_refused_and_nothing_is_written() {
         (&["README", "readme"], "differs only in case"),
         (&["a", "a"], "same name"),
         (&["a", "a/b"], "below a file"),
-        (&["a\0b"], "no file can have it"),
+        (&["a\0b"], "no file can have this name"),
         (&[long.as_str()], "too long"),
         (&[part.as_str()], "too long"),
     ] {
@@ -267,11 +267,11 @@ fn hostile_archives_are_refused_and_nothing_is_written() {
         ),
         (
             tar(&[link("d/l", "x"), regular("d/l", b"x")]),
-            "exists already",
+            "another file has this name",
         ),
         (
             tar(&[regular("d/x", b"x"), regular("d/x", b"y")]),
-            "exists already",
+            "another file has this name",
         ),
         // Up from a link is not where its name stands.
         (

@@ -26,7 +26,7 @@ fn a_web_page_in_place_of_the_registry_is_no_success() {
     let set = at(&server).args(["set-alias", "a", "v1", &blob]);
     assert_eq!(set.fails(65).says(page).text(), "");
     let deleted = at(&server).args(["del-blob", "a", &blob]).fails(65);
-    deleted.says("it is a web page \"Sign in\", and no registry's");
+    deleted.says("it is a web page \"Sign in\", not a registry's answer");
 }
 
 #[test]
@@ -35,7 +35,7 @@ fn a_web_page_takes_no_login_and_gives_no_token() {
         .reply(200)
         .body("<html><title>Sign in</title>");
     let server = Server::script([page.header("Content-Type", "Text/HTML")]);
-    let page = "it is a web page \"Sign in\", and no registry's";
+    let page = "it is a web page \"Sign in\", not a registry's answer";
     let login = ["login", "-u", "me", "--password-stdin"];
     let login = at(&server).args(login).arg(server.host()).stdin("secret\n");
     assert_eq!(login.fails(65).says(page).text(), "");

@@ -195,7 +195,9 @@ fn a_layer_is_got_by_number_and_by_digest() {
     assert_eq!(std::fs::read(&out).unwrap(), raw[0]);
     get("2").fails(2).says("0 to 1");
     get("99999999").fails(2).says("begins with 99999999");
-    get("sha256:").fails(2).says("2 layers begin so");
+    get("sha256:")
+        .fails(2)
+        .says("2 layers have digests that begin with that");
     get("").fails(2);
     bench
         .dxf()
@@ -487,7 +489,7 @@ fn what_is_wrong_is_told_blob_by_blob() {
     std::fs::remove_file(bench.registry.blob_file(second)).unwrap();
     let wrong = bench.dxf().env("DXF_OUTPUT", "json");
     let wrong = wrong.args(["verify-image", "team/app:v1"]).fails(65);
-    assert!(wrong.stderr.contains("2 of 4"), "{wrong}");
+    assert!(wrong.stderr.contains("2 of the 4"), "{wrong}");
     let rows = wrong.json();
     let verdicts: Vec<(&str, &str)> = rows
         .as_array()

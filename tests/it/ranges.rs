@@ -57,7 +57,7 @@ each_place!(a_range_outside_is_refused_before_a_byte, |at| {
         let failed = failed
             .fails(2)
             .says("invalid range")
-            .says("bytes, counted from 0");
+            .says("bytes, numbered from 0");
         assert_eq!(failed.stderr.lines().count(), 1, "{failed}");
     }
     at.forget();

@@ -236,7 +236,7 @@ fn certificate_hint(fault: CertificateFault) -> &'static str {
         }
         // openssl's `req -x509` makes one like that unless it is told not to.
         CertificateFault::SelfSigned => {
-            "name that very certificate in DXF_TLSVERIFY, or set DXF_SKIPTLSVERIFY=1"
+            "name this certificate in DXF_TLSVERIFY, or set DXF_SKIPTLSVERIFY=1"
         }
         _ => "DXF_SKIPTLSVERIFY=1 accepts it anyway",
     }

@@ -283,7 +283,7 @@ mod tests {
             ),
             (
                 network(NetworkKind::Certificate(CertificateFault::SelfSigned), "no"),
-                "that very certificate in DXF_TLSVERIFY",
+                "this certificate in DXF_TLSVERIFY",
             ),
             (
                 network(NetworkKind::Certificate(CertificateFault::Expired), "no"),

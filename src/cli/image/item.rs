@@ -43,7 +43,7 @@ pub fn name(word: &str) -> Result<Reference> {
     match name.target() {
         Target::Tag(tag) => name.tag = Some(tag),
         Target::Digest(_) => {
-            return Err(Error::invalid("--tag", word, "a digest is no name"));
+            return Err(Error::invalid("--tag", word, "a digest is not a name"));
         }
     }
     Ok(name)

@@ -33,11 +33,11 @@ pub fn find<'a>(layers: &[&'a Blob], word: &str) -> Result<&'a Blob> {
     match fitting.as_slice() {
         _ if wanted.is_empty() => Err(Error::invalid("layer", "", "it takes a number or a digest")),
         [] => Err(Error::NotFound {
-            what: format!("a layer that begins with {}", text::clean(word)),
+            what: format!("a layer whose digest begins with {}", text::clean(word)),
         }),
         [first, rest @ ..] if rest.iter().all(|b| b.digest() == first.digest()) => Ok(first),
         several => {
-            let why = format!("{} layers begin so", several.len());
+            let why = format!("{} layers have digests that begin with that", several.len());
             Err(Error::invalid("layer", text::clean(word), why))
         }
     }

@@ -398,7 +398,7 @@ fn object<'a>(
         *slot = json!({});
     }
     let found = slot.as_object_mut();
-    found.ok_or_else(|| Error::malformed("config", format!("{name} is no object")))
+    found.ok_or_else(|| Error::malformed("config", format!("{name} is not an object")))
 }
 
 #[cfg(test)]

@@ -162,7 +162,7 @@ impl Draft {
             *list = json!([]);
         }
         let Some(list) = list.as_array_mut() else {
-            return Err(Error::malformed("config", "Env is no list"));
+            return Err(Error::malformed("config", "Env is not a list"));
         };
         match list.iter().position(|old| env_of(old) == Some(name)) {
             Some(at) => {

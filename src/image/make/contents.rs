@@ -169,7 +169,11 @@ impl Contents {
     pub fn remove(&mut self, path: &str) -> Result<&mut Contents> {
         let Dest { name, .. } = Dest::parse(path)?;
         if name.0.is_empty() {
-            return Err(Error::invalid("path in an image", path, "it is all of it"));
+            return Err(Error::invalid(
+                "path in an image",
+                path,
+                "it is the whole image",
+            ));
         }
         self.said.push(format!("remove /{}", shown(&name)));
         self.parts.remove(&name);
@@ -339,7 +343,7 @@ impl Contents {
             there.is_some_and(|part| !matches!(part.body, Body::Folder))
         });
         if let Some(file) = file {
-            let why = format!("/{} is no folder in the same layer", shown(&file));
+            let why = format!("/{} is not a folder in the same layer", shown(&file));
             return Err(Error::invalid("path in an image", shown(&name), why));
         }
         if !matches!(part.body, Body::Folder) {

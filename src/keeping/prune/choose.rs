@@ -101,7 +101,7 @@ impl Rules {
         }
         let rest = match self.chooses() {
             true => Verdict::Delete("no rule keeps it".to_string()),
-            false => Verdict::Keep("no rule is about it; --only GLOB would be".to_string()),
+            false => Verdict::Keep("no rule applies to it; --only GLOB selects it".to_string()),
         };
         let verdicts = verdicts.into_iter().map(|one| one.unwrap_or(rest.clone()));
         let mut verdicts: Vec<Verdict> = verdicts.collect();

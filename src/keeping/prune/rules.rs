@@ -247,7 +247,7 @@ impl Rules {
         }
         let why = "they keep nothing; give --keep-last N or another --keep rule, or \
                    --allow-empty to delete all that --only names";
-        Err(Error::invalid("rules", "no --keep rule", why))
+        Err(Error::invalid("rules", "none", why))
     }
 
     /// Whether a rule looks at ages.

@@ -416,7 +416,7 @@ fn a_tag_that_is_no_list_is_left_alone() {
     };
     let server = Scripted::new([step(at("PUT", &a), 201), tagged(&referrer("b"))]);
     let error = put(&server.repository, &a).unwrap_err();
-    assert!(error.to_string().contains("is no list"), "{error}");
+    assert!(error.to_string().contains("not a list"), "{error}");
     server.bodies();
     // As GitLab does: nothing is ever written over the subject.
     let server = Scripted::new([step(at("PUT", &a), 201), tagged(&subject())]);

@@ -31,7 +31,7 @@ pub fn run(s: &mut Session<'_, '_>, words: &Words) -> Result<(), Failure> {
     match store.delete_manifest(&digest) {
         Err(refused) if refused.is_not_allowed() && store.unlist(&about, &digest)? => {
             s.console.warn(&format!(
-                "{digest} is no longer listed, but stays where it is: {refused}"
+                "{digest} was removed from the list of referrers, but the registry keeps its manifest: {refused}"
             ));
             Ok(())
         }

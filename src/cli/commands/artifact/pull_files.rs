@@ -177,11 +177,14 @@ fn one(
         return write(s, store, std::slice::from_ref(entry), &pull(output, args));
     }
     if entry.is_folder() {
-        let what = format!("{name}: a folder goes into a folder: -o DIR, which must exist");
+        let what = format!("{name} is a folder: give an existing folder with -o DIR");
         return Err(Error::Unsupported { what }.into());
     }
     if args.keep && output != Path::new("-") && output.exists() {
-        let what = format!("{}: it exists and is not overwritten", output.display());
+        let what = format!(
+            "{} exists, and --keep does not overwrite it",
+            output.display()
+        );
         return Err(Error::NotAllowed { what }.into());
     }
     let row = std::slice::from_ref(entry.sequence());

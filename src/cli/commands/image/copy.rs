@@ -32,7 +32,8 @@ pub fn run(s: &mut Session<'_, '_>, args: &CopyImage) -> Result<(), Failure> {
     let to = open::to_write(s, &words[1])?;
     let whole = args.all_tags || args.tags.is_some();
     if whole && (from.is_named() || to.is_named()) {
-        let why = "every tag goes to its own name; leave the tags out";
+        let why =
+            "--all-tags and --tags keep the names of the tags; leave the tags out of the arguments";
         return Err(args::usage(why));
     }
     let platform = args.platform.as_deref().filter(|word| *word != "all");

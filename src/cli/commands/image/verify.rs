@@ -33,7 +33,10 @@ pub fn run(s: &mut Session<'_, '_>, args: &Look) -> Result<(), Failure> {
         return Ok(());
     }
     let what = format!("image {}", node.manifest().digest());
-    let why = format!("{wrong} of {} things it refers to are wrong", found.len());
+    let why = format!(
+        "{wrong} of the {} things it refers to are missing or wrong",
+        found.len()
+    );
     Err(Error::malformed(what, why).into())
 }
 

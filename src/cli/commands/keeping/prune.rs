@@ -344,7 +344,7 @@ fn text(s: &mut Session<'_, '_>, plan: &RepoPlan, done: Option<&Applied>) -> Res
             "delete",
             tag,
             one.digest.to_string(),
-            "belongs to what goes",
+            "refers to a deleted image",
         ));
     }
     for one in &plan.unknown {
