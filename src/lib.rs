@@ -42,7 +42,7 @@
 //! ```
 //!
 //! [`Blob::file`] takes a file and [`Blob::spooled`] whatever a reader gives,
-//! however much that is: neither is held in memory.
+//! however much that is: neither is kept in memory.
 //!
 //! # A registry
 //!

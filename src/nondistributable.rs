@@ -54,7 +54,7 @@ impl HttpFetcher {
         }
     }
 
-    /// The bytes from `from` on, as one answer brings them.
+    /// The bytes from `from` on, as one answer contains them.
     fn body(&self, url: &Url, from: u64) -> Result<BodyReader> {
         let answer = self.ask(url, from)?;
         let begins = answer.header(CONTENT_RANGE).and_then(|range| {

@@ -76,7 +76,7 @@ pub fn map<T: Send, R: Send>(
 
 /// Takes items from `next` one after the other, calls `work` for up to `jobs`
 /// of them at once, and gives the results in the order of the items. No
-/// item waits for its turn; no more than `jobs` items are held at any time.
+/// item waits for its turn; no more than `jobs` items are in memory at any time.
 /// After its end, or an error, `next` is not called again.
 ///
 /// # Errors
@@ -118,7 +118,7 @@ pub fn gather<T, R: Send>(
 /// Takes items from `next` one after the other, calls `work` for up to `jobs`
 /// of them at once, and hands the results to `take` in the order of the items.
 ///
-/// No more than `jobs` items are held at any time, so a fast `next` before a
+/// No more than `jobs` items are in memory at any time, so a fast `next` before a
 /// slow `take` costs no memory.
 ///
 /// # Errors

@@ -43,7 +43,7 @@ pub struct Verified<'a> {
 pub enum Put {
     /// Nothing: the blob existed.
     Existed,
-    /// The blob was taken over from another repository of the same registry.
+    /// The blob was mounted from another repository of the same registry.
     Mounted,
     /// The bytes were sent.
     Uploaded,

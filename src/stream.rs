@@ -77,7 +77,7 @@ struct State {
     woken: Condvar,
 }
 
-/// Who is told when the request is made. Each removes itself when it is
+/// The hooks to call when the request is made. Each removes itself when it is
 /// dropped, so that a long-lived `Stop` does not grow.
 #[derive(Default)]
 struct Listeners {
@@ -186,7 +186,7 @@ impl Stop {
     }
 
     fn lock(&self) -> MutexGuard<'_, Listeners> {
-        // Lists stay whole whatever panicked while they were held.
+        // Lists stay whole even after a panic in another thread.
         let listeners = self.0.listeners.lock();
         listeners.unwrap_or_else(PoisonError::into_inner)
     }

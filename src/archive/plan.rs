@@ -1,4 +1,4 @@
-//! What stands in an archive that is docker-archive and OCI layout at once,
+//! The contents of an archive that is docker-archive and OCI layout at once,
 //! decided before the first byte is written: the lists first, then every blob
 //! once, by name.
 

@@ -34,7 +34,7 @@ const BUFFERS: usize = 4;
 pub struct Pushed {
     parts: Parts,
     file: Option<Arc<Stable>>,
-    /// Those the store said it held, which can be sent after all.
+    /// Those that the store claims to have, which can be sent after all.
     doubtful: Vec<Blob>,
 }
 
@@ -45,7 +45,7 @@ struct Job {
     blob: Option<Blob>,
 }
 
-/// Stores `input` in parts, as `split` cuts it. Progress is told of every part,
+/// Stores `input` in parts, as `split` cuts it. Progress hears of every part,
 /// also of those that were there.
 ///
 /// # Errors
@@ -118,7 +118,7 @@ pub fn push(store: &dyn Store, input: Input<'_>, split: Split, run: Run<'_>) -> 
         split: Some(split),
         parts,
     };
-    // What a stream held is gone; what a file holds can be read again.
+    // The bytes of a stream are gone; those of a file can be read again.
     let doubtful = doubtful.into_iter().flatten().filter(|_| file.is_some());
     Ok(Pushed {
         parts,

@@ -139,7 +139,7 @@ impl Auth {
         }
     }
 
-    /// Uses `token` from now on, instead of all that is held.
+    /// Uses `token` from now on, instead of all stored tokens.
     pub fn give(&self, token: Secret) {
         let mut state = self.lock();
         state.basic.clear();
@@ -478,7 +478,7 @@ impl Auth {
         Ok((found.login != *than).then_some(found))
     }
 
-    /// A token for exactly `scope`, whatever is held already, after the
+    /// A token for exactly `scope`, whatever is stored already, after the
     /// registry's answer to a request for its base.
     ///
     /// # Errors
@@ -542,6 +542,6 @@ impl Auth {
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // What is held is replaced whole, never half-way.
+    // The stored tokens are replaced whole, never half-way.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -34,7 +34,7 @@ enum Place {
     Registry { repository: String },
 }
 
-/// What a payload brings.
+/// What a payload contains.
 pub(super) struct Payload {
     /// Manifests and blobs, under the names that they have in a layout.
     pub files: BTreeMap<String, Section>,

@@ -1,5 +1,5 @@
 //! What one side is known to have: digests, their sizes, and the repositories
-//! they are in. A list of a few kilobytes stands for a bundle of gigabytes, so
+//! they are in. A list of a few kilobytes describes a bundle of gigabytes, so
 //! that the next one can leave out what the first one brought.
 //!
 //! | member | value |

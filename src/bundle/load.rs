@@ -28,7 +28,7 @@ pub type Stores<'a> = dyn Fn(&RepoName) -> Result<Arc<dyn Store>> + 'a;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Outcome {
-    /// Nothing: the name stands for it already.
+    /// Nothing: the name points to it already.
     UpToDate,
     /// Its manifest is there and gets the name.
     Tag,
@@ -98,7 +98,7 @@ pub(super) struct Work {
 pub struct Loaded {
     /// Blobs that were sent, and their bytes.
     pub sent: (usize, u64),
-    /// Blobs that were taken over from another repository.
+    /// Blobs that were mounted from another repository.
     pub mounted: usize,
 }
 
@@ -220,7 +220,7 @@ impl Load {
         }
     }
 
-    /// What follows the blobs.
+    /// The steps after the blobs.
     fn finish(&self, mut loaded: Loaded, run: Run<'_>) -> Result<Loaded> {
         loaded.mounted += self.mounts.len();
         let mounts = self.mounts.iter().collect();
@@ -303,7 +303,7 @@ impl Load {
         Ok(sum(done))
     }
 
-    /// Sends a blob to one repository; the others take it over from there.
+    /// Sends a blob to one repository; the others mount it from there.
     fn send_blob(&self, blob: &Blob, repos: &[RepoName], run: Run<'_>) -> Result<Sent> {
         let (watch, mut puts) = (run.watch, Vec::new());
         let Some((first, others)) = repos.split_first() else {

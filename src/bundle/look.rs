@@ -211,7 +211,7 @@ impl Looked {
     }
 }
 
-/// Whether a name stands for the manifest with this digest.
+/// Whether a name points to the manifest with this digest.
 fn has(store: &dyn Store, target: &Target, digest: Digest) -> Result<bool> {
     Ok(store
         .head(target)?

@@ -186,7 +186,7 @@ struct Taken {
     is_asked: bool,
 }
 
-/// What a name stands for.
+/// What a name points to.
 enum What {
     /// A manifest with all below it.
     Node(Node),

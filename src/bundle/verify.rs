@@ -1,4 +1,4 @@
-//! Every byte of a bundle held against its digest, and which file to bring again
+//! Every byte of a bundle checked against its digest, and which file to fetch again
 //! where they differ.
 
 use std::collections::BTreeMap;

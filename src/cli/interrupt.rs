@@ -31,13 +31,13 @@ struct State {
     guest: Guest,
 }
 
-/// A program that is run for the user, and is told of signals instead of us.
+/// A program that is run for the user, and gets the signals instead of this process.
 #[derive(Default)]
 struct Guest {
     is_there: AtomicBool,
     /// Its number; 0 before it has one.
     pid: AtomicU32,
-    /// A signal it was not told of yet.
+    /// A signal that it did not get yet.
     untold: AtomicI32,
 }
 
@@ -140,7 +140,7 @@ impl Interrupt {
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeSet<PathBuf>> {
-        // A set of names stays whole whatever panicked while it was held.
+        // A set of names stays whole even after a panic in another thread.
         self.0.litter.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -217,7 +217,7 @@ impl Guest {
         }
     }
 
-    /// Passes on what was not told yet, where a program runs to tell.
+    /// Passes a signal on, if a program runs that did not get it yet.
     fn tell(&self) {
         use rustix::process::{Pid, Signal, kill_process};
         let pid = i32::try_from(self.pid.load(Ordering::SeqCst)).unwrap_or(0);

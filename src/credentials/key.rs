@@ -1,4 +1,4 @@
-//! What a key of a credentials file stands for. Several generations of tools
+//! What a key of a credentials file means. Several generations of tools
 //! wrote `host`, `https://host`, `https://host/v1/` and `host/team/app` for
 //! what is one registry, or a part of one; Docker Hub adds its many names.
 //! Knows nothing of values.
@@ -16,7 +16,7 @@ pub(super) struct Place {
 }
 
 impl Place {
-    /// What `key` stands for.
+    /// What `key` means.
     pub fn of_key(key: &str) -> Place {
         let bare = strip_scheme(key);
         let (host, path) = bare.split_once('/').unwrap_or((bare, ""));

@@ -40,7 +40,7 @@ pub struct Listed {
     pub file: PathBuf,
     /// The registry or repository, as it is written there.
     pub key: String,
-    /// The user's name, where it can be told without the secret.
+    /// The user's name, where it is known without the secret.
     pub username: Option<String>,
     /// How it is kept.
     pub how: How,

@@ -121,7 +121,7 @@ impl ConfigFile {
     ///
     /// # Errors
     /// When the file can't be understood or written, or the helper fails; what
-    /// the file held is gone even then.
+    /// the file contained is gone even then.
     pub fn erase(&self, host: &Host) -> Result<bool> {
         let Some(config) = Config::read(&self.path)? else {
             return Ok(false);
@@ -394,7 +394,7 @@ mod tests {
             file.save(&host("free.io"), "u", &"p".into()).unwrap().how,
             How::Auth
         );
-        // Only the helper knows of it, and by another of Hub's names.
+        // Only the helper has it, under another of Docker Hub's names.
         let helpers = keychain.helpers();
         let keeper = helpers.named("keeper");
         keeper.store("index.docker.io", "u", &"p".into()).unwrap();

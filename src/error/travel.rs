@@ -41,7 +41,7 @@ impl Error {
 /// The same without the path that tempfile appends: that one is
 /// private, and what failed is named already.
 fn without_path(error: io::Error) -> io::Error {
-    // A type of its own, which can be told by its words alone.
+    // A type of its own, which can be recognised only by its text.
     let said = error.get_ref().map(ToString::to_string);
     match said
         .as_deref()

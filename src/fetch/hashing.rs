@@ -16,7 +16,7 @@ const BUFFERS: usize = 4;
 type Filled = (Buffer, usize);
 
 /// Brings what `from` yields to `to`; it belongs to the blob that `check`
-/// expects now. That it was all of it, [`Check::end_blob`] has to say.
+/// expects now. [`Check::end_blob`] checks that it was all of it.
 pub fn copy(check: &mut Check, from: &mut dyn Read, to: &mut Sink<'_>) -> Result<()> {
     let mut first = Buffer::new();
     let n = fill(check, from, &mut first)?;

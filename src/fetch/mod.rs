@@ -4,7 +4,7 @@
 //! Hashing takes longer than a local wire or a disk, so it has a thread of its
 //! own over a few reused buffers. Where a connection is slow, several fetch
 //! at once what comes next. A file that is not whole yet lies beside its place
-//! as `NAME.partial`; what it holds is hashed again before it is continued, so
+//! as `NAME.partial`; its bytes are hashed again before it is continued, so
 //! nothing in it is trusted.
 
 mod check;
@@ -113,7 +113,7 @@ pub fn write(
 
 /// Writes blobs to `to`, concatenated; over several connections where
 /// one is slow and sizes are known, never more than [`Run::jobs`], and no more
-/// than 32 MiB are held then.
+/// than 32 MiB are in memory then.
 ///
 /// # Errors
 /// As [`write()`]; what was written before an error is a beginning of the

@@ -1,5 +1,5 @@
 //! A file that is being made: it lies beside its place as `NAME.partial` until
-//! it is whole, and what it holds is hashed again before it is continued.
+//! it is whole, and its bytes are hashed again before it is continued.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, Permissions};
@@ -141,7 +141,7 @@ fn beside_flusher<R>(
     )
 }
 
-/// Is told how long the file is.
+/// Learns how long the file is.
 type Grown<'a> = &'a (dyn Fn(u64) + Sync);
 
 /// Says how long the file is after each write.

@@ -8,10 +8,10 @@ use crate::fetch::Sequence;
 use crate::fetch::check::{Item, items};
 use crate::store::ReadStore;
 
-/// What is asked for first at a new place, bytes; twice as much with every
+/// The first request at a new place, bytes; twice as much with every
 /// request that goes on from there.
 const FIRST: u64 = 1 << 20;
-/// The most that is asked for at once, bytes.
+/// The largest request, bytes.
 const MOST: u64 = 256 << 20;
 /// How far ahead a seek may go that reads on instead of asking again, bytes.
 const NEAR: u64 = 256 << 10;
@@ -57,7 +57,7 @@ pub struct Reader<'a> {
     at: u64,
     /// What was asked for and not read yet.
     open: Option<Open<'a>>,
-    /// How much is asked for at once; all of what [`Reader::range`] was told.
+    /// The size of a request; all of the range of a [`Reader::range`].
     ahead: u64,
 }
 

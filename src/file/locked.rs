@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 
 /// Takes the lock at `path`, which is created where it is missing; `None` while
 /// another process has it. Dropping the file releases it. Any process that may
-/// read the file can take the lock, so a caller that waits has to say so.
+/// read the file can take the lock, so a caller that waits has to print that.
 ///
 /// # Errors
 /// [`Error::Io`]; [`Error::Malformed`] for anything but a regular file.

@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 /// The entries of all indexes below one name, repeated ones included. The
 /// largest official image has some forty.
 pub const MAX_ENTRIES: u64 = 4096;
-/// The bytes of manifests and configs that are held in memory for one name, or
+/// The bytes of manifests and configs that are in memory for one name, or
 /// for one archive.
 pub const MAX_HELD: u64 = 32 << 20;
 

@@ -1,7 +1,7 @@
 //! Manifests and what they name, as a graph: from tags down to blobs, and to what
 //! refers to them, whatever store they are in.
 //!
-//! [`Remote`] reads what a name stands for, [`push`] stores it, [`Copier`] does
+//! [`Remote`] reads what a name points to, [`push`] stores it, [`Copier`] does
 //! both, [`plan`] tells what [`push`] would do. [`Resolver`] finds the manifests
 //! of an index, [`walk`] goes through all that names reach within a [`budget`],
 //! [`verify`] checks it, [`mark`](mark::mark) tells what must stay. All know [`crate::Store`] and none of its kinds.

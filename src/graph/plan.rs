@@ -16,7 +16,7 @@ use crate::stream::Run;
 pub enum Action {
     /// Its bytes will be sent.
     Upload,
-    /// It will be taken over from another repository of the same registry, or
+    /// It will be mounted from another repository of the same registry, or
     /// sent where the registry does not do that.
     Mount,
     /// It is there.
@@ -28,7 +28,7 @@ pub enum Action {
 #[non_exhaustive]
 pub struct Plan {
     /// The blobs, largest first. Those of existing manifests are not
-    /// asked after, and not among them.
+    /// checked, and not among them.
     pub blobs: Vec<(Blob, Action)>,
     /// How many manifests would be sent, and their bytes.
     pub manifests: (usize, u64),
@@ -44,7 +44,7 @@ impl Plan {
     }
 }
 
-/// What putting a node into a store would have to do, as far as it can be told
+/// What putting a node into a store would have to do, as far as it is known
 /// beforehand: a registry may refuse to mount.
 ///
 /// # Errors

@@ -31,7 +31,7 @@ pub trait UrlFetcher: Send + Sync {
     fn open(&self, url: &str, from: u64) -> Result<Box<dyn Read + Send + '_>>;
 }
 
-/// A store to pull from, and what stands beside it.
+/// A store to pull from, and what belongs to it.
 #[derive(Clone)]
 pub struct Remote(Arc<Inner>);
 
@@ -109,7 +109,7 @@ impl Remote {
         &*self.0.store
     }
 
-    /// What `target` stands for. Layers are fetched when they are read, except
+    /// What `target` points to. Layers are fetched when they are read, except
     /// those of a schema 1 image, which have to be read to convert it.
     ///
     /// # Errors
@@ -121,7 +121,7 @@ impl Remote {
         self.node(manifest, wanted, run)
     }
 
-    /// What a manifest of this store stands for; as [`Remote::pull`].
+    /// The node of a manifest of this store; as [`Remote::pull`].
     ///
     /// # Errors
     /// As [`Remote::pull`].

@@ -71,7 +71,7 @@ impl<'a> PushTarget<'a> {
 pub struct Summary {
     /// Blobs that were sent.
     pub uploaded: usize,
-    /// Blobs taken over from another repository.
+    /// Blobs mounted from another repository.
     pub mounted: usize,
     /// Blobs that were there.
     pub existed: usize,
@@ -179,9 +179,9 @@ pub(super) struct Below<'a> {
     children: Vec<&'a Child>,
     /// Blobs that are in the store now.
     blobs: Vec<Digest>,
-    /// Those the store said it held.
+    /// Those that the store claims to have.
     doubtful: Vec<&'a Blob>,
-    /// Those that came from there, and were not asked after.
+    /// Those that came from there, and were not checked.
     assumed: Vec<&'a Blob>,
 }
 
@@ -224,7 +224,7 @@ fn put_below<'a>(
 }
 
 /// Whether a blob is one that a manifest in the repository `home` lists, so that
-/// it need not be asked after: an image that is edited keeps most of its layers.
+/// it need not be checked: an image that is edited keeps most of its layers.
 /// Of a non-distributable layer the manifest may be all that is there.
 pub(super) fn is_from(blob: &Blob, home: Option<&Origin>) -> bool {
     home.is_some() && blob.origin() == home && !is_foreign(blob.descriptor())
@@ -232,14 +232,14 @@ pub(super) fn is_from(blob: &Blob, home: Option<&Origin>) -> bool {
 
 /// Blobs that may be why a store refuses a manifest.
 struct Lacking<'a> {
-    /// Those it was not asked after.
+    /// Those that were not checked.
     assumed: Vec<&'a Blob>,
     /// Those it claims to contain.
     doubtful: Vec<&'a Blob>,
 }
 
 impl Lacking<'_> {
-    /// Asks after those that were not asked after, else sends those that the store
+    /// Checks those that were not checked, else sends those that the store
     /// claims to contain; gives whether there was any. One that is lost can't be
     /// read either, and the error names it.
     fn send(&mut self, store: &dyn Store, run: Run<'_>) -> Result<bool> {
@@ -436,7 +436,7 @@ pub fn push_manifest(
 /// contain, because it was collected meanwhile (Google's registry) or left
 /// incomplete by a push that was cancelled (Docker Hub), `send` stores such blobs
 /// whatever the store claims ([`Store::send_blob`]), and `push` is called again.
-/// The error stands where `send` has nothing to send.
+/// If `send` has nothing to send, the error is returned.
 pub(crate) fn push_again<T>(
     mut push: impl FnMut() -> Result<T>,
     mut send: impl FnMut() -> Result<bool>,

@@ -191,7 +191,7 @@ pub fn is_related_tag(tag: &str) -> bool {
     related_stem(tag).is_some()
 }
 
-/// Of a tag that is made of a digest the part that stands for it, as
+/// Of a tag that is made of a digest the part that names it, as
 /// [`list_tag`] writes it.
 pub(crate) fn related_stem(tag: &str) -> Option<&str> {
     let stem = COSIGN.iter().find_map(|suffix| {

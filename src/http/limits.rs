@@ -99,7 +99,7 @@ impl Pace {
     }
 
     fn wait_at(&self, now: Instant, amount: f64) -> Duration {
-        // A moment is whole whatever panicked while it was held.
+        // A moment is whole even after a panic in another thread.
         let mut paid = self.paid.lock().unwrap_or_else(PoisonError::into_inner);
         let earliest = now.checked_sub(SLACK).unwrap_or(now);
         let begin = paid.unwrap_or(now).max(earliest);

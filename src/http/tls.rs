@@ -38,7 +38,7 @@ pub enum Roots {
     System,
     /// The certificates of a PEM file, and no others; or of a folder whose files
     /// are named as `openssl rehash` names them. A server's own certificate is
-    /// trusted as it stands.
+    /// trusted unchanged.
     File(PathBuf),
     /// None: any certificate is accepted.
     Unverified,

@@ -24,7 +24,7 @@ use crate::http::{Exchange, Settings, Url, connection, network_error};
 const FOREVER: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 /// No more idle connections than this are kept.
 const MAX_JOBS: usize = 1024;
-/// Above this a refusal is asked for before the body is sent: a server that
+/// Above this size, dxf asks the server before it sends the body: a server that
 /// answers early and closes would otherwise take its answer (401, 413) with
 /// it, because the client sees the reset first.
 const EXPECT_ABOVE: u64 = 1 << 20;

@@ -119,7 +119,7 @@ fn plain_digest(blob: &Blob, reader: &mut (impl Read + Send), look: &Look) -> Re
     Ok(hashed.finish())
 }
 
-/// Reads to the end, for what the reader has to say there.
+/// Reads to the end, because the reader may report an error there.
 pub(super) fn drain(what: &str, reader: &mut impl Read) -> Result<()> {
     let mut buffer = Buffer::new();
     loop {

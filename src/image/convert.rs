@@ -116,7 +116,7 @@ fn point(child: &mut Child, family: Family, renamed: &[(Digest, Digest)]) -> Res
     {
         *about = new.to_string();
     }
-    // Docker's list has to say where an entry runs; its image knows.
+    // Docker's list has to name the platform of an entry; its image's config does.
     if let (Family::Docker, false, Node::Image(image)) = (family, is_selectable(entry), &child.node)
         && entry.platform.is_none()
     {

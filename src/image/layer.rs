@@ -1,6 +1,6 @@
 //! Layers: what their media types promise, and the bytes inside.
 //!
-//! How a layer is compressed is told by its first bytes; its media type is a
+//! The first bytes of a layer tell how it is compressed; its media type is a
 //! promise that may be broken (crpy labels plain tars gzip). The types are
 //! those of image-spec's layer.md and of Docker's manifest v2 schema 2.
 

@@ -1,7 +1,7 @@
 //! Images as values: a manifest, a config, and layers that are fetched when
 //! they are read.
 //!
-//! A [`Node`] is what a name stands for: one image, or an index of several.
+//! A [`Node`] is what a name points to: one image, or an index of several.
 //! The manifests are kept byte for byte. Nothing here knows where bytes come
 //! from; [`crate::graph`] makes nodes of stores, [`crate::archive`] of files.
 
@@ -70,7 +70,7 @@ pub struct Child {
     pub node: Node,
 }
 
-/// What a name stands for.
+/// What a name points to.
 #[derive(Clone, Debug)]
 pub enum Node {
     /// One image.
@@ -134,7 +134,7 @@ impl Image {
         &self.config
     }
 
-    /// The layers, lowest first; one that is used twice stands there twice.
+    /// The layers, lowest first; one that is used twice is listed twice.
     pub fn layers(&self) -> &[Blob] {
         &self.layers
     }
@@ -316,7 +316,7 @@ impl Node {
         Ok(found)
     }
 
-    /// What is wanted of this node. An image that stands alone is always that.
+    /// The part of this node that is wanted. An image that stands alone is always that.
     ///
     /// # Errors
     /// [`Error::NoPlatform`] when nothing fits; those of [`Node::platforms`].

@@ -81,7 +81,7 @@ impl<T: Member> Stack<T> {
         self.upper.put(name, member);
     }
 
-    /// What a name stands for: in the uppermost layer, else in those below it.
+    /// What a name points to: in the uppermost layer, else in those below it.
     pub fn get(&self, name: &[u8]) -> Option<&T> {
         let upper = self.upper.files.get(name);
         upper.or_else(|| self.lower.files.get(name))

@@ -16,7 +16,7 @@ use crate::tar::{Entry, Kind};
 /// How many links one name may lead through (Linux: 40).
 const MAX_LINKS: usize = 40;
 
-/// What stands under a name.
+/// What a name is.
 pub(super) enum Seen<'a> {
     /// A member of this layer, counted from the lowest.
     Entry(usize, &'a Entry),
@@ -82,7 +82,7 @@ impl<'a> View<'a> {
         }
     }
 
-    /// What stands under a normal name whose folders are no links.
+    /// What a normal name is whose folders are no links.
     ///
     /// # Errors
     /// Those of [`list`]; [`Error::Malformed`] for more files than any image

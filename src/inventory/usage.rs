@@ -70,7 +70,7 @@ impl Bytes {
 pub struct TagUsage {
     /// The tag.
     pub tag: Tag,
-    /// The digest of its manifest and its bytes, or why they can't be told.
+    /// The digest of its manifest and its bytes, or why they are unknown.
     pub found: std::result::Result<(Digest, Bytes), Arc<Error>>,
 }
 

@@ -22,7 +22,7 @@ use crate::manifest::{Kind, Manifest, ReferrersList};
 use crate::parallel;
 use crate::stream::Run;
 
-/// The grace unless another is asked for: longer than a slow push takes from its
+/// The grace unless another is given: longer than a slow push takes from its
 /// last blob to its manifest.
 pub const GRACE: Duration = Duration::from_secs(3600);
 

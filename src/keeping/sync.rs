@@ -1,5 +1,5 @@
 //! Keeping one repository in step with another: tags that differ are copied, and
-//! tags that the source no longer has are deleted where that is asked for.
+//! tags that the source no longer has are deleted if that is wanted.
 //!
 //! A tag that is the same costs a HEAD on each side. What is wrong with one tag
 //! stops no other.
@@ -52,7 +52,7 @@ impl Filter {
 
     /// The newest so many: by version where all tags are versions, else by the
     /// time they were made. Tags made of a digest, such as cosign's, are no
-    /// candidates: what is copied brings its own.
+    /// candidates: what is copied has its own.
     pub fn with_newest(self, count: usize) -> Filter {
         let newest = Some(count);
         Filter { newest, ..self }
@@ -107,7 +107,7 @@ pub enum Additions {
     Ask,
 }
 
-/// Tags that belong to an image, by what stands in them for its digest.
+/// Tags that belong to an image, by the digest in their names.
 type Related = HashMap<String, Vec<Tag>>;
 
 /// Two repositories, of which the second follows the first.

@@ -1,7 +1,7 @@
 //! The lock that keeps the writers of one layout apart.
 //!
 //! It is held for as long as a small file takes to write. A writer that waits
-//! longer is told which file it waits for, and can be stopped: any process that
+//! longer is notified which file it waits for, and can be stopped: any process that
 //! may read the layout can hold the lock.
 
 use std::fs::File;
@@ -13,7 +13,7 @@ use crate::error::Result;
 use crate::file;
 use crate::stream::Stop;
 
-/// After this long a writer is told that it waits.
+/// After this time a writer is notified that it waits.
 const SILENT: Duration = Duration::from_secs(2);
 /// The first pause between two tries, which doubles up to the longest.
 const PAUSE: Duration = Duration::from_millis(1);
@@ -36,7 +36,7 @@ pub(super) struct Held<'a> {
 }
 
 impl Patience {
-    /// Waits until `stop`; `notice` is told after two seconds, once a wait.
+    /// Waits until `stop`; `notice` is called after two seconds, once per wait.
     pub fn new(stop: Stop, notice: Arc<Notice>) -> Patience {
         Patience {
             stop,

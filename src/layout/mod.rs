@@ -335,7 +335,7 @@ impl Layout {
         }
     }
 
-    /// Replaces the index; only while the layout is held.
+    /// Replaces the index; only while the layout is locked.
     fn save(&self, index: Index) -> Result<()> {
         let (path, bytes) = (self.dir()?.join(INDEX), index.to_bytes());
         if bytes.len() as u64 > INDEX_MAX {
@@ -371,7 +371,7 @@ impl Layout {
     }
 
     /// Fails unless everything `manifest` names is there, as a registry does
-    /// (`MANIFEST_BLOB_UNKNOWN`): a tag never stands for half an image.
+    /// (`MANIFEST_BLOB_UNKNOWN`): a tag never points to half an image.
     fn check(&self, manifest: &Manifest) -> Result<()> {
         let blobs = self.blobs()?;
         for digest in needs(manifest)? {

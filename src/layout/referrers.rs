@@ -27,7 +27,7 @@ impl Layout {
     /// Brings the list of a manifest's subject up to date, if it has a subject,
     /// and gives the digest of the old list when nothing lists that any more.
     ///
-    /// What stands under the tag and is no list is left alone.
+    /// A manifest under the tag that is not a list is left alone.
     pub(super) fn relist(
         &self,
         writing: Writing<'_>,

@@ -262,10 +262,10 @@ impl Manifest {
         Ok(self.about()?.and_then(|about| about.subject))
     }
 
-    /// What stands for this manifest in a list of referrers: beside the three
+    /// The entry of this manifest in a list of referrers: beside the three
     /// members of [`Manifest::descriptor`] its annotations and what it is, the
     /// `artifactType` or else the type of its config (distribution-spec,
-    /// "Listing Referrers"). cosign#4641 tells what comes of leaving them out.
+    /// "Listing Referrers"). cosign#4641 shows what happens without them.
     ///
     /// # Errors
     /// As [`Manifest::subject`].

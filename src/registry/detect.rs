@@ -32,7 +32,7 @@ pub struct Ping {
 impl Ping {
     /// Whether what answered speaks the registry API: it says so, or it asks
     /// for a token as only registries do. A registry that does neither can't be
-    /// told from any other web server this way.
+    /// distinguished from any other web server this way.
     pub fn speaks_distribution(&self) -> bool {
         let said = self.api_version.as_deref();
         said.is_some_and(|said| said.starts_with(DISTRIBUTION)) || self.asks_for_token

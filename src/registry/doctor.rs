@@ -391,7 +391,7 @@ impl Doctor<'_> {
         if let Ok(Some(list)) = self.repository.head(&Target::Tag(tag.clone()))
             && self.repository.untag(&tag).is_err()
         {
-            // What can't be deleted is told by the checks of deletion.
+            // The checks of deletion report what can't be deleted.
             let _ = self.repository.delete_manifest(&list.digest);
         }
     }

@@ -32,7 +32,7 @@ type Body = Box<dyn Read + Send>;
 pub struct Download {
     repository: Repository,
     digest: Digest,
-    /// Size of the whole blob, once some answer told.
+    /// Size of the whole blob, once an answer named it.
     size: Option<u64>,
     /// The same, from an answer that was not compressed.
     plain: Option<u64>,
@@ -104,7 +104,7 @@ impl Download {
         }
     }
 
-    /// Size of the whole blob, bytes, if the registry told.
+    /// Size of the whole blob, bytes, if the registry named it.
     pub fn size(&self) -> Option<u64> {
         self.size
     }

@@ -52,7 +52,7 @@ pub(super) fn paged(url: &Url, size: NonZeroU32) -> Url {
 
 /// Where the pages of a list are. Ends at the last one, and after an error.
 pub(super) struct Pages {
-    /// An error is told when the page is wanted, not before: the names of this
+    /// An error is reported when the page is wanted, not before: the names of this
     /// one are good.
     next: Option<Result<Url>>,
     /// Hashes of the addresses, which may be 64 KiB each.
@@ -95,7 +95,7 @@ struct Names {
     ends: Vec<u32>,
 }
 
-/// What stands for an entry that is no string. It breaks the grammar of names,
+/// Replaces an entry that is not a string. It breaks the grammar of names,
 /// so it is an error in its place, and hides no other.
 const NO_STRING: &str = "(not a string)";
 

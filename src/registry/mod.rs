@@ -319,7 +319,7 @@ impl Registry {
     }
 
     /// The same for an answer that is read whole, at most `limit` bytes of it:
-    /// one that breaks off is asked for again.
+    /// one that breaks off is requested again.
     fn read(&self, scope: &Scope, request: &Request<'_>, ok: &[u16], limit: u64) -> Result<Whole> {
         self.again(|| {
             let answer = self.attempt(scope, request, ok)?;
@@ -396,7 +396,7 @@ impl Registry {
 }
 
 /// Refuses a web page in place of an answer, as a captive portal or a web
-/// interface on the registry's port gives it. What a GET brings is looked at
+/// interface on the registry's port gives it. The answer to a GET is looked at
 /// by who asked for it.
 fn not_a_page(response: Response) -> Result<Response> {
     if !is_page(&response) {

@@ -65,7 +65,7 @@ impl Known {
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Nothing is half done while one of them is held.
+    // Nothing is half done while one of them is locked.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -129,11 +129,11 @@ pub(super) fn unlist(repository: &Repository, subject: &Digest, referrer: &Diges
 }
 
 /// Takes a manifest that was deleted from its subject's list, if it is known to
-/// have one. It is gone whatever becomes of the list, so trouble is told and
+/// have one. It is gone whatever becomes of the list, so an error is reported and
 /// not returned.
 pub(super) fn deleted(repository: &Repository, digest: &Digest) {
     let key = (repository.repo_name().clone(), *digest);
-    // In a statement of its own, so that the lock is not held any longer.
+    // In a statement of its own, so that the lock is released at once.
     let subject = repository.known_referrers().subjects().remove(&key);
     let Some(subject) = subject else {
         return;
@@ -186,7 +186,7 @@ fn ask(repository: &Repository, subject: &Digest) -> Result<Option<Vec<Descripto
     Ok(found)
 }
 
-/// What the tag that clients keep a list under stands for.
+/// What the tag under which clients keep a list points to.
 enum Tagged {
     /// Nothing.
     Nothing,
@@ -263,7 +263,7 @@ fn change(repository: &Repository, subject: &Digest, change: &Change<'_>) -> Res
                 tell_unlisted(repository, subject, change);
                 return Ok(false);
             }
-            // The specification wants that left alone and told.
+            // The specification wants this left alone and reported.
             Tagged::Other(kind) => {
                 let what = format!("{}, is {kind}, not a list", what());
                 return Err(Error::Unsupported { what });

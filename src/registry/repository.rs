@@ -32,7 +32,7 @@ use crate::stream::Watch;
 /// The digest of what was answered (distribution-spec).
 pub(super) const CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
 
-/// All manifest types but schema 1, which is asked for by those who mean it.
+/// All manifest types but schema 1, which only a caller that wants it requests.
 const MANIFEST_TYPES: &str = concat!(
     "application/vnd.docker.distribution.manifest.v2+json, ",
     "application/vnd.docker.distribution.manifest.list.v2+json, ",
@@ -591,7 +591,7 @@ pub(super) fn may_have_arrived(error: &Error) -> bool {
             kind,
             NetworkKind::Cut | NetworkKind::Stale | NetworkKind::Timeout | NetworkKind::Slow
         ),
-        // Said by what stands before a registry, or after it did its work.
+        // Sent by a proxy in front of a registry, or after the registry did its work.
         _ => matches!(error.status(), Some(500 | 502 | 504)),
     }
 }

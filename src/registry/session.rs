@@ -104,7 +104,7 @@ pub fn open(repository: &Repository, digest: &Digest, from: Option<&RepoName>) -
     Session::new(repository, answer).map(Opened::Session)
 }
 
-/// Where a session stands, as far as one question tells.
+/// The offset of a session, as far as one request tells.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Standing {
     /// The registry has this many bytes.
@@ -140,7 +140,7 @@ impl<'a> Farewell<'a> {
     }
 
     /// Cancels a session. distribution signs the size into a location, so the
-    /// location is stale once a request broke off: then a fresh one is asked for.
+    /// location is stale once a request broke off: then a fresh one is requested.
     pub fn cancel(&self, session: &mut Session) {
         let refused = matches!(self.delete(&session.url), Some(404 | 416));
         if !refused {
@@ -152,7 +152,7 @@ impl<'a> Farewell<'a> {
         }
     }
 
-    /// Asks where a session stands, and takes over the location it is at now.
+    /// Asks for the offset of a session, and uses the location that it has now.
     pub fn ask(&self, session: &mut Session) -> Standing {
         let Some(answer) = self.send("GET", &session.url) else {
             return Standing::Unknown;

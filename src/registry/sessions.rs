@@ -18,7 +18,7 @@ use crate::http::Url;
 use crate::registry::Repository;
 use crate::store::ReadStore;
 
-/// Smaller blobs are sent again faster than a session is asked for.
+/// Smaller blobs are sent again faster than the state of a session is requested.
 const WORTH_IT: u64 = 16 << 20;
 /// Registries clean up their sessions after a week at the latest
 /// (distribution's upload purging).

@@ -37,7 +37,7 @@ pub(super) const PUSH: [&str; 2] = ["pull", "push"];
 pub(super) const CLOSED: [u16; 4] = [201, 200, 202, 204];
 /// Statuses of a chunk that was taken: 202 by the specification, 201 from ECR.
 const TAKEN: [u16; 4] = [202, 201, 200, 204];
-/// How often a session is asked where it stands before it is given up.
+/// How often the offset of a session is requested before it is given up.
 const MAX_RESYNCS: u32 = 3;
 /// One blob on its way into one repository.
 pub struct Upload<'a> {
@@ -332,7 +332,7 @@ impl<'a> Upload<'a> {
                 }
             };
             if next != offset + len {
-                // Counted again from where the registry stands.
+                // Counted again from the registry's offset.
                 self.watch.progress.start(self.blob.digest(), Some(size));
                 self.watch.progress.advance(self.blob.digest(), next);
             }
@@ -395,7 +395,7 @@ impl<'a> Upload<'a> {
         }
     }
 
-    /// After a chunk that failed: asks the session where it stands. A session
+    /// After a chunk that failed: asks for the offset of the session. A session
     /// that can't tell is given up for a new one.
     fn resync(&self, session: &mut Session, state: &mut State, error: Error) -> Result<u64> {
         let settings = self.repository.registry().settings();

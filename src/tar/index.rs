@@ -21,7 +21,7 @@ const MAX_NAME: usize = 4096;
 pub(crate) struct Index {
     what: String,
     files: BTreeMap<String, Section>,
-    /// Name of a link → name it stands for.
+    /// Name of a link → name of its target.
     links: BTreeMap<String, String>,
 }
 
@@ -59,7 +59,7 @@ impl Index {
         Error::malformed(&self.what, why)
     }
 
-    /// The file of a name, or the file that a link of that name stands for.
+    /// The file of a name, or the file that a link of that name points to.
     pub fn get(&self, name: &str) -> Option<&Section> {
         let name = normal(name.as_bytes()).ok()?;
         // One hop and no more: a link to a link leads nowhere.
@@ -141,7 +141,7 @@ impl Index {
         ))
     }
 
-    /// What a link stands for. A symbolic one starts at its own folder
+    /// The target of a link. A symbolic one starts at its own folder
     /// (`docker save` writes `../<id>/layer.tar`), a hard one at the top.
     fn target(&self, name: &str, entry: &Entry) -> Result<String> {
         let out = || self.bad(format!("the link {name:?} points outside it"));

@@ -216,7 +216,7 @@ impl<R: Read> Entries<R> {
             .ok_or_else(|| self.bad("a member is larger than any file"))
     }
 
-    /// The text an extension header brings.
+    /// The text of an extension header.
     fn text(&mut self, header: &Header) -> Result<Vec<u8>> {
         let size = header.entry_size().map_err(|e| self.bad(e))?;
         if size > MAX_TEXT {

@@ -106,7 +106,7 @@ pub fn login_files(env: Env<'_>) -> Vec<PathBuf> {
 /// Where podman keeps the logins of a session without `XDG_RUNTIME_DIR`.
 pub const SESSIONS: &str = "/run/containers";
 
-/// What is asked for logins: Docker's configuration in a variable, then the
+/// Where logins are looked up: Docker's configuration in a variable, then the
 /// files at `paths`.
 pub fn files(env: Env<'_>, paths: &[PathBuf]) -> Result<Files> {
     let files = Files::new(paths.to_vec());

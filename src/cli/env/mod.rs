@@ -1,7 +1,7 @@
 //! The environment turned into typed settings, once.
 //!
 //! Nothing is contacted and no file is read here except the password file, so
-//! that a wrong variable is told before anything happens.
+//! that a wrong variable is reported before anything happens.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

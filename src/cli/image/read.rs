@@ -166,7 +166,7 @@ pub fn items(
     Ok(items)
 }
 
-/// The platform that is asked for, if one is.
+/// The requested platform, if there is one.
 fn asked(s: &Session<'_, '_>, flag: Option<&str>) -> Result<Option<Platform>> {
     match flag {
         Some(platform) => platform.parse().map(Some),

@@ -97,7 +97,7 @@ impl Drop for Program {
     }
 }
 
-/// Asks a process to end. One that has ended already needs to be told nothing.
+/// Asks a process to end. One that has ended already needs no signal.
 fn ask(id: u32) {
     let pid = i32::try_from(id).ok().and_then(Pid::from_raw);
     let _ = pid.map(|pid| kill_process(pid, Signal::TERM));

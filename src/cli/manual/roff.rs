@@ -63,7 +63,7 @@ pub fn line(text: &str) -> String {
     }
 }
 
-/// Text with roff's own characters escaped, and what stands out in bold.
+/// Text with roff's own characters escaped, and commands and options in bold.
 fn escaped(text: &str) -> String {
     let mut out = String::new();
     for c in text.chars() {

@@ -11,10 +11,10 @@ use crate::cli::out::bars::Show;
 use crate::cli::out::console::Console;
 use crate::cli::out::tally::{Tally, Verb};
 
-/// Adds up what is told of the blobs.
+/// Adds up the progress of the blobs.
 pub struct Sum<'a> {
     inner: &'a dyn Progress,
-    /// What the sum is told under; never shown.
+    /// The key under which the sum is reported; never shown.
     key: Digest,
     total: Option<u64>,
     begun: Instant,
@@ -24,7 +24,7 @@ pub struct Sum<'a> {
 #[derive(Default)]
 struct State {
     blobs: HashMap<Digest, Moved>,
-    /// Bytes told that move a second time: a bar goes forward only.
+    /// Reported bytes that move a second time: a bar only moves forward.
     ahead: u64,
     told: u64,
     tally: Tally,

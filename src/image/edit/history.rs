@@ -22,7 +22,7 @@ impl History {
         History(steps.cloned().unwrap_or_default())
     }
 
-    /// Writes the steps back, unless they are what stands there.
+    /// Writes the steps back, unless they are unchanged.
     pub(super) fn write(&self, config: &mut Map<String, Value>) {
         if *self != History::of(config) {
             config.insert("history".to_string(), Value::Array(self.0.clone()));

@@ -371,7 +371,7 @@ fn members_of(config: Config) -> Result<Map<String, Value>> {
     }
 }
 
-/// Writes the digests of the layers, unless they are what stands there.
+/// Writes the digests of the layers, unless they are unchanged.
 fn write_diff_ids(layers: &[Kept], config: &mut Map<String, Value>) -> Result<()> {
     let ids: Vec<String> = layers.iter().map(|kept| kept.diff_id.to_string()).collect();
     let there = config

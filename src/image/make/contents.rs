@@ -428,7 +428,7 @@ impl Lower {
     }
 }
 
-/// What stands in the layer.
+/// The contents of the layer.
 enum Member<'a> {
     Part(&'a Part),
     /// A folder on the way to something.

@@ -2,7 +2,7 @@
 //!
 //! The same input makes the same layer on every machine: members are sorted,
 //! owners and times are fixed unless asked for, and [`gzip`] always writes the
-//! same bytes. Nothing is held in memory but names; the compressed layer waits
+//! same bytes. Only names are in memory; the compressed layer waits
 //! in a nameless file in the folder that the caller gives.
 //!
 //! ```

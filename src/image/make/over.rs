@@ -1,4 +1,4 @@
-//! What a layer is to hold, fitted to the layers that it goes on.
+//! The contents of a new layer, fitted to the layers below it.
 //!
 //! Engines take a folder that a layer has files in, but says nothing of, for
 //! root's and 0755, whatever it is below, and a link for a folder. So the layer
@@ -14,7 +14,7 @@ use crate::stream::Watch;
 use crate::tar::Kind;
 use crate::text::one_line;
 
-/// Where the files of a Windows image are, and what stands beside it.
+/// Where the files of a Windows image are, and what belongs to it.
 const WINDOWS: (&str, &str) = ("Files", "Hives");
 
 impl Contents {

@@ -100,7 +100,7 @@ impl RootFs {
     }
 }
 
-/// Ends with an error once a stop is asked for.
+/// Ends with an error once a stop was requested.
 struct Stoppable<'a, R> {
     inner: &'a mut R,
     stop: &'a Stop,

@@ -522,7 +522,7 @@ enum Op {
     HideAll(String),
 }
 
-/// What a name stands for: its kind with its bytes or target, and which other
+/// What a name points to: its kind with its bytes or target, and which other
 /// names are the same file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Seen {

@@ -134,7 +134,7 @@ fn steps(config: &Config, layers: &[Blob], empty: &Blob) -> Result<Vec<(Made, Bl
     Ok(paired.collect())
 }
 
-/// The JSON of a step that others follow: enough to be told, not to be run.
+/// The JSON of a step that others follow: enough to be shown, not to be run.
 fn lower(step: &Made, id: &str, parent: &str) -> String {
     let mut out = Map::new();
     out.insert("id".into(), id.into());

@@ -126,7 +126,7 @@ impl Work<'_> {
         Ok(due)
     }
 
-    /// Stores the manifests of what goes, without their blobs.
+    /// Stores the manifests that will be deleted, without their blobs.
     fn back_up(&self, due: &[(Tag, Digest)], backup: &Layout) -> Result<()> {
         let source = Source::new(self.store, Vec::new());
         for (tag, digest) in due {

@@ -80,7 +80,7 @@ pub struct Planned {
     pub reason: String,
 }
 
-/// A signature, a list of referrers or another referrer of what goes.
+/// A signature, a list of referrers or another referrer of a deleted image.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Belonging {
@@ -267,7 +267,7 @@ fn age(tagged: Tagged, rules: &Rules, now: i64) -> Result<Option<Aged>> {
     Ok(Some(Aged::new(tag, digest, written.or(made))))
 }
 
-/// Adds what goes with the tags, and the bytes that become free; `sizes` are those
+/// Adds what is deleted with the tags, and the bytes that become free; `sizes` are those
 /// of the tags' manifests.
 fn fill(
     plan: &mut RepoPlan,

@@ -48,7 +48,7 @@ pub fn run(s: &mut Session<'_, '_>, args: &Attach) -> Result<(), Failure> {
     s.line(format_args!("{name}@{digest}"))
 }
 
-/// What to write where the tag stands as a word of its own, as `push-files` takes it.
+/// What to write where the tag is a word of its own, as `push-files` takes it.
 fn tag_apart(image: &OsString, place: &Place, paths: &[OsString]) -> Option<String> {
     let [word, _, ..] = paths else { return None };
     let tag = word.to_str()?;

@@ -52,7 +52,7 @@ pub fn run(s: &mut Session<'_, '_>, args: &PullBlob) -> Result<(), Failure> {
     whole(s, &base, pieces, file)
 }
 
-/// The file at `path`, to be read: told before anything is asked for.
+/// The file at `path`, to be read: an error comes before any request.
 fn opened(path: &Path) -> Result<(&Path, File)> {
     let what = || path.display().to_string();
     let file = File::open(path).map_err(|e| Error::io(what(), e))?;
@@ -239,7 +239,7 @@ fn verdict(expected: Digest, actual: Digest) -> Result<()> {
     }
 }
 
-/// Writes one blob, verified; python-dxf's header first where it is asked for.
+/// Writes one blob, verified; python-dxf's header first if it is wanted.
 fn one(
     s: &mut Session<'_, '_>,
     store: &dyn ReadStore,

@@ -429,7 +429,7 @@ fn beside(items: &[Item], related: Vec<Related>, from: &str) -> Result<Vec<Item>
 
 /// Reports each copy when it is done.
 enum Told {
-    /// Something else stands on standard output.
+    /// Something else is written to standard output.
     Nothing,
     Lines,
     Json(List),

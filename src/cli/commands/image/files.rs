@@ -1,5 +1,5 @@
 //! `list-files`: what a container of an image would see, or what one layer
-//! brings, as `tar tv` shows it.
+//! adds, as `tar tv` shows it.
 
 use dxf_registry::image::files;
 use dxf_registry::tar::{Entry, Kind};

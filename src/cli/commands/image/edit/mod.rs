@@ -21,7 +21,7 @@ use crate::cli::image::read::{compressed, sole, uncached};
 use crate::cli::session::Session;
 use report::{Edited, report};
 
-/// What stands for an image with nothing in it, as in a Dockerfile.
+/// The name of an empty image, as in a Dockerfile.
 const SCRATCH: &str = "scratch";
 
 /// `edit-image [options] <image> <image>`

@@ -1,4 +1,4 @@
-//! What `edit-image --dry-run` says: each image before and after, and what
+//! What `edit-image --dry-run` prints: each image before and after, and what
 //! would be sent.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -125,7 +125,7 @@ impl Diff {
     }
 }
 
-/// The members of a config one by one, without what goes with the layers.
+/// The members of a config one by one, without those that belong to the layers.
 fn members(config: &Value, to: &mut BTreeMap<String, Value>) {
     for (name, value) in config.as_object().into_iter().flatten() {
         match (name.as_str(), value) {
