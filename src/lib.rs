@@ -456,6 +456,7 @@
 //! | [`inventory`] | what the tags of a repository name, how large and how old it is |
 //! | [`graph`], [`nondistributable`] | images out of a store and into one, and layers that are kept elsewhere |
 //! | [`keeping`] | deleting old tags, freeing what nothing reaches, mirrors |
+//! | [`bounds`] | how much is read of servers and files at most |
 //! | [`hub`], [`json`], [`text`] | for tools: Docker Hub's names, Python's JSON, text fit for a terminal |
 //!
 //! The library prints nothing and reads no environment variables (but for the
@@ -538,6 +539,7 @@ pub mod archive;
 pub mod artifact;
 pub(crate) mod auth;
 pub mod blob;
+pub mod bounds;
 pub mod bundle;
 pub mod cache;
 pub mod credentials;

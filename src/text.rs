@@ -5,8 +5,10 @@
 //! that becomes `?`, line breaks become blanks, and length is bounded, so that
 //! one message stays one line.
 
+use crate::bounds;
+
 /// The longest piece of foreign text that is shown, characters.
-pub const MAX_SHOWN: usize = 400;
+pub const MAX_SHOWN: usize = bounds::SHOWN;
 
 /// `text` without anything a terminal would obey, all of it: for lines that
 /// are this program's own but for some words.

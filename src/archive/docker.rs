@@ -12,6 +12,7 @@ use std::io::Read;
 use serde::Deserialize;
 
 use crate::blob::Blob;
+use crate::bounds;
 use crate::descriptor::{Descriptor, media_type};
 use crate::digest::Digest;
 use crate::error::{Error, Result};
@@ -30,7 +31,7 @@ pub(crate) const LIST: &str = "manifest.json";
 /// The file of Docker before 1.10 (2016), which engines still add.
 pub(crate) const OLD_LIST: &str = "repositories";
 /// The longest list that is read, bytes (as containers/image).
-const MAX_LIST: u64 = 1 << 20;
+const MAX_LIST: u64 = bounds::DOCKER_LIST;
 
 /// One image of the list.
 #[derive(Deserialize)]

@@ -24,6 +24,7 @@ use std::collections::BTreeMap;
 
 use crate::artifact::Split;
 use crate::blob::Blob;
+use crate::bounds;
 use crate::descriptor::annotation::TITLE;
 use crate::descriptor::{Descriptor, media_type};
 use crate::digest::Digest;
@@ -72,7 +73,7 @@ impl Parts {
 
     /// The most parts a file may have: their manifest is within the 4 MiB that
     /// every registry takes (distribution-spec, "Pushing Manifests").
-    pub const MOST: u64 = 26_000;
+    pub const MOST: u64 = bounds::PARTS;
 
     /// The manifest. Its config, [`Parts::config`], must be stored before it.
     ///

@@ -10,6 +10,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::auth::{InsecureAuth, Policy, Scope};
+use crate::bounds;
 use crate::credentials::Login;
 use crate::error::{Error, Result};
 use crate::http::redirect::follow_where;
@@ -19,7 +20,7 @@ use crate::secret::Secret;
 use crate::text::without_login;
 
 /// The largest answer of a token server, bytes.
-const MAX_ANSWER: u64 = 128 * 1024;
+const MAX_ANSWER: u64 = bounds::TOKEN_ANSWER;
 /// How long a token lives when its server does not say (token specification).
 const DEFAULT_LIFE: Duration = Duration::from_secs(60);
 /// Docker's name for "the password is a refresh token".

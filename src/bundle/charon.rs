@@ -9,6 +9,7 @@ use serde::Deserialize;
 use super::read::Entry;
 use super::{Listing, zip};
 use crate::archive::blob_name;
+use crate::bounds;
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::file::Section;
@@ -18,7 +19,7 @@ use crate::stream::read_bounded;
 
 const DESCRIPTOR: &str = "payload_descriptor.json";
 /// The longest descriptor that is read, bytes.
-const MAX_DESCRIPTOR: u64 = 32 << 20;
+const MAX_DESCRIPTOR: u64 = bounds::BUNDLE_LIST;
 
 #[derive(Deserialize)]
 struct Descriptor {

@@ -18,6 +18,7 @@ use std::sync::Arc;
 
 use crate::archive::{header, plus};
 use crate::blob::{Blob, Source};
+use crate::bounds;
 use crate::digest::{Digest, Hasher};
 use crate::error::{Error, Result};
 use crate::fetch::Partial;
@@ -145,7 +146,7 @@ pub(super) fn write(tars: &[Tar], blobs: &[Spread<'_>], run: Run<'_>) -> Result<
 /// What the list of blobs behind a tar ends with; before it is its length.
 const MARK: &[u8; 8] = b"dxf-left";
 /// The longest list of blobs that is read, bytes.
-const MAX_LEFT: u64 = 32 << 20;
+const MAX_LEFT: u64 = bounds::BUNDLE_LIST;
 
 /// A blob in a file that is not complete: its digest, where its header and its
 /// bytes begin, and their number.

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::OMITTED;
 use super::names::repository;
+use crate::bounds;
 use crate::descriptor::Descriptor;
 use crate::digest::Digest;
 use crate::error::{Error, Result, if_found};
@@ -30,7 +31,7 @@ pub const LISTING: &str = "application/vnd.dxf.bundle.index.v1+json";
 /// How often what refers to the last found is looked up.
 const ROUNDS: usize = 8;
 /// The longest listing that is read, bytes.
-pub const MAX_LISTING: u64 = 32 << 20;
+pub const MAX_LISTING: u64 = bounds::BUNDLE_LIST;
 
 /// Manifests and blobs, and the repositories that have them.
 #[derive(Debug, Clone, Default)]

@@ -10,6 +10,7 @@ use super::read::{Bundle, Entry, Parts};
 use super::verify::sums;
 use super::{LISTING, Listing, MAX_LISTING, NAME, charon, zip};
 use crate::archive::{self, INDEX, MARK};
+use crate::bounds;
 use crate::descriptor::Descriptor;
 use crate::descriptor::annotation::{FULL_NAME, REF_NAME};
 use crate::digest::Digest;
@@ -22,7 +23,7 @@ use crate::stream::{Run, read_bounded};
 use crate::tar::Index;
 
 /// The longest file with the layout's version, bytes.
-const MAX_MARK: u64 = 4096;
+const MAX_MARK: u64 = bounds::BUNDLE_MARKER;
 
 impl Bundle {
     /// Opens the bundle in a file, plain or compressed, or a payload of

@@ -17,6 +17,7 @@ use super::Cut;
 use super::file::{Spread, Tar};
 use crate::archive::{Content, LIST, Member, blob_name};
 use crate::blob::Blob;
+use crate::bounds;
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::file::Section;
@@ -29,11 +30,11 @@ pub(super) const TABLE: &str = "vnd.dxf.parts.json";
 /// and, of a bundle in one file, the index and what else comes before the manifests.
 pub(super) const SUMS: &str = "vnd.dxf.sums.json";
 /// The longest table, bytes.
-pub(super) const MAX_TABLE: u64 = 32 << 20;
+pub(super) const MAX_TABLE: u64 = bounds::BUNDLE_LIST;
 /// The media type of the table.
 const TYPE: &str = "application/vnd.dxf.bundle.parts.v1+json";
 /// Names end in three digits.
-const MAX_PARTS: usize = 999;
+const MAX_PARTS: usize = bounds::BUNDLE_PARTS;
 /// Bytes that the table takes for a blob, at most.
 const LINE: u64 = 250;
 /// Room for the digests of pieces; a part has one at most.

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::bounds;
 use crate::error::{Error, Result};
 use crate::file::Section;
 use crate::stream::read_bounded;
@@ -12,7 +13,7 @@ use crate::tar::index::MAX_MEMBERS;
 /// What a zip begins with.
 pub(super) const MAGIC: [u8; 4] = *b"PK\x03\x04";
 /// The longest list of members that is read, bytes.
-const MAX_LIST: u64 = 32 << 20;
+const MAX_LIST: u64 = bounds::BUNDLE_LIST;
 /// The end record and the longest comment after it, bytes.
 const TAIL: u64 = 22 + 0xffff;
 

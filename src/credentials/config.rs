@@ -14,13 +14,14 @@ use serde_json::{Map, Value};
 
 use super::Login;
 use super::key::{self, Place};
+use crate::bounds;
 use crate::error::{Error, Result};
 use crate::reference::Host;
 use crate::secret::Secret;
 use crate::stream::read_bounded;
 
 /// The largest file read, bytes.
-pub(super) const LIMIT: u64 = 1024 * 1024;
+pub(super) const LIMIT: u64 = bounds::LOGINS;
 
 /// Several tools leave the padding away; Docker itself writes it.
 const BASE64: GeneralPurpose = GeneralPurpose::new(

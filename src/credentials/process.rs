@@ -6,11 +6,12 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::{Duration, Instant};
 
+use crate::bounds;
 use crate::parallel;
 use crate::stream::Stop;
 
 /// The longest answer taken, bytes.
-const LIMIT: u64 = 64 * 1024;
+const LIMIT: u64 = bounds::HELPER_ANSWER;
 /// How long to wait for the last words on stderr of a program that has ended:
 /// a daemon that it started may keep the pipe open.
 const LAST_WORDS: Duration = Duration::from_millis(200);

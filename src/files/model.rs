@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 
 use super::{CREATED, Input, TITLE};
 use crate::blob::Blob;
+use crate::bounds;
 use crate::error::{Error, Result};
 use crate::image::MAX_LAYERS;
 
@@ -20,7 +21,7 @@ pub const MODEL_CONFIG: &str = "application/vnd.cncf.model.config.v1+json";
 /// Files of unknown kind from this size on are weights (as modctl), bytes.
 const LARGE: u64 = 128 << 20;
 /// The deepest folder in a model's folder.
-const MAX_DEPTH: usize = 32;
+const MAX_DEPTH: usize = bounds::MODEL_LEVELS;
 
 /// The ends of names, by kind; the first that fits counts.
 const ENDS: [(&str, &[&str]); 5] = [

@@ -3,11 +3,12 @@
 
 use std::path::{Component, Path};
 
+use crate::bounds;
 use crate::error::{Error, Result};
 use crate::text::one_line;
 
 /// The longest name that is taken, bytes: that of a path on Linux.
-const MAX_LEN: usize = 4096;
+const MAX_LEN: usize = bounds::MEMBER_NAME;
 /// The longest part of a name between two `/`, bytes.
 pub(super) const MAX_PART: usize = 255;
 

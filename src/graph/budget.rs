@@ -7,14 +7,15 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::bounds;
 use crate::error::{Error, Result};
 
 /// The entries of all indexes below one name, repeated ones included. The
 /// largest official image has some forty.
-pub const MAX_ENTRIES: u64 = 4096;
+pub const MAX_ENTRIES: u64 = bounds::INDEX_ENTRIES;
 /// The bytes of manifests and configs that are in memory for one name, or
 /// for one archive.
-pub const MAX_HELD: u64 = 32 << 20;
+pub const MAX_HELD: u64 = bounds::HELD;
 
 /// What is left of [`MAX_ENTRIES`] and [`MAX_HELD`]. Threads may share it.
 #[derive(Debug)]

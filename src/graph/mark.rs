@@ -8,6 +8,7 @@
 
 use std::collections::{HashMap, HashSet};
 
+use crate::bounds;
 use crate::descriptor::Descriptor;
 use crate::digest::Digest;
 use crate::error::{Error, Result};
@@ -16,7 +17,7 @@ use crate::parallel;
 use crate::stream::Run;
 
 /// The manifests that one mark reads at most. A repository has fewer.
-const MAX_MANIFESTS: usize = 1 << 20;
+const MAX_MANIFESTS: usize = bounds::REACHED;
 
 /// A repository, as [`mark`] reads it.
 pub trait Manifests: Sync {

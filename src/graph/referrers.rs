@@ -5,6 +5,7 @@
 use std::collections::HashSet;
 
 use super::Remote;
+use crate::bounds;
 use crate::descriptor::{Descriptor, media_type};
 use crate::digest::Digest;
 use crate::error::{Error, Result, if_found};
@@ -14,7 +15,7 @@ use crate::reference::Target;
 use crate::stream::Run;
 
 /// Deeper chains of referrers are refused.
-const MAX_DEPTH: u32 = 64;
+const MAX_DEPTH: u32 = bounds::REFERRER_LEVELS;
 
 /// How a referrer is found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

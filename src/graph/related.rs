@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::OnceLock;
 
 use super::Remote;
+use crate::bounds;
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::image::{Child, Index, Node};
@@ -16,7 +17,7 @@ use crate::store::ReadStore;
 use crate::stream::Run;
 
 /// More than any image has, beside it or one about the other.
-const MAX_RELATED: usize = 10_000;
+const MAX_RELATED: usize = bounds::REFERRERS;
 /// What cosign appends to the tag that it makes of a digest.
 const COSIGN: [&str; 3] = ["sig", "att", "sbom"];
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use rustls::ClientConfig;
 use ureq::Agent;
 
+use crate::bounds;
 use crate::error::Result;
 use crate::http::address::{AddressPolicy, GuardedResolver};
 use crate::http::{Scheme, Settings, Url, UrlOrigin, connection};
@@ -17,7 +18,7 @@ const OUTPUT_BUFFER: usize = 256 * 1024;
 /// Beyond 64 KiB reads gain little.
 const INPUT_BUFFER: usize = 128 * 1024;
 /// The largest head of an answer, bytes.
-const MAX_HEAD: usize = 64 * 1024;
+const MAX_HEAD: usize = bounds::HEAD;
 
 /// A configuration that can still be changed.
 type Configuring = ureq::config::ConfigBuilder<ureq::typestate::AgentScope>;

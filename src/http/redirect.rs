@@ -3,11 +3,12 @@
 
 use ::http::header::{HeaderMap, LOCATION};
 
+use crate::bounds;
 use crate::error::{Error, Result};
 use crate::http::{Request, Response, Scheme, Transport};
 
 /// More hops than this are a loop.
-const MAX_HOPS: usize = 10;
+const MAX_HOPS: usize = bounds::REDIRECTS;
 
 /// What a hop to a URL may carry beside the request's own headers; called for
 /// every hop, the first included.

@@ -4,13 +4,14 @@ use ::http::header::{CONTENT_TYPE, RETRY_AFTER};
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::bounds;
 use crate::error::{Diagnostic, Error};
 use crate::http::Response;
 use crate::http::retry::retry_after;
 use crate::text::clean;
 
 /// How much of an error's body is read, bytes.
-const MAX_ERROR: u64 = 64 * 1024;
+const MAX_ERROR: u64 = bounds::ERROR_BODY;
 /// How many of a registry's complaints are repeated.
 const MAX_ENTRIES: usize = 5;
 

@@ -10,12 +10,13 @@ use rustls::client::danger::ServerCertVerifier;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
+use crate::bounds;
 use crate::error::{Error, Result};
 use crate::http::signatures::provider;
 use crate::http::verifier::{Careless, Trusting};
 
 /// Certificate files are far smaller; a device or a mistake ends here.
-const MAX_PEM: u64 = 16 << 20;
+const MAX_PEM: u64 = bounds::CERTIFICATES;
 
 /// What TLS connections are made with.
 #[derive(Clone, Default)]

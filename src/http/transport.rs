@@ -13,6 +13,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use ureq::{Agent, AsSendBody, Proxy};
 
+use crate::bounds;
 use crate::error::{Error, NetworkKind, Result};
 use crate::http::address::AddressPolicy;
 use crate::http::agents::Agents;
@@ -32,7 +33,7 @@ const EXPECT_ABOVE: u64 = 1 << 20;
 /// where one did, the others will, and the retry must not meet them.
 const DISTRUST: u32 = 16;
 /// So many different warnings are passed on, each once.
-const MAX_WARNINGS: usize = 16;
+const MAX_WARNINGS: usize = bounds::WARNINGS;
 
 /// Sends requests. Cheap to clone; clones share their connections.
 #[derive(Clone)]

@@ -8,6 +8,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::layer::{Family, LayerType};
+use crate::bounds;
 use crate::descriptor::{Descriptor, media_type};
 use crate::digest::Digest;
 use crate::error::{Error, Result};
@@ -15,7 +16,7 @@ use crate::manifest::ImageManifest;
 use crate::platform::Platform;
 
 /// The largest config that is read, bytes (as containers/image).
-pub const MAX_SIZE: u64 = 4 << 20;
+pub const MAX_SIZE: u64 = bounds::CONFIG;
 
 /// Whether a media type is that of a config which describes a file system.
 pub fn is_config(media_type: &str) -> bool {

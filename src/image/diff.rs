@@ -197,7 +197,7 @@ impl stack::Member for Hashed {
     }
 
     fn weight(&self) -> usize {
-        self.entry.weight()
+        self.entry.weight() + size_of::<Hashed>()
     }
 }
 
@@ -226,7 +226,7 @@ impl Hashed {
 
 /// The files of the layers above the shared ones, and what those hide of them.
 struct Above {
-    files: BTreeMap<Vec<u8>, Hashed>,
+    files: BTreeMap<Vec<u8>, Box<Hashed>>,
     /// Names of the shared layers that are taken away, with all below them.
     gone: BTreeSet<Vec<u8>>,
     /// Folders that show nothing of the shared layers.
@@ -236,6 +236,8 @@ struct Above {
 impl Above {
     fn read(layers: &[Blob], watch: Watch<'_>) -> Result<Above> {
         let (mut gone, mut opaque) = (BTreeSet::new(), BTreeSet::new());
+        // A whiteout that hides nothing of these layers may hide much of the shared ones.
+        let mut hiding = 0;
         let mut stack = Stack::new();
         for blob in layers {
             let what = blob.digest().to_string();
@@ -243,25 +245,26 @@ impl Above {
             let mut plain = layer::open(blob, watch)?;
             let mut entries = Entries::new(&what, &mut plain);
             while let Some(entry) = entries.next() {
-                let entry = entry?;
+                let mut entry = entry?;
                 let name = normal(&entry.path);
+                // It is not needed twice.
+                entry.path = Vec::new();
                 let (folder, last) = split(&name);
                 match last.strip_prefix(WHITEOUT) {
                     _ if last == OPAQUE => drop(opaque.insert(folder.to_vec())),
                     Some(rest) => drop(gone.insert(join(folder, rest))),
                     None => {}
                 }
-                if !stack.hides(&name) {
+                if stack.hides(&name) {
+                    hiding += name.len() + stack::PLACE;
+                } else {
                     let content = match entry.kind {
                         Kind::File => Some(hash(&mut entries, &entry)?),
                         _ => None,
                     };
-                    stack.put(name, Hashed { entry, content });
+                    stack.put(name, Box::new(Hashed { entry, content }));
                 }
-                stack.check(&what)?;
-                if gone.len() + opaque.len() > stack::MAX_FILES {
-                    return Err(Error::malformed(&what, "it has more files than any image"));
-                }
+                stack.check_with(&what, gone.len() + opaque.len(), hiding)?;
             }
             layer::hash(&what, plain)?;
             watch.progress.finish(blob.digest());
@@ -308,10 +311,12 @@ fn hash(entries: &mut Entries<impl std::io::Read>, entry: &Entry) -> Result<Dige
 }
 
 fn files(first: &Above, second: &Above, is_shared: bool) -> Vec<DiffFile> {
-    let mut names: BTreeSet<&Vec<u8>> = first.files.keys().chain(second.files.keys()).collect();
+    let mut names: Vec<&Vec<u8>> = first.files.keys().chain(second.files.keys()).collect();
     if is_shared {
         names.extend(first.gone.iter().chain(&second.gone));
     }
+    names.sort_unstable();
+    names.dedup();
     let mut found: Vec<DiffFile> = Vec::new();
     for name in names {
         let (one, two) = (first.files.get(name), second.files.get(name));
@@ -340,26 +345,26 @@ fn files(first: &Above, second: &Above, is_shared: bool) -> Vec<DiffFile> {
 
 /// Leaves out the folders that a layer lists only because something in them is
 /// another: whether they differ from those of the shared layers is not known.
-fn without_ways(found: Vec<DiffFile>, first: &Above, second: &Above) -> Vec<DiffFile> {
+fn without_ways(mut found: Vec<DiffFile>, first: &Above, second: &Above) -> Vec<DiffFile> {
     let is_folder = |name: &[u8]| {
         let one = first.files.get(name).or_else(|| second.files.get(name));
         one.is_some_and(|one| one.entry.kind == Kind::Directory)
     };
-    let mut kept: Vec<DiffFile> = Vec::new();
-    let names: BTreeSet<Vec<u8>> = found.iter().map(|file| file.name.clone()).collect();
-    for file in found {
+    let is_way = |name: &[u8]| {
+        let below = join(name, b"");
+        // They are sorted by name.
+        let next = found.partition_point(|file| file.name < below);
+        let next = found.get(next);
+        name.is_empty() || next.is_some_and(|next| next.name.starts_with(&below))
+    };
+    let is_kept = |file: &DiffFile| {
         let is_unsure = matches!(file.change, Change::SetByFirst | Change::SetBySecond);
-        let below = join(&file.name, b"");
-        let is_way = file.name.is_empty()
-            || names
-                .range(below.clone()..)
-                .next()
-                .is_some_and(|next| next.starts_with(&below));
-        if !(is_unsure && is_way && is_folder(&file.name)) {
-            kept.push(file);
-        }
-    }
-    kept
+        !(is_unsure && is_folder(&file.name) && is_way(&file.name))
+    };
+    let kept: Vec<bool> = found.iter().map(is_kept).collect();
+    let mut kept = kept.into_iter();
+    found.retain(|_| kept.next() != Some(false));
+    found
 }
 
 #[cfg(test)]

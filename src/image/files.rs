@@ -34,20 +34,44 @@ impl Member for Found {
 /// What a container of `image` would see, sorted by name.
 ///
 /// # Errors
-/// [`Error::Malformed`] for a layer that is no tar and for more files than any
-/// image has, or than 512 MiB of memory hold; [`Error::Mismatch`] and [`Error::Size`] for wrong bytes; those of
-/// the layers' sources.
+/// As [`each_merged`].
+pub fn merged(image: &Image, watch: Watch<'_>) -> Result<Vec<Found>> {
+    let mut all = Vec::new();
+    each_merged(image, watch, &mut |found| {
+        all.push(found);
+        Ok(())
+    })?;
+    Ok(all)
+}
+
+/// Hands what [`merged`] gives to `each`, one by one, for which less memory is
+/// needed.
+///
+/// # Errors
+/// [`Error::Malformed`] for a layer that is no tar and for more files than
+/// [`bounds::FILES`], or whose names take more memory than
+/// [`bounds::FILES_MEMORY`]; [`Error::Mismatch`] and [`Error::Size`] for wrong
+/// bytes; those of the layers' sources and of `each`.
 ///
 /// [`Error::Malformed`]: crate::Error::Malformed
 /// [`Error::Mismatch`]: crate::Error::Mismatch
 /// [`Error::Size`]: crate::Error::Size
-pub fn merged(image: &Image, watch: Watch<'_>) -> Result<Vec<Found>> {
+/// [`bounds::FILES`]: crate::bounds::FILES
+/// [`bounds::FILES_MEMORY`]: crate::bounds::FILES_MEMORY
+pub fn each_merged(
+    image: &Image,
+    watch: Watch<'_>,
+    each: &mut dyn FnMut(Found) -> Result<()>,
+) -> Result<()> {
     let mut stack = Stack::new();
     for (layer, blob) in image.layers().iter().enumerate() {
         let what = blob.digest().to_string();
         watch.progress.start(blob.digest(), Some(blob.size()));
-        list(blob, watch, &mut |entry| {
+        list(blob, watch, &mut |mut entry| {
             let name = normal(&entry.path);
+            if name == entry.path {
+                entry.path = Vec::new();
+            }
             if !stack.hides(&name) {
                 // In a box, because a tree is half full of places.
                 stack.put(name, Box::new(Found { entry, layer }));
@@ -57,7 +81,13 @@ pub fn merged(image: &Image, watch: Watch<'_>) -> Result<Vec<Found>> {
         watch.progress.finish(blob.digest());
         stack.lay();
     }
-    Ok(stack.finish().into_values().map(|found| *found).collect())
+    stack.finish().into_iter().try_for_each(|(name, found)| {
+        let mut found = *found;
+        if found.entry.path.is_empty() {
+            found.entry.path = name;
+        }
+        each(found)
+    })
 }
 
 /// Hands every member of a layer to `each`, and reads the layer to its end, so

@@ -9,18 +9,19 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::blob::Blob;
+use crate::bounds;
 use crate::descriptor::Descriptor;
 use crate::digest::{Digest, Hasher};
 use crate::error::{Error, Result};
 use crate::stream::{BUFFER, Buffer, Watch};
 
 /// Up to here a decompressed layer may have any size…
-const FREE_OF_RATIO: u64 = 1 << 30;
+const FREE_OF_RATIO: u64 = bounds::GROWTH_FREE;
 /// …beyond, no honest file system compresses better than this.
-const MAX_RATIO: u64 = 1000;
+const MAX_RATIO: u64 = bounds::GROWTH;
 /// The largest window a zstd frame may demand, as a power of two: what
 /// `zstd -d` allows by default, and Docker with it.
-const ZSTD_WINDOW: u32 = 27;
+const ZSTD_WINDOW: u32 = bounds::ZSTD_WINDOW;
 
 /// How bytes are compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -32,6 +32,7 @@ pub use layer::{Compression, Family, LayerType};
 pub use make::RootFs;
 
 use crate::blob::Blob;
+use crate::bounds;
 pub use crate::manifest::{Select, best_fit, is_index, is_selectable};
 
 use crate::descriptor::Descriptor;
@@ -41,9 +42,9 @@ use crate::manifest::{Manifest, is_manifest};
 use crate::platform::Platform;
 
 /// More layers than any file system driver stacks, few enough to be harmless.
-pub const MAX_LAYERS: usize = 4096;
+pub const MAX_LAYERS: usize = bounds::LAYERS;
 /// How deep indexes may be nested.
-pub const MAX_DEPTH: usize = 2;
+pub const MAX_DEPTH: usize = bounds::INDEX_LEVELS;
 
 /// One image, or another artifact of the same shape.
 #[derive(Clone, Debug)]

@@ -6,13 +6,14 @@ use std::collections::BTreeMap;
 use std::ops::Bound;
 
 use super::name::{OPAQUE, WHITEOUT, join, split};
+use crate::bounds;
 use crate::error::{Error, Result};
 use crate::tar::Kind;
 
 /// More files than the largest images have, few enough to be held in memory.
-pub(super) const MAX_FILES: usize = 2_000_000;
+pub(super) const MAX_FILES: usize = bounds::FILES;
 /// How much memory they may take together, bytes, for the same reason.
-pub(super) const MAX_MEMORY: usize = 512 << 20;
+const MAX_MEMORY: usize = bounds::FILES_MEMORY;
 /// About how much of that a name takes beside its bytes and what is kept of it:
 /// its place in a tree whose nodes are half full, and its allocations.
 pub(super) const PLACE: usize = 120;
@@ -42,6 +43,18 @@ pub(super) struct Stack<T> {
     hidden: Vec<Hidden>,
     /// Bytes of the names of what is hidden.
     hidden_weight: usize,
+}
+
+/// # Errors
+/// [`Error::Malformed`] naming `what` for more files, or more memory for them, than
+/// any image takes.
+pub(super) fn bounded(what: &str, files: usize, memory: usize) -> Result<()> {
+    if files <= MAX_FILES && memory <= MAX_MEMORY {
+        return Ok(());
+    }
+    let mib = MAX_MEMORY >> 20;
+    let why = format!("it has more than {MAX_FILES} files, or names of more than {mib} MiB");
+    Err(Error::malformed(what, why))
 }
 
 /// What a whiteout takes away.
@@ -91,11 +104,13 @@ impl<T: Member> Stack<T> {
     /// [`Error::Malformed`] naming `what` for more files than any image has, and
     /// for more memory than [`MAX_MEMORY`].
     pub fn check(&self, what: &str) -> Result<()> {
-        let files = self.lower.files.len() + self.upper.files.len() + self.hidden.len();
-        if files > MAX_FILES || self.weight() > MAX_MEMORY {
-            return Err(Error::malformed(what, "it has more files than any image"));
-        }
-        Ok(())
+        self.check_with(what, 0, 0)
+    }
+
+    /// The same, with so many more names of so many bytes.
+    pub fn check_with(&self, what: &str, names: usize, bytes: usize) -> Result<()> {
+        let files = self.lower.files.len() + self.upper.files.len() + self.hidden.len() + names;
+        bounded(what, files, self.weight() + bytes)
     }
 
     /// About how many bytes of memory all of it takes.

@@ -7,14 +7,15 @@ use std::ops::Bound;
 
 use super::files::list;
 use super::name::{OPAQUE, WHITEOUT, join, normal, split};
-use super::stack::{MAX_FILES, MAX_MEMORY, PLACE};
+use super::stack::{PLACE, bounded};
 use crate::blob::Blob;
+use crate::bounds;
 use crate::error::{Error, Result};
 use crate::stream::Watch;
 use crate::tar::{Entry, Kind};
 
 /// How many links one name may lead through (Linux: 40).
-const MAX_LINKS: usize = 40;
+const MAX_LINKS: usize = bounds::LINKS;
 
 /// What a name is.
 pub(super) enum Seen<'a> {
@@ -36,7 +37,8 @@ pub(super) struct View<'a> {
 
 #[derive(Default)]
 struct Listed {
-    files: BTreeMap<Vec<u8>, Entry>,
+    // In boxes, because a tree is half full of places.
+    files: BTreeMap<Vec<u8>, Box<Entry>>,
     /// What whiteouts take away of lower layers.
     gone: HashSet<Vec<u8>>,
     /// Folders of which lower layers show nothing.
@@ -127,14 +129,12 @@ impl<'a> View<'a> {
             let name = normal(&entry.path);
             *files += 1;
             *weight += PLACE + name.len() + entry.weight() + size_of::<Entry>();
-            if *files > MAX_FILES || *weight > MAX_MEMORY {
-                return Err(Error::malformed(&what, "it has more files than any image"));
-            }
+            bounded(&what, *files, *weight)?;
             let (folder, last) = split(&name);
             match last.strip_prefix(WHITEOUT) {
                 _ if last == OPAQUE => drop(listed.opaque.insert(folder.to_vec())),
                 Some(rest) => drop(listed.gone.insert(join(folder, rest))),
-                None => drop(listed.files.insert(name, entry)),
+                None => drop(listed.files.insert(name, Box::new(entry))),
             }
             Ok(())
         })?;

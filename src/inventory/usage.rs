@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::own;
+use crate::bounds;
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::graph::walk::{Links, Step, Walk};
@@ -15,7 +16,7 @@ use crate::store::{ReadStore, valid_names};
 use crate::stream::Run;
 
 /// More than refer to any tag.
-const MAX_REFERRERS: usize = 10_000;
+const MAX_REFERRERS: usize = bounds::REFERRERS;
 
 /// Counts what repositories take. They are added one after the other; a blob
 /// that several contain counts once, as a registry stores it.

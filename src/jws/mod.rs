@@ -16,6 +16,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::bounds;
 use crate::error::{Error, Result};
 
 pub use key::PublicKey;
@@ -25,7 +26,7 @@ pub(crate) use signing::pretty;
 pub use signing::{SigningKey, sign};
 
 /// More signatures than any document has; checking one takes time.
-const MAX_SIGNATURES: usize = 64;
+const MAX_SIGNATURES: usize = bounds::SIGNATURES;
 /// A signed document, not verified yet.
 #[derive(Debug)]
 pub struct Signed {

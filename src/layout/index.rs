@@ -15,6 +15,7 @@ use serde::de::{self, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
+use crate::bounds;
 use crate::descriptor::annotation::REF_NAME;
 use crate::descriptor::{Descriptor, media_type};
 use crate::digest::Digest;
@@ -23,9 +24,9 @@ use crate::reference::Tag;
 
 /// The entries of an index at most: more than its largest size has room for
 /// when each names a digest and a tag.
-const MAX_ENTRIES: usize = 1 << 17;
+const MAX_ENTRIES: usize = bounds::INDEX_JSON_ENTRIES;
 /// The members of the document at most; the specification knows six.
-const MAX_MEMBERS: usize = 1024;
+const MAX_MEMBERS: usize = bounds::INDEX_JSON_MEMBERS;
 /// The member with the entries.
 const MANIFESTS: &str = "manifests";
 

@@ -26,6 +26,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde_json::Value;
 
+use crate::bounds;
 use crate::descriptor::Descriptor;
 use crate::digest::{Digest, Hasher};
 use crate::error::{Error, Result};
@@ -45,10 +46,10 @@ use referrers::{Change, Writing};
 const MARKER: &str = "oci-layout";
 const MARKER_TEXT: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
 /// The marker is thirty bytes; this leaves room for members to come.
-const MARKER_MAX: u64 = 64 << 10;
+const MARKER_MAX: u64 = bounds::LAYOUT_MARKER;
 const INDEX: &str = "index.json";
 /// The largest `index.json` that is read or written: some fifty thousand tags.
-const INDEX_MAX: u64 = 16 << 20;
+const INDEX_MAX: u64 = bounds::INDEX_JSON;
 /// Names a layout uses itself, so that no repository below it can have them.
 /// No repository can be called that: names begin with a letter or digit.
 const SCRATCH: &str = ".dxf";

@@ -24,6 +24,7 @@ pub use select::{
 };
 pub use view::{ImageManifest, IndexManifest, Schema1History, Schema1Layer, Schema1Manifest};
 
+use crate::bounds;
 use crate::descriptor::{Descriptor, media_type};
 use crate::digest::Digest;
 use crate::error::{Error, Result};
@@ -33,11 +34,11 @@ use crate::jws::{PublicKey, Signed};
 use crate::jws::{SigningKey, sign};
 
 /// The largest manifest that is read, bytes (distribution-spec: at least 4 MiB).
-pub const MAX_SIZE: u64 = 4 << 20;
+pub const MAX_SIZE: u64 = bounds::MANIFEST;
 
 /// How many layers or entries a manifest may name: far beyond any real one,
 /// yet small enough that a hostile one can't exhaust anything.
-const MAX_ENTRIES: usize = 100_000;
+const MAX_ENTRIES: usize = bounds::MANIFEST_ENTRIES;
 
 /// The kinds of manifest there are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -9,6 +9,7 @@ use std::time::SystemTime;
 use ::http::header::{DATE, IF_NONE_MATCH};
 
 use crate::blob::Blob;
+use crate::bounds;
 use crate::descriptor::{Descriptor, media_type};
 use crate::digest::Digest;
 use crate::error::{Error, Result};
@@ -29,8 +30,6 @@ const CHUNK: usize = 16 << 10;
 /// More than this the clocks must not differ, seconds: tokens and certificates
 /// have times in them.
 const SKEW: u64 = 60;
-/// A list of referrers is no larger, bytes.
-const MAX_LIST: u64 = 4 << 20;
 
 /// Whether a registry can do something.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -444,7 +443,7 @@ impl Doctor<'_> {
             .header(::http::header::CONTENT_TYPE)
             .unwrap_or_default()
             .to_string();
-        let text = String::from_utf8_lossy(&answer.bytes(MAX_LIST)?).into_owned();
+        let text = String::from_utf8_lossy(&answer.bytes(bounds::MANIFEST)?).into_owned();
         match kind.starts_with(media_type::OCI_INDEX) {
             true => Ok(text),
             false => Err(Error::NotAllowed {

@@ -13,15 +13,16 @@ use serde::de::{Deserializer, IgnoredAny, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 use crate::auth::Scope;
+use crate::bounds;
 use crate::error::{Error, Result};
 use crate::http::{Request, Url, link};
 use crate::reference::{RepoName, Tag};
 use crate::registry::Registry;
 
 /// The largest page that is read, bytes.
-pub(super) const MAX_PAGE: u64 = 16 << 20;
+pub(super) const MAX_PAGE: u64 = bounds::PAGE;
 /// More pages than any registry has; a loop ends here at the latest.
-const MAX_PAGES: usize = 10_000;
+const MAX_PAGES: usize = bounds::PAGES;
 
 /// What is listed.
 #[derive(Clone, Copy)]

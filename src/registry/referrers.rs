@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 
 use ::http::header::{ACCEPT, HeaderName};
 
+use crate::bounds;
 use crate::descriptor::{Descriptor, media_type};
 use crate::digest::{Digest, Hasher};
 use crate::error::{Error, Result};
@@ -31,7 +32,7 @@ use crate::store::ReadStore;
 pub(super) const SUBJECT: HeaderName = HeaderName::from_static("oci-subject");
 
 /// More referrers than any manifest has.
-const MAX_REFERRERS: usize = 100_000;
+const MAX_REFERRERS: usize = bounds::REFERRERS_LISTED;
 /// How often a list is written again because another writer undid the change.
 const RETRIES: usize = 3;
 /// How often a list is read again because its entity tag was not that any more.

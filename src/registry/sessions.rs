@@ -12,6 +12,7 @@ use std::time::{Duration, SystemTime};
 use serde::{Deserialize, Serialize};
 
 use crate::blob::Blob;
+use crate::bounds;
 use crate::digest::Digest;
 use crate::file;
 use crate::http::Url;
@@ -24,7 +25,7 @@ const WORTH_IT: u64 = 16 << 20;
 /// (distribution's upload purging).
 const MAX_AGE: Duration = Duration::from_secs(7 * 24 * 3600);
 /// A location is shorter; anything longer was not written here.
-const MAX_NOTE: u64 = 64 * 1024;
+const MAX_NOTE: u64 = bounds::UPLOAD_NOTE;
 
 /// The note of one upload. Trouble with it is never an error: without it the
 /// upload begins from the start.

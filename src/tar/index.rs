@@ -8,14 +8,15 @@ use std::collections::BTreeMap;
 use std::io::Read;
 
 use super::{Entries, Entry, Kind};
+use crate::bounds;
 use crate::error::{Error, Result};
 use crate::file::Section;
 use crate::stream::{Buffer, Stop, read_bounded};
 
 /// More members than the largest archive of images has.
-pub const MAX_MEMBERS: usize = 100_000;
+pub const MAX_MEMBERS: usize = bounds::MEMBERS;
 /// The longest name, bytes: what file systems take.
-const MAX_NAME: usize = 4096;
+const MAX_NAME: usize = bounds::MEMBER_NAME;
 
 /// The members of one tar.
 pub(crate) struct Index {

@@ -12,16 +12,17 @@ use super::BLOCK;
 use super::entry::{Entry, Kind};
 use super::pax::Extended;
 use super::sparse::Map;
+use crate::bounds;
 use crate::error::{Error, Result};
 use crate::file::SectionReader;
 use crate::stream::BUFFER;
 
 /// The longest text a header may bring, bytes: Go's archive/tar reads no more.
-const MAX_TEXT: u64 = 1 << 20;
+const MAX_TEXT: u64 = bounds::TAR_TEXT;
 /// The longest text that all headers of one member may bring, bytes: a name, a
 /// link and records of the greatest length. Kept in memory until the member
 /// comes, so without this the number of headers would be the bound.
-const MAX_TEXTS: u64 = 3 * MAX_TEXT;
+const MAX_TEXTS: u64 = bounds::TAR_TEXTS;
 /// The first bytes of files compressed in ways that are not read here.
 const COMPRESSED: [(&[u8], &str); 2] = [(b"\xfd7zXZ\0", "xz"), (b"BZh", "bzip2")];
 

@@ -1,9 +1,11 @@
 //! Files with holes: which parts of them are stored in a tar.
 
+use crate::bounds;
+
 use super::pax::number;
 
 /// More parts than the holes of any file leave; 16 MiB of memory.
-const MAX_PARTS: usize = 1 << 20;
+const MAX_PARTS: usize = bounds::SPARSE_PIECES;
 
 /// Where a sparse file has content: pairs of offset and length.
 #[derive(Debug, Clone, Default)]

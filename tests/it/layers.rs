@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 /// each other. The longest entry that fits a file counts, so that a file may
 /// lie elsewhere than its room: `cli/out` below `cli`.
 const LAYERS: &[&str] = &[
+    "bounds",
     "error text json secret hub",
     "digest",
     "platform jws progress",
@@ -84,6 +85,68 @@ const ALONE: &[(&str, &[&str])] = &[
     ("print!", &[]),
 ];
 
+/// Constants called a maximum that bound nothing which is read, by what they are
+/// about instead; all others are in `bounds`.
+const NO_BOUNDS: &[(&str, &[&str])] = &[
+    (
+        "tries",
+        &[
+            "graph/push MAX_SENDS",
+            "graph/pull MAX_PLACES",
+            "registry/download MAX_RESTARTS",
+            "registry/upload MAX_RESYNCS",
+            "registry/referrers MAX_REFUSED",
+            "registry/plan MAX_RESTARTS",
+        ],
+    ),
+    (
+        "work that is done at once, and what is kept for later",
+        &[
+            "graph/copy MAX_WAITING",
+            "graph/copy MAX_WAITING_SIZE",
+            "http/response MAX_DRAIN",
+            "http/transport MAX_JOBS",
+            "fetch/reader MOST",
+            "fetch/chunk MOST",
+            "registry/referrers MAX_REMEMBERED",
+            "registry/seen MOST",
+            "image/diff MAX_MEMBERS_DEPTH",
+        ],
+    ),
+    (
+        "names, whose grammar or system has it so",
+        &[
+            "reference NAME_MAX",
+            "files/title MAX_PART",
+            "files/artifact MAX_NAME",
+            "fetch/partial MAX_NAME",
+            "artifact/parts MAX_NAME",
+        ],
+    ),
+    (
+        "what is shown",
+        &[
+            "http/status MAX_ENTRIES",
+            "cli/exit LIMITED",
+            "cli/image/engine MOST_WORDS",
+            "cli/out/bars MOST",
+            "cli/out/bars MAX_NAME",
+            "cli/out/console MAX_WARNING",
+            "cli/commands/image/export MAX_NAMED",
+            "cli/commands/tool/complete MOST",
+        ],
+    ),
+    (
+        "registries' own limits, and a variable's largest value",
+        &[
+            "registry/plan NGINX_LARGEST",
+            "registry/plan GHCR_LARGEST",
+            "registry/plan QUAY_LARGEST",
+            "cli/env/wire MOST",
+        ],
+    ),
+];
+
 const ANY_STORE: &str = "it works on a store, whichever it is";
 
 /// Folders whose files do not know each other; only their `mod.rs` knows them.
@@ -124,6 +187,43 @@ fn files_name_only_what_lies_below() {
         found.extend(violations(module, &text, &modules, &exports));
     }
     assert!(found.is_empty(), "{}", found.join("\n"));
+}
+
+#[test]
+fn bounds_are_in_one_table() {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut files = Vec::new();
+    collect(&src, &mut files);
+    let known: Vec<&str> = NO_BOUNDS
+        .iter()
+        .flat_map(|(_, of)| of.iter().copied())
+        .collect();
+    let mut found = Vec::new();
+    for path in &files {
+        let module = module(&src, path);
+        if matches!(last(&module), "tests" | "testing") || within(&module, "fuzz") {
+            continue;
+        }
+        let text = std::fs::read_to_string(path).expect("a source file");
+        for name in code(&text).lines().filter_map(maximum) {
+            let constant = format!("{module} {name}");
+            if module != "bounds" && !known.contains(&constant.as_str()) {
+                found.push(constant);
+            }
+        }
+    }
+    assert!(files.len() > 10 && found.is_empty(), "{}", found.join("\n"));
+}
+
+/// The name of a constant that this line gives a number to and that sounds like a bound.
+fn maximum(line: &str) -> Option<&str> {
+    let (before, rest) = line.split_once("const ")?;
+    let (name, rest) = rest.split_once(": ")?;
+    let (_, value) = rest.split_once(" = ")?;
+    let is_item = before.trim().is_empty() || before.trim().starts_with("pub");
+    let sounds = ["MAX", "MOST", "LIMIT", "LONGEST", "LARGEST"];
+    let is_number = value.starts_with(|c: char| c.is_ascii_digit());
+    (is_item && is_number && sounds.iter().any(|word| name.contains(word))).then_some(name)
 }
 
 #[test]

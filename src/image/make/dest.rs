@@ -2,11 +2,12 @@
 
 use std::cmp::Ordering;
 
+use crate::bounds;
 use crate::error::{Error, Result};
 use crate::image::name::{WHITEOUT, normal};
 
 /// Linux opens no longer path.
-pub(super) const LONGEST: usize = 4096;
+pub(super) const LONGEST: usize = bounds::MEMBER_NAME;
 
 /// A file's name in a layer: no `/` at the start or end, no `.` or `..`. The
 /// empty name is the root.

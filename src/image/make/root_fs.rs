@@ -11,6 +11,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use super::dest::Name;
 use super::squash::{Member, Merged, members, merge};
+use crate::bounds;
 use crate::error::{Error, Result};
 use crate::file::sync_tree;
 use crate::image::Image;
@@ -19,7 +20,7 @@ use crate::tar::{Entry, Kind, Stream};
 use crate::text::one_line;
 
 /// How many symbolic links a name may lead through (Linux: 40).
-const MAX_LINKS: usize = 40;
+const MAX_LINKS: usize = bounds::LINKS;
 /// The permissions of folders that no layer has a member for.
 const FOLDER_MODE: u32 = 0o755;
 

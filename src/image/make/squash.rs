@@ -8,6 +8,7 @@ use std::sync::Arc;
 use super::dest::Name;
 use super::{Layer, LayerOptions, layer as make};
 use crate::blob::Blob;
+use crate::bounds;
 use crate::error::{Error, Result};
 use crate::file::{Section, Spool};
 use crate::image::check::drain;
@@ -20,7 +21,7 @@ use crate::tar::{self, Entries, Entry, Kind};
 /// How large the sparse files of all layers may be together, bytes: a few bytes
 /// of a layer can say that a file has many TiB of zeros, which other layers
 /// would have to contain.
-const MAX_SPARSE: u64 = 1 << 30;
+const MAX_SPARSE: u64 = bounds::SPARSE;
 
 /// A name in the tree: one of those that a file has.
 pub(super) struct Member {

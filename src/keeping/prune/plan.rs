@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::choose::{Aged, HELD, Verdict, held};
 use super::rules::{MaxDelete, Rules};
 use super::source::{Source, is_related};
+use crate::bounds;
 use crate::cache::Cache;
 use crate::descriptor::Descriptor;
 use crate::digest::Digest;
@@ -22,7 +23,7 @@ use crate::stream::Run;
 /// What a plan's document says it is.
 const FORMAT: &str = "dxf prune-aliases 1";
 /// The largest document that is read, bytes: some hundred thousand tags.
-pub(super) const MAX_SIZE: u64 = 64 << 20;
+pub(super) const MAX_SIZE: u64 = bounds::PLAN;
 /// Ages before this are those of reproducible builds: 1970 and 1980.
 const FIRST_SECOND: i64 = 347_155_200;
 

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use dxf_registry::archive::Archive;
+use dxf_registry::bounds;
 use dxf_registry::bundle::{Bundle, Listing, MAX_LISTING, Plan, SaveOptions, Wanted, plan};
 use dxf_registry::error::if_found;
 use dxf_registry::graph::{Referrers, Remote};
@@ -30,7 +31,7 @@ use crate::cli::out::size;
 use crate::cli::session::Session;
 
 /// The longest list of images that is read, bytes.
-const MAX_LIST: u64 = 1 << 20;
+const MAX_LIST: u64 = bounds::IMAGE_LIST;
 
 /// `save-bundle [options] FILE|- <image>… [--list FILE]`
 pub fn run(s: &mut Session<'_, '_>, args: &SaveBundle) -> Result<(), Failure> {

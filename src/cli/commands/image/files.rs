@@ -23,7 +23,10 @@ pub fn run(s: &mut Session<'_, '_>, args: &ListFiles) -> Result<(), Failure> {
         let blob = find(&layers, word)?;
         let same = |other: &Blob| other.digest() == blob.digest();
         let layer = image.layers().iter().position(same).unwrap_or(0);
-        return one_layer(s, blob, layer);
+        let watch = s.watch();
+        return listing(s, |add| {
+            files::list(blob, watch, &mut |entry| add(&entry, layer))
+        });
     }
     if !image.is_runnable() {
         return Err(Error::Unsupported {
@@ -33,20 +36,23 @@ pub fn run(s: &mut Session<'_, '_>, args: &ListFiles) -> Result<(), Failure> {
         }
         .into());
     }
-    let found = files::merged(&image, s.watch())?;
-    let mut list = Listing::new(s);
-    for found in &found {
-        list.add(s, &found.entry, found.layer)?;
-    }
-    list.end(s)
+    let watch = s.watch();
+    listing(s, |add| {
+        files::each_merged(&image, watch, &mut |found| add(&found.entry, found.layer))
+    })
 }
 
-/// Writes members as they come: a layer may be larger than memory.
-fn one_layer(s: &mut Session<'_, '_>, blob: &Blob, layer: usize) -> Result<(), Failure> {
-    let (watch, mut list) = (s.watch(), Listing::new(s));
-    let mut failed = None;
-    let listed = files::list(blob, watch, &mut |entry| {
-        list.add(s, &entry, layer).map_err(|failure| {
+/// Takes a member and the layer that has it.
+type Add<'a> = dyn FnMut(&Entry, usize) -> Result<(), Error> + 'a;
+
+/// Writes members as they come from `each`: a layer may be larger than memory.
+fn listing(
+    s: &mut Session<'_, '_>,
+    each: impl FnOnce(&mut Add<'_>) -> Result<(), Error>,
+) -> Result<(), Failure> {
+    let (mut list, mut failed) = (Listing::new(s), None);
+    let listed = each(&mut |entry, layer| {
+        list.add(s, entry, layer).map_err(|failure| {
             failed = Some(failure);
             Error::Stopped
         })

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::Write;
 use std::path::Path;
 
+use dxf_registry::bounds;
 use dxf_registry::file::Aside;
 use dxf_registry::keeping::prune::{
     self, Applied, Every, LastTag, MaxDelete, Plan, RepoPlan, Rules,
@@ -21,7 +22,7 @@ use crate::cli::out::table::table;
 use crate::cli::session::Session;
 
 /// The largest plan that is read, bytes.
-const MAX_PLAN: u64 = 64 << 20;
+const MAX_PLAN: u64 = bounds::PLAN;
 
 /// `prune-aliases <repo> … RULES [--plan FILE | --apply FILE | --yes]`
 pub fn run(s: &mut Session<'_, '_>, args: &PruneAliases) -> Result<(), Failure> {

@@ -4,6 +4,7 @@ use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 
+use dxf_registry::bounds;
 use dxf_registry::graph::{CopyOptions, Referrers, Remote};
 use dxf_registry::http::OnLimit;
 use dxf_registry::keeping::prune::{self, MaxDelete, RepoPlan};
@@ -19,7 +20,7 @@ use crate::cli::exit::{self, Failure};
 use crate::cli::session::Session;
 
 /// The largest list of repositories that is read, bytes.
-const MAX_LIST: u64 = 16 << 20;
+const MAX_LIST: u64 = bounds::REPOSITORY_LIST;
 
 /// `sync [options] <SRC> <DST>`
 pub fn run(s: &mut Session<'_, '_>, args: &Sync) -> Result<(), Failure> {

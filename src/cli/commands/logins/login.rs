@@ -3,6 +3,7 @@
 use std::io::Read;
 
 use console::Term;
+use dxf_registry::bounds;
 use dxf_registry::credentials::{ConfigFile, Credentials, How};
 use dxf_registry::stream::read_bounded;
 use dxf_registry::{Error, Result, Secret};
@@ -82,11 +83,10 @@ fn echo_again() -> impl Fn() + Send + 'static {
 
 /// The first line of standard input.
 fn piped(s: &mut Session<'_, '_>) -> Result<String> {
-    const LONGEST: u64 = 64 << 10;
     let stdin: &mut dyn Read = &mut *s.stdin;
     let bytes = s
         .interrupt
-        .waiting(|| read_bounded("standard input", stdin, LONGEST))?;
+        .waiting(|| read_bounded("standard input", stdin, bounds::PASSWORD))?;
     let text =
         String::from_utf8(bytes).map_err(|_| Error::invalid("password", "…", "it is not UTF-8"))?;
     match text.lines().next() {
