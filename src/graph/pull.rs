@@ -93,7 +93,8 @@ impl Remote {
     }
 
     /// Lists the tags of the store once, instead of asking for each of the tags
-    /// that cosign may have made: for callers with many images of one repository.
+    /// that cosign or a client's list of referrers may have: for callers with many
+    /// images of one repository, and for those that expect none of these tags.
     pub fn with_tags_listed(&self) -> Remote {
         let mut inner = (*self.0).clone();
         inner.tags = Some(Arc::default());

@@ -108,13 +108,11 @@ impl Remote {
 
     /// The names of what belongs to one manifest.
     fn about(&self, subject: &Digest) -> Result<Vec<Target>> {
-        let listed = self.store().referrers(subject)?;
+        let tags = self.listed().and_then(|listed| listed.of(self.store()));
+        let may_be = |tag: &Tag| tags.is_none_or(|tags| tags.contains(tag));
+        let listed = self.store().referrers_among(subject, &may_be)?;
         let mut found: Vec<Target> = listed.iter().map(|d| Target::Digest(d.digest)).collect();
-        let listed = self.listed().and_then(|listed| listed.of(self.store()));
-        for tag in cosign_tags(subject)? {
-            if listed.is_some_and(|listed| !listed.contains(&tag)) {
-                continue;
-            }
+        for tag in cosign_tags(subject)?.into_iter().filter(may_be) {
             let target = Target::Tag(tag);
             if self.store().head(&target)?.is_some() {
                 found.push(target);

@@ -17,6 +17,7 @@ use crate::support::peers::{docker_charon, each_server, oras};
 use crate::support::raw::Raw;
 use crate::support::registry::Registry;
 use crate::support::scratch;
+use crate::support::server::Server;
 
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 
@@ -346,6 +347,36 @@ each_server!(deltas_bring_what_is_new, |target| {
             .ends_with("0 blobs, 0 B sent\n")
     );
 });
+
+#[test]
+fn a_delta_of_nothing_takes_two_requests_an_image_and_one_a_repository() {
+    let (one, work) = (Registry::http(), scratch());
+    let mut names = three(&one, work.path());
+    for repo in ["team/one", "team/two"] {
+        let push = ["push-blob", repo, "f", "@v0"];
+        dxf(&one, work.path()).args(push).ok();
+        names.push(format!("{repo}:v0"));
+    }
+    let front = Server::builder([]).before(&one).start();
+    let save = |words: &[&str]| {
+        let run = Dxf::new().plain(&front.host()).current_dir(work.path());
+        run.arg("save-bundle").args(words).args(&names).ok()
+    };
+    save(&["first.tar"]);
+    let before = front.seen().len();
+    let saved = save(&["--since", "first.tar", "none.tar"]);
+    assert!(saved.text().contains("5 images, 0 B"), "{saved}");
+    // The manifest, and its referrers; the tags.
+    assert_eq!(front.seen().len() - before, 2 * 5 + 3);
+    // A signature that came since is found among those.
+    let signed = digest(&one.raw().manifest("team/one", "v0").expect(200).body);
+    sign(&one.raw(), "team/one", &signed);
+    let saved = save(&["--since", "first.tar", "some.tar"]);
+    assert!(!saved.text().contains("5 images, 0 B"), "{saved}");
+    let show = ["show-bundle", "some.tar"];
+    let shown = dxf(&one, work.path()).args(show).ok();
+    assert!(shown.text().contains("refers to "), "{shown}");
+}
 
 each_server!(since_takes_all_below_a_prefix, |target| {
     let (one, other, work) = (Registry::http(), Registry::http(), scratch());

@@ -65,7 +65,8 @@ pub fn run(s: &mut Session<'_, '_>, args: &SaveBundle) -> Result<(), Failure> {
     for word in &images {
         wanted.extend(found(s, word, &mut remotes)?);
     }
-    list_tags(&mut wanted);
+    // Of a delta most images are known, and nothing else is asked about them.
+    list_tags(&mut wanted, if args.since.is_empty() { 4 } else { 1 });
     let plan = plan(&wanted, &options, s.run()).map_err(platform_missing)?;
     for layer in &plan.left_out {
         s.console.warn(&left_out(&layer.digest));
@@ -320,10 +321,9 @@ fn listed(s: &mut Session<'_, '_>, path: &Path) -> Result<Vec<OsString>, Failure
     Ok(images.map(OsString::from).collect())
 }
 
-/// Of a repository with many images its tags are listed once, rather than asked for
-/// three times an image.
-fn list_tags(wanted: &mut [Wanted]) {
-    const MANY: usize = 4;
+/// Of a repository with at least `many` images its tags are listed once, rather than
+/// asked for four times an image.
+fn list_tags(wanted: &mut [Wanted], many: usize) {
     let repo = |one: &Wanted| one.from.store().name();
     let mut remotes = HashMap::new();
     for one in &*wanted {
@@ -333,7 +333,7 @@ fn list_tags(wanted: &mut [Wanted]) {
         *count += 1;
     }
     for one in wanted {
-        if let Some((listed, MANY..)) = remotes.get(&repo(one)) {
+        if let Some((listed, _)) = remotes.get(&repo(one)).filter(|(_, count)| *count >= many) {
             one.from = listed.clone();
         }
     }
