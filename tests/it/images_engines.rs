@@ -1,10 +1,13 @@
 //! Images on their way to and from Docker, podman and skopeo by way of `dxf`.
 
+use std::path::PathBuf;
+
 use dxf_registry::Digest;
 use dxf_registry::archive::Item;
 use dxf_registry::image::Node;
 use dxf_registry::image::layer::{Compression, Family};
 use serde_json::Value;
+use tempfile::TempDir;
 
 use crate::archive::{GZIP, image};
 use crate::engine::{Docker, Tool, arg, file, named, path};
@@ -217,6 +220,53 @@ fn a_crane_style_archive_is_pushed() {
         layers(&node),
         "sent as they are"
     );
+}
+
+/// A bundle of images for Docker, beside what no engine runs.
+fn bundled(bench: &Bench, dir: &TempDir) -> PathBuf {
+    seed(bench.dxf(), &docker_image(), "team/app:1");
+    let all = index(Family::Oci, Style::Compact, &TWO);
+    seed(bench.dxf(), &all, "team/all:2");
+    let (plain, tar) = (file(dir, "plain"), file(dir, "b.tar"));
+    std::fs::write(&plain, "a file").expect("a file");
+    let push = bench.dxf().args(["push-blob", "team/files"]);
+    push.arg(&plain).arg("@3").ok();
+    let save = bench.dxf().arg("save-bundle").arg(&tar);
+    save.args(["team/app:1", "team/all:2", "team/files:3"]).ok();
+    tar
+}
+
+#[test]
+fn docker_loads_a_bundle() {
+    let Some(docker) = Docker::start() else {
+        return;
+    };
+    let (bench, dir) = (Bench::new(Mode::Http), scratch());
+    let tar = bundled(&bench, &dir);
+    docker.run(["load", "-i", &arg(&tar)]);
+    for name in ["app:1", "all:2"] {
+        let name = format!("{}/team/{name}", bench.host());
+        assert_eq!(docker.container(&name), "hello\n");
+    }
+}
+
+#[test]
+fn podman_and_skopeo_load_a_bundle() {
+    let (Some(podman), Some(skopeo)) = (Tool::find("podman"), Tool::find("skopeo")) else {
+        return;
+    };
+    let (bench, dir) = (Bench::new(Mode::Http), scratch());
+    let tar = bundled(&bench, &dir);
+    podman.run(["load", "-i", &arg(&tar)]);
+    for name in ["app:1", "all:2"] {
+        let name = format!("{}/team/{name}", bench.host());
+        assert_eq!(podman.container(&name, &[]), "hello\n");
+    }
+    let all = format!("{}:2", named("oci-archive", &tar));
+    let found = skopeo.run(["inspect", "--raw", &all]);
+    let shown = bench.dxf().arg("show-bundle").arg(&tar).ok();
+    let digest = Digest::of(found.trim_end().as_bytes()).to_string();
+    assert!(shown.text().contains(&digest), "{shown} {found}");
 }
 
 #[test]
