@@ -168,7 +168,7 @@ class Load(Case):
         for tool in world.tools:
             if hasattr(tool, "other"):
                 tool.other = world.second()
-            if hasattr(tool, "load") and hasattr(tool, "save"):
+            if getattr(tool, "load", None) and getattr(tool, "save", None):
                 try:
                     measure.run(tool.save(world.registry.host, repo, f"{path}.{tool.name}.tar"), world.env())
                 except measure.Failed:
