@@ -11,8 +11,7 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::listing::{is_omission, omission};
 use super::parts::TABLE;
@@ -22,11 +21,11 @@ use crate::blob::{Blob, Bytes, Source};
 use crate::descriptor::Descriptor;
 use crate::digest::{Digest, Verify};
 use crate::error::{Error, Result};
-use crate::file::{Spool, spool_name, unnamed};
+use crate::file::{Follower, Growth, Spool, spool_name, unnamed};
 use crate::image::layer::{Uncompressed, is_foreign};
 use crate::manifest::{self, Kind, Manifest, is_manifest};
 use crate::reference::RepoName;
-use crate::stream::{Buffer, CopyError, Run, Stop, copy, read_bounded};
+use crate::stream::{Buffer, CopyError, Hook, Run, Stop, copy, read_bounded};
 use crate::tar::index::{MAX_MEMBERS, normal};
 use crate::tar::{self, Entries, Entry, Index};
 
@@ -316,7 +315,7 @@ impl Drop for Arrived<'_> {
     /// The next large one is not read before.
     fn drop(&mut self) {
         if let Some(growing) = &self.growing {
-            growing.change(|state| state.is_sent = true);
+            growing.growth.leave();
         }
     }
 }
@@ -364,7 +363,10 @@ impl<'a, 'l> Receiver<'a, 'l> {
     /// The next blob that is wanted; none at the end, after which everything came
     /// that has to.
     pub fn next(&mut self, stop: &Stop) -> Result<Option<Arrived<'l>>> {
-        self.fill(stop)?;
+        if let Some(growing) = self.fill(stop)? {
+            // One at a time is on disk.
+            growing.growth.wait_left();
+        }
         while let Some(entry) = self.entry()? {
             stop.check()?;
             let Some(digest) = self.digest(&entry)? else {
@@ -440,10 +442,9 @@ impl<'a, 'l> Receiver<'a, 'l> {
                 growing,
             });
         }
-        let growing = Arc::new(Growing::new(&self.rest.folder, entry.size, stop)?);
+        let growing = Arc::new(Growing::new(&self.rest.folder, stop)?);
         self.large = Some((entry, growing.clone()));
         if self.jobs == 1 {
-            growing.change(|state| state.is_alone = true);
             self.fill(stop)?;
         }
         let blob = Blob::new(descriptor, Grown(growing.clone()));
@@ -455,14 +456,13 @@ impl<'a, 'l> Receiver<'a, 'l> {
         })
     }
 
-    /// Reads the rest of the last blob, and waits until it is sent: one at a time
-    /// is on disk.
-    fn fill(&mut self, stop: &Stop) -> Result<()> {
+    /// Reads the rest of the last large blob, if it is not all there.
+    fn fill(&mut self, stop: &Stop) -> Result<Option<Arc<Growing>>> {
         let Some((entry, growing)) = self.large.take() else {
-            return Ok(());
+            return Ok(None);
         };
         let mut content = self.rest.entries.content(&entry)?;
-        let mut buffer = Buffer::new();
+        let (mut buffer, mut len) = (Buffer::new(), 0);
         loop {
             stop.check()?;
             let n = match content.read(&mut buffer) {
@@ -471,14 +471,16 @@ impl<'a, 'l> Receiver<'a, 'l> {
                 Ok(n) => n,
             };
             // What the registry had after all needs no more bytes.
-            if n == 0 || growing.state().is_sent {
+            if n == 0 || growing.growth.is_left() {
                 break;
             }
-            growing.write(&buffer[..n])?;
+            let written = growing.file.write_all_at(&buffer[..n], len);
+            written.map_err(|e| Error::io(&growing.place, e))?;
+            len += n as u64;
+            growing.growth.reach(len);
         }
-        growing
-            .wait_until(|state| state.is_sent || state.is_alone)
-            .map(drop)
+        growing.growth.complete();
+        Ok(Some(growing))
     }
 
     /// What is wanted has to have come. After the end of a tar there may be more.
@@ -497,93 +499,49 @@ impl<'a, 'l> Receiver<'a, 'l> {
     }
 }
 
-/// A blob that is written to a nameless file while it is read from there.
+/// A blob in a nameless file, read any number of times, also while it arrives.
 struct Growing {
     file: File,
     place: String,
-    size: u64,
-    state: Mutex<State>,
-    changed: Condvar,
+    growth: Arc<Growth>,
     stop: Stop,
-}
-
-#[derive(Default)]
-struct State {
-    /// Bytes in the file.
-    len: u64,
-    /// Whether it is read no more.
-    is_sent: bool,
-    /// Whether it is read only after all of it came.
-    is_alone: bool,
+    /// Ends all waiting with `stop`, which is set when the stream fails, too.
+    _hook: Hook,
 }
 
 impl Growing {
-    fn new(folder: &Path, size: u64, stop: &Stop) -> Result<Growing> {
+    fn new(folder: &Path, stop: &Stop) -> Result<Growing> {
+        let growth = Arc::new(Growth::default());
+        let ended = growth.clone();
         Ok(Growing {
             file: unnamed(folder)?,
             place: spool_name(folder),
-            size,
-            state: Mutex::default(),
-            changed: Condvar::new(),
+            growth,
             stop: stop.clone(),
+            _hook: stop.on_set(move || ended.fail()),
         })
-    }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        lock(&self.state)
-    }
-
-    fn change(&self, change: impl FnOnce(&mut State)) {
-        change(&mut self.state());
-        self.changed.notify_all();
-    }
-
-    fn write(&self, bytes: &[u8]) -> Result<()> {
-        let len = self.state().len;
-        let written = self.file.write_all_at(bytes, len);
-        written.map_err(|e| Error::io(&self.place, e))?;
-        self.change(|state| state.len += bytes.len() as u64);
-        Ok(())
-    }
-
-    /// Waits; the length then.
-    fn wait_until(&self, enough: impl Fn(&State) -> bool) -> Result<u64> {
-        // A request to stop does not end this wait by itself.
-        const LOOK: Duration = Duration::from_millis(100);
-        let mut state = self.state();
-        while !enough(&state) {
-            self.stop.check()?;
-            let woken = self.changed.wait_timeout(state, LOOK);
-            state = woken.unwrap_or_else(PoisonError::into_inner).0;
-        }
-        Ok(state.len)
     }
 }
 
-/// The bytes of a growing file, to be read any number of times.
+/// The source of a [`Growing`] blob.
 struct Grown(Arc<Growing>);
 
 impl Source for Grown {
     fn open(&self, from: u64) -> Result<Box<dyn Read + Send + '_>> {
-        Ok(Box::new(GrownReader(&self.0, from)))
+        let follower = self.0.growth.follower(&self.0.file, from);
+        Ok(Box::new(GrownReader(follower, &self.0.stop)))
     }
 }
 
-struct GrownReader<'a>(&'a Growing, u64);
+/// A reader that says that it was stopped where that is why no more bytes come.
+struct GrownReader<'a>(Follower<'a>, &'a Stop);
 
 impl Read for GrownReader<'_> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        let GrownReader(growing, at) = self;
-        if *at >= growing.size || buf.is_empty() {
-            return Ok(0);
-        }
-        // Where no more bytes come, because the stream failed, all of it stops.
-        let len = growing.wait_until(|state| state.len > *at)?;
-        let left = usize::try_from(len - *at).unwrap_or(usize::MAX);
-        let room = buf.len().min(left);
-        let n = growing.file.read_at(&mut buf[..room], *at)?;
-        *at += n as u64;
-        Ok(n)
+        self.0.read(buf).map_err(|e| match self.1.check() {
+            Err(stopped) => stopped.into(),
+            Ok(()) => e,
+        })
     }
 }
 

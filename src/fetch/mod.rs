@@ -10,7 +10,6 @@
 mod check;
 mod chunk;
 mod download;
-mod follow;
 mod hashing;
 mod partial;
 mod range;

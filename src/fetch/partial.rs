@@ -12,9 +12,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::fetch::download::Download;
-use crate::fetch::follow::{Follower, Growth};
 use crate::fetch::{Sequence, Sink};
-use crate::file;
+use crate::file::{self, Follower, Growth};
 use crate::parallel::{Pipe, beside};
 use crate::store::ReadStore;
 use crate::stream::{Buffer, Run, Watch};
@@ -94,7 +93,7 @@ pub(crate) fn followed<T: Send>(
     let mut partial = Partial::open(path)?;
     let file = partial.file.try_clone().map_err(|e| partial.failed(e))?;
     let growth = Growth::default();
-    let follow = || read(growth.follower(&file));
+    let follow = || read(growth.follower(&file, 0));
     let (followed, filled) = beside(follow, || {
         let _end = growth.ending();
         let filled = partial.fill(store, row, run, &|len| growth.reach(len));

@@ -8,6 +8,7 @@
 
 mod aside;
 mod folder;
+mod growth;
 mod inode;
 mod locked;
 mod regular;
@@ -21,6 +22,7 @@ pub use aside::{Aside, AsideFolder, follow, sweep};
 pub use folder::{
     PRIVATE, SHARED, SharedSync, make_folder, parent, set_link_time, sync_folder, sync_tree,
 };
+pub use growth::{Follower, Growth};
 pub use inode::Inode;
 pub use locked::{lock_folder, own, try_lock};
 pub use regular::open_regular;

@@ -1,4 +1,5 @@
-//! A file that is read on one thread while another one writes it.
+//! A file that is read on one thread while another one writes it: who reads waits
+//! for the bytes, who writes can wait for the reader.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -20,6 +21,10 @@ struct State {
     read: u64,
     /// Whether bytes were taken back that had been read.
     cut: bool,
+    /// Whether it is read no more.
+    left: bool,
+    /// Whether the writer waits for the reader no more.
+    over: bool,
     /// What became of the file, once nothing more is written.
     end: Option<End>,
 }
@@ -36,9 +41,7 @@ pub struct Ending<'a>(&'a Growth);
 
 impl Drop for Ending<'_> {
     fn drop(&mut self) {
-        let mut state = self.0.lock();
-        state.end = state.end.or(Some(End::Failed));
-        self.0.changed.notify_all();
+        self.0.fail();
     }
 }
 
@@ -61,6 +64,32 @@ impl Growth {
         self.changed.notify_all();
     }
 
+    /// Ends all waiting: no more bytes come, unless all are there.
+    pub fn fail(&self) {
+        let mut state = self.lock();
+        state.end = state.end.or(Some(End::Failed));
+        state.over = true;
+        self.changed.notify_all();
+    }
+
+    /// Says that the file is read no more.
+    pub fn leave(&self) {
+        self.lock().left = true;
+        self.changed.notify_all();
+    }
+
+    /// Whether the file is read no more.
+    pub fn is_left(&self) -> bool {
+        self.lock().left
+    }
+
+    /// Waits until the file is read no more, or [`Growth::fail`].
+    pub fn wait_left(&self) {
+        let read_on = |state: &mut State| !state.left && !state.over;
+        let waited = self.changed.wait_while(self.lock(), read_on);
+        drop(waited.unwrap_or_else(PoisonError::into_inner));
+    }
+
     /// See [`Ending`].
     pub fn ending(&self) -> Ending<'_> {
         Ending(self)
@@ -71,14 +100,11 @@ impl Growth {
         self.lock().cut
     }
 
-    /// A reader of `file` from its beginning, which waits for bytes that are still
-    /// to come.
-    pub fn follower<'a>(&'a self, file: &'a File) -> Follower<'a> {
-        Follower {
-            file,
-            growth: self,
-            at: 0,
-        }
+    /// A reader of `file` from offset `at`, which waits for bytes that are still to
+    /// come.
+    pub fn follower<'a>(&'a self, file: &'a File, at: u64) -> Follower<'a> {
+        let growth = self;
+        Follower { file, growth, at }
     }
 
     /// Waits until there is more than `at` bytes, and says how much more; 0 at the
@@ -132,7 +158,7 @@ mod tests {
 
     fn read_all(file: &File, growth: &Growth) -> io::Result<Vec<u8>> {
         let mut bytes = Vec::new();
-        growth.follower(file).read_to_end(&mut bytes)?;
+        growth.follower(file, 0).read_to_end(&mut bytes)?;
         Ok(bytes)
     }
 
@@ -164,7 +190,7 @@ mod tests {
 
         let growth = Growth::default();
         growth.reach(5);
-        let mut follower = growth.follower(&file);
+        let mut follower = growth.follower(&file, 0);
         assert_eq!(follower.read(&mut [0; 5]).unwrap(), 5);
         growth.reach(0);
         assert!(growth.was_cut());
@@ -174,5 +200,29 @@ mod tests {
         growth.reach(5);
         growth.complete();
         assert_eq!(read_all(&file, &growth).unwrap(), b"right");
+    }
+    #[test]
+    fn a_writer_waits_for_its_reader_unless_all_ends() {
+        let (file, growth) = (tempfile::tempfile().unwrap(), Growth::default());
+        (&file).write_all(b"abc").unwrap();
+        let (text, ()) = beside(
+            || {
+                let mut text = Vec::new();
+                growth.follower(&file, 1).read_to_end(&mut text).unwrap();
+                growth.leave();
+                text
+            },
+            || {
+                growth.reach(3);
+                growth.complete();
+                growth.wait_left();
+            },
+        );
+        assert_eq!((text.as_slice(), growth.is_left()), (&b"bc"[..], true));
+        let growth = Growth::default();
+        growth.complete();
+        growth.fail();
+        growth.wait_left();
+        assert!(!growth.is_left());
     }
 }
