@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import inputs
 import measure
 from measure import PIPE, Step
+from world import FAR, HTTPS, NARROW, NEAR, VERY_FAR
 
 MiB = 1 << 20
 
@@ -35,14 +36,29 @@ QUICK = Sizes(
 class Case:
     """Something several tools do, for the sake of comparing them."""
 
-    def __init__(self, name, title, method, far=False, plot=False, **more):
+    def __init__(self, name, title, method, place=NEAR, plot=False, **more):
         self.name = name
-        # Whether it is done with latency, and whether it is in the plot.
-        self.far, self.plot = far, plot
+        # Where the registry is, and whether it is in the plot.
+        self.place, self.plot = place, plot
         self.title = title
         # The tools' method that does it.
         self.method = method
         self.more = more
+
+    def reason(self, tool):
+        """Why a tool can be faster, where that is known."""
+        if tool == "curl":
+            return "curl hashes nothing, syncs nothing and knows no registry: it is what the wire takes."
+        if tool == "openssl":
+            return "openssl hashes and asks no registry."
+        if tool == "dxf pull-image":
+            return "dxf pull-image writes one image as it arrives, without an index in front."
+        if self.saves and not tool.startswith("dxf"):
+            return f"{tool} is done before what it saved is on the disk; dxf syncs it first."
+        return None
+
+    # Whether a file or a folder is left, which dxf syncs.
+    saves = False
 
     def describe(self, sizes):
         return self.title.format(**{key: show(value) for key, value in vars(sizes).items()})
@@ -59,10 +75,12 @@ class Case:
     def contestants(self, world):
         """By tool, what makes its step for run number i."""
         words = self.prepare(world)
-        host = world.far_host() if self.far else world.registry.host
+        host = world.host(self.place)
         times = self.times(world.sizes)
         made = {}
         for tool in world.tools:
+            if self.place.tls and not tool.secure:
+                continue
             if method := getattr(tool, self.method, None):
                 made[tool.name] = lambda i, method=method: repeated(method(host, *words(i)), times)
         return made
@@ -88,6 +106,10 @@ def show(value):
 
 
 class PullBlob(Case):
+    @property
+    def saves(self):
+        return self.more["to"] != PIPE
+
     def prepare(self, world):
         digest = world.stored(getattr(world.sizes, self.more["size"]))
         path = PIPE if self.more["to"] == PIPE else os.path.join(world.work, "pulled")
@@ -124,7 +146,7 @@ class PushMany(Case):
 
     def contestants(self, world):
         words = self.prepare(world)
-        host = world.far_host() if self.far else world.registry.host
+        host = world.host(self.place)
         made = {}
         for tool in world.tools:
             if tool.name != "curl" and hasattr(tool, "push_blob"):
@@ -142,6 +164,8 @@ class PushMany(Case):
 
 
 class PullImage(Case):
+    saves = True
+
     def prepare(self, world):
         repo = world.image_in_registry(getattr(world.sizes, self.more["layers"]))
         path = os.path.join(world.work, "pulled.tar")
@@ -212,6 +236,21 @@ class LabelImage(Case):
         return lambda i: (repo, f"label{i}")
 
 
+class AppendLayer(Case):
+    def prepare(self, world):
+        repo = world.image_in_registry(getattr(world.sizes, self.more["layers"]))
+        layer = world.layer()
+        return lambda i: (repo, f"more{i}", layer)
+
+
+class RebaseImage(Case):
+    """The last layer of an image goes from its base to another."""
+
+    def prepare(self, world):
+        repo, old, new = world.bases_in_registry(getattr(world.sizes, self.more["layers"]))
+        return lambda i: (repo, f"rebased{i}", old, new)
+
+
 class PushFiles(Case):
     def prepare(self, world):
         folder = world.folder_of_files(world.sizes.files)
@@ -219,6 +258,8 @@ class PushFiles(Case):
 
 
 class PullFiles(Case):
+    saves = True
+
     def prepare(self, world):
         folder = world.folder_of_files(world.sizes.files)
         ours = next(tool for tool in world.tools if tool.name == "dxf")
@@ -228,6 +269,8 @@ class PullFiles(Case):
 
 
 class PullAlias(Case):
+    saves = True
+
     def prepare(self, world):
         repo = world.image_in_registry(getattr(world.sizes, self.more["layers"]))
         path = os.path.join(world.work, "pulled")
@@ -276,17 +319,27 @@ ALL = [
     PushImage("image-push-again", "push the same image again", "push_image", layers="small_layers", again=True),
     CopyImage("copy", "copy an image of {small_layers} to another registry", "copy_image", layers="small_layers"),
     LabelImage("label", "label an image of {small_layers} in the registry", "label_image", layers="small_layers"),
+    AppendLayer("append", "add a layer to an image of {small_layers} in the registry", "append_layer", layers="small_layers"),
+    RebaseImage("rebase", "put an image of {small_layers} on another base", "rebase_image", layers="small_layers"),
     Save("save", "save an image of {small_layers} as a bundle", "save", layers="small_layers"),
     Save("save-large", "save an image of {large_layers} as a bundle", "save", layers="large_layers"),
     Load("load", "load an image of {small_layers} from a bundle", "load", layers="small_layers"),
     Load("load-large", "load an image of {large_layers} from a bundle", "load", layers="large_layers"),
     PushFiles("files-push", "push a folder of {files}", "push_files"),
     PullFiles("files-pull", "pull the same folder", "pull_files"),
-    PullImage("far-image", "pull an image of {small_layers} to a tar", "pull_image", True, True, layers="small_layers"),
-    PullImage("far-folder", "pull an image of {small_layers} to a folder", "pull_folder", True, layers="small_layers"),
-    PullAlias("far-alias", "pull an alias of {small_layers} to a file", "pull_alias", True, True, layers="small_layers"),
-    PushImage("far-push", "push an image of {small_layers} from a folder", "push_image", True, True, layers="small_layers"),
-    SetAlias("far-set-alias", "name {many} blobs", "set_alias", True, True),
-    PullBlob("far-pull", "pull {far_blob} to a file", "pull_blob", True, True, size="far_blob", to="file"),
-    PushMany("far-many", "push {many} blobs of 4 KiB, a process each", "push_blob", True),
+    PullImage("far-image", "pull an image of {small_layers} to a tar", "pull_image", FAR, True, layers="small_layers"),
+    PullImage("far-folder", "pull an image of {small_layers} to a folder", "pull_folder", FAR, layers="small_layers"),
+    PullAlias("far-alias", "pull an alias of {small_layers} to a file", "pull_alias", FAR, True, layers="small_layers"),
+    PushImage("far-push", "push an image of {small_layers} from a folder", "push_image", FAR, True, layers="small_layers"),
+    SetAlias("far-set-alias", "name {many} blobs", "set_alias", FAR, True),
+    PullBlob("far-pull", "pull {far_blob} to a file", "pull_blob", FAR, True, size="far_blob", to="file"),
+    PushMany("far-many", "push {many} blobs of 4 KiB, a process each", "push_blob", FAR),
+    PullImage("farther-image", "pull an image of {small_layers} to a tar", "pull_image", VERY_FAR, layers="small_layers"),
+    PushImage("farther-push", "push an image of {small_layers} from a folder", "push_image", VERY_FAR, layers="small_layers"),
+    PullBlob("farther-pull", "pull {far_blob} to a file", "pull_blob", VERY_FAR, size="far_blob", to="file"),
+    PullBlob("narrow-pull", "pull {small_blob} to a file", "pull_blob", NARROW, size="small_blob", to="file"),
+    PullImage("narrow-image", "pull an image of {small_layers} to a tar", "pull_image", NARROW, layers="small_layers"),
+    PullBlob("https-pipe", "pull {blob} to a pipe", "pull_blob", HTTPS, size="blob", to=PIPE),
+    PullBlob("https-file", "pull {blob} to a file", "pull_blob", HTTPS, size="blob", to="file"),
+    PushBlob("https-push", "push {blob}, new", "push_blob", HTTPS, size="blob", new=True),
 ]

@@ -1,11 +1,12 @@
-"""A TCP proxy that is far away: everything arrives later, and nothing slower.
+"""A TCP proxy that is far away: everything arrives later, and no slower unless told.
 
 Each direction takes half of the round trip, whatever is on its way already, so
-bandwidth stays what it was. A new connection costs a round trip more, which
+bandwidth stays what it was, but for an upper limit of bytes a second for each
+direction of a connection. A new connection costs a round trip more, which
 loopback would give away. A program of its own, so that it takes no time from
-whoever measures: prints its port, and ends when its standard input does.
+the one that measures: prints its port, and ends when its standard input does.
 
-    python3 delay.py PORT ROUND_TRIP_IN_MILLISECONDS
+    python3 delay.py PORT ROUND_TRIP_IN_MILLISECONDS [BYTES_A_SECOND]
 """
 
 import asyncio
@@ -21,8 +22,13 @@ FLYING = 64 << 20
 class End(asyncio.Protocol):
     """One end of a connection; what it hears it gives to the other end later."""
 
-    def __init__(self, delay, connecting):
+    def __init__(self, delay, connecting, rate):
         self.loop = asyncio.get_running_loop()
+        # Seconds that a byte takes, and when the line is free for the next.
+        self.takes = 1 / rate if rate else 0
+        self.free = 0
+        # What waits for a narrow line is at most what comes through in a second.
+        self.most = min(FLYING, rate or FLYING)
         self.delay = delay
         # Nothing that came with the handshake arrives before this.
         self.earliest = self.loop.time() + connecting + delay
@@ -38,14 +44,16 @@ class End(asyncio.Protocol):
         self.transport = transport
 
     def data_received(self, data):
-        self.queue.append((max(self.loop.time() + self.delay, self.earliest), data))
+        now = self.loop.time()
+        self.free = max(self.free, now) + len(data) * self.takes
+        self.queue.append((max(self.free + self.delay, self.earliest), data))
         self.flying += len(data)
-        if self.flying > FLYING:
+        if self.flying > self.most:
             self.transport.pause_reading()
         self.wake()
 
     def eof_received(self):
-        self.queue.append((max(self.loop.time() + self.delay, self.earliest), None))
+        self.queue.append((max(max(self.free, self.loop.time()) + self.delay, self.earliest), None))
         self.wake()
         # The other direction may have more to say.
         return True
@@ -64,7 +72,7 @@ class End(asyncio.Protocol):
                 return self.finish()
             self.other.transport.write(data)
             self.flying -= len(data)
-        if self.flying <= FLYING and not self.transport.is_closing():
+        if self.flying <= self.most and not self.transport.is_closing():
             self.transport.resume_reading()
         self.wake()
 
@@ -92,14 +100,14 @@ class End(asyncio.Protocol):
             self.other.transport.close()
 
 
-async def main(port, round_trip):
+async def main(port, round_trip, rate):
     loop = asyncio.get_running_loop()
 
     class Near(End):
         """The end of whoever is made to wait."""
 
         def __init__(self):
-            super().__init__(round_trip / 2, round_trip)
+            super().__init__(round_trip / 2, round_trip, rate)
 
         def connection_made(self, transport):
             super().connection_made(transport)
@@ -107,7 +115,7 @@ async def main(port, round_trip):
 
         async def connect(self):
             try:
-                _, far = await loop.create_connection(lambda: End(round_trip / 2, 0), "127.0.0.1", port)
+                _, far = await loop.create_connection(lambda: End(round_trip / 2, 0, rate), "127.0.0.1", port)
             except OSError:
                 return self.transport.abort()
             self.other, far.other = far, self
@@ -124,4 +132,4 @@ async def main(port, round_trip):
 
 
 if __name__ == "__main__":
-    asyncio.run(main(int(sys.argv[1]), float(sys.argv[2]) / 1000))
+    asyncio.run(main(int(sys.argv[1]), float(sys.argv[2]) / 1000, int((sys.argv[3:] or ["0"])[0])))

@@ -7,6 +7,7 @@ import io
 import json
 import os
 import random
+import subprocess
 import tarfile
 
 CHUNK = 16 << 20
@@ -34,31 +35,25 @@ class Image:
         self.folder = folder
         self.blobs = os.path.join(folder, "blobs/sha256")
         os.makedirs(self.blobs)
-        made = [self.layer(seed, size) for seed in range(layers)]
-        self.layers = [layer for layer, _ in made]
-        config = {
-            "architecture": "amd64", "os": "linux", "config": {},
-            "rootfs": {"type": "layers", "diff_ids": [diff_id for _, diff_id in made]},
-        }
-        self.config = self.add(CONFIG, json.dumps(config).encode())
-        self.manifest = {
-            "schemaVersion": 2, "mediaType": MANIFEST, "config": self.config, "layers": self.layers,
-        }
+        made = [layer(seed, size) for seed in range(layers)]
+        self.layers = [self.add(LAYER, packed) for packed, _ in made]
+        self.diff_ids = [diff_id for _, diff_id in made]
+        self.config, self.manifest = self.of_layers(layers)
         entry = self.add(MANIFEST, json.dumps(self.manifest).encode())
         entry["annotations"] = {"org.opencontainers.image.ref.name": "v1"}
         self.write("index.json", {"schemaVersion": 2, "manifests": [entry]})
         self.write("oci-layout", {"imageLayoutVersion": "1.0.0"})
 
-    def layer(self, seed, size):
-        """A layer with one file of noise, and its diff id."""
-        tar = io.BytesIO()
-        with tarfile.open(fileobj=tar, mode="w", format=tarfile.PAX_FORMAT) as archive:
-            member = tarfile.TarInfo(f"file{seed}")
-            member.size = size
-            archive.addfile(member, io.BytesIO(random.Random(f"{seed}/{size}").randbytes(size)))
-        # Noise gets no smaller, so no time is lost on trying.
-        packed = gzip.compress(tar.getvalue(), 0, mtime=0)
-        return self.add(LAYER, packed), digest(tar.getvalue())
+    def of_layers(self, count):
+        """The config and the manifest of the first layers."""
+        config = self.add(CONFIG, json.dumps({
+            "architecture": "amd64", "os": "linux", "config": {},
+            "rootfs": {"type": "layers", "diff_ids": self.diff_ids[:count]},
+        }).encode())
+        manifest = {
+            "schemaVersion": 2, "mediaType": MANIFEST, "config": config, "layers": self.layers[:count],
+        }
+        return config, manifest
 
     def add(self, kind, content):
         name = digest(content)
@@ -73,12 +68,17 @@ class Image:
         with open(os.path.join(self.folder, name), "w") as file:
             json.dump(document, file)
 
-    def put(self, registry, repo):
-        """Stores the image in a registry, tagged v1."""
+    def put(self, registry, repo, tag="v1"):
+        """Stores the image in a registry."""
         for blob in [self.config, *self.layers]:
             registry.put_blob(repo, self.path(blob["digest"]))
-        registry.put_manifest(repo, "v1", self.manifest, MANIFEST)
+        registry.put_manifest(repo, tag, self.manifest, MANIFEST)
 
+    def put_base(self, registry, repo, tag):
+        """Stores all of the image but its last layer, where that is already."""
+        config, manifest = self.of_layers(len(self.layers) - 1)
+        registry.put_blob(repo, self.path(config["digest"]))
+        registry.put_manifest(repo, tag, manifest, MANIFEST)
 
     def put_for_docker(self, registry, repo):
         """Stores the image under the media types of Docker, tagged v1."""
@@ -90,6 +90,26 @@ class Image:
             "layers": [as_docker(layer, "image.rootfs.diff.tar.gzip") for layer in self.layers],
         }
         registry.put_manifest(repo, "v1", manifest, manifest["mediaType"])
+
+
+def layer(seed, size):
+    """A layer with one file of noise, and its diff id."""
+    tar = io.BytesIO()
+    with tarfile.open(fileobj=tar, mode="w", format=tarfile.PAX_FORMAT) as archive:
+        member = tarfile.TarInfo(f"file{seed}")
+        member.size = size
+        archive.addfile(member, io.BytesIO(random.Random(f"{seed}/{size}").randbytes(size)))
+    # Noise gets no smaller, so no time is lost on trying.
+    return gzip.compress(tar.getvalue(), 0, mtime=0), digest(tar.getvalue())
+
+
+def certificate(folder):
+    """The files of a certificate for 127.0.0.1 that vouches for itself, and of its key."""
+    made = os.path.join(folder, "certificate.pem"), os.path.join(folder, "key.pem")
+    words = ["-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"]
+    words += ["-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1", "-out", made[0], "-keyout", made[1]]
+    subprocess.run(["openssl", "req", *words], check=True, capture_output=True)
+    return made
 
 
 def digest(content):

@@ -7,6 +7,7 @@ import math
 from xml.sax.saxutils import escape
 
 from report import OURS
+from world import FAR
 
 WIDTH, LEFT, RIGHT = 760, 100, 50
 BAR, GAP, TITLE = 13, 4, 20
@@ -32,7 +33,7 @@ def svg(results, options):
     lines, y = [], 24
     for result in shown:
         title = result.title
-        if result.case.far:
+        if result.case.place == FAR:
             title += f", {options.latency:g} ms away"
         lines.append(f'<text class="t" x="8" y="{y + 12}">{escape(title)}</text>')
         y += TITLE

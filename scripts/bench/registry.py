@@ -24,25 +24,37 @@ http:
   addr: 127.0.0.1:{port}
   secret: bench
 """
+TLS = """\
+  tls:
+    certificate: {certificate}
+    key: {key}
+"""
 
 
 class Registry:
-    """A running docker-registry in `folder`."""
+    """A running docker-registry in `folder`, whose storage is in `root`; it speaks
+    https with the files of a certificate and its key."""
 
-    def __init__(self, folder):
-        if not shutil.which("docker-registry"):
-            raise SystemExit("docker-registry is not installed; scripts/setup does that")
-        self.root = os.path.join(folder, "storage")
+    # Another program that takes the same words, such as distribution's of today.
+    program = "docker-registry"
+
+    def __init__(self, folder, root=None, tls=None):
+        if not shutil.which(self.program):
+            raise SystemExit(f"{self.program} is not installed; scripts/setup installs docker-registry")
+        self.root = root or os.path.join(folder, "storage")
+        self.certificate = tls and tls[0]
         self.port = free_port()
         self.host = f"127.0.0.1:{self.port}"
         config = os.path.join(folder, "config.yml")
         with open(config, "w") as file:
             file.write(CONFIG.format(root=self.root, port=self.port))
+            if tls:
+                file.write(TLS.format(certificate=tls[0], key=tls[1]))
         # Its access log goes to standard output, a line a request.
         self.log_path = os.path.join(folder, "access.log")
         self.log = open(self.log_path, "wb")
         self.process = subprocess.Popen(
-            ["docker-registry", "serve", config], stdin=subprocess.DEVNULL, stdout=self.log,
+            [self.program, "serve", config], stdin=subprocess.DEVNULL, stdout=self.log,
             stderr=subprocess.DEVNULL, env={"PATH": os.environ.get("PATH", os.defpath)}, start_new_session=True,
         )
         self.counted = 0
@@ -53,6 +65,7 @@ class Registry:
             if self.process.poll() is not None:
                 raise SystemExit("docker-registry ended by itself")
             try:
+                # What it says to one who speaks the other protocol is enough.
                 return self.ask("GET", "/v2/").read()
             except OSError:
                 time.sleep(0.05)

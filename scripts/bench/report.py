@@ -4,6 +4,8 @@ import os
 import platform
 from statistics import median
 
+from world import PLACES
+
 OURS = "dxf"
 # How much more than the build before a case may take.
 MARGIN = 1.03
@@ -66,8 +68,26 @@ def row(result, title, tool):
     numbers.append(f"{result.median(tool, 'requests'):.0f}")
     ratios = ["", ""]
     if tool != OURS and OURS in result.runs:
-        ratios = [f"{result.ratio(tool, what):.2f}" for what in ("wall", "cpu")]
+        ratios = [shown(result.ratio(tool, what)) for what in ("wall", "cpu")]
     return "| " + " | ".join([title, tool, *numbers, *ratios]) + " |"
+
+
+def shown(ratio):
+    """Bold where ours took more, beyond what differs from run to run."""
+    return f"**{ratio:.2f}**" if ratio > MARGIN else f"{ratio:.2f}"
+
+
+def slower(results):
+    """Why others are faster, for each one that is."""
+    for result in results:
+        for tool in result.runs:
+            if tool != OURS and OURS in result.runs and result.ratio(tool, "wall") > MARGIN:
+                yield result.case.reason(tool)
+
+
+def title(place, options):
+    """What stands above the table of a place."""
+    return place.title.format(latency=options.latency)
 
 
 def digits(seconds):
@@ -98,15 +118,17 @@ def document(results, tools, options):
     """The whole report as Markdown."""
     versions = ", ".join(f"{tool.name} {tool.version()}" for tool in tools)
     parts = [
-        f"Measured on {machine()}, over plain http on loopback, with docker-registry's storage "
-        f"in memory and files on disk. {versions}. Medians of {options.runs} runs in turn after a "
+        f"Measured on {machine()}, over plain http on loopback where nothing else is said, with the storage of "
+        f"{os.path.basename(options.registry)} in memory and files on disk. {versions}. Medians of {options.runs} runs in turn after a "
         "warm-up; ratios are medians of those within each turn.",
     ]
-    near = [result for result in results if not result.case.far]
-    far = [result for result in results if result.case.far]
-    if near:
-        parts.append(table(near))
-    if far:
-        parts.append(f"With a round trip of {options.latency:g} ms:")
-        parts.append(table(far))
+    for place in PLACES:
+        there = [result for result in results if result.case.place == place]
+        if there and place.title:
+            parts.append(title(place, options))
+        if there:
+            parts.append(table(there))
+    reasons = list(dict.fromkeys(filter(None, slower(results))))
+    if reasons:
+        parts.append("Bold: the other tool is faster.\n\n" + "\n".join(f"- {reason}" for reason in reasons))
     return "\n\n".join(parts) + "\n"

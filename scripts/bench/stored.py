@@ -43,26 +43,26 @@ def replace(path, name, text):
 
 
 def figures(text):
-    """The tables' figures: by distance, title and tool."""
-    known, far, title = {}, False, ""
+    """The tables' figures: by what stands above the table, title and tool."""
+    known, place, title = {}, "", ""
     for line in text.splitlines():
-        far = far or line.startswith("With a round trip")
-        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        place = line if line.endswith(":") else place
+        cells = [cell.strip(" *") for cell in line.strip("|").split("|")]
         if not line.startswith("| ") or len(cells) != 8 or cells[2] in ("wall s", "failed"):
             continue
         title = cells[0] or title
         names = {"peak": cells[4], "requests": cells[5], "wall": cells[6], "cpu": cells[7]}
-        known[far, title, cells[1]] = {name: float(cell) for name, cell in names.items() if cell}
+        known[place, title, cells[1]] = {name: float(cell) for name, cell in names.items() if cell}
     return known
 
 
-def worse(results, known):
+def worse(results, known, options):
     """A line for each figure of ours that is worse than the table's by more than a
     tenth: time beside each other tool, and memory and requests as they are."""
     lines, compared = [], 0
     for result in results:
         for tool in result.runs:
-            before = known.get((result.case.far, result.title, tool), {})
+            before = known.get((report.title(result.case.place, options), result.title, tool), {})
             for what in ("peak", "requests") if tool == report.OURS else ("wall", "cpu"):
                 if what not in before:
                     continue

@@ -21,6 +21,8 @@ class Tool:
 
     name = ""
     version_words = ["--version"]
+    # Whether it is measured over https, too.
+    secure = False
 
     def __init__(self, program=None):
         self.program = program or shutil.which(self.name) or shutil.which(self.name, path=BUILT)
@@ -42,6 +44,11 @@ class Tool:
         return Step(["sh", "-ec", script, "sh", folder, self.program, *words], **more)
 
 
+def authority(host):
+    """The file that vouches for a host, if it is asked over https."""
+    return getattr(host, "ca", None)
+
+
 def first_version(text):
     words = [word.strip("v,") for word in text.split()]
     return next((word for word in words if word[:1].isdigit() and "." in word), "?")
@@ -50,7 +57,11 @@ def first_version(text):
 class Dxf(Tool):
     name = "dxf"
 
+    secure = True
+
     def at(self, host):
+        if ca := authority(host):
+            return {"DXF_HOST": host, "DXF_TLSVERIFY": ca, "DXF_CACHE": "0"}
         return {"DXF_HOST": host, "DXF_INSECURE": "1", "DXF_CACHE": "0"}
 
     def pull_blob(self, host, repo, digest, path):
@@ -85,6 +96,14 @@ class Dxf(Tool):
 
     def label_image(self, host, repo, tag):
         words = ["edit-image", "--label", f"by={tag}", f"{repo}:v1", f"{repo}:{tag}"]
+        return self.step(*words, env=self.at(host))
+
+    def append_layer(self, host, repo, tag, layer):
+        words = ["edit-image", "--add-tar", layer, f"{repo}:v1", f"{repo}:{tag}"]
+        return self.step(*words, env=self.at(host))
+
+    def rebase_image(self, host, repo, tag, old, new):
+        words = ["edit-image", "--rebase", f"{repo}:{old}", f"{repo}:{new}", f"{repo}:v1", f"{repo}:{tag}"]
         return self.step(*words, env=self.at(host))
 
     def push_files(self, host, repo, folder):
@@ -126,7 +145,7 @@ class PythonDxf(Dxf):
 
     # It knows no images.
     pull_image = pull_folder = push_image = None
-    copy_image = label_image = push_files = pull_files = save = load = None
+    copy_image = label_image = append_layer = rebase_image = push_files = pull_files = save = load = None
 
 
 class Curl(Tool):
@@ -135,10 +154,18 @@ class Curl(Tool):
     name = "curl"
 
     def pull_blob(self, host, repo, digest, path):
-        url = f"http://{host}/v2/{repo}/blobs/{digest}"
+        url = f"{self.scheme(host)}://{host}/v2/{repo}/blobs/{digest}"
         if path == PIPE:
-            return self.step("-sSf", url, to=PIPE)
-        return self.step("-sSf", "-o", path, url, remove=[path])
+            return self.step("-sSf", url, to=PIPE, env=self.trusting(host))
+        return self.step("-sSf", "-o", path, url, remove=[path], env=self.trusting(host))
+
+    secure = True
+
+    def scheme(self, host):
+        return "https" if authority(host) else "http"
+
+    def trusting(self, host):
+        return {"CURL_CA_BUNDLE": authority(host)} if authority(host) else {}
 
     def list_aliases(self, host, repo):
         return self.step("-sSf", f"http://{host}/v2/{repo}/tags/list")
@@ -150,8 +177,8 @@ class Curl(Tool):
             'url=$(curl -sSf -o /dev/null -D - -X POST "$2" | sed -n "s/^[Ll]ocation: //p" | tr -d "\\r")\n'
             'exec curl -sSf -T "$1" "$url&digest=sha256:$digest"'
         )
-        url = f"http://{host}/v2/{repo}/blobs/uploads/"
-        return Step(["sh", "-ec", script, "sh", path, url])
+        url = f"{self.scheme(host)}://{host}/v2/{repo}/blobs/uploads/"
+        return Step(["sh", "-ec", script, "sh", path, url], env=self.trusting(host))
 
 
 class Openssl(Tool):
@@ -213,10 +240,22 @@ class Skopeo(Tool):
 class Crane(Tool):
     name = "crane"
     version_words = ["version"]
+    secure = True
 
     def pull_blob(self, host, repo, digest, path):
         remove = [] if path == PIPE else [path]
+        if ca := authority(host):
+            env = {"SSL_CERT_FILE": ca}
+            return self.step("blob", f"{host}/{repo}@{digest}", to=path, remove=remove, env=env)
         return self.step("blob", "--insecure", f"{host}/{repo}@{digest}", to=path, remove=remove)
+
+    def append_layer(self, host, repo, tag, layer):
+        words = ["--insecure", "-b", f"{host}/{repo}:v1", "-f", layer, "-t", f"{host}/{repo}:{tag}"]
+        return self.step("append", *words)
+
+    def rebase_image(self, host, repo, tag, old, new):
+        words = ["--old_base", f"{host}/{repo}:{old}", "--new_base", f"{host}/{repo}:{new}"]
+        return self.step("rebase", "--insecure", *words, "-t", f"{host}/{repo}:{tag}", f"{host}/{repo}:v1")
 
     def pull_image(self, host, repo, path):
         return self.step("pull", "--insecure", f"{host}/{repo}:v1", path, remove=[path])
@@ -252,11 +291,17 @@ class Oras(Tool):
     def pull_blob(self, host, repo, digest, path):
         name = f"{host}/{repo}@{digest}"
         if path == PIPE:
-            return self.step("blob", "fetch", "--plain-http", "--output", "-", name, to=PIPE)
-        return self.step("blob", "fetch", "--plain-http", "--output", path, name, remove=[path])
+            return self.step("blob", "fetch", *self.way(host), "--output", "-", name, to=PIPE)
+        return self.step("blob", "fetch", *self.way(host), "--output", path, name, remove=[path])
+
+    secure = True
+
+    def way(self, host):
+        """The options for https or plain http."""
+        return ["--ca-file", authority(host)] if authority(host) else ["--plain-http"]
 
     def push_blob(self, host, repo, path):
-        return self.step("blob", "push", "--plain-http", f"{host}/{repo}", path)
+        return self.step("blob", "push", *self.way(host), f"{host}/{repo}", path)
 
     def pull_folder(self, host, repo, path):
         words = ["cp", "--from-plain-http", "--to-oci-layout", f"{host}/{repo}:v1", f"{path}:v1"]
