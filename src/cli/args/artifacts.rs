@@ -22,7 +22,7 @@ pub struct PushFiles {
     #[arg(long, value_name = "VERSION")]
     pub oci: Option<Oci>,
     /// Split larger files and folders into parts of this size, or by content (cdc);
-    /// other tools write the parts
+    /// other tools see the parts
     #[arg(long, value_name = "SIZE|cdc[:AVG]", conflicts_with = "model")]
     pub split: Option<String>,
     /// Store the files as a model in the format of ModelPack, each file of a
@@ -97,7 +97,7 @@ pub struct PullFiles {
     /// Print name, size, type and digest of each file, and write nothing
     #[arg(long, conflicts_with_all = ["output", "keep"])]
     pub list: bool,
-    /// Do not overwrite files
+    /// Fail if a file or folder exists and differs
     #[arg(long)]
     pub keep: bool,
     /// Platform to select from an index

@@ -114,16 +114,16 @@ pub struct ListAliases {
     /// The arguments.
     #[command(flatten)]
     pub words: Named<words::RepoGlobs>,
-    /// Print digest, kind, bytes, time and platforms too
+    /// Also print digest, kind, bytes, time and platforms
     #[arg(short, long)]
     pub long: bool,
-    /// Sort: smallest or oldest first, and before them what has no time or version
+    /// Sort, smallest or oldest first; unknown times and versions come before them
     #[arg(long, value_name = "BY")]
     pub sort: Option<Sort>,
     /// Reverse the order
     #[arg(short, long)]
     pub reverse: bool,
-    /// With --long: print aliases made of digests too (sha256-…), which list referrers
+    /// With --long: also print aliases made of digests (sha256-…), which list referrers
     #[arg(long)]
     pub all: bool,
 }
@@ -147,7 +147,7 @@ pub struct ListRepos {
     /// The arguments.
     #[command(flatten)]
     pub words: Named<words::Nothing>,
-    /// Print the number of aliases and the time of the newest too
+    /// Also print the number of aliases and the time of the newest
     #[arg(short, long)]
     pub long: bool,
 }

@@ -33,7 +33,7 @@ pub struct SaveBundle {
     /// (- is standard input)
     #[arg(long, value_name = "FILE")]
     pub list: Option<PathBuf>,
-    /// What is done with layers that must not be passed on.
+    /// What is done with non-distributable layers.
     #[command(flatten)]
     pub nondistributable: Nondistributable,
 }
@@ -44,7 +44,7 @@ pub struct LoadBundle {
     /// The arguments.
     #[command(flatten)]
     pub words: Named<words::BundleTarget>,
-    /// Rename what is called FROM, or FROM/…, to TO, or TO/…; may be repeated
+    /// Rename repository FROM to TO, and those below FROM/ to TO/…; may be repeated
     #[arg(long, value_name = "FROM=TO")]
     pub map: Vec<String>,
     /// Exit with 0 if other parts of the bundle have to be loaded after these
@@ -61,10 +61,10 @@ pub struct ShowBundle {
     /// The arguments.
     #[command(flatten)]
     pub words: Named<words::Bundle>,
-    /// Also read every byte and check it; all parts have to be there
+    /// Also read and check every byte; needs all parts
     #[arg(long, conflicts_with = "index")]
     pub verify: bool,
-    /// Print the bundle's index, which --since of save-bundle takes in its place
+    /// Print the bundle's index, for save-bundle --since
     #[arg(long)]
     pub index: bool,
 }

@@ -36,7 +36,7 @@ pub struct EditImage {
     /// Print what would change and be sent, without sending anything
     #[arg(long)]
     pub dry_run: bool,
-    /// What is done with layers that must not be passed on.
+    /// What is done with non-distributable layers.
     #[command(flatten)]
     pub nondistributable: Nondistributable,
     /// The changes.

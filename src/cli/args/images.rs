@@ -51,12 +51,12 @@ pub struct PushImage {
     /// Push all images, each under its own tags
     #[arg(long)]
     pub all: bool,
-    /// What is done with layers that must not be passed on.
+    /// What is done with non-distributable layers.
     #[command(flatten)]
     pub nondistributable: Nondistributable,
 }
 
-/// What is done with layers that must not be passed on.
+/// What is done with non-distributable layers.
 #[derive(Args)]
 pub struct Nondistributable {
     /// Also transfer non-distributable layers (Windows)
@@ -88,12 +88,12 @@ pub struct CopyImage {
     /// Print what would be copied and sent, without sending anything
     #[arg(long)]
     pub dry_run: bool,
-    /// What is done with layers that must not be passed on.
+    /// What is done with non-distributable layers.
     #[command(flatten)]
     pub nondistributable: Nondistributable,
 }
 
-/// Whose words an image is converted to.
+/// The format that an image is converted to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Convert {
     /// Docker's manifest v2 schema 2
@@ -188,7 +188,7 @@ pub struct GetFile {
     /// The file.
     #[command(flatten)]
     pub path: Named<words::FileInImage>,
-    /// Write to FILE, which appears when it is complete
+    /// Write to FILE atomically
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
 }

@@ -44,7 +44,7 @@ pub struct PruneAliases {
     /// Store the deleted manifests there; copy-image --all-tags restores them
     #[arg(long, value_name = "oci:FOLDER")]
     pub backup: Option<String>,
-    /// Delete at most so many aliases of a repository, the oldest first (default: 10%)
+    /// Delete at most this many aliases of a repository, the oldest first (default: 10%)
     #[arg(long, value_name = "N|N%")]
     pub max_delete: Option<String>,
     /// Allow deleting the last alias of a repository
@@ -111,7 +111,7 @@ pub struct Sync {
     /// Delete aliases that the source no longer has
     #[arg(long)]
     pub delete: bool,
-    /// Delete at most so many aliases of a repository (default: 10%)
+    /// Delete at most this many aliases of a repository (default: 10%)
     #[arg(long, value_name = "N|N%", requires = "delete")]
     pub max_delete: Option<String>,
     /// Repository below SRC to copy, if the registry does not list them
@@ -137,7 +137,7 @@ pub struct Doctor {
     /// The arguments.
     #[command(flatten)]
     pub words: Named<words::MaybeRepo>,
-    /// Check only what needs no write
+    /// Check only what can be checked without writing
     #[arg(long)]
     pub read_only: bool,
 }

@@ -520,7 +520,7 @@ pub fn usage(words: impl Into<String>) -> Failure {
     Failure::Usage(words.into())
 }
 
-/// A word that is no file name.
+/// A word that is not a file name.
 pub fn text(word: &OsStr) -> Result<&str> {
     word.to_str()
         .ok_or_else(|| Error::invalid("argument", word.display().to_string(), "it is not UTF-8"))

@@ -12,7 +12,7 @@ use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, ValueHint,
 use super::Words;
 use crate::cli::manual::TOPICS;
 
-/// An argument that is no option.
+/// An argument that is not an option.
 #[derive(Clone, Copy)]
 pub struct Positional {
     id: &'static str,
