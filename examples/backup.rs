@@ -56,7 +56,7 @@ pub(crate) fn restore(store: &dyn Store, alias: &str, to: &Path) -> Result<(), B
         let (digest, name) = line.split_once(' ').ok_or("this is no backup")?;
         let mut parts = Path::new(name).components();
         if !parts.all(|part| matches!(part, Component::Normal(_))) {
-            return Err(format!("{name} leads out of the folder").into());
+            return Err(format!("{name} points outside the folder").into());
         }
         let (digest, size, path) = (digest.parse()?, None, to.join(name));
         fs::create_dir_all(path.parent().unwrap_or(to))?;

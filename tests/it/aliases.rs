@@ -126,7 +126,7 @@ each_place!(get_digest_names_the_config_or_the_manifest, |at| {
 each_place!(get_manifest_gives_the_bytes_as_stored, |at| {
     let name = at.put("a", b"abc");
     at.put("a", b"{}");
-    // Nobody's formatting, and neither a mediaType nor a line's end is added.
+    // The formatting is kept, and neither a mediaType nor a line's end is added.
     let odd = format!(
         "{{ \"schemaVersion\":2,\n\t\"config\": {{\"mediaType\":\"application/vnd.oci.image.config.v1+json\",\"size\":2,\"digest\":\"{}\"}},\
          \n\"layers\":[{{\"mediaType\":\"text/plain\",\"size\":3,\"digest\":\"{name}\",\"annotations\":{{\"a\":\"\u{e4}\"}}}}]}}\n",

@@ -40,7 +40,7 @@ each_registry!(a_token_is_enough_for_a_second_process, |reg| {
         .ok();
     assert_eq!(pushed.text(), digest(b"abc") + "\n");
     assert_eq!(alone().args(["pull-blob", "a/b", "@v"]).ok().text(), "abc");
-    // It was sent along at once, and nobody asked for another.
+    // It was sent at once, and no other was requested.
     assert_eq!(
         reg.front
             .seen()

@@ -19,7 +19,7 @@ fn some() -> String {
     digest(b"some")
 }
 
-/// A registry that nobody may ask anything.
+/// A registry that accepts no request.
 fn untouched() -> Server {
     Server::script([])
 }

@@ -1,5 +1,5 @@
 //! `scripts/bench` works: it measures this very binary, and its tables and
-//! picture have the shape that README shows. What they say is nobody's business
+//! picture have the shape that README shows. Their values are not checked
 //! here.
 
 use std::fs;

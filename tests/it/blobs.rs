@@ -123,7 +123,7 @@ each_place!(pull_blob_writes_a_file_that_is_whole, |at| {
     // `-` is standard output still.
     let piped = at.run(["pull-blob", "-o", "-", "a", &second]).ok();
     assert_eq!(piped.stdout, two);
-    // What is there is replaced as a whole, by what is longer or shorter.
+    // An existing file is replaced as a whole, by a longer or a shorter one.
     assert_eq!(at.says(["pull-blob", "--output", "out", "a", &second]), "");
     assert_eq!(std::fs::read(at.work().join("out")).unwrap(), two);
 });

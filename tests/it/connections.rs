@@ -1,6 +1,6 @@
 //! What servers, and whatever stands before them, do to connections: answers
 //! that trickle, kept-alive connections that die, bodies compressed unasked,
-//! proxies of all kinds, and addresses nobody should be sent to.
+//! proxies of all kinds, and addresses that no client should be sent to.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -81,7 +81,7 @@ impl Peer {
         self.0.get_mut().write_all(text.as_bytes())
     }
 
-    /// `text` again and again, far more often than silence is borne.
+    /// `text` again and again, far more often than the limit of silence allows.
     fn trickle(&mut self, text: &str) -> io::Result<()> {
         loop {
             self.say(text)?;
@@ -110,7 +110,7 @@ fn a_head_that_never_ends_does() {
             peer.say(begin)?;
             peer.trickle(more)
         });
-        // Twice the silence that is borne, and no second try.
+        // Twice the limit of silence, and no second try.
         let ended = hasty(&wild.0).args(LIST).fails(69).says("too slowly");
         assert!(ended.took < Duration::from_secs(6), "{ended}");
     }
@@ -132,7 +132,7 @@ fn bodies_that_trickle_are_not_waited_for() {
             Ok(())
         }
     };
-    // A redirect's body is nobody's business.
+    // A redirect's body is not read.
     let moved = Wild::new(trickling("307 Moved\r\nLocation: /elsewhere"));
     let list = hasty(&moved.0).args(LIST).ok();
     assert_eq!(list.text(), "v1\n");
@@ -248,7 +248,7 @@ fn gzipped(bytes: &[u8]) -> Vec<u8> {
     encoder.finish().expect("memory")
 }
 
-/// An answer that a front compresses although nobody asked it to.
+/// An answer that a front compresses although no client asked for it.
 fn coded(path: &str, status: u16, coding: &str, bytes: &[u8]) -> Rule {
     let rule = on(GET, path).reply(status);
     rule.header("Content-Encoding", coding).body(gzipped(bytes))
@@ -288,7 +288,7 @@ fn answers_compressed_unasked_are_read() {
 
 #[test]
 fn a_compressed_blob_is_kept_in_the_form_that_its_digest_names() {
-    // Compressed by a front that heeds nobody, and gzip by itself and said to be.
+    // Compressed by a front that ignores the request, and gzip by itself and said to be.
     // The digest tells of small ones, the size of large ones.
     for size in [200_000, 2 << 20] {
         let plain = blob(5, size);

@@ -143,7 +143,7 @@ fn a_registry_that_mounts_nothing_gets_everything_once() {
     dxf().args(["cp", "a/b:1", "c/d:1"]).ok();
     let sent = refusing.seen();
     assert_eq!(count(&sent, "PUT", "/v2/c/d/blobs/uploads/"), 3);
-    // What is there is not sent, and no session stays open.
+    // Existing blobs are not sent, and no session stays open.
     dxf().args(["tag-image", "c/d:1", "2"]).ok();
     let mut other: Value = serde_json::from_slice(node.manifest().bytes()).unwrap();
     other["annotations"] = json!({"k": "v"});

@@ -40,14 +40,14 @@ fn kind(found: Result<Registry, Error>) -> NetworkKind {
     }
 }
 
-/// A server that says `words` to whoever connects, and hangs up; how many did.
+/// A server that says `words` to every client, and hangs up; how many did.
 fn says(words: &'static [u8]) -> (String, Arc<AtomicUsize>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let host = listener.local_addr().unwrap().to_string();
     let count = Arc::new(AtomicUsize::new(0));
     let counted = count.clone();
     thread::spawn(move || {
-        // Ends with the test process; nobody else is told of the port.
+        // Ends with the test process; no other process knows the port.
         for mut stream in listener.incoming().flatten() {
             counted.fetch_add(1, Ordering::SeqCst);
             let mut some = [0; 4096];
@@ -69,7 +69,7 @@ fn tls_with_a_good_certificate_is_taken() {
         let before = bench.front.seen().len();
         bench.requests();
         assert_eq!(dxf().args(["list-aliases", "a/b"]).ok().text(), "v1\n");
-        // One request more than without, and that one tells nobody's name.
+        // One request more than without, and that one sends no user's name.
         let first = bench.front.seen().remove(before);
         assert_eq!((first.line(), first.status), ("GET /v2/".to_string(), 401));
         assert!(first.headers.get("authorization").is_none());

@@ -1,5 +1,5 @@
 //! Credentials stay home: they go to the registry's own scheme, host and port
-//! and to its token server, and to nobody that a registry names besides.
+//! and to its token server, and to no other host that a registry names.
 
 use crate::support::bench::{Bench, Mode};
 use crate::support::data::{blob, digest};
@@ -15,7 +15,7 @@ fn stranger(rules: impl IntoIterator<Item = Rule>) -> Server {
     Builder::stranger(Server::builder(rules)).tls().start()
 }
 
-/// Asks whoever comes for a password, for himself and for a token server.
+/// Asks every client for a password, for itself and for a token server.
 fn asking(rule: Rule) -> [Rule; 1] {
     [rule
         .reply(401)
@@ -26,7 +26,7 @@ fn asking(rule: Rule) -> [Rule; 1] {
         )]
 }
 
-/// What is on the way is used for every way to prove who one is.
+/// What is on the way is used for every way to authenticate.
 fn for_each_mode(test: impl Fn(&Bench)) {
     for mode in [Mode::Basic, Mode::Token] {
         test(&Bench::new(mode));
@@ -282,7 +282,7 @@ fn passwords_do_not_go_over_http_unless_that_is_allowed() {
 
 #[test]
 fn an_open_registry_is_told_nothing() {
-    // Credentials that nobody asks for stay where they are.
+    // Credentials that no server requests are not sent.
     let open = Server::stranger([on(HEAD, "/v2/a/blobs/*")
         .reply(200)
         .header("Content-Length", "3")]);

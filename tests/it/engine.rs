@@ -95,7 +95,7 @@ impl Tool {
 
     fn command(&self) -> Command {
         let mut command = Command::new(self.program);
-        // Nothing is read from, or left in, the home of whoever runs the tests.
+        // Nothing is read from, or left in, the home of the user who runs the tests.
         command.env("HOME", self.folder.path());
         if self.program == "podman" {
             let path = |name| self.folder.path().join(name);

@@ -1,4 +1,4 @@
-//! `gc`: what nothing reaches goes, everything else stays, whoever writes
+//! `gc`: what nothing reaches is deleted, everything else stays, whatever writes
 //! meanwhile and whenever it is killed.
 //!
 //! `DXF_GC_ROUNDS` makes it longer, `DXF_GC_SEED` repeats what the writers do.

@@ -413,7 +413,7 @@ proptest! {
             .with_proxies(proxies);
         (http.jobs, http.retry_base) = (jobs, Duration::MAX);
         let settings = Settings::default().with_scheme(Scheme::Http).with_http(http).with_upload(UploadMode::Chunked(chunk));
-        // Nobody listens there.
+        // No server listens there.
         let registry = Registry::connect("127.0.0.1:1".parse().unwrap(), settings, Credentials::anonymous()).unwrap();
         let store = registry.repository("a".parse().unwrap());
         prop_assert!(store.put_blob(&bytes(b"abc".to_vec()), Watch::default()).is_err());

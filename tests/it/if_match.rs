@@ -1,4 +1,4 @@
-//! `set-alias --if-match`: an alias is moved only while it is what somebody took
+//! `set-alias --if-match`: an alias is moved only while it is what the caller took
 //! it for.
 
 use std::collections::BTreeMap;

@@ -207,7 +207,7 @@ fn names_are_those_that_were_asked_for() {
     // The tag need not be there: the digest is what is fetched.
     let unknown = format!("team/app:other@{digest}");
     assert_eq!(called(&[&unknown]), [format!("{host}/team/app:other")]);
-    // Nobody named this one.
+    // This one has no name.
     let by_digest = format!("team/app@{digest}");
     assert!(called(&[&by_digest]).is_empty());
     let list = String::from_utf8(std::fs::read(&path).unwrap()).unwrap_or_default();

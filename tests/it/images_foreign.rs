@@ -52,7 +52,7 @@ fn layers_kept_elsewhere_are_fetched_there() {
     bench.dxf().args(["verify-image", "team/foreign:v1"]).ok();
     let hosts = bench.dxf().args(["resolve-image", "team/foreign:v1"]).ok();
     assert!(hosts.text().contains("not asked"), "{hosts}");
-    // A connection that breaks is made anew, and goes on where it broke off.
+    // A connection that breaks is made again, and the transfer resumes.
     maker.add_first([on(GET, "/layer")
         .serve(bytes.clone())
         .cut_after(40)

@@ -40,7 +40,7 @@ fn digests(node: &Image) -> Vec<String> {
     layers.map(|blob| blob.digest().to_string()).collect()
 }
 
-/// A command on local files alone: nothing could be asked of anybody.
+/// A command on local files alone: no server could be asked.
 fn local(words: &[&str]) -> Dxf {
     Dxf::new().env("DXF_HOST", "127.0.0.1:1").args(words)
 }

@@ -1,4 +1,4 @@
-//! Being told to stop, and having nobody to write to: an end within a second,
+//! Signals, and a closed standard output: an end within a second,
 //! nothing left behind but what is promised, no more than one line.
 
 use std::fs::{self, File};
@@ -227,7 +227,7 @@ fn reading_from_others_ends_at_once() {
         wait_for_handlers(&spooling);
         stop(spooling, signal);
         assert_eq!(names(folder.path()), [""; 0]);
-        // A pipe by name, with nobody at its other end.
+        // A named pipe without a reader.
         let pipe = store.path().join("pipe");
         let made = Command::new("mkfifo").arg(&pipe).status();
         assert!(made.is_ok_and(|status| status.success()));

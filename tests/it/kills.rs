@@ -91,7 +91,7 @@ fn a_killed_push_leaves_a_whole_blob_or_none() {
         .plain(registry.host())
         .env("DXF_CACHE", folder.path());
     let push = dxf.args(["push-blob", "a"]).arg(&file);
-    // The large ones are worth a note, by which the next process goes on.
+    // The large ones are worth a note, from which the next process resumes.
     for (size, part) in [(2 << 20, 8), (17 << 20, 1)] {
         fs::write(&file, blob(size, size as usize)).expect("a file");
         let mut killer = Killer::new(push.clone().ok().took);

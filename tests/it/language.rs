@@ -11,6 +11,7 @@ use crate::support::dxf::Dxf;
 const FORBIDDEN: &[(&str, &str)] = &[
     ("whoever", "the user, the caller, the process"),
     ("nobody", "no user, no caller, not"),
+    ("anybody", "any user, any client"),
     ("somebody", "a user, another process"),
     ("one's own", "your own"),
     ("who one is", "authenticate, authentication"),
@@ -81,7 +82,19 @@ fn the_help_is_plain_english() {
 #[test]
 fn messages_and_comments_are_plain_english() {
     let mut bad = Vec::new();
-    let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("src")];
+    for (name, text) in sources("src") {
+        bad.extend(found(&name, &words(&text)));
+    }
+    for (name, text) in sources("tests").into_iter().chain(sources("examples")) {
+        bad.extend(found(&name, &comments(&text)));
+    }
+    assert!(bad.is_empty(), "{bad:#?}");
+}
+
+/// The files of Rust below a folder, with their names.
+fn sources(folder: &str) -> Vec<(String, String)> {
+    let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join(folder)];
+    let mut sources = Vec::new();
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
@@ -89,11 +102,20 @@ fn messages_and_comments_are_plain_english() {
                 folders.push(path);
             } else if path.extension().is_some_and(|ext| ext == "rs") {
                 let text = fs::read_to_string(&path).unwrap();
-                bad.extend(found(&path.display().to_string(), &words(&text)));
+                sources.push((path.display().to_string(), text));
             }
         }
     }
-    assert!(bad.is_empty(), "{bad:#?}");
+    sources
+}
+
+/// The lines that are comments; lines of code are empty.
+fn comments(source: &str) -> String {
+    let lines = source.lines().map(|line| {
+        let is_comment = line.trim_start().starts_with("//");
+        if is_comment { line } else { "" }
+    });
+    lines.collect::<Vec<_>>().join("\n")
 }
 
 /// Comments and messages alone: names of functions and data of tests go.

@@ -1,5 +1,5 @@
 //! A file of `src/` may name what lies below it and nothing above or beside it.
-//! The tables are the design; this test keeps it from rotting. Whoever adds a
+//! The tables are the design; this test keeps it up to date. A change that adds a
 //! room gives it a line here.
 
 use std::collections::{BTreeMap, BTreeSet};

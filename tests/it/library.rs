@@ -1,5 +1,5 @@
 //! The library as a stranger meets it: a crate of their own that depends on it
-//! and on nothing of the command line, which asks nobody but its arguments.
+//! and on nothing of the command line, which reads only its arguments.
 
 use std::collections::{BTreeMap, HashMap};
 use std::io::{Cursor, Read, Write};

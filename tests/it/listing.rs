@@ -39,7 +39,7 @@ each_place!(list_repos_names_every_repository, |at| {
 });
 
 /// Two names a page, from what `names` says; where a registry asks for a login
-/// it goes on asking.
+/// it continues to ask.
 fn pages(path: &'static str, member: &'static str, names: &[&str], reg: &Bench) -> Rule {
     let names: Vec<String> = names.iter().map(|name| name.to_string()).collect();
     let rule = on(GET, path);

@@ -31,8 +31,8 @@ use crate::support::rules::{ANY, DELETE, GET, POST, on};
 use crate::support::server::Server;
 use crate::support::{lock, scratch};
 
-/// The registry at `host` as a program sees it: plain http, nobody in
-/// particular.
+/// The registry at `host` as a program sees it: plain http, without
+/// a login.
 pub fn library(host: &str) -> Registry {
     let settings = Settings::default().with_scheme(Scheme::Http);
     Registry::connect(host.parse().unwrap(), settings, Credentials::anonymous()).unwrap()
@@ -115,7 +115,7 @@ fn an_endpoint_is_detected() {
             _ => Scheme::Https,
         };
         assert_eq!(found.scheme(), right, "{mode:?}");
-        // Until it was known who answers, nobody was told who asks.
+        // Until the server was known, no login was sent to it.
         bench.front.assert_no_authorization();
         assert_eq!(found.repos().count(), 0);
     }
@@ -170,7 +170,7 @@ fn blobs_go_up_from_paths_and_readers() {
             repo.put_blob(made, Watch::default()).unwrap(),
             Put::Uploaded
         );
-        // What is there is not sent again.
+        // Existing blobs are not sent again.
         assert_eq!(repo.put_blob(made, Watch::default()).unwrap(), Put::Existed);
     }
     let raw = bench.raw();
@@ -282,7 +282,7 @@ fn manifests_are_got_by_media_type() {
         Kind::Image
     );
     assert_eq!(kind(&[media_type::OCI_INDEX], &v2).unwrap(), Kind::Index);
-    // This registry makes an old one for whoever wants nothing else.
+    // This registry makes an old one for a client that accepts nothing else.
     let old = repo
         .manifest_as(&[media_type::SCHEMA1_SIGNED], &v1)
         .unwrap();

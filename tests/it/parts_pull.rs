@@ -167,7 +167,7 @@ fn a_base_that_changes_meanwhile_makes_no_file() {
     let base = at.work().join("old");
     std::fs::write(&base, &old).expect("a file");
     let front = &at.bench.as_ref().expect("a registry").front;
-    // The first part has to be fetched; meanwhile somebody writes.
+    // The first part has to be fetched; meanwhile another process writes.
     let first = format!("/v2/a/blobs/{}", digest(&new[..64 * KIB]));
     let (part, changed) = (new[..64 * KIB].to_vec(), blob(32, MIB));
     front.add_first([on(GET, &first).with(move |request| {

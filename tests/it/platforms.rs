@@ -319,7 +319,7 @@ each_place!(
         assert_eq!(at.says(["pull-blob", "a", "@multi"]), expected);
         let piped = at.run(["get-alias", "a"]).stdin(text).ok();
         assert_eq!(piped.text(), expected);
-        // Nobody's platform is that of an attestation.
+        // No machine has the platform of an attestation.
         let chosen = for_platform(at, "linux/arm/v7")
             .args(["pull-blob", "a", "@multi"])
             .ok();

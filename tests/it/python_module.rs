@@ -99,7 +99,7 @@ fn a_client_is_made_from_a_host() {
         assert_eq!(text(&store, &Digest::of(b"abc")), "abc");
         assert_eq!(store.name(), format!("{}/team/data", bench.host()));
     }
-    // The certificate of the tests is nobody's but theirs.
+    // Only the tests trust their certificate.
     let bench = Bench::new(Mode::Basic);
     let host = bench.host().parse().unwrap();
     let http = http::Settings::default().with_retries(0);
@@ -176,14 +176,14 @@ fn a_token_is_asked_for_read_and_given_back() {
     assert!(store.token().is_none());
     store.put_blob(&bytes("abc"), Watch::default()).unwrap();
     let used = store.token().unwrap();
-    // Somebody without a login goes on with it, and asks for none.
+    // A caller without a login continues to use it, and requests none.
     let before = bench.token_requests();
     let other = connect(&bench, Credentials::anonymous().with_token(used.reveal()));
     let other = other.repository("team/data".parse().unwrap());
     other.put_blob(&bytes("def"), Watch::default()).unwrap();
     assert_eq!(other.token(), Some(used));
     assert_eq!(bench.token_requests(), before);
-    // A token for another repository is refused, whoever sets it.
+    // A token for another repository is refused, whatever sets it.
     let registry = store.registry();
     let elsewhere = "team/other".parse().unwrap();
     let granted = registry.authenticate(Some(&elsewhere), &["pull".to_string()]);
@@ -506,7 +506,7 @@ fn manifests_are_made_put_and_got_byte_for_byte() {
             (got.digest(), got.bytes().len() as u64)
         );
         assert_eq!(head.media_type, got.media_type());
-        // By digest too, and one somebody keeps in a file.
+        // By digest too, and one that is kept in a file.
         let by_digest = store.manifest(&Target::Digest(got.digest())).unwrap();
         let kept = Manifest::new(Some(got.media_type()), by_digest.bytes().to_vec()).unwrap();
         store.put_manifest(&kept, &"copy".parse().unwrap()).unwrap();

@@ -113,7 +113,7 @@ fn a_tampered_manifest_is_refused_here_and_there() {
             .says("signatures");
     }
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
-    // By its digest it is found out before anybody looks at signatures.
+    // By its digest it is noticed before signatures are verified.
     let digest = good.digest();
     let rule = on(GET, "/v2/team/app/manifests/*").reply(200);
     let rule = rule

@@ -25,7 +25,7 @@ const COMMON: &str = "common";
 
 /// Blobs by digest.
 type Blobs = BTreeMap<String, Arc<Vec<u8>>>;
-/// The digests an alias names; `None` for an alias that is not there.
+/// The digests an alias names; `None` for an alias that does not exist.
 type Content = Option<Vec<String>>;
 
 /// What a repository may look like.

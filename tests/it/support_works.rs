@@ -50,7 +50,7 @@ each_registry!(takes_a_blob_and_gives_it_back_through_the_front, |reg| {
     assert_eq!(reg.front.sent(), bytes.len() as u64);
     assert_eq!(reg.front.taken(), bytes.len() as u64);
     assert!(reg.requests().is_empty(), "told once");
-    // Nobody gets in without a login where one is asked for.
+    // No request is accepted without a login where one is required.
     let stranger = Raw::new(reg.front.origin(), Login::Nobody);
     let expected = if reg.mode == Mode::Http { 200 } else { 401 };
     stranger.blob("a/b", &name).expect(expected);
@@ -148,7 +148,7 @@ fn a_session_that_moved_on_cannot_be_cancelled_by_its_old_address() {
     assert_eq!(registry.open_uploads("a"), 1);
     raw.send("DELETE", &location, &[], b"").expect(204);
     assert_eq!(registry.open_uploads("a"), 0);
-    // The offset is part of the address (`_state`): whoever missed the answer
+    // The offset is part of the address (`_state`): a client that missed the answer
     // to a PATCH can neither ask, nor go on, nor cancel.
     let location = begin();
     let kind = [("Content-Type", "application/octet-stream")];

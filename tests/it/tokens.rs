@@ -73,7 +73,7 @@ fn asking(realm: &str, parameters: &str) -> Server {
     ])
 }
 
-/// A token server that says `body` to whoever asks.
+/// A token server that answers `body` to every request.
 fn saying(body: &str) -> Server {
     Server::script_tls([on(GET, "/token").reply(200).body(body)])
 }

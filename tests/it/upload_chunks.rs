@@ -210,7 +210,7 @@ fn dropping(memory: &Memory, with_range: bool) -> Vec<Rule> {
             false => answer,
         }
     });
-    // It commits whatever it has, as long as nobody looks.
+    // It commits whatever it has, as long as no client looks.
     let close = on(PUT, UPLOADS).length("0").reply(201);
     let status = on(GET, UPLOADS).reply(405);
     [patch, close, status]

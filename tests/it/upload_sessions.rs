@@ -1,4 +1,4 @@
-//! Upload sessions: where they are, where they stand, and how an upload goes on
+//! Upload sessions: where they are, their offsets, and how an upload resumes
 //! in one that a broken request or a killed process left.
 
 use std::sync::Arc;

@@ -34,7 +34,7 @@ each_registry!(one_put_carries_the_whole_body, |reg| {
     );
     assert!(reg.raw().blob("a", &digest(&bytes)).expect(200).body == bytes);
     assert_eq!(reg.registry.open_uploads("a"), 0);
-    // What is there is not sent again.
+    // Existing blobs are not sent again.
     reg.dxf().args(["push-blob", "a", &file]).ok();
     assert_eq!(reg.requests().len(), 1);
 });

@@ -1,4 +1,4 @@
-//! The way to a registry: whom TLS trusts, who one is there, which proxies are
+//! The way to a registry: what TLS trusts, which login is used, which proxies are
 //! gone through, and what is said when the two sides speak differently.
 
 use base64::Engine;
@@ -194,7 +194,7 @@ fn two_sides_that_speak_differently_are_told_apart() {
         "{list}"
     );
     assert!(secure.seen().is_empty());
-    // Nobody there: one line, and no other scheme is tried.
+    // No server: one line, and no other scheme is tried.
     let gone = Server::script([]).host();
     let dxf = Dxf::new().secure(&gone).env("DXF_RETRIES", "0");
     dxf.args(LIST).fails(69).says("refused").says("running");

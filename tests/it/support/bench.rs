@@ -38,7 +38,7 @@ impl Bench {
         Bench::with(mode, tokens)
     }
 
-    /// Tokens, and anybody may have one for reading.
+    /// Tokens, also without a login for reading.
     pub fn public() -> Bench {
         let tokens = TokenServer::builder().anonymous_pull().start();
         Bench::with(Mode::Token, Some(tokens))

@@ -45,7 +45,7 @@ pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// A temporary folder, in memory where the machine has such a place: registries
-/// in tests write hundreds of megabytes that nobody keeps.
+/// in tests write hundreds of megabytes that are not kept.
 pub fn scratch() -> tempfile::TempDir {
     let memory = Path::new("/dev/shm");
     let mut builder = tempfile::Builder::new();

@@ -177,7 +177,7 @@ impl Place {
         assert_eq!(seen, expected);
     }
 
-    /// The requests so far are nobody's business.
+    /// The requests so far are not checked.
     pub fn forget(&self) {
         if let Some(bench) = &self.bench {
             bench.requests();

@@ -24,7 +24,7 @@ struct Shared {
 }
 
 impl Proxy {
-    /// Tunnels to `target` for anybody.
+    /// Tunnels to `target` for every client.
     pub fn to(target: &str) -> Proxy {
         Proxy::start(target, None)
     }

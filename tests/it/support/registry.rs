@@ -89,7 +89,7 @@ impl Builder {
         self
     }
 
-    /// Basic authentication for [`USER`] with [`PASSWORD`], nobody else.
+    /// Basic authentication for [`USER`] with [`PASSWORD`], and for no other user.
     pub fn htpasswd(mut self) -> Builder {
         self.htpasswd = true;
         self.login = Login::basic(USER, PASSWORD);
@@ -116,7 +116,7 @@ impl Builder {
         self
     }
 
-    /// Takes Docker's first manifests too, and gives them to whoever reads
+    /// Takes Docker's first manifests too, and gives them to a client that reads
     /// nothing newer.
     pub fn schema1(mut self) -> Builder {
         self.schema1 = true;

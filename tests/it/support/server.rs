@@ -1,8 +1,8 @@
 //! A server that misbehaves as told, alone or before a real registry. One
 //! thread a connection, loopback only, HTTP/1.1 with keep-alive.
 //!
-//! It also judges: dropped, it fails the test for a request nobody expected, a
-//! rule that was not used up, a credential sent to a stranger or to anybody who
+//! It also judges: dropped, it fails the test for a request that was not expected, a
+//! rule that was not used up, a credential sent to a stranger or to a client that
 //! never asked for it, and an upload that was sent again without its body.
 
 use std::collections::BTreeMap;
@@ -57,7 +57,7 @@ impl Builder {
         self.tls_with(Ca::shared().server_config())
     }
 
-    /// TLS with a configuration of one's own.
+    /// TLS with a given configuration.
     pub fn tls_with(mut self, config: Arc<rustls::ServerConfig>) -> Builder {
         self.tls = Some(config);
         self

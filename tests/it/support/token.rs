@@ -43,7 +43,7 @@ pub struct Asked {
     pub method: String,
     pub scopes: Vec<String>,
     pub service: Option<String>,
-    /// Who asked, right password or not; nobody for an anonymous request.
+    /// Who asked, right password or not; `None` for an anonymous request.
     pub user: Option<String>,
     /// `password`, `refresh_token`; nothing for a GET.
     pub grant_type: Option<String>,
@@ -65,7 +65,7 @@ pub struct Builder {
 }
 
 impl Builder {
-    /// Grants `pull` to whoever sends no credentials; otherwise that is 401.
+    /// Grants `pull` to a request without credentials; otherwise that is 401.
     pub fn anonymous_pull(mut self) -> Builder {
         self.anonymous_pull = true;
         self
@@ -175,7 +175,7 @@ impl TokenServer {
         lock(&self.state.asked).clone()
     }
 
-    /// Tokens and refresh tokens handed out, which nobody may print.
+    /// Tokens and refresh tokens handed out, which must never be printed.
     pub fn secrets(&self) -> Secrets {
         self.state.secrets.clone()
     }

@@ -323,7 +323,7 @@ impl Conn {
         let line = self.read_line()?;
         let digits = line.split(';').next().unwrap_or_default().trim();
         let size = u64::from_str_radix(digits, 16).map_err(io::Error::other)?;
-        // Trailers end with an empty line; nobody in these tests sends any.
+        // Trailers end with an empty line; no test sends any.
         while size == 0 && !self.read_line()?.is_empty() {}
         Ok(size)
     }
@@ -428,7 +428,7 @@ impl Write for Conn {
             Channel::Accepted(stream) => stream.write(bytes)?,
             Channel::Dialled(stream) => stream.write(bytes)?,
         };
-        // rustls may keep some of it, and nobody here writes a second time
+        // rustls may keep some of it, and nothing here writes a second time
         // just to push it out.
         self.flush()?;
         Ok(written)
