@@ -86,7 +86,7 @@ impl Blob {
         Ok(Blob::new(descriptor, source))
     }
 
-    /// A blob of whatever a reader gives, however much that is: its bytes wait
+    /// A blob of everything that a reader gives, of any size: its bytes wait
     /// in `folder`, in a file without a name, until the blob is dropped. `what`
     /// calls the reader by name in errors.
     ///
@@ -184,7 +184,7 @@ impl Blob {
         self.source.clone()
     }
 
-    /// The repository that already holds the blob, where one is known.
+    /// A repository that already has the blob, if one is known.
     pub fn origin(&self) -> Option<&Origin> {
         self.source.origin()
     }
@@ -345,7 +345,7 @@ pub struct FileRange {
 
 impl FileRange {
     /// `len` bytes of the file at `path`, from offset `start`. Opening fails with
-    /// [`Error::ChangedWhileRead`] once the file is not what it is now.
+    /// [`Error::ChangedWhileRead`] once the file changes.
     pub fn new(path: impl Into<PathBuf>, start: u64, len: u64) -> FileRange {
         let path = path.into();
         // A missing file can't change; opening it reports that it is missing.
@@ -360,7 +360,7 @@ impl FileRange {
 }
 
 impl FileRange {
-    /// The whole file at `path`, which must stay what it is now.
+    /// The whole file at `path`, which must not change.
     ///
     /// # Errors
     /// [`Error::Io`]; [`Error::Unsupported`] for anything but a regular file.

@@ -96,7 +96,7 @@ impl Cache {
         Blob::new(descriptor, cached)
     }
 
-    /// A blob that is there, verified now; `None` when it is not.
+    /// An existing blob, verified now; `None` if there is none.
     pub fn get(&self, digest: &Digest, size: u64) -> Option<Section> {
         let path = self.path(digest);
         let file = file::open_regular(File::options().read(true), &path).ok()??;
@@ -120,7 +120,7 @@ impl Cache {
         Some(bytes)
     }
 
-    /// The bytes of a small blob that is there, verified now; `None` when it is
+    /// The bytes of a small blob, verified now; `None` if there is
     /// not, or larger than `limit` bytes.
     pub fn document(&self, digest: &Digest, limit: u64) -> Option<Vec<u8>> {
         let path = self.path(digest);
@@ -157,7 +157,7 @@ impl Cache {
         Ok(sum(&self.entries()?))
     }
 
-    /// Deletes what is beyond `limits`, and what writers left unfinished.
+    /// Deletes blobs beyond `limits`, and unfinished files of writers.
     /// Returns what was deleted. Blobs in use are read on.
     ///
     /// # Errors

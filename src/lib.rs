@@ -41,8 +41,8 @@
 //! # }
 //! ```
 //!
-//! [`Blob::file`] takes a file and [`Blob::spooled`] whatever a reader gives,
-//! however much that is: neither is kept in memory.
+//! [`Blob::file`] takes a file and [`Blob::spooled`] a reader of any length: neither
+//! is kept in memory.
 //!
 //! # A registry
 //!
@@ -88,8 +88,8 @@
 //! # }
 //! ```
 //!
-//! A [`Manifest`] is the bytes that came, and views of them; whatever is passed
-//! on is passed on byte for byte. [`alias::resolve`] chooses a platform, or gives
+//! A [`Manifest`] is the bytes that the store returned, and views of them; it is passed
+//! on byte for byte. [`alias::resolve`] chooses a platform, or gives
 //! each. [`artifact`] keeps a large file in several blobs.
 //!
 //! # Files
@@ -138,7 +138,7 @@
 //!
 //! [`archive::open`] takes what Docker, podman, skopeo and crane save, and
 //! [`graph::push()`] puts an image into a store. [`image::check()`] reads an image
-//! and says whether it is what it claims; [`image::files`] lists what a container
+//! and checks its digests and sizes; [`image::files`] lists what a container
 //! would see.
 //!
 //! ## Changing images
@@ -198,7 +198,7 @@
 //! # Authentication
 //!
 //! [`credentials::Credentials`] are a name and a password, a token, a closure that
-//! is asked at the first 401, or whatever implements [`credentials::Provider`];
+//! is asked at the first 401, or a type that implements [`credentials::Provider`];
 //! [`credentials::Files`] reads the logins of Docker and podman, credential helpers
 //! included, from files whose paths it is given.
 //!
@@ -296,7 +296,7 @@
 //! # let folder = tempfile::tempdir()?;
 //! # let store = Layouts::new(folder.path()).repository(&"a".parse()?);
 //! let absent = Digest::of(b"never stored");
-//! assert_eq!(store.blob_size(&absent)?, None); // to look is no failure
+//! assert_eq!(store.blob_size(&absent)?, None); // to look is not a failure
 //! let Err(error) = store.pull_blob(&absent, None) else { unreachable!() };
 //! assert!(error.is_not_found());
 //! # Ok(())

@@ -73,8 +73,8 @@ pub enum Place {
     },
 }
 
-/// What an archive is called. Both are read whatever is in them, and written as
-/// both at once.
+/// The prefix of an archive's name. With either one, dxf reads both formats, and
+/// writes an archive that is both at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ArchiveKind {
@@ -279,7 +279,7 @@ impl Place {
     ///
     /// # Errors
     /// [`Error::Ambiguous`] for a layout with several images,
-    /// [`Error::NotFound`] for a folder that is no layout, [`Error::Unsupported`]
+    /// [`Error::NotFound`] for a folder that is not a layout, [`Error::Unsupported`]
     /// for an archive.
     pub fn target(&self) -> Result<Target> {
         match self {
@@ -413,7 +413,7 @@ fn shown(word: &str) -> String {
 /// A tag of an image, which only alias commands call an alias.
 ///
 /// # Errors
-/// [`Error::Invalid`] for what is no tag.
+/// [`Error::Invalid`] for an invalid tag.
 pub fn tag(text: &str) -> Result<Tag> {
     text.parse().map_err(|error| match error {
         Error::Invalid { value, why, .. } => Error::invalid("tag", value, why),

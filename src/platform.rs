@@ -116,7 +116,7 @@ impl Platform {
         rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
     }
 
-    /// Whether this is no platform at all: the entries BuildKit adds for its
+    /// Whether this is not a platform at all: the entries BuildKit adds for its
     /// attestations say `unknown/unknown`.
     pub fn is_unknown(&self) -> bool {
         let blank = |word: &str| word.is_empty() || word == "unknown";

@@ -275,7 +275,7 @@ impl FromStr for Tag {
 }
 
 impl Target {
-    /// The whole name of what is called so in `repository`.
+    /// The full name that this means in `repository`.
     pub fn within(&self, repository: &str) -> String {
         match self {
             Target::Tag(tag) => format!("{repository}:{tag}"),

@@ -152,7 +152,7 @@ impl Stop {
     }
 
     /// Runs `hook` when the request is made, here or above; at once if it was.
-    /// Dropping what this returns forgets the hook and frees all it holds.
+    /// Dropping the returned value forgets the hook and frees its memory.
     #[must_use = "the hook is forgotten when this is dropped"]
     pub fn on_set(&self, hook: impl FnOnce() + Send + 'static) -> Hook {
         let mut listeners = self.lock();
@@ -175,7 +175,7 @@ impl Stop {
     /// # Errors
     /// [`Error::Stopped`] when it was.
     pub fn wait(&self, time: Duration) -> Result<()> {
-        // Longer than anybody lives, and still a time that can be added to.
+        // Longer than a lifetime, and still a time that can be added to.
         const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
         let waited = self
             .0

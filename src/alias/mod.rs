@@ -61,7 +61,7 @@ impl From<Format> for SetOptions {
 /// The blobs of an alias, in order: the layers of its manifest.
 ///
 /// # Errors
-/// [`Error::Unsupported`] for a manifest that has none by its kind,
+/// [`Error::Unsupported`] for a kind of manifest that has no blobs,
 /// [`Error::Malformed`].
 pub fn blobs(manifest: &Manifest) -> Result<Vec<Descriptor>> {
     image_only(manifest)?;
@@ -90,7 +90,7 @@ fn image_only(manifest: &Manifest) -> Result<()> {
     Err(Error::Unsupported { what: why.into() })
 }
 
-/// Points an alias at blobs the store holds: one HEAD a blob, then the PUT.
+/// Points an alias at blobs that the store has: one HEAD per blob, then the PUT.
 ///
 /// # Errors
 /// [`Error::NotFound`] for a blob that does not exist, [`Error::Unsupported`] for
@@ -207,7 +207,7 @@ pub struct Deleted {
 }
 
 /// Deletes the manifest an alias points at, by its digest as python-dxf does,
-/// so that every other alias of that manifest goes too.
+/// so that every other alias of that manifest is deleted too.
 ///
 /// # Errors
 /// As [`resolve`], before anything is deleted; the store's own.
@@ -291,7 +291,7 @@ fn siblings(store: &dyn Store, target: &Target, digest: &Digest, run: Run<'_>) -
     let mut others = Vec::new();
     for other in store.tags() {
         run.watch.stop.check()?;
-        // A name that is no tag can't be looked up, so nothing is deleted.
+        // A name that is not a tag can't be looked up, so nothing is deleted.
         let other = other?;
         if *target != Target::Tag(other.clone()) {
             others.push(other);

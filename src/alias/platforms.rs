@@ -1,6 +1,6 @@
 //! One answer, or one for each platform of an index, as python-dxf gives them.
 //!
-//! Knows nothing of what is wanted from the manifests.
+//! Independent of what the manifests are for.
 
 use std::collections::BTreeMap;
 
@@ -25,7 +25,7 @@ pub enum ByPlatform<T> {
 }
 
 impl<T> ByPlatform<T> {
-    /// The answer that `f` makes of each answer.
+    /// The answers, each changed by `f`.
     ///
     /// # Errors
     /// The first error of `f`.
@@ -67,7 +67,7 @@ pub fn resolve(
     expand(store, store.manifest(target)?, platform, run)
 }
 
-/// The same for a manifest that was read elsewhere. One that is no index needs
+/// The same for a manifest that was read elsewhere. One that is not an index needs
 /// nothing from the store, whatever `platform` says.
 ///
 /// # Errors

@@ -1,8 +1,8 @@
 //! Images in a file: docker-archive, OCI layout in a tar, or both at once.
 //!
-//! Reading indexes the tar and leaves it where it is: what comes out are
-//! [`Node`]s whose blobs are sections of that file. Writing takes nodes,
-//! whatever their blobs are made of. Knows no registry and no folder layout.
+//! Reading indexes the tar in place and returns [`Node`]s whose blobs are sections
+//! of that file. Writing takes nodes with blobs from any source. This module does
+//! not depend on registries or folder layouts.
 
 mod docker;
 mod oci;
@@ -132,7 +132,7 @@ fn familiar_name(name: &Reference) -> Option<String> {
 /// ```
 ///
 /// # Errors
-/// [`Error::Malformed`] for a file that is no archive of images or an unsafe
+/// [`Error::Malformed`] for a file that is not an archive of images or an unsafe
 /// one, [`Error::Mismatch`] and [`Error::Size`] for content that is not what
 /// its name says, [`Error::Unsupported`] for a folder and for archives of
 /// Docker before 1.10, [`Error::Io`].

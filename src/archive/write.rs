@@ -59,8 +59,8 @@ pub struct WriteOptions<'a> {
     /// Which image of an index gets its names in Docker's list; without one,
     /// or where none fits, the first.
     pub platform: Option<&'a Platform>,
-    /// Where layers lie meanwhile when they are decompressed; those for
-    /// [`Out::File`] lie beside it.
+    /// The folder for layers that are decompressed; those for [`Out::File`] are
+    /// written beside it.
     pub folder: &'a Path,
 }
 
@@ -68,9 +68,9 @@ pub struct WriteOptions<'a> {
 ///
 /// # Errors
 /// [`Error::Mismatch`], [`Error::Size`], [`Error::Malformed`] for content that
-/// is not what it claims, [`Error::Unsupported`] for what the form can't hold,
-/// those of the blobs' sources, [`Error::Io`], [`Error::Stopped`]. Of a file
-/// nothing is left then, and an existing file is untouched.
+/// does not match its description, [`Error::Unsupported`] for what the format can't express,
+/// those of the blobs' sources, [`Error::Io`], [`Error::Stopped`]. Then no new
+/// file is left, and an existing file is untouched.
 pub fn write(
     items: &[Item],
     out: Out<'_>,

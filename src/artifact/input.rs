@@ -91,7 +91,7 @@ pub fn too_many(split: Split, found: String, advice: String) -> Error {
     Error::invalid("split", split.to_string(), why)
 }
 
-/// A part of a file that must stay what it was.
+/// A part of a file that must not change.
 pub struct FilePart(pub Arc<Stable>, pub Section);
 
 impl Source for FilePart {

@@ -78,7 +78,7 @@ impl Parts {
     /// The manifest. Its config, [`Parts::config`], must be stored before it.
     ///
     /// # Errors
-    /// [`Error::Malformed`] when sizes don't add up, the name is none, or there
+    /// [`Error::Malformed`] when sizes don't add up, the name is invalid, or there
     /// are more parts than [`Parts::MOST`].
     pub fn manifest(&self) -> Result<Manifest> {
         self.check()?;

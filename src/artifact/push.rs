@@ -4,8 +4,8 @@
 //! The digest of the whole is taken beside those of the parts, on a thread of
 //! its own. Parts of a file are sent from the file; those of a stream wait in
 //! files without a name, one for each transfer at the most. Which parts the
-//! store holds is asked before each is sent, so a push that broke off goes on
-//! with what is missing when it is run again.
+//! store holds is asked before each is sent, so an interrupted push resumes
+//! with the missing parts when it is run again.
 
 use std::collections::HashSet;
 use std::io::{Read, Write};
@@ -46,7 +46,7 @@ struct Job {
 }
 
 /// Stores `input` in parts, as `split` cuts it. Progress hears of every part,
-/// also of those that were there.
+/// also of those that existed.
 ///
 /// # Errors
 /// [`Error::Invalid`] for more than [`Parts::MOST`] parts, before anything is

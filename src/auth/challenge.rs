@@ -207,7 +207,7 @@ mod tests {
             ("Bearer realm=", "bearer[realm=]"),
         ] {
             // token68 data reads as a scheme of its own or a parameter of none;
-            // either way it is no Bearer and no Basic.
+            // either way it is neither Bearer nor Basic.
             let got = shown(&[value]);
             if value.contains("==") {
                 assert!(got.starts_with("negotiate["), "{got}");

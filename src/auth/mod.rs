@@ -226,7 +226,7 @@ impl Auth {
     }
 
     /// Replaces a token that would end while a long request is on its way.
-    /// Failing is no error here: the request will be refused and answered.
+    /// Failing is not an error here: the request will be refused and answered.
     ///
     /// # Errors
     /// [`Error::InsecureAuth`] when the token given would travel in the clear.

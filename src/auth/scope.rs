@@ -144,7 +144,7 @@ impl Scope {
             if actions.is_empty() {
                 return resource.clone();
             }
-            // In the order everybody writes them: some servers compare text.
+            // In the usual order: some servers compare text.
             let mut actions: Vec<&str> = actions.iter().map(String::as_str).collect();
             actions.sort_by_key(|a| {
                 (

@@ -37,7 +37,7 @@ impl Names {
     /// or `TO/…`. FROM may begin with a host; TO may be empty.
     ///
     /// # Errors
-    /// [`Error::Invalid`] for what is no such rule.
+    /// [`Error::Invalid`] for an invalid rule.
     pub fn map(mut self, rule: &str) -> Result<Names> {
         let bad = |why| Error::invalid("--map", rule, why);
         let split = rule.split_once('=').filter(|(from, _)| !from.is_empty());

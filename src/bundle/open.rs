@@ -31,7 +31,7 @@ impl Bundle {
     /// `folder` first.
     ///
     /// # Errors
-    /// [`Error::Malformed`] for what is no bundle, [`Error::Io`].
+    /// [`Error::Malformed`] for something that is not a bundle, [`Error::Io`].
     pub fn open(path: &Path, folder: &Path, run: Run<'_>) -> Result<Bundle> {
         let tar = archive::plain(path, folder, run)?;
         Bundle::of(&path.display().to_string(), &tar, run)
@@ -179,7 +179,7 @@ impl Bundle {
     }
 }
 
-/// Why a file that begins so, and is so long, is no bundle.
+/// Why a file that begins so, and is so long, is not a bundle.
 fn not_a_bundle(magic: &[u8], len: u64) -> Option<&'static str> {
     // The shortest tar, bytes.
     const BLOCK: u64 = 512;

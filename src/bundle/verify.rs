@@ -17,7 +17,7 @@ use crate::stream::Run;
 use crate::tar::Index;
 
 impl Bundle {
-    /// Reads every manifest and blob in the bundle, and gives what is wrong, each
+    /// Reads every manifest and blob in the bundle, and returns what is wrong, each
     /// error at the file that it is in ([`Error::At`]).
     ///
     /// # Errors

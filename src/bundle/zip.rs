@@ -1,4 +1,4 @@
-//! Where each member of a zip lies, so that it can be read in place: of zips
+//! Where each member of a zip is, so that it can be read in place: of zips
 //! whose members are stored without compression, which is all that payloads of
 //! docker-charon are (APPNOTE.TXT 4.3, with zip64).
 
@@ -40,7 +40,7 @@ impl<'a> Fields<'a> {
 /// The members of a zip, by name; `what` names it in errors.
 ///
 /// # Errors
-/// [`Error::Malformed`] for what is no zip, [`Error::Unsupported`] for members
+/// [`Error::Malformed`] for something that is not a zip, [`Error::Unsupported`] for members
 /// that are compressed or encrypted.
 pub(super) fn members(what: &str, zip: &Section) -> Result<BTreeMap<String, Section>> {
     let bad = || Error::malformed(what, "it is not a zip, or it is cut short");

@@ -157,7 +157,7 @@ fn meant(error: &clap::Error, word: Option<&OsStr>) -> Option<String> {
     })
 }
 
-/// Whether what is too much is no option.
+/// Whether what is too much is not an option.
 fn is_word(error: &clap::Error) -> bool {
     let arg = error
         .get(ContextKind::InvalidArg)

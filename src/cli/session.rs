@@ -291,7 +291,7 @@ impl<'s, 'o> Session<'s, 'o> {
     }
 
     /// Writes names that came from elsewhere, one a line or as a JSON list, as
-    /// they arrive. One that is no name is left out, and is the error in the end.
+    /// they arrive. One that is not a name is left out, and is the error in the end.
     pub fn names(&mut self, names: impl Iterator<Item = Result<String>>) -> Result<(), Failure> {
         let (mut lead, mut odd) = ("[", false);
         for name in names {

@@ -41,9 +41,9 @@ pub(crate) struct Config {
     root: Map<String, Value>,
 }
 
-/// An entry of `auths` that holds a login.
+/// An entry of `auths` that contains a login.
 pub(crate) struct Entry<'a> {
-    /// The key, as it is written.
+    /// The key, unchanged.
     pub key: &'a str,
     /// How much of a path the key names; 0 for a whole registry.
     pub fit: usize,
@@ -93,7 +93,7 @@ impl Config {
         })
     }
 
-    /// Where the file lies.
+    /// Where the file is.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -286,7 +286,7 @@ pub(super) fn read_text(path: &Path) -> Result<Option<String>> {
     let name = path.display().to_string();
     let file = match File::open(path) {
         Ok(file) => file,
-        // A file where a folder of the path should be is no file of ours either.
+        // A file in place of a folder of the path was not made here either.
         Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
             return Ok(None);
         }

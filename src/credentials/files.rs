@@ -63,7 +63,7 @@ impl Files {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Malformed`] for text that is no configuration.
+    /// [`Error::Malformed`] for text that is not a configuration.
     pub fn with_text(self, name: &str, text: &Secret) -> Result<Files> {
         let given = Some(Config::parse(Path::new(name), text.reveal())?);
         Ok(Files { given, ..self })

@@ -35,10 +35,10 @@ impl fmt::Display for How {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Listed {
-    /// The credentials file that holds it, or names its helper; the name of the
+    /// The credentials file that contains it, or names its helper; the name of the
     /// variable for a configuration given as text.
     pub file: PathBuf,
-    /// The registry or repository, as it is written there.
+    /// The registry or repository, unchanged.
     pub key: String,
     /// The user's name, where it is known without the secret.
     pub username: Option<String>,

@@ -81,7 +81,7 @@ impl Found {
 
     /// The login for a request that is pointless without one, such as a push.
     /// (A pull takes [`Found::login`] unchanged: a public image needs no
-    /// helper, whatever state the helper is in.)
+    /// helper, working or not.)
     ///
     /// # Errors
     /// [`crate::Error::Helper`] or [`crate::Error::Io`] when a place that may hold

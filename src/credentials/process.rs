@@ -1,5 +1,5 @@
 //! Runs a small program to its end, with a bound on its time and its answer.
-//! Knows nothing of what is said.
+//! It does not interpret the answer.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::process::{Child, Command, ExitStatus, Stdio};

@@ -1,4 +1,4 @@
-//! The questions that a caller asks of an error, whatever its variant.
+//! What a caller can ask any error, without matching its variant.
 
 use super::{Error, NetworkKind, Result};
 
@@ -107,7 +107,7 @@ impl Error {
 }
 
 /// What was found: `None` for a missing thing
-/// ([`Error::is_not_found`]), where that is no failure.
+/// ([`Error::is_not_found`]), where that is not a failure.
 ///
 /// ```
 /// use dxf_registry::error::if_found;

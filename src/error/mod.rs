@@ -251,8 +251,8 @@ impl Error {
         Error::Other(error.into())
     }
 
-    /// The same, said to have happened at `place`. One whose place is known
-    /// keeps it, and an end that was asked for has none.
+    /// The same, said to have happened at `place`. An error whose place is known
+    /// keeps it, and a requested stop has none.
     pub fn at(self, place: &str) -> Error {
         match self {
             Error::At { .. } | Error::Stopped => self,

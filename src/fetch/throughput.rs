@@ -1,4 +1,4 @@
-//! Whether the connection is what holds a download up.
+//! Whether the connection is what slows a download down.
 //!
 //! Only the time spent waiting for bytes counts: a slow disk or a slow reader
 //! of standard output is not cured by more connections. A connection that gives

@@ -9,7 +9,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 /// The mode of a folder that only its owner may look into.
 pub const PRIVATE: u32 = 0o700;
-/// The mode of a folder for everybody, before the umask.
+/// The mode of a folder for every user, before the umask.
 pub const SHARED: u32 = 0o755;
 
 /// Makes the folder `path`, and those above it that are missing, with `mode`.
@@ -57,7 +57,7 @@ pub fn set_link_time(path: &Path, seconds: u64) -> io::Result<()> {
 /// Makes the names in `folder` survive a loss of power.
 ///
 /// # Errors
-/// When the disk fails. That a file system can't do it is no error, and neither
+/// When the disk fails. That a file system can't do it is not an error, and neither
 /// is a folder that is missing or can be written to but not read.
 pub fn sync_folder(folder: &Path) -> io::Result<()> {
     use io::ErrorKind::{InvalidInput, NotADirectory, NotFound, PermissionDenied, Unsupported};

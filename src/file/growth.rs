@@ -50,7 +50,7 @@ impl Growth {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Says how many bytes are there; fewer than before, when they were wrong.
+    /// Reports how many bytes are there; fewer than before if they were wrong.
     pub fn reach(&self, len: u64) {
         let mut state = self.lock();
         state.cut |= len < state.read;
@@ -58,7 +58,7 @@ impl Growth {
         self.changed.notify_all();
     }
 
-    /// Says that all bytes are there, and right.
+    /// Reports that all bytes are there, and right.
     pub fn complete(&self) {
         self.lock().end = Some(End::Complete);
         self.changed.notify_all();

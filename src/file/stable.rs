@@ -34,7 +34,7 @@ impl Stamp {
     }
 }
 
-/// An open regular file that must stay what it was.
+/// An open regular file that must not change.
 #[derive(Debug)]
 pub struct Stable {
     what: String,
@@ -94,7 +94,7 @@ impl Stable {
         }
     }
 
-    /// Whether it is still what it was.
+    /// Whether it is unchanged.
     ///
     /// # Errors
     /// [`Error::ChangedWhileRead`], [`Error::Io`].
@@ -106,7 +106,7 @@ impl Stable {
         Err(self.changed())
     }
 
-    /// The error for a file that is not what it was.
+    /// The error for a file that changed.
     pub fn changed(&self) -> Error {
         let what = self.what.clone();
         Error::ChangedWhileRead { what }

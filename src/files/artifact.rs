@@ -45,7 +45,7 @@ impl Artifact {
     /// An artifact of a type, made of `layers`, in version 1.1.
     ///
     /// # Errors
-    /// [`Error::Invalid`] for what is no media type.
+    /// [`Error::Invalid`] for an invalid media type.
     pub fn new(artifact_type: &str, layers: Vec<Blob>) -> Result<Artifact> {
         must_be_media_type(artifact_type)?;
         Ok(Artifact {

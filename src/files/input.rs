@@ -95,7 +95,7 @@ impl Input {
     /// `application/octet-stream`, a folder a tar compressed with gzip.
     ///
     /// # Errors
-    /// [`Error::Invalid`] for what is no media type; [`Error::Malformed`] for a
+    /// [`Error::Invalid`] for an invalid media type; [`Error::Malformed`] for a
     /// name that no file can have.
     pub fn path(path: &Path, title: &str, media_type: Option<&str>) -> Result<Input> {
         Input::of(From::Path(path.to_path_buf()), title, media_type)

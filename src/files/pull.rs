@@ -53,16 +53,16 @@ impl<'a> Pull<'a> {
         Pull { keep: true, ..self }
     }
 
-    /// Writes files, in no particular order, and says of each what became of it.
+    /// Writes files, in no particular order, and returns what was done with each.
     ///
-    /// A file or folder that is there and the same is not fetched, where the
-    /// artifact says what a folder contains (oras and this crate do). What an earlier call
-    /// left unfinished is continued.
+    /// A file or folder that exists and is the same is not fetched, provided that the
+    /// artifact has the digest of a folder's contents (oras and this crate write it).
+    /// What an earlier call left unfinished is continued.
     ///
     /// # Errors
     /// [`Error::NotAllowed`] for something in the way: a link, a file where a
-    /// folder belongs, and whatever is there and not to be replaced;
-    /// [`Error::Malformed`] for archives that lead out of their folder;
+    /// folder belongs, and anything that exists and must not be replaced;
+    /// [`Error::Malformed`] for archives that point outside their folder;
     /// [`Error::Mismatch`] and [`Error::Size`] for wrong bytes; [`Error::Io`];
     /// those of the store.
     pub fn write(

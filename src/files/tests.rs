@@ -428,7 +428,7 @@ fn what_is_in_the_way_stays() {
     assert_eq!(fs::read(out.join("a.txt")).unwrap(), b"other");
     write(Pull::new(&out)).unwrap();
     assert_eq!(fs::read(out.join("a.txt")).unwrap(), b"alpha");
-    // The same is no conflict.
+    // The same is not a conflict.
     write(Pull::new(&out).without_replacing()).unwrap();
 }
 

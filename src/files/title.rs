@@ -16,8 +16,8 @@ pub(super) const MAX_PART: usize = 255;
 /// that `..` takes back.
 ///
 /// # Errors
-/// [`Error::Invalid`] for an absolute path, one that leads upwards, `.` itself,
-/// and for what is no UTF-8.
+/// [`Error::Invalid`] for an absolute path, one that points outside the folder, `.` itself,
+/// and for a name that is not UTF-8.
 pub fn title(path: &Path) -> Result<String> {
     let shown = path.display().to_string();
     let bad = |why: &str| Error::invalid("file name", shown.clone(), why);

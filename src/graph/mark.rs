@@ -22,7 +22,7 @@ const MAX_MANIFESTS: usize = bounds::REACHED;
 /// A repository, as [`mark`] reads it.
 pub trait Manifests: Sync {
     /// What the manifest `entry` names; `None` when the repository does not
-    /// contain it, or it is no manifest.
+    /// contain it, or it is not a manifest.
     ///
     /// # Errors
     /// Why it can't be read: nothing must be deleted then.

@@ -73,9 +73,9 @@ pub struct Summary {
     pub uploaded: usize,
     /// Blobs mounted from another repository.
     pub mounted: usize,
-    /// Blobs that were there.
+    /// Blobs that existed.
     pub existed: usize,
-    /// Manifests that were there, and answered for everything below them.
+    /// Manifests that existed, so that nothing below them was checked.
     pub known_manifests: usize,
     /// Layers that were left out, because they must not be passed on.
     pub left_out: Vec<Descriptor>,
@@ -397,7 +397,7 @@ fn put_children(missing: &[&Child], store: &dyn Store, run: Run<'_>) -> Result<(
 ///
 /// A registry whose tags are immutable refuses even the manifest that the tag
 /// points to already (ECR answers 400, Harbor 412, Quay 409, Artifactory 403):
-/// that is no failure here. The tag is looked up after such a refusal only, which
+/// that is not a failure here. The tag is looked up after such a refusal only, which
 /// costs nothing where tags can move.
 ///
 /// # Errors

@@ -72,7 +72,7 @@ impl<'a> Resolver<'a> {
         self.platforms_at(manifest, manifest.descriptor(), 0)
     }
 
-    /// Every manifest that is no index, of an index and of those in it, each with
+    /// Every manifest that is not an index, of an index and of those in it, each with
     /// the entry that lists it. Several are fetched at once, a repeated one once.
     ///
     /// # Errors

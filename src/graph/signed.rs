@@ -9,7 +9,7 @@ use crate::reference::{RepoName, Tag, Target};
 use crate::store::Store;
 use crate::stream::Run;
 
-/// Where an image goes in the old format, and who says that it is this one.
+/// Where an image is stored in the old format, and the key that signs it.
 #[derive(Clone, Copy)]
 pub struct Signed<'a> {
     /// The repository.
@@ -23,8 +23,8 @@ pub struct Signed<'a> {
 }
 
 /// Puts an image as a signed schema 1 manifest, its layers first; gives the
-/// manifest. Registries keep its payload and sign it anew when they serve it,
-/// so the key can be told from the answer only by those that keep it whole.
+/// manifest. Most registries keep its payload and sign it again when they serve it;
+/// only a registry that keeps the whole manifest serves the signature of this key.
 ///
 /// ```no_run
 /// use dxf_registry::jws::SigningKey;

@@ -1,4 +1,4 @@
-//! Whether everything that names lead to is there, and is what its digest says.
+//! Whether everything that names reach exists and has its digest.
 //!
 //! [`names`] starts from tags and looks at every blob once, however many of them
 //! share it; [`node`] reads an image or index that is at hand, and looks into its
@@ -56,7 +56,7 @@ pub struct Finding {
     pub name: Option<Target>,
     /// What it is named as.
     pub role: Role,
-    /// Its digest, size and type, as it is named.
+    /// Its digest, size and type, as its entry names them.
     pub blob: Descriptor,
     /// What is wrong with it, if anything.
     pub wrong: Option<Arc<Error>>,
@@ -76,7 +76,7 @@ impl Finding {
     }
 }
 
-/// Whether a thing is what it is named as.
+/// Whether something has the digest, size and type that its entry names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Verdict {

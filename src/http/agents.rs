@@ -92,8 +92,8 @@ impl Agents {
         Ok(cell.get_or_init(|| (agent, hook)).0.clone())
     }
 
-    /// An agent of its own, whose requests end after `patience`, names,
-    /// connections and bodies included.
+    /// A separate agent whose requests end after `patience`, including name
+    /// lookups, connections and bodies.
     ///
     /// # Errors
     /// As [`Agents::get`].

@@ -1,5 +1,5 @@
 //! How fast a process may talk: bytes a second, both ways together, and requests
-//! a second. Clones share one budget, whatever registries they are for.
+//! a second. Clones share one budget, for any number of registries.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};

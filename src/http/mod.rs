@@ -67,9 +67,9 @@ pub enum OnLimit {
 pub struct Settings {
     /// How long a connection may take to be made, TLS included.
     pub connect_timeout: Duration,
-    /// How long nothing may come or go. There is no total limit.
+    /// How long a connection may be silent. There is no total limit.
     pub idle_timeout: Duration,
-    /// Tries after the first, counted anew whenever there was progress.
+    /// Retries after the first try; the count restarts after progress.
     pub retries: u32,
     /// The first wait between tries; each further one is three times as long.
     pub retry_base: Duration,
@@ -172,7 +172,7 @@ impl Settings {
         self
     }
 
-    /// Limits to keep to, shared with whatever has a clone of them.
+    /// Limits, shared by all clones.
     pub fn with_limits(mut self, limits: Limits) -> Settings {
         self.limits = limits;
         self

@@ -34,7 +34,7 @@ impl Budget {
         Budget::default()
     }
 
-    /// Counts anew, because something was achieved since the last failure.
+    /// Starts counting again, because there was progress since the last failure.
     pub fn progress(&mut self) {
         self.failures = 0;
     }

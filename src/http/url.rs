@@ -69,7 +69,7 @@ impl Url {
     /// The URL of `target` (a path with or without query) at `authority`.
     ///
     /// # Errors
-    /// [`Error::Invalid`] when `authority` is no host with optional port.
+    /// [`Error::Invalid`] when `authority` is not a host with an optional port.
     pub fn new(scheme: Scheme, authority: &str, target: &str) -> Result<Url> {
         check_authority(authority)?;
         let target = target.split('#').next().unwrap_or_default();
@@ -85,7 +85,7 @@ impl Url {
     ///
     /// # Errors
     /// [`Error::Invalid`] for any scheme but http and https, for user
-    /// information, and for what is no URL.
+    /// information, and for an invalid URL.
     pub fn parse(text: &str) -> Result<Url> {
         let bad = |why: &str| Error::invalid("URL", without_login(without_query(text)), why);
         let (scheme, rest) = text
@@ -160,7 +160,7 @@ impl Url {
     /// The same URL at another host.
     ///
     /// # Errors
-    /// [`Error::Invalid`] when `authority` is no host with optional port.
+    /// [`Error::Invalid`] when `authority` is not a host with an optional port.
     pub fn with_authority(&self, authority: &str) -> Result<Url> {
         Url::new(self.scheme, authority, &self.target)
     }

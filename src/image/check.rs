@@ -1,4 +1,4 @@
-//! Whether an image is what it says: every digest, every size, every layer's
+//! Whether an image matches its digests and sizes: every digest, every size, every layer's
 //! type and diff id. Reads everything once and keeps nothing.
 
 use std::io::{self, Read};

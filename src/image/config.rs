@@ -79,7 +79,7 @@ pub struct Config(Value);
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Step {
-    /// When, as it is written there (RFC 3339).
+    /// When, unchanged (RFC 3339).
     pub created: Option<String>,
     /// The command.
     pub created_by: String,
@@ -176,7 +176,7 @@ impl Config {
         self.list("Cmd")
     }
 
-    /// When the image was made, as it is written there.
+    /// When the image was made, unparsed.
     pub fn created(&self) -> Option<&str> {
         self.0.get("created").and_then(Value::as_str)
     }

@@ -100,7 +100,7 @@ pub enum Change {
 /// begin with are read, whole.
 ///
 /// # Errors
-/// [`Error::Malformed`] for a layer that is no tar, a config that is none, and for
+/// [`Error::Malformed`] for a layer that is not a tar, a config that is not one, and for
 /// more files than any image has; [`Error::Mismatch`] and [`Error::Size`] for wrong
 /// bytes; those of the layers' sources.
 pub fn diff(first: &Image, second: &Image, watch: Watch<'_>) -> Result<Diff> {

@@ -33,7 +33,7 @@ pub struct ImageFile {
 /// # Errors
 /// [`Error::NotFound`] where there is none; [`Error::Unsupported`] for a folder
 /// that has no member of its own, and for too many links; [`Error::Malformed`] for a
-/// layer that is no tar; [`Error::Mismatch`] and [`Error::Size`] for wrong
+/// layer that is not a tar; [`Error::Mismatch`] and [`Error::Size`] for wrong
 /// bytes; those of the layers' sources.
 pub fn file(image: &Image, path: &str, watch: Watch<'_>) -> Result<ImageFile> {
     let layers = tars(image);
@@ -83,7 +83,7 @@ impl ImageFile {
     /// error.
     ///
     /// # Errors
-    /// [`Error::Unsupported`] for what is not a regular file, [`Error::Io`] of `to`,
+    /// [`Error::Unsupported`] for something that is not a regular file, [`Error::Io`] of `to`,
     /// and those of [`file()`].
     pub fn copy_to(&self, what: &str, to: &mut dyn Write, watch: Watch<'_>) -> Result<()> {
         if self.entry.kind != Kind::File {

@@ -48,7 +48,7 @@ pub fn merged(image: &Image, watch: Watch<'_>) -> Result<Vec<Found>> {
 /// needed.
 ///
 /// # Errors
-/// [`Error::Malformed`] for a layer that is no tar and for more files than
+/// [`Error::Malformed`] for a layer that is not a tar and for more files than
 /// [`bounds::FILES`], or whose names take more memory than
 /// [`bounds::FILES_MEMORY`]; [`Error::Mismatch`] and [`Error::Size`] for wrong
 /// bytes; those of the layers' sources and of `each`.
@@ -94,7 +94,7 @@ pub fn each_merged(
 /// that a list which was taken from wrong bytes ends with an error.
 ///
 /// # Errors
-/// [`crate::Error::Malformed`] for what is no tar, [`crate::Error::Mismatch`] and
+/// [`crate::Error::Malformed`] for something that is not a tar, [`crate::Error::Mismatch`] and
 /// [`crate::Error::Size`] for wrong bytes, those of the layer's source and of `each`.
 pub fn list(
     layer: &Blob,

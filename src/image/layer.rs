@@ -196,7 +196,7 @@ pub fn urls(layer: &Descriptor) -> Vec<&str> {
         .collect()
 }
 
-/// A layer's bytes without their compression, whatever it is.
+/// A layer's bytes, decompressed.
 pub struct Uncompressed<'a> {
     /// What the first bytes said.
     pub compression: Compression,

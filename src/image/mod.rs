@@ -141,7 +141,7 @@ impl Image {
     }
 
     /// Refuses an image that runs on another platform. What says none, and what
-    /// is no image of a file system, fits all.
+    /// is not an image of a file system, fits all.
     ///
     /// # Errors
     /// [`Error::NoPlatform`]; those of the config's source.

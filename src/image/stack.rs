@@ -1,6 +1,6 @@
 //! Layers on top of each other, with whiteouts applied (image-spec, layer.md,
-//! "Whiteouts"). Says which members are to be seen; what is kept of them is for
-//! others to choose.
+//! "Whiteouts"). Returns which members are visible; the caller chooses what to keep
+//! of them.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -159,7 +159,7 @@ impl<T: Member> Tree<T> {
         }
     }
 
-    /// Adds a file; one that is no folder takes the place of a folder and all
+    /// Adds a file; one that is not a folder takes the place of a folder and all
     /// that was in it, whether that folder had a member of its own or not.
     fn put(&mut self, name: Vec<u8>, member: T) {
         if member.kind() != Kind::Directory {

@@ -296,9 +296,9 @@ impl<'a> Describer<'a> {
     }
 }
 
-/// A time that is written somewhere, unless it says nothing about age: what is
-/// no time, what is before 1981 (1970 and 1980 are what reproducible builds
-/// write), and what is still to come at `now`.
+/// Parses a time, unless it says nothing about age: invalid times, times before
+/// 1981 (reproducible builds write 1970 and 1980) and times after `now` give
+/// `None`.
 pub fn believable(text: &str, now: SystemTime) -> Option<Timestamp> {
     let time: Timestamp = text.parse().ok()?;
     let now = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();

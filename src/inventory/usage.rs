@@ -130,7 +130,7 @@ impl Counter {
         Ok(())
     }
 
-    /// What is wrong with the first listed name that is no tag, so that what it
+    /// What is wrong with the first listed name that is not a tag, so that what it
     /// reaches was not counted; only once.
     pub fn take_odd(&mut self) -> Option<Error> {
         self.odd.take()

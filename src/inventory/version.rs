@@ -31,7 +31,7 @@ enum Identifier {
 }
 
 impl Version {
-    /// The version that `text` is; `None` when it is none.
+    /// The version in `text`; `None` if it is not a version.
     pub fn parse(text: &str) -> Option<Version> {
         let bare = text.strip_prefix(['v', 'V']).unwrap_or(text);
         let bare = bare.split(['+', '_']).next()?;

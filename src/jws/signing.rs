@@ -102,7 +102,7 @@ impl PublicKey {
 /// `payload` with a signature of each of `keys`.
 ///
 /// # Errors
-/// [`Error::Unsupported`] when `payload` is no JSON object with members, when
+/// [`Error::Unsupported`] when `payload` is not JSON object with members, when
 /// there are no keys, or when no random numbers can be had.
 pub fn sign(payload: &[u8], keys: &[SigningKey]) -> Result<Vec<u8>> {
     let cannot = |what: &str| Error::Unsupported {

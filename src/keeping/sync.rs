@@ -35,7 +35,7 @@ impl Filter {
     /// Tags that fit, and no others.
     ///
     /// # Errors
-    /// [`Error::Invalid`] for what is no pattern.
+    /// [`Error::Invalid`] for an invalid pattern.
     pub fn with_tags(mut self, glob: &str) -> Result<Filter> {
         self.tags.push(pattern("--tags", glob)?);
         Ok(self)
@@ -44,14 +44,14 @@ impl Filter {
     /// No tags that fit.
     ///
     /// # Errors
-    /// [`Error::Invalid`] for what is no pattern.
+    /// [`Error::Invalid`] for an invalid pattern.
     pub fn with_exclude(mut self, glob: &str) -> Result<Filter> {
         self.exclude.push(pattern("--exclude", glob)?);
         Ok(self)
     }
 
-    /// The newest so many: by version where all tags are versions, else by the
-    /// time they were made. Tags made of a digest, such as cosign's, are no
+    /// Only the `count` newest: by version if all tags are versions, otherwise by the
+    /// time they were made. Tags made of a digest, such as cosign's, are not
     /// candidates: what is copied has its own.
     pub fn with_newest(self, count: usize) -> Filter {
         let newest = Some(count);
@@ -143,7 +143,7 @@ impl<'a> Pair<'a> {
         Pair { additions, ..self }
     }
 
-    /// What is wrong with the first name in the source's list that is no tag, once
+    /// What is wrong with the first name in the source's list that is not a tag, once
     /// [`Pair::compare`] has read it. The others are kept in step.
     pub fn odd(&self) -> Option<&Error> {
         self.odd.get()

@@ -76,7 +76,7 @@ impl Blobs {
         files::open(&self.path(digest))
     }
 
-    /// Notes that a writer relies on a blob that is there, so that a collection
+    /// Notes that a writer relies on an existing blob, so that a collection
     /// of garbage leaves it alone until a manifest names it.
     pub fn touch(&self, digest: &Digest) {
         // Where the file is another user's the manifest's check must do.
@@ -85,7 +85,7 @@ impl Blobs {
         }
     }
 
-    /// Whether a blob is there and its bytes are what its digest says.
+    /// Whether a blob exists and its bytes have its digest.
     pub fn holds(&self, digest: &Digest, stop: &Stop) -> Result<bool> {
         let whole = match self.open(digest) {
             Ok(Some((file, len))) => drain(Verify::new(

@@ -1,4 +1,4 @@
-//! The document `index.json` of a layout: which manifests it holds, and under
+//! The document `index.json` of a layout: which manifests it lists, and under
 //! which tags (image-spec, image-layout.md, "index.json file").
 //!
 //! A tag is the annotation `org.opencontainers.image.ref.name` of an entry.
@@ -177,7 +177,7 @@ impl Index {
         }
     }
 
-    /// Gives `tag` to `manifest`, taking it from whatever had it.
+    /// Points `tag` to `manifest`, and away from any other one.
     pub fn tag(&mut self, manifest: &Descriptor, tag: &Tag) {
         self.untag(tag);
         let free = self.at_digest(&manifest.digest, Named::No);

@@ -45,7 +45,7 @@ impl Patience {
         }
     }
 
-    /// The same for another layout, with turns of its own.
+    /// The same for another layout, which is waited for separately.
     pub fn another(&self) -> Patience {
         Patience {
             turn: Arc::default(),

@@ -123,7 +123,7 @@ impl Frozen<'_> {
         if blob.size > manifest::MAX_SIZE || self.first(&blob.digest) != Some(b'{') {
             return None;
         }
-        // What can't be read is no manifest that a tag could be given to.
+        // What can't be read is not a manifest that a tag could be given to.
         self.layout.read(&blob.digest, None).ok().flatten()
     }
 

@@ -44,7 +44,7 @@ impl Builder {
     /// A copy of `manifest` to be changed.
     ///
     /// # Errors
-    /// [`Error::Malformed`] for what is no JSON object.
+    /// [`Error::Malformed`] for something that is not a JSON object.
     pub fn of(manifest: &Manifest) -> Result<Builder> {
         let builder = Builder::parse("manifest", manifest.bytes())?;
         Ok(Builder {
@@ -56,7 +56,7 @@ impl Builder {
     /// A copy of the document `what`, which need not say its type.
     ///
     /// # Errors
-    /// [`Error::Malformed`] for what is no JSON object.
+    /// [`Error::Malformed`] for something that is not a JSON object.
     pub fn parse(what: &str, bytes: &[u8]) -> Result<Builder> {
         let members = serde_json::from_slice(bytes).map_err(|e| Error::malformed(what, e))?;
         Ok(Builder {
@@ -136,7 +136,7 @@ impl Builder {
 
     /// Takes the entries of a list out, as JSON; `null` is an empty list. The
     /// member keeps its place for [`Builder::layers`] or
-    /// [`Builder::manifests`]. `None` where it is no list.
+    /// [`Builder::manifests`]. `None` where it is not a list.
     pub fn take_list(&mut self, name: &str) -> Option<Vec<Value>> {
         match self.members.get_mut(name).map(Value::take)? {
             Value::Array(entries) => Some(entries),

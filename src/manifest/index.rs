@@ -45,7 +45,7 @@ impl IndexBuilder {
     /// A copy of an index, to be changed.
     ///
     /// # Errors
-    /// [`Error::Unsupported`] for a manifest that is no index.
+    /// [`Error::Unsupported`] for a manifest that is not an index.
     pub fn of(index: &Manifest) -> Result<IndexBuilder> {
         if index.kind() != Kind::Index {
             let what = "one manifest, not an index of several".to_string();

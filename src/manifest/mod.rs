@@ -1,7 +1,7 @@
-//! Manifests: the bytes a registry holds, and views of what they say.
+//! Manifests: the bytes that a registry stores, and views of them.
 //!
 //! The bytes are the truth. A manifest that is passed on is never serialised
-//! again, so its digest stays what it was. What kind it is comes from the
+//! again, so its digest does not change. What kind it is comes from the
 //! Content-Type it was served with, else from its `mediaType`, else from its
 //! shape; missing `mediaType` and missing `platform` are legal (image-spec).
 //! Knows nothing of fetching.
@@ -178,7 +178,7 @@ impl Manifest {
     /// image.
     ///
     /// # Errors
-    /// [`Error::Malformed`] for what is no schema 1 manifest,
+    /// [`Error::Malformed`] for something that is not a schema 1 manifest,
     /// [`Error::Unsupported`] without keys.
     #[cfg(feature = "schema1-signing")]
     pub fn signed(payload: &[u8], keys: &[SigningKey]) -> Result<Manifest> {
@@ -255,7 +255,7 @@ impl Manifest {
         )
     }
 
-    /// The manifest this one is about, of whatever kind this one is.
+    /// The manifest that this one refers to (`subject`), for manifests of any kind.
     ///
     /// # Errors
     /// [`Error::Malformed`] when it names one in an unknown way.

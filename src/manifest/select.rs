@@ -62,7 +62,7 @@ pub fn is_attestation(entry: &Descriptor) -> bool {
 }
 
 /// Whether an entry of an index can be meant by a platform: it says one, which
-/// is not `unknown`, and it is no attestation of another entry.
+/// is not `unknown`, and it is not an attestation of another entry.
 pub fn is_selectable(entry: &Descriptor) -> bool {
     let known = entry.platform.as_ref().is_some_and(|p| !p.is_unknown());
     known && !is_attestation(entry)

@@ -40,15 +40,15 @@ impl Ping {
 }
 
 impl Registry {
-    /// The registry at `host`, spoken to as it turns out to be; `settings.scheme`
-    /// does not count. One request is sent, without credentials, before this
-    /// returns, and what it found holds for the registry and its clones.
+    /// The registry at `host`, with the scheme that it turns out to speak;
+    /// `settings.scheme` is ignored. One request is sent, without credentials, before
+    /// this returns; the registry and its clones use the scheme that it found.
     ///
     /// Over TLS with a certificate that [`crate::http::Tls`] trusts, that is
     /// what is used. A server that answers TLS with something else is spoken to
     /// by http if it is on this machine ([`Host::is_loopback`]), and nowhere
-    /// else: choose [`Scheme::Http`] for that. All other trouble is an
-    /// error, so that an attacker who breaks connections cannot force them into the
+    /// else: choose [`Scheme::Http`] for that. Any other failure is
+    /// an error, so that an attacker who breaks connections cannot force them into the
     /// clear.
     ///
     /// ```no_run
@@ -86,7 +86,7 @@ impl Registry {
         self.base().scheme()
     }
 
-    /// Asks whether anybody is there, and what they speak. No credentials are
+    /// Asks whether a registry answers, and over which scheme. No credentials are
     /// sent, and none are needed.
     ///
     /// # Errors

@@ -194,7 +194,7 @@ enum Tagged {
     /// The subject: GitLab reads such a tag as the digest it is made of
     /// (oras-go#1396).
     Subject,
-    /// Something of this type, which is no list.
+    /// Something of this type, which is not a list.
     Other(String),
     /// A list, and the entity tag that it has on the server, if it has one.
     List(ReferrersList, Option<String>),

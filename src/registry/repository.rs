@@ -253,7 +253,7 @@ impl Repository {
         let told = Self::told_digest(&answer.headers);
         let content_type = answer.content_type().map(str::to_string);
         let etag = answer.headers.get(ETAG).and_then(|tag| tag.to_str().ok());
-        // A weak one is no condition for a write (section 13.1.1).
+        // A weak one is not a condition for a write (section 13.1.1).
         let etag = etag.filter(|tag| tag.starts_with('"')).map(str::to_string);
         let manifest = Manifest::new(content_type.as_deref(), answer.bytes)?;
         Self::check(target, told, &manifest)?;

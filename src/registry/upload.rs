@@ -58,7 +58,7 @@ struct State {
     note: Option<Note>,
     /// A session opened beforehand.
     opened: Option<Session>,
-    /// How far any session came: getting there again is no progress.
+    /// How far any session came: getting there again is not progress.
     furthest: u64,
     /// Whether the last failure was counted and waited for already.
     counted: bool,
@@ -342,7 +342,7 @@ impl<'a> Upload<'a> {
             .url
             .with_query("digest", &self.blob.digest().to_string());
         self.close(&Request::new("PUT", url).commits(size))?;
-        // Some registries take chunks and lose them (ECR); their 201 is no proof.
+        // Some registries take chunks and lose them (ECR); their 201 proves nothing.
         loop {
             match self.is_there() {
                 Ok(true) => return Ok(()),

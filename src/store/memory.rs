@@ -1,4 +1,4 @@
-//! A repository in memory, for tests and for what is passed on at once.
+//! A repository in memory, for tests and for content that is passed on at once.
 
 use std::collections::{BTreeMap, HashMap};
 use std::io::Cursor;

@@ -48,7 +48,7 @@ impl Kind {
 pub struct Entry {
     /// The name, as it is written there: hostile until proven otherwise.
     pub path: Vec<u8>,
-    /// What a link points at; empty for what is no link.
+    /// The target of a link; empty for anything else.
     pub link: Vec<u8>,
     /// The size of the file, bytes, holes included.
     pub size: u64,
@@ -67,8 +67,8 @@ pub struct Entry {
     pub attributes: Vec<(Vec<u8>, Vec<u8>)>,
     /// Where the content begins in the tar.
     pub offset: u64,
-    /// Whether the content there has holes left out, so that it is not what
-    /// the file holds.
+    /// Whether the content there has holes left out, so that it differs
+    /// from the content of the file.
     pub sparse: bool,
 }
 
@@ -90,7 +90,7 @@ impl Entry {
         }
     }
 
-    /// The name as text, with what is no UTF-8 replaced.
+    /// The name as text, with replacement characters for invalid UTF-8.
     pub fn name(&self) -> Cow<'_, str> {
         String::from_utf8_lossy(&self.path)
     }

@@ -1,4 +1,4 @@
-//! Where each member of a tar lies, so that it can be read in place.
+//! Where each member of a tar is, so that it can be read in place.
 //!
 //! Nothing is ever unpacked. Names are keys into this index, never paths of
 //! the file system; a tar that two readers could understand in two ways (a name

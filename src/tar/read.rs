@@ -107,7 +107,7 @@ impl<R: Read> Entries<R> {
         &mut self.reader
     }
 
-    /// The next block, which is no header.
+    /// The next block, which is not a header.
     pub(super) fn block(&mut self) -> Result<[u8; BLOCK as usize]> {
         let mut block = [0; BLOCK as usize];
         self.reader

@@ -58,7 +58,7 @@ impl Map {
     }
 
     /// The parts of a file of `size` bytes, as first byte and the one after the
-    /// last, when they are in order and together as long as what is `stored`.
+    /// last, if they are in order and add up to `stored` bytes.
     pub fn parts(&self, size: u64, stored: u64) -> Option<Vec<(u64, u64)>> {
         let (pairs, rest) = self.numbers.as_chunks::<2>();
         let (mut parts, mut at, mut sum) = (Vec::with_capacity(pairs.len()), 0, 0u64);

@@ -152,7 +152,7 @@ impl Destination {
     /// them, under names of their own, `related` items.
     ///
     /// # Errors
-    /// As [`Destination::put`]; [`Error::Unsupported`] when it is no archive.
+    /// As [`Destination::put`]; [`Error::Unsupported`] when it is not an archive.
     pub fn write(
         &self,
         s: &mut Session<'_, '_>,

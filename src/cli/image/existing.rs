@@ -28,7 +28,7 @@ impl Existing {
     /// contains no images, and a pipe or a device is only written to.
     ///
     /// # Errors
-    /// [`Error::Unsupported`] for a file that is no archive of images.
+    /// [`Error::Unsupported`] for a file that is not an archive of images.
     pub fn read(s: &Session<'_, '_>, path: &Path) -> Result<Existing> {
         let found = Existing {
             path: path.to_path_buf(),

@@ -7,7 +7,7 @@ use dxf_registry::graph::is_related_tag;
 use dxf_registry::image::{Image, Node};
 use dxf_registry::{Error, Place, Reference, Result, Root, Tag, Target};
 
-/// A node under the name it was asked by. A digest is no name, and none is
+/// A node under the name it was asked by. A digest is not a name, and none is
 /// made up for it.
 pub fn named(place: &Place, node: Node) -> Item {
     let (root, reference) = match place {

@@ -74,7 +74,7 @@ fn bullet(line: &str) -> (Option<&str>, &str) {
     }
 }
 
-/// The cells of a table's row; `\|` is no border.
+/// The cells of a table's row; `\|` is not a border.
 fn cells(line: &str) -> Vec<String> {
     let line = line.trim().trim_start_matches('|').trim_end_matches('|');
     let line = line.replace("\\|", "\u{3}");

@@ -99,7 +99,7 @@ impl Image {
     /// Begins to change the image; only its config is read.
     ///
     /// # Errors
-    /// [`Error::Unsupported`] for what is no image of a file system, such as an
+    /// [`Error::Unsupported`] for something that is not an image of a file system, such as an
     /// alias of plain blobs; [`Error::Malformed`] for one whose config tells of
     /// other layers than its manifest; those of the config's source.
     pub fn edit(&self) -> Result<Editor> {

@@ -6,7 +6,7 @@ use super::{Draft, Editor, Timestamp, object};
 use crate::error::{Error, Result};
 
 impl Editor {
-    /// Sets an environment variable, in the place of what it was.
+    /// Sets an environment variable, or replaces its value.
     pub fn set_env(self, name: &str, value: &str) -> Editor {
         self.with(|draft| draft.set_env(name, value))
     }
@@ -32,8 +32,8 @@ impl Editor {
         self.with(|draft| draft.unset("Labels", word("label", name)?))
     }
 
-    /// Sets an annotation of the manifest. Docker's format has none, and few
-    /// tools look for them there.
+    /// Sets an annotation of the manifest. Docker's format has no annotations, and
+    /// few tools look for them there.
     pub fn set_annotation(self, name: &str, value: &str) -> Editor {
         self.with(|draft| {
             let all = object(draft.manifest.members(), "annotations")?;

@@ -9,10 +9,10 @@ use crate::error::{Error, Result};
 use crate::image::{Child, Image, Index, Node};
 use crate::manifest::{ATTESTED, Builder, is_attestation, repoint};
 
-/// Makes a node whose images of file systems are what `change` makes of them;
-/// what else an index lists stays. Entries keep their place, platform and
-/// other members. An attestation of an image that is changed is left out: it
-/// tells of how another one was built.
+/// Makes a node in which `change` was applied to every image of a file system;
+/// all other entries of an index stay. Entries keep their place, platform and
+/// other members. An attestation of a changed image is left out, because it
+/// describes how the original was built.
 ///
 /// ```
 /// use dxf_registry::image::{Node, edit_images};

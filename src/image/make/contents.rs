@@ -147,7 +147,7 @@ impl Contents {
     /// Adds a file of these bytes, with these permission bits.
     ///
     /// # Errors
-    /// [`Error::Invalid`] for a `dest` that is no file's name, points outside the
+    /// [`Error::Invalid`] for a `dest` that is not a file's name, points outside the
     /// image, or below a file of this layer.
     pub fn add_file(&mut self, dest: &str, bytes: Vec<u8>, mode: u32) -> Result<&mut Contents> {
         let Dest { name, into } = Dest::parse(dest)?;

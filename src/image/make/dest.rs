@@ -59,7 +59,7 @@ pub(super) struct Dest {
 
 impl Dest {
     /// # Errors
-    /// [`Error::Invalid`] for what is empty, leads out, or means a removal.
+    /// [`Error::Invalid`] for a path that is empty, points outside, or means a removal.
     pub fn parse(word: &str) -> Result<Dest> {
         let bad = |why: &str| Err(Error::invalid("path in an image", word, why));
         if word.is_empty() {

@@ -89,8 +89,8 @@ impl Layer {
     /// skopeo know. The file is read when the layer is, so it must stay.
     ///
     /// # Errors
-    /// [`Error::Io`] and [`Error::Unsupported`] for what is no readable file,
-    /// [`Error::Malformed`] for what is no tar, or one whose names lead out of
+    /// [`Error::Io`] and [`Error::Unsupported`] for something that is not a readable file,
+    /// [`Error::Malformed`] for something that is not a tar, or one whose names lead out of
     /// it; [`Error::Stopped`].
     pub fn from_tar(path: &Path, options: LayerOptions<'_>) -> Result<Layer> {
         let watch = options.run.watch;
@@ -169,7 +169,7 @@ impl Layer {
     /// compression, until it is known which of them are to be seen.
     ///
     /// # Errors
-    /// [`Error::Malformed`] for what is no tar, a name that points outside it, a
+    /// [`Error::Malformed`] for something that is not a tar, a name that points outside it, a
     /// link to nothing, and for more files than any image has;
     /// [`Error::Unsupported`] for sparse files of more than 1 GiB together; [`Error::Mismatch`] and
     /// [`Error::Size`] for wrong bytes; those of the layers' sources,

@@ -26,7 +26,7 @@ pub enum Modified {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Parents {
-    /// Nothing. What lower layers have there stays: a `/tmp` for everybody,
+    /// Nothing. What lower layers have there stays: a `/tmp` for every user,
     /// a `/lib` that is a link. Engines make what is missing, for root and 0755.
     Implied,
     /// They are folders, 0755, whatever lower layers have there. For the lowest

@@ -29,7 +29,7 @@ impl Contents {
     ///
     /// # Errors
     /// [`Error::Unsupported`] for links without end, or that lead to what no
-    /// file may be called; [`Error::Malformed`] for a layer that is no tar;
+    /// file may be called; [`Error::Malformed`] for a layer that is not a tar;
     /// [`Error::Mismatch`] and [`Error::Size`] for wrong bytes; those of the
     /// layers' sources.
     pub fn over(&self, os: &str, layers: &[Blob], watch: Watch<'_>) -> Result<Contents> {
@@ -59,7 +59,7 @@ impl Contents {
     /// itself.
     fn followed(&self, view: &mut View<'_>, name: &Name, kind: Kind) -> Result<Name> {
         let is_folder = kind == Kind::Directory;
-        // What is removed first leads nowhere, the root is no link, and a file
+        // What is removed first leads nowhere, the root is not a link, and a file
         // takes the place of one.
         let is_gone = name
             .ancestors()

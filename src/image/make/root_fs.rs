@@ -61,7 +61,7 @@ impl RootFs {
     /// it; nothing is written outside of it and nothing through a link. Files
     /// belong to this user and have their times and the permissions of owner,
     /// group and others; set-user-id bits and extended attributes are left out.
-    /// Returns the names of what is neither file, folder nor link, which is left
+    /// Returns the names of members that are neither file, folder nor link, which is left
     /// out as well.
     ///
     /// # Errors

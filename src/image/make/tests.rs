@@ -888,7 +888,7 @@ fn on_top(lower: &[Layer], contents: &Contents) -> Vec<(String, u32, u64)> {
         .collect()
 }
 
-/// A layer with `/tmp` for everybody, `/home/app` of user 1000 and `/lib`, a
+/// A layer with `/tmp` for every user, `/home/app` of user 1000 and `/lib`, a
 /// link to `/usr/lib`.
 fn debian() -> Layer {
     let folder = tempfile::tempdir().unwrap();

@@ -18,7 +18,7 @@ use crate::jws;
 use crate::reference::{RepoName, Tag};
 
 /// An archive of no files, compressed: the layer of steps that made none. Every
-/// tool uses these very bytes, so that everybody has them already.
+/// tool uses these very bytes, so that most registries have them already.
 const EMPTY_LAYER: [u8; 32] = [
     31, 139, 8, 0, 0, 9, 110, 136, 0, 255, 98, 24, 5, 163, 96, 20, 140, 88, 0, 8, 0, 0, 255, 255,
     46, 175, 181, 239, 0, 4, 0, 0,

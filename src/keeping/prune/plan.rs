@@ -113,7 +113,7 @@ impl Plan {
     /// Reads the document `what`.
     ///
     /// # Errors
-    /// [`Error::Malformed`] for what is no plan; [`Error::Unsupported`] for one of
+    /// [`Error::Malformed`] for something that is not a plan; [`Error::Unsupported`] for one of
     /// another version.
     pub fn parse(what: &str, bytes: &[u8]) -> Result<Plan> {
         if bytes.len() as u64 > MAX_SIZE {

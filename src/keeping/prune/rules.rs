@@ -151,7 +151,7 @@ impl Rules {
     /// Tags that fit are candidates, and no others.
     ///
     /// # Errors
-    /// [`Error::Invalid`] for what is no pattern.
+    /// [`Error::Invalid`] for an invalid pattern.
     pub fn with_only(mut self, glob: &str) -> Result<Rules> {
         self.only.push(pattern("--only", glob)?);
         Ok(self)
@@ -160,7 +160,7 @@ impl Rules {
     /// Keeps tags that fit.
     ///
     /// # Errors
-    /// [`Error::Invalid`] for what is no pattern.
+    /// [`Error::Invalid`] for an invalid pattern.
     pub fn with_keep(mut self, glob: &str) -> Result<Rules> {
         self.keep.push(pattern("--keep", glob)?);
         Ok(self)
@@ -170,7 +170,7 @@ impl Rules {
     /// leading `v` and missing numbers are allowed in a tag.
     ///
     /// # Errors
-    /// [`Error::Invalid`] for what is no range.
+    /// [`Error::Invalid`] for an invalid range.
     pub fn with_keep_semver(mut self, range: &str) -> Result<Rules> {
         let parsed = VersionReq::parse(range)
             .map_err(|e| Error::invalid("--keep-semver", range, e.to_string()))?;
@@ -203,7 +203,7 @@ impl Rules {
     /// the same where it captures nothing. A tag that it does not match is kept.
     ///
     /// # Errors
-    /// [`Error::Invalid`] for what is no regular expression.
+    /// [`Error::Invalid`] for an invalid regular expression.
     pub fn with_group_by(mut self, regex: &str) -> Result<Rules> {
         let parsed =
             Regex::new(regex).map_err(|e| Error::invalid("--group-by", regex, e.to_string()))?;

@@ -133,7 +133,7 @@ impl Manifests for Source<'_> {
     }
 }
 
-/// Whether a tag is one that belongs to a manifest, and is no candidate.
+/// Whether a tag is one that belongs to a manifest, and is not a candidate.
 pub(super) fn is_related(tag: &Tag) -> bool {
     is_related_tag(tag.as_str())
 }

@@ -28,7 +28,7 @@ pub fn run(s: &mut Session<'_, '_>, words: &Words) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The bytes of an alias' blobs; a sum no machine can hold is no sum.
+/// The bytes of an alias' blobs; a sum no machine can hold is not a sum.
 fn total(manifest: Manifest) -> Result<u64> {
     let mut sum = 0u64;
     for blob in alias::blobs(&manifest)? {

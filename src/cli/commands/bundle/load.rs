@@ -112,7 +112,7 @@ fn next(bundle: &Bundle, load: &Load, words: &[OsString]) -> String {
 /// Where images go: a registry or a folder, and what repositories are below.
 type To = (Root, Option<RepoName>);
 
-/// The files, and where to load them to: the last word, if it is no file.
+/// The files, and where to load them to: the last word, if it is not a file.
 fn split(words: &[OsString]) -> Result<(&[OsString], Option<To>), Failure> {
     let (Some((last, files)), false) = (words.split_last(), words.len() < 2) else {
         return Ok((words, None));

@@ -150,7 +150,7 @@ fn known(s: &Session<'_, '_>, word: &OsStr) -> Result<Listing, Failure> {
     Ok(listing.called(text))
 }
 
-/// Whether a word that is no file can't be anything else. Without `DXF_HOST` a word
+/// Whether a word that is not a file can't be anything else. Without `DXF_HOST` a word
 /// alone would be one of Docker Hub's images, with all its tags.
 fn is_file_name(word: &str, is_alone: bool) -> bool {
     let is_path = word.starts_with(['/', '.']);

@@ -14,7 +14,7 @@ pub fn run(s: &mut Session<'_, '_>, args: &LoadImage) -> Result<(), Failure> {
     let place = open::to_read(s, &args.words.take(1, 1)?[0])?;
     let choice = one_platform(s, args.platform.as_deref())?;
     let name = args.tag.as_deref().map(name).transpose()?;
-    // Before anything is fetched: whether there is anybody to take it.
+    // Before anything is fetched: whether an engine can take it.
     let engine = engine(args.engine)?;
     let items = items(s, &place, &choice, name)?;
     let said = engine.load(s, &items, &choice.platform)?;
