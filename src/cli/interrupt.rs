@@ -167,9 +167,12 @@ impl Drop for Litter {
 /// Listens for SIGINT and SIGTERM for the rest of the process.
 pub fn listen(interrupt: &Interrupt) {
     use dxf_registry::parallel::detached;
-    use signal_hook::consts::{SIGINT, SIGTERM};
+    use signal_hook::consts::{SIGINT, SIGTERM, SIGXFSZ};
     use signal_hook::iterator::Signals;
 
+    // A file beyond `ulimit -f` is then an error of the write that is too much,
+    // and what was made is removed. Programs that are run get their own default.
+    let _ = signal_hook::flag::register(SIGXFSZ, Arc::default());
     // Without handlers a signal still ends the process, only less tidily.
     let Ok(mut signals) = Signals::new([SIGINT, SIGTERM]) else {
         return;

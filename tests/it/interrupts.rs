@@ -341,6 +341,59 @@ fn a_full_disk_behind_stdout_is_a_failure() {
     }
 }
 
+/// `ulimit -f` ends a program by a signal if the program does not mind it.
+#[test]
+fn a_limit_on_the_size_of_files_is_told_and_leaves_nothing() {
+    let registry = Registry::http();
+    let folder = scratch();
+    let run = |words: &[&str], program: Dxf| {
+        let dxf = program.plain(registry.host()).current_dir(folder.path());
+        let dxf = dxf.env("DXF_CACHE", "0").env("DXF_TMPDIR", folder.path());
+        dxf.args(words)
+    };
+    fs::write(folder.path().join("f"), blob(1, 300_000)).expect("a file");
+    let name = digest(&blob(1, 300_000));
+    run(&["push-blob", "a", "f", "@v1"], Dxf::new()).ok();
+    run(&["push-files", "a", "v2", "f"], Dxf::new()).ok();
+    run(
+        &["edit-image", "scratch", "a:v3", "--add-path", "f:/f"],
+        Dxf::new(),
+    )
+    .ok();
+    run(&["save-bundle", "b.tar", "a:v2"], Dxf::new()).ok();
+    let before = names(folder.path());
+    let commands: [&[&str]; 8] = [
+        &["pull-blob", "-o", "out", "a", &name],
+        &["pull-files", "a", "v2", "-o", "out"],
+        &["pull-image", "a:v3", "out"],
+        &["get-layer", "a:v3", "0", "-o", "out"],
+        &["export-image", "a:v3", "out"],
+        &["save-bundle", "out", "a:v2"],
+        &["load-bundle", "b.tar", "oci:out"],
+        &["sync", &format!("{}/a", registry.host()), "oci:out"],
+    ];
+    for words in commands {
+        let limited = "ulimit -f 200; exec \"$@\"";
+        let shell = Dxf::foreign(Path::new("/bin/sh"));
+        let shell = shell.args(["-c", limited, "sh", env!("CARGO_BIN_EXE_dxf")]);
+        let output = run(words, shell).fails(1);
+        let left = names(folder.path()).into_iter();
+        let left: Vec<String> = left.filter(|name| !before.contains(name)).collect();
+        let is_folder = matches!(words[0], "pull-files" | "load-bundle" | "sync");
+        let may_stay = |name: &String| name.ends_with("out.partial") || is_folder && name == "out";
+        assert!(left.iter().all(may_stay), "{left:?}: {output}");
+        let output = output.says("File too large");
+        // That has a line for each alias, and no hints.
+        assert!(
+            words[0] == "sync" || output.stderr.contains("ulimit -f"),
+            "{output}"
+        );
+        let out = folder.path().join("out");
+        let _ = fs::remove_dir_all(&out);
+        let _ = fs::remove_file(folder.path().join("out.partial"));
+    }
+}
+
 #[test]
 fn a_crash_leaves_no_core_with_passwords_in_it() {
     use std::os::unix::process::ExitStatusExt;

@@ -73,13 +73,27 @@ fn hint(error: &Error) -> Option<String> {
         Error::NoAlias { store, .. } if store.starts_with("oci:") => {
             "dxf list-aliases prints the existing aliases of a repository"
         }
-        Error::Io { what, source } if source.kind() == ErrorKind::StorageFull => {
-            if let Some(file) = what.strip_suffix(".partial") {
-                return Some(format!(
-                    "free space where {file} goes and run the same command again; \
-                     {what} is kept, and the download resumes from it"
-                ));
-            }
+        Error::Io { what, source } => return room_hint(what, source.kind()),
+        _ => return None,
+    };
+    Some(fixed.to_string())
+}
+
+/// Where there is no room for the file `what`.
+fn room_hint(what: &str, kind: ErrorKind) -> Option<String> {
+    let fixed = match (kind, what.strip_suffix(".partial")) {
+        (ErrorKind::FileTooLarge, _) => "raise the limit on the size of files (ulimit -f)",
+        // Temporary files of a folder store are removed.
+        (ErrorKind::StorageFull, Some(_)) if what.contains("/.dxf/") => {
+            "free space there and run the same command again"
+        }
+        (ErrorKind::StorageFull, Some(file)) => {
+            return Some(format!(
+                "free space where {file} goes and run the same command again; \
+                 {what} is kept, and the download resumes from it"
+            ));
+        }
+        (ErrorKind::StorageFull, None) => {
             "free space where the file goes, or set DXF_TMPDIR for temporary files"
         }
         _ => return None,

@@ -312,6 +312,11 @@ mod tests {
                 "free space where f.bin goes and run the same command again; f.bin.partial is kept",
             ),
             (
+                Error::io("s/a/.dxf/.0a.x.partial", ErrorKind::StorageFull.into()),
+                "; free space there and run the same command again",
+            ),
+            (Error::io("f", ErrorKind::FileTooLarge.into()), "ulimit -f"),
+            (
                 status("GET", "https://r/v2/a/b/manifests/latest", 404, ""),
                 "no alias or image latest in a/b (latest is assumed where no tag is written)",
             ),
