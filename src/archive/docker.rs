@@ -121,7 +121,7 @@ impl<'a> Reader<'a> {
         let diff_ids = Config::parse(&bytes)?.diff_ids()?;
         let names = listed.layers.as_deref().unwrap_or_default();
         if names.len() != diff_ids.len() {
-            let why = format!("{} layers for {} diff ids", names.len(), diff_ids.len());
+            let why = format!("{} layers, but {} diff ids", names.len(), diff_ids.len());
             return Err(self.index.bad(why));
         }
         self.learn(names)?;

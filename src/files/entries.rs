@@ -114,7 +114,7 @@ fn listed(manifest: &Manifest, config: &Value) -> Result<Vec<Entry>> {
     match manifest.kind() {
         Kind::Image => {}
         Kind::Index => return unsupported("an index of manifests; name one of them by its digest"),
-        Kind::Schema1 => return unsupported("a schema 1 image; pull-image takes it"),
+        Kind::Schema1 => return unsupported("a schema 1 image; pull-image writes it"),
         Kind::Unknown => return Err(manifest.unknown()),
     }
     if let Some(parts) = Parts::of(manifest)? {
@@ -123,7 +123,7 @@ fn listed(manifest: &Manifest, config: &Value) -> Result<Vec<Entry>> {
     let image = manifest.image()?;
     let named = image.layers.iter().any(|layer| name_of(layer).is_some());
     if !named && config::is_file_system(&image) {
-        return unsupported("an image of a file system; pull-image takes it");
+        return unsupported("an image of a file system; pull-image writes it");
     }
     let mut found = Vec::new();
     let layers = joined(&image.layers)?;

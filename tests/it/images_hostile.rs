@@ -132,7 +132,7 @@ fn lists_that_point_nowhere_or_outside_are_refused() {
         refused(&changed(&|i| i["Config"] = outside.into()), "");
         refused(&changed(&|i| i["Layers"] = json!([outside])), "");
     }
-    refused(&changed(&|i| i["Layers"] = json!([])), "0 layers for 1");
+    refused(&changed(&|i| i["Layers"] = json!([])), "0 layers, but 1");
     let many = vec!["l/layer.tar"; MAX_LAYERS + 1];
     refused(&changed(&|i| i["Layers"] = json!(many)), "exceed the limit");
     let mut members = good(&layer);

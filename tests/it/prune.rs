@@ -376,7 +376,7 @@ fn the_plan_is_what_is_done() {
     assert!(done.text().contains("moved to"), "{done}");
     assert!(
         done.stderr
-            .contains("deleted 1 of 5 aliases, left 1, 1 were gone"),
+            .contains("deleted 1 of 5 aliases, left 1, 1 no longer existed"),
         "{done}"
     );
     assert_eq!(lines(&shown), lines(&done));

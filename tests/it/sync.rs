@@ -76,7 +76,7 @@ fn a_registry_follows_another_and_a_second_run_costs_a_head_a_tag() {
     let done = words(&[]).ok();
     assert!(
         done.stderr
-            .contains("copied 3, deleted 0; 0 were the same, 0 failed"),
+            .contains("copied 3, deleted 0; 0 unchanged, 0 failed"),
         "{done}"
     );
     assert_eq!(tags(whole(two.host()), "mirror/app"), "v1 v2");
@@ -97,9 +97,7 @@ fn a_registry_follows_another_and_a_second_run_costs_a_head_a_tag() {
     let (before_from, before_to) = (from.seen().len(), to.seen().len());
     let again = words(&[]).ok();
     assert!(
-        again
-            .stderr
-            .contains("copied 0, deleted 0; 3 were the same"),
+        again.stderr.contains("copied 0, deleted 0; 3 unchanged"),
         "{again}"
     );
     let asked = |seen: Vec<super::support::server::Seen>, before: usize| {
@@ -138,7 +136,7 @@ fn one_bad_tag_stops_no_other() {
     assert!(done.stderr.contains("dxf: sync: a:bad:"), "{done}");
     assert!(
         done.stderr
-            .contains("copied 2, deleted 0; 0 were the same, 1 failed"),
+            .contains("copied 2, deleted 0; 0 unchanged, 1 failed"),
         "{done}"
     );
     assert_eq!(tags(dxf(), "a"), "good");

@@ -102,7 +102,7 @@ fn only_one(store: &dyn ReadStore, index: &Manifest) -> Result<Manifest> {
     match entries.as_slice() {
         [only] => store.manifest(&Target::Digest(only.digest)),
         several => Err(Error::Ambiguous {
-            what: "an index of artifacts for no platform; name one by its digest".into(),
+            what: "an index of artifacts without platforms; name one by its digest".into(),
             choices: several
                 .iter()
                 .take(SHOWN)

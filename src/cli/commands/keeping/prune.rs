@@ -378,11 +378,16 @@ fn summary(plan: &RepoPlan, done: Option<&Applied>) -> String {
     let (count, kept) = (done.deleted.len(), done.kept);
     let mut said = format!("{repo}: deleted {count} of {all} aliases");
     if !done.left.is_empty() || !done.gone.is_empty() {
-        said += &format!(", left {}, {} were gone", done.left.len(), done.gone.len());
+        said += &format!(
+            ", left {}, {} no longer existed",
+            done.left.len(),
+            done.gone.len()
+        );
     }
+    let were = if kept == 1 { "was" } else { "were" };
     said += &match done.wrong.len() {
-        0 => format!("; {kept} were kept and verified"),
-        wrong => format!("; {kept} were kept, of which {wrong} blobs are missing or wrong"),
+        0 => format!("; {kept} {were} kept and verified"),
+        wrong => format!("; {kept} {were} kept, but {wrong} of their blobs are missing or wrong"),
     };
     match count {
         0 => said,

@@ -393,7 +393,7 @@ impl Told {
         }
         let would = if args.dry_run { "would have " } else { "" };
         s.console.line(&format!(
-            "{would}copied {}, deleted {}; {} were the same, {} failed",
+            "{would}copied {}, deleted {}; {} unchanged, {} failed",
             self.copied, self.deleted, self.same, self.failed
         ));
         match self.failed {
