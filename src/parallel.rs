@@ -75,8 +75,8 @@ pub fn map<T: Send, R: Send>(
 }
 
 /// Takes items from `next` one after the other, calls `work` for up to `jobs`
-/// of them at once, and gives the results in the order of the items. No
-/// item waits for its turn; no more than `jobs` items are in memory at any time.
+/// of them at once, and gives the results in the order of the items. An
+/// item does not wait for earlier ones; no more than `jobs` items are in memory at any time.
 /// After its end, or an error, `next` is not called again.
 ///
 /// # Errors

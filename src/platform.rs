@@ -86,7 +86,7 @@ impl Platform {
         version.filter(|version| !version.is_empty())
     }
 
-    /// How well an image for `offered` runs where `self` is wanted: 0 is the
+    /// How well an image for `offered` runs where `self` is requested: 0 is the
     /// same platform, larger is an older variant of the same processor, `None`
     /// does not run. Lower variants run on higher ones (arm v5 to v7, amd64 v1
     /// to v4), never the other way, and no other processor ever fits. A version

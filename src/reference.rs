@@ -301,7 +301,7 @@ impl FromStr for Target {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Target> {
-        // A tag has no colon, so whatever has one was meant as a digest.
+        // A tag has no colon, so a word with one was meant as a digest.
         if text.contains(':') {
             Ok(Target::Digest(text.parse()?))
         } else {

@@ -6,7 +6,7 @@
 //! bytes that are inserted or changed move the cuts near them and no others. A
 //! part is between a quarter and four times the average. The average is part of
 //! the format and never derived from a file's size: a file that grew past some
-//! limit would be cut anew, and all of it sent again.
+//! limit would be split differently, and sent again as a whole.
 //!
 //! The scan is the one of the crate `fastcdc`, whose table it reads, but byte
 //! by byte: the crate's wants a whole largest part in memory, which is 64 MiB

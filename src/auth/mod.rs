@@ -49,7 +49,7 @@ pub enum InsecureAuth {
     Allow,
 }
 
-/// What was asked of a token server and what came of it.
+/// A request to a token server, and its outcome.
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct Granted {
@@ -316,7 +316,7 @@ impl Auth {
             // A second token for the very same would be refused, too.
             return Ok(false);
         }
-        // The registry may ask for more than was meant; who to be is ours to say.
+        // The registry may name other actions; the user decides which login is used.
         let whose = scope.repository_name().map_or(&wanted, |_| scope);
         let found = self.find(whose, transport)?;
         if self.lock().was_given && found.login == Login::Anonymous {

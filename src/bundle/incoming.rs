@@ -483,7 +483,7 @@ impl<'a, 'l> Receiver<'a, 'l> {
         Ok(Some(growing))
     }
 
-    /// What is wanted has to have come. After the end of a tar there may be more.
+    /// Everything that is needed must have arrived. After the end of a tar there may be more.
     fn end(&mut self) -> Result<()> {
         let missing = |(digest, one): (&Digest, &&(Blob, Vec<RepoName>))| {
             let is_needed = !is_foreign(one.0.descriptor());

@@ -133,7 +133,7 @@ pub fn explain(error: &clap::Error, word: Option<&OsStr>) -> (String, String) {
     (said_of(&rendered, word), said)
 }
 
-/// What was probably meant: what another tool's word is called here, else the
+/// The probable meaning: this tool's name for another tool's word, otherwise the
 /// likeliest of clap's guesses.
 fn meant(error: &clap::Error, word: Option<&OsStr>) -> Option<String> {
     let named = [ContextKind::InvalidSubcommand, ContextKind::InvalidArg];

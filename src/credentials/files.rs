@@ -87,7 +87,7 @@ impl Files {
             .collect()
     }
 
-    /// The configurations in order, each read when it is its turn.
+    /// The configurations in order, each read when it is needed.
     pub(super) fn configs(&self) -> impl Iterator<Item = Result<Option<Config>>> {
         let given = self.given.iter().map(|config| Ok(Some(config.clone())));
         given.chain(self.paths.iter().map(|path| Config::read(path)))
@@ -163,7 +163,7 @@ impl Provider for Files {
     }
 }
 
-/// What `config` holds; one that can't be read is a trouble, and the next
+/// The login in `config`; one that can't be read is noted, and the next
 /// one's turn.
 pub(super) fn readable(
     config: Result<Option<Config>>,

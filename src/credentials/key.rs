@@ -31,7 +31,7 @@ impl Place {
         }
     }
 
-    /// Whether the whole registry `host` is meant, and nothing but it. A port
+    /// Whether the key means the whole registry `host`, and nothing else. A port
     /// is part of a registry's name: what is for `host` is not for `host:5000`.
     pub fn is(&self, host: &Host) -> bool {
         self.path.is_empty() && self.host == normal(host.as_str())

@@ -63,7 +63,7 @@ pub struct Found {
 }
 
 impl Found {
-    /// A login from `source`, found without trouble.
+    /// A login from `source`, found without errors.
     pub fn new(login: Login, source: impl Into<String>) -> Found {
         Found {
             login,

@@ -18,7 +18,7 @@ use crate::secret::Secret;
 
 /// The credentials file that logins are kept in.
 ///
-/// Only the one entry that is meant changes, to the byte; the file is replaced
+/// Only the one entry changes, and no other byte; the file is replaced
 /// in one step, so a reader never sees half of it, and two programs that log in
 /// at once both succeed.
 ///

@@ -79,7 +79,7 @@ pub enum Error {
         /// What is done with it, such as `another process is writing it`.
         why: String,
     },
-    /// Several things where one is wanted.
+    /// Several things where one is expected.
     Ambiguous {
         /// What was to be one, such as `app.tar contains several images`.
         what: String,
@@ -133,7 +133,7 @@ pub enum Error {
     Network {
         /// Method and URL of the request.
         request: RequestLine,
-        /// The kind of trouble.
+        /// The kind of failure.
         kind: NetworkKind,
         /// In the words of the layer that met it.
         why: String,

@@ -1,4 +1,4 @@
-//! Why no answer arrived: the kinds of trouble on the way to a server.
+//! Why no answer arrived: the kinds of network failures.
 
 /// What kept an answer from arriving.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -41,7 +41,7 @@ pub struct Download<'a> {
     asked: bool,
 }
 
-/// Something that arrived before its turn, perhaps.
+/// A part that may have arrived early.
 struct Filled {
     bytes: Vec<u8>,
     last: bool,
@@ -127,7 +127,7 @@ impl<'a> Download<'a> {
             return Ok(());
         }
         let sizes = map(workers, unknown, self.run.watch.stop, |digest, _| {
-            // Who has no answer now has one, or an error, when its turn comes.
+            // A request without an answer now gets one, or an error, later.
             Ok((digest, self.store.blob_size(&digest).ok().flatten()))
         });
         let known: HashMap<Digest, Option<u64>> = sizes?.into_iter().collect();

@@ -29,7 +29,7 @@ pub enum ByteRange {
 }
 
 impl ByteRange {
-    /// The bytes that are meant of something with `size` bytes. As in HTTP,
+    /// The bytes of something with `size` bytes that this range selects. As in HTTP,
     /// what reaches beyond the end stops there.
     ///
     /// # Errors

@@ -9,7 +9,7 @@ use crate::fetch::check::{Item, items};
 use crate::store::ReadStore;
 
 /// The first request at a new place, bytes; twice as much with every
-/// request that goes on from there.
+/// request that continues from there.
 const FIRST: u64 = 1 << 20;
 /// The largest request, bytes.
 const MOST: u64 = 256 << 20;
@@ -123,7 +123,7 @@ impl<'a> Reader<'a> {
         self
     }
 
-    /// Makes `open` begin at `at`, by reading on or by asking anew.
+    /// Makes `open` begin at `at`, by reading on or with a new request.
     fn place(&mut self) -> Result<()> {
         if let Some(open) = &mut self.open {
             let near = open.range.start..open.range.end.min(open.range.start + NEAR);

@@ -113,7 +113,7 @@ impl Growth {
         let mut state = self.lock();
         loop {
             match state.end {
-                // What comes after that is read in vain.
+                // Anything after that is read for nothing.
                 _ if state.cut && state.end.is_none() => return Err(failed()),
                 _ if state.len > at => return Ok(state.len - at),
                 Some(End::Complete) => return Ok(0),

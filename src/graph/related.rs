@@ -1,5 +1,5 @@
 //! What belongs to manifests without being below them: signatures, bills of
-//! materials and other referrers, and those of theirs; and what cosign keeps
+//! materials and other referrers, and the referrers of these; and what cosign keeps
 //! under tags made of a digest (`sha256-<hex>.sig`, `.att`, `.sbom`).
 
 use std::collections::{BTreeMap, HashSet};

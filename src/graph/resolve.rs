@@ -32,7 +32,7 @@ impl<'a> Resolver<'a> {
         Resolver { store, budget, run }
     }
 
-    /// What is wanted of a manifest: itself, unless it is an index of which one
+    /// The selected part of a manifest: itself, unless it is an index of which one
     /// platform is wanted. Fetches that one only, unless no entry fits; then
     /// those are fetched that do not say what they are for.
     ///

@@ -1,7 +1,7 @@
 //! Whether everything that names reach exists and has its digest.
 //!
 //! [`names`] starts from tags and looks at every blob once, however many of them
-//! share it; [`node`] reads an image or index that is at hand, and looks into its
+//! share it; [`node`] reads an image or index that was fetched already, and looks into its
 //! layers too. Both report a [`Finding`] for each thing, and nothing is kept of
 //! the bytes.
 
@@ -52,7 +52,7 @@ pub enum Role {
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Finding {
-    /// The name that leads to it; `None` for what is below a node at hand.
+    /// The name that leads to it; `None` for anything below a node that was given.
     pub name: Option<Target>,
     /// What it is named as.
     pub role: Role,
@@ -257,7 +257,7 @@ impl Named {
         key(&self.blob, self.parts.as_deref().unwrap_or_default())
     }
 
-    /// The finding about it; `known` is what came of looking at its bytes.
+    /// The finding about it; `known` is the result of reading its bytes.
     fn finding(self, name: &Target, known: Option<Arc<Error>>) -> Finding {
         let mut wrong = self.wrong.or(known);
         let missing = wrong.as_ref().is_some_and(|error| error.is_not_found());

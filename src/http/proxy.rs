@@ -111,7 +111,7 @@ fn matches(rule: &str, host: &str, address: Option<IpAddr>, url: &Url) -> bool {
     let below = host
         .strip_suffix(bare)
         .is_some_and(|rest| rest.ends_with('.'));
-    // With a dot in front only what is below the name is meant.
+    // A name with a dot in front matches only names below it.
     below || (host == bare && bare == name)
 }
 

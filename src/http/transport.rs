@@ -122,7 +122,7 @@ impl Transport {
         let mut answer = self.exchange(agent, request, idle, &sent);
         if matches!(request.body, Body::Stream { .. }) && sent.get() == 0 && is_stale(&answer) {
             // Nothing of the body left, so nothing came of it (RFC 9110, 9.2.2);
-            // to begin a whole upload anew would be a pity.
+            // beginning a whole upload again would be a waste.
             answer = self.exchange(agent, request, idle, &sent);
         }
         self.report(request, answer.as_ref(), sent.get(), begun.elapsed());

@@ -1,7 +1,7 @@
 //! Absolute http(s) URLs whose path and query stay exactly as they came.
 //!
 //! Signed URLs and upload states (`_state=…`) break when a byte of them is
-//! encoded anew or moved, so this is RFC 3986 reference resolution over the
+//! encoded again or moved, so this is RFC 3986 reference resolution over the
 //! text, and nothing more. `Display` leaves out the query, because it may be a
 //! credential; [`Url::as_str`] has it.
 
@@ -165,7 +165,7 @@ impl Url {
         Url::new(self.scheme, authority, &self.target)
     }
 
-    /// The URL that a server at `home` meant. One behind a TLS proxy often
+    /// The URL that a server at `home` means. A server behind a TLS proxy often
     /// names itself by http, and loses its port on the way; that is put right,
     /// and so is https for the very address that speaks http. Nothing else is
     /// touched.

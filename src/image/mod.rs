@@ -317,7 +317,7 @@ impl Node {
         Ok(found)
     }
 
-    /// The part of this node that is wanted. An image that stands alone is always that.
+    /// The selected part of this node: for a single image, the node itself.
     ///
     /// # Errors
     /// [`Error::NoPlatform`] when nothing fits; those of [`Node::platforms`].
@@ -444,7 +444,7 @@ pub(crate) mod tests {
         let config = Blob::bytes(media_type::OCI_CONFIG, config.to_string().into_bytes());
         let layers: Vec<Blob> = layers.iter().map(Made::blob).collect();
         let listed: Vec<_> = layers.iter().map(Blob::descriptor).collect();
-        // Indented, so that a manifest written anew is found out.
+        // Indented, so that a manifest that was written again is noticed.
         let manifest = json!({"schemaVersion": 2, "mediaType": media_type::OCI_MANIFEST,
             "config": config.descriptor(), "layers": listed, "odd": 1});
         let bytes = serde_json::to_vec_pretty(&manifest).unwrap();

@@ -1,5 +1,5 @@
 //! Keeping one repository in step with another: tags that differ are copied, and
-//! tags that the source no longer has are deleted if that is wanted.
+//! tags that the source no longer has are deleted on request.
 //!
 //! A tag that is the same costs a HEAD on each side. What is wrong with one tag
 //! stops no other.

@@ -5,7 +5,7 @@ use crate::descriptor::{Descriptor, media_type};
 use crate::error::{Error, Result};
 use crate::platform::Platform;
 
-/// What of an index is wanted.
+/// Which part of an index to select.
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub enum Select<'a> {
@@ -19,8 +19,8 @@ pub enum Select<'a> {
 }
 
 impl Select<'_> {
-    /// The entry that is meant among all that an index leads to; `None` when all
-    /// of them are.
+    /// The selected entry among all that an index reaches; `None` if all
+    /// are selected.
     ///
     /// # Errors
     /// [`Error::NoPlatform`] with the platforms of the entries.
@@ -61,7 +61,7 @@ pub fn is_attestation(entry: &Descriptor) -> bool {
     entry.annotations.contains_key(ATTESTATION)
 }
 
-/// Whether an entry of an index can be meant by a platform: it says one, which
+/// Whether a platform can select an entry of an index: it says one, which
 /// is not `unknown`, and it is not an attestation of another entry.
 pub fn is_selectable(entry: &Descriptor) -> bool {
     let known = entry.platform.as_ref().is_some_and(|p| !p.is_unknown());

@@ -20,7 +20,7 @@ use crate::http::{Request, Response};
 use crate::registry::Repository;
 use crate::stream::{Buffer, read_bounded};
 
-/// Compressed blobs of so many bytes are hashed to learn which form is meant.
+/// Compressed blobs of so many bytes are hashed to learn which form the digest is of.
 const SMALL: u64 = 1 << 20;
 /// How often a server may send a blob from its start when asked for its rest.
 const MAX_RESTARTS: u32 = 3;

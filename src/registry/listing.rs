@@ -53,7 +53,7 @@ pub(super) fn paged(url: &Url, size: NonZeroU32) -> Url {
 
 /// Where the pages of a list are. Ends at the last one, and after an error.
 pub(super) struct Pages {
-    /// An error is reported when the page is wanted, not before: the names of this
+    /// An error is reported when the page is read, not before: the names of this
     /// one are good.
     next: Option<Result<Url>>,
     /// Hashes of the addresses, which may be 64 KiB each.

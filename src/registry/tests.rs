@@ -147,7 +147,7 @@ fn serve(stream: TcpStream, handler: &Mutex<Handler>, seen: &Mutex<Vec<Asked>>) 
     }
 }
 
-/// Adds up what it hears, and starts anew when told.
+/// Adds up the progress, and starts again on a second start.
 #[derive(Default)]
 struct Sum(Mutex<u64>);
 

@@ -5,7 +5,7 @@
 //! sent where the user wants them, where the registry names a largest chunk,
 //! or after a 413 or repeated resets, which is how proxies with a body limit
 //! look from here. The attempt is the unit of retry: each one opens the blob
-//! anew and sends everything that is missing.
+//! again and sends everything that is missing.
 
 use std::io::{self, Read};
 use std::ops::Range;

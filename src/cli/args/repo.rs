@@ -25,7 +25,7 @@ pub fn repo(word: &str, root: Option<&Root>) -> Result<RepoName> {
     };
     match (first.parse::<Host>(), here) {
         (Ok(host), Some(here)) if host == *here => named(name, word),
-        // A folder has no host that could be meant, and a mirror in one may
+        // A folder has no host, and a mirror in one may
         // name its repositories after hosts.
         (_, None) if root.is_some() && word.parse::<RepoName>().is_ok() => word.parse(),
         _ => Err(foreign(word, first, name, here)),

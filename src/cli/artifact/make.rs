@@ -191,8 +191,8 @@ fn config(s: &mut Session<'_, '_>, word: &OsStr, usual: &str) -> Result<Blob> {
     Ok(blob.with_media_type(kind.as_deref().unwrap_or(usual)))
 }
 
-/// `PATH[:TYPE]`, split at the last colon. A file whose name has one is meant as
-/// it is.
+/// `PATH[:TYPE]`, split at the last colon. If a file with the whole name exists,
+/// it is that file.
 fn split(word: &OsStr) -> Result<(PathBuf, Option<String>)> {
     let bytes = word.as_bytes();
     let whole = PathBuf::from(word);

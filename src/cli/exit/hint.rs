@@ -244,7 +244,7 @@ fn network_hint(kind: NetworkKind, url: &str) -> Option<&'static str> {
 
 fn certificate_hint(fault: CertificateFault) -> &'static str {
     match fault {
-        // An authority that was made anew keeps its name, but not its key.
+        // An authority that was created again keeps its name, but not its key.
         CertificateFault::Untrusted => {
             "name its authority's PEM file in DXF_TLSVERIFY, or set DXF_SKIPTLSVERIFY=1"
         }

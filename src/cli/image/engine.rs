@@ -94,7 +94,7 @@ impl Engine {
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
-            // The terminal's ctrl-C is not meant for it.
+            // Ctrl-C on the terminal must not reach it.
             .process_group(0);
         command.status().is_ok_and(|status| status.success())
     }

@@ -91,7 +91,7 @@ pub fn must_differ(items: &[Item]) -> Result<()> {
 
 /// The items but for those that only belong to another image: referrers without
 /// a name, and what cosign and other clients keep under tags made of a digest.
-/// Where everything is of that kind, it is what is meant.
+/// If there is nothing else, all of it is selected.
 pub fn without_related(items: Vec<Item>) -> Vec<Item> {
     match items.iter().all(is_related) {
         true => items,

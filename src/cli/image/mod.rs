@@ -1,5 +1,5 @@
 //! What the commands about images share: where an image is, how it is read, which
-//! platform of it is wanted, and where images go.
+//! platform of it to use, and where images go.
 
 pub mod destination;
 pub mod engine;

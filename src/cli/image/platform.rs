@@ -1,4 +1,4 @@
-//! Which of an image's platforms is wanted: what `--platform` asks for, else
+//! Which of an image's platforms to use: the one of `--platform`, otherwise
 //! `DXF_PLATFORM`, else this machine's.
 
 use dxf_registry::image::{Image, Node};
@@ -9,7 +9,7 @@ use crate::cli::args;
 use crate::cli::exit::Failure;
 use crate::cli::session::Session;
 
-/// What of an index is wanted, from `--platform`, `DXF_PLATFORM` or the machine.
+/// Which part of an index to select, from `--platform`, `DXF_PLATFORM` or the machine.
 pub struct Choice {
     /// The whole index.
     pub all: bool,
@@ -74,7 +74,7 @@ pub fn one_platform(s: &Session<'_, '_>, flag: Option<&str>) -> Result<Choice, F
     Ok(Choice::new(s, flag)?)
 }
 
-/// What of an index that is at hand is wanted.
+/// Which part of an index that was fetched already to select.
 ///
 /// # Errors
 /// [`Error::NoPlatform`] as a thing that is not found.

@@ -53,7 +53,7 @@ fn node_by(
     let store = open::store(s, context, place)?;
     let remote = match place.host() {
         Some(_) => remote(s, store),
-        // A folder is at hand already.
+        // A folder needs no request.
         None => uncached(s, store),
     };
     let node = remote.pull(&place.target()?, wanted, s.run());
@@ -94,7 +94,7 @@ pub fn archived(s: &Session<'_, '_>, place: &Place) -> Result<Vec<Item>> {
     called(images_of(s, place)?, place)
 }
 
-/// All images of an archive, whatever name is wanted.
+/// All images of an archive, under any name.
 ///
 /// # Errors
 /// Those of the archive.
@@ -227,7 +227,7 @@ pub fn remote(s: &Session<'_, '_>, store: Arc<dyn Store>) -> Remote {
     }
 }
 
-/// A store to pull from, and the places where makers keep layers of theirs. A
+/// A store to pull from, and the `urls` of non-distributable layers. A
 /// registry in a private network may name others in it.
 pub fn uncached(s: &Session<'_, '_>, store: Arc<dyn Store>) -> Remote {
     let host = store.origin().map(|origin| origin.host);

@@ -60,7 +60,7 @@ impl Page {
         PAGES.iter().find(|page| page.topic == topic).copied()
     }
 
-    /// The topic that was probably meant.
+    /// The topic that the user probably meant.
     pub fn near(topic: &str) -> Option<&'static str> {
         TOPICS.iter().find(|known| is_near(known, topic)).copied()
     }

@@ -28,7 +28,7 @@ const FOLDER_MODE: u32 = 0o755;
 const NAMED: usize = 5;
 
 /// Files, folders and removals for [`super::Layer::from_contents`]. What comes
-/// later wins over what came before.
+/// later wins over earlier ones.
 ///
 /// Names in the image begin at its root, with or without a `/` in front. They
 /// are what they were given as until [`Contents::over`] looks at the layers

@@ -14,7 +14,7 @@ pub(super) const LONGEST: usize = bounds::MEMBER_NAME;
 ///
 /// Sorted as a walk through the tree meets them, a folder before what is in it,
 /// whiteouts before their neighbours: an engine that unpacks one entry after
-/// the other would remove what came first (image-spec, layer.md, "Whiteouts").
+/// the other would remove the first one's files (image-spec, layer.md, "Whiteouts").
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Name(pub Vec<u8>);
 

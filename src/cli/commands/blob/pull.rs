@@ -239,7 +239,7 @@ fn verdict(expected: Digest, actual: Digest) -> Result<()> {
     }
 }
 
-/// Writes one blob, verified; python-dxf's header first if it is wanted.
+/// Writes one blob, verified; python-dxf's header first on request.
 fn one(
     s: &mut Session<'_, '_>,
     store: &dyn ReadStore,

@@ -31,7 +31,7 @@ pub fn switch(word: &str) -> (String, bool) {
     }
 }
 
-/// `SRC[:DEST]`, split at the last colon. Without a place the root is meant.
+/// `SRC[:DEST]`, split at the last colon. Without DEST it is the root.
 pub fn path(word: &OsStr) -> Result<(PathBuf, String)> {
     let bytes = word.as_bytes();
     let Some(colon) = bytes.iter().rposition(|byte| *byte == b':') else {
