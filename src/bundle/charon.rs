@@ -67,7 +67,7 @@ pub(super) fn read(what: &str, bytes: &Section) -> Result<Payload> {
         expected: Vec::new(),
         omitted: Listing::default(),
     };
-    let mut sizes = HashMap::new();
+    let (mut sizes, mut known) = (HashMap::new(), HashMap::new());
     for (name, path) in listed.manifests_paths {
         let mut name: Reference = name.parse().map_err(|e| bad(format!("{e}")))?;
         if let Target::Tag(tag) = name.target() {
@@ -77,6 +77,11 @@ pub(super) fn read(what: &str, bytes: &Section) -> Result<Payload> {
             payload.expected.push(name);
             continue;
         };
+        // Many names may stand for one manifest, which is read once.
+        if let Some(descriptor) = known.get(&path).cloned() {
+            payload.entries.push(Entry { name, descriptor });
+            continue;
+        }
         let member = take(&path)?;
         let bytes = read_bounded(what, member.reader(0), manifest::MAX_SIZE)?;
         let manifest = Manifest::new(None, bytes)?;
@@ -87,6 +92,7 @@ pub(super) fn read(what: &str, bytes: &Section) -> Result<Payload> {
         }
         let descriptor = manifest.descriptor();
         payload.files.insert(blob_name(&descriptor.digest), member);
+        known.insert(path, descriptor.clone());
         payload.entries.push(Entry { name, descriptor });
     }
     for (digest, place) in listed.blobs_paths {

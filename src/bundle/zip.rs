@@ -46,6 +46,7 @@ pub(super) fn members(what: &str, zip: &Section) -> Result<BTreeMap<String, Sect
     let bad = || Error::malformed(what, "it is not a zip, or it is cut short");
     let list = list(what, zip)?.ok_or_else(bad)?;
     let (mut fields, mut found) = (Fields(&list), BTreeMap::new());
+    let mut left = zip.len();
     while !fields.0.is_empty() {
         let member = member(&mut fields).ok_or_else(bad)?;
         if member.method != 0 || member.flags & 1 != 0 {
@@ -53,6 +54,8 @@ pub(super) fn members(what: &str, zip: &Section) -> Result<BTreeMap<String, Sect
             return Err(Error::Unsupported { what });
         }
         let content = content(what, zip, &member)?.ok_or_else(bad)?;
+        // Members over each other would be read many times.
+        left = left.checked_sub(content.len()).ok_or_else(bad)?;
         if found.insert(member.name.clone(), content).is_some() {
             let why = format!("it has {:?} twice", member.name);
             return Err(Error::malformed(what, why));
@@ -246,6 +249,22 @@ mod tests {
             Ok((name, read_bounded("z", section.reader(0), 1 << 20)?))
         };
         members.into_iter().map(read).collect()
+    }
+
+    #[test]
+    fn members_over_each_other_are_refused() {
+        let mut bytes = zip(&[("a", &[1; 1000]), ("b", &[2; 1000])]);
+        let list = bytes.windows(4).position(|mark| mark == b"PK\x01\x02");
+        let list = list.unwrap();
+        assert!(read_all(&bytes).is_ok());
+        // Both entries of the list lead to the first, and claim all up to the list.
+        let size = u32::try_from(list - 31).unwrap().to_le_bytes();
+        for entry in [list, list + 47] {
+            bytes[entry + 20..entry + 24].copy_from_slice(&size);
+            bytes[entry + 24..entry + 28].copy_from_slice(&size);
+            bytes[entry + 42..entry + 46].copy_from_slice(&[0; 4]);
+        }
+        assert!(read_all(&bytes).is_err_and(|e| e.is_corrupt()));
     }
 
     #[test]
