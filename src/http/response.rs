@@ -25,6 +25,26 @@ pub(super) const WHOLE_HEAD: u32 = 2;
 /// for a beginning of as long as a head may take.
 const SLOWEST: u64 = 1024;
 
+/// The codings that compress (RFC 9110, 8.4.1, and its registry).
+const KNOWN: [&str; 7] = [
+    "gzip",
+    "x-gzip",
+    "deflate",
+    "br",
+    "zstd",
+    "compress",
+    "x-compress",
+];
+
+/// How a body is compressed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Coding {
+    /// With gzip, once.
+    Gzip,
+    /// In a way that is not read here, by its name.
+    Other(String),
+}
+
 /// The head of an answer, and its body still on the wire.
 pub struct Response {
     /// The status code.
@@ -94,11 +114,18 @@ impl Response {
         }
     }
 
-    /// Whether the body is compressed, although that was not asked for: proxies
+    /// How the body is compressed, although that was not asked for: proxies
     /// and object stores do it all the same.
-    pub fn is_gzipped(&self) -> bool {
-        self.header(CONTENT_ENCODING)
-            .is_some_and(|coding| matches!(coding.trim(), "gzip" | "x-gzip"))
+    pub fn coding(&self) -> Option<Coding> {
+        let text = self.header(CONTENT_ENCODING)?.to_ascii_lowercase();
+        // Object stores keep words such as `aws-chunked` there, which change nothing.
+        let is_known = |word: &&str| KNOWN.contains(word);
+        let words: Vec<&str> = text.split(',').map(str::trim).filter(is_known).collect();
+        match words.as_slice() {
+            [] => None,
+            ["gzip" | "x-gzip"] => Some(Coding::Gzip),
+            words => Some(Coding::Other(words.join(", "))),
+        }
     }
 
     /// The body, at most `limit` bytes of it, decoded.
@@ -123,23 +150,26 @@ impl Response {
     pub fn excerpt(self, limit: u64) -> Vec<u8> {
         let patience = self.patience;
         let mut bytes = Vec::new();
-        let (gzipped, body) = (self.is_gzipped(), self.into_reader());
-        let body = Hurried::new(body, patience).take(limit);
+        let (coding, body) = (self.coding(), self.into_reader());
+        let mut body = Hurried::new(body, patience).take(limit);
         // What came before it broke off is better than nothing.
-        let _ = match gzipped {
-            true => MultiGzDecoder::new(body)
+        let _ = match coding {
+            Some(Coding::Gzip) => MultiGzDecoder::new(body)
                 .take(limit)
                 .read_to_end(&mut bytes),
-            false => { body }.read_to_end(&mut bytes),
+            Some(Coding::Other(_)) => return bytes,
+            None => body.read_to_end(&mut bytes),
         };
         bytes
     }
 
     fn read_within(self, patience: Duration, what: &str, limit: u64) -> Result<Vec<u8>> {
-        let gzipped = self.is_gzipped();
+        let coding = self.coding();
         let body = Hurried::new(self.into_reader(), patience);
-        if !gzipped {
-            return read_bounded(what, body, limit);
+        match coding {
+            None => return read_bounded(what, body, limit),
+            Some(Coding::Gzip) => {}
+            Some(Coding::Other(_)) => return Err(unreadable(what, coding)),
         }
         // The coded form has the same bound, which only nonsense passes.
         let body = MultiGzDecoder::new(body.take(limit.saturating_add(1)));
@@ -172,6 +202,18 @@ impl Response {
             waited: Duration::ZERO,
         }
     }
+}
+
+/// The error for a body that is compressed in a way that is not read here.
+pub fn unreadable(what: impl Into<String>, coding: Option<Coding>) -> Error {
+    let name = match coding {
+        Some(Coding::Other(name)) => name,
+        _ => "gzip".to_string(),
+    };
+    Error::malformed(
+        what,
+        format!("it is compressed with {name}, which was not requested"),
+    )
 }
 
 /// The body of an answer; see [`Response::into_reader`].

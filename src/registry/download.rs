@@ -12,8 +12,9 @@ use std::ops::Range;
 use ::http::header::{CONTENT_RANGE, RANGE};
 use flate2::read::MultiGzDecoder;
 
-use crate::digest::{Digest, Hasher};
+use crate::digest::{Digest, Hasher, Verify};
 use crate::error::{Error, NetworkKind, RequestLine, Result};
+use crate::http::response::{Coding, unreadable};
 use crate::http::retry::Budget;
 use crate::http::status::refusal;
 use crate::http::{Request, Response};
@@ -21,7 +22,7 @@ use crate::registry::Repository;
 use crate::stream::{Buffer, read_bounded};
 
 /// Compressed blobs of so many bytes are hashed to learn which form the digest is of.
-const SMALL: u64 = 1 << 20;
+pub(super) const SMALL: u64 = 1 << 20;
 /// How often a server may send a blob from its start when asked for its rest.
 const MAX_RESTARTS: u32 = 3;
 
@@ -131,14 +132,18 @@ impl Download {
     }
 
     fn take(&mut self, response: Response) -> Result<()> {
-        if response.is_gzipped() && response.status == 200 && !self.strict {
+        let coding = response.coding();
+        if coding.is_some() && response.status == 200 && !self.strict {
             let small = response.content_length().filter(|size| *size <= SMALL);
             if let Some(size) = small {
                 return self.take_small(response, size);
             }
         }
-        let coded = response.is_gzipped() && self.is_coded(&response)?;
+        let coded = coding.is_some() && self.is_coded(&response)?;
         match response.status {
+            200 if coded && !self.strict && coding != Some(Coding::Gzip) => {
+                Err(unreadable(answer_to(&response), coding))
+            }
             200 | 206 if coded && self.strict => Err(wrong(&response, "a compressed part")),
             206 if coded && self.whole => Err(wrong(
                 &response,
@@ -219,14 +224,12 @@ impl Download {
     /// Takes a compressed answer of `size` bytes in the form that the digest
     /// names.
     fn take_small(&mut self, response: Response, size: u64) -> Result<()> {
-        let bytes = read_bounded(&self.digest.to_string(), response.into_reader(), size)?;
-        let mut hasher = Hasher::like(&self.digest);
-        hasher.update(&bytes);
-        let mut body: Body = if hasher.finish() == self.digest {
-            self.learn_size(Some(size))?;
-            Box::new(Cursor::new(bytes))
-        } else {
-            Box::new(MultiGzDecoder::new(Cursor::new(bytes)))
+        let mut body: Body = match small(response, size, &self.digest)? {
+            Small::Plain(bytes) => {
+                self.learn_size(Some(size))?;
+                Box::new(Cursor::new(bytes))
+            }
+            Small::Coded(bytes) => Box::new(MultiGzDecoder::new(Cursor::new(bytes))),
         };
         skip(&mut body, self.offset)?;
         self.body = Some(body);
@@ -241,14 +244,17 @@ impl Download {
         if self.plain.is_none() {
             self.plain = self.repository.size_for(&["pull"], &self.digest)?;
         }
-        let told = match response.status {
+        let sent = response.content_length();
+        let (told, span) = match response.status {
             206 => {
                 let range = response.header(CONTENT_RANGE).and_then(content_range);
-                range.and_then(|(_, _, total)| total)
+                let span = range.map(|(start, last, _)| last - start + 1);
+                (range.and_then(|(_, _, total)| total), span)
             }
-            _ => response.content_length(),
+            _ => (sent, sent),
         };
-        let coded = self.plain.is_some() && self.plain != told;
+        // A front may compress only the part, whose range then counts bytes of the blob.
+        let coded = self.plain.is_some() && (self.plain != told || span != sent);
         if coded {
             self.learn_size(self.plain)?;
         }
@@ -339,9 +345,43 @@ impl Read for Download {
     }
 }
 
+/// The bytes of a compressed answer, held against the digest.
+enum Small {
+    /// They are the blob: it is gzip by itself.
+    Plain(Vec<u8>),
+    /// The blob is in them.
+    Coded(Vec<u8>),
+}
+
+fn small(response: Response, size: u64, digest: &Digest) -> Result<Small> {
+    let (what, coding) = (answer_to(&response), response.coding());
+    let bytes = read_bounded(&digest.to_string(), response.into_reader(), size)?;
+    let mut hasher = Hasher::like(digest);
+    hasher.update(&bytes);
+    match (hasher.finish() == *digest, coding) {
+        (true, _) => Ok(Small::Plain(bytes)),
+        (false, Some(Coding::Gzip)) => Ok(Small::Coded(bytes)),
+        (false, coding) => Err(unreadable(what, coding)),
+    }
+}
+
+/// The size of the blob in a small compressed answer.
+pub(super) fn small_size(response: Response, size: u64, digest: &Digest) -> Result<u64> {
+    let bytes = match small(response, size, digest)? {
+        Small::Plain(_) => return Ok(size),
+        Small::Coded(bytes) => bytes,
+    };
+    let mut body = Verify::new(MultiGzDecoder::new(Cursor::new(bytes)), *digest, None);
+    Ok(io::copy(&mut body, &mut io::sink())?)
+}
+
 /// What is wrong with an answer to a request for a blob.
 fn wrong(response: &Response, why: impl std::fmt::Display) -> Error {
-    Error::malformed(format!("answer to GET {}", response.url), why)
+    Error::malformed(answer_to(response), why)
+}
+
+fn answer_to(response: &Response) -> String {
+    format!("answer to GET {}", response.url)
 }
 
 /// `bytes 5-9/10` → first byte, last byte and total; the total may be unknown

@@ -19,7 +19,7 @@ use crate::manifest::{self, Manifest};
 use crate::progress::Skipped;
 use crate::reference::{Origin, RepoName, Tag, Target};
 use crate::registry::conditional;
-use crate::registry::download::Download;
+use crate::registry::download::{Download, SMALL, small_size};
 use crate::registry::listing::{self, Listing};
 use crate::registry::rate_limit::RateLimit;
 use crate::registry::referrers::{self, Known};
@@ -347,7 +347,11 @@ impl Repository {
     pub(super) fn size_once(&self, actions: &[&str], digest: &Digest) -> Result<Option<u64>> {
         let head = Request::new("HEAD", self.blob_url(digest));
         let answer = self.attempt(actions, &head, &HEAD_ANSWERS)?;
-        let (status, length) = (answer.status, answer.content_length());
+        // The length of a compressed answer is not that of the blob.
+        let length = answer
+            .content_length()
+            .filter(|_| answer.coding().is_none());
+        let status = answer.status;
         answer.drain();
         match (status, length) {
             (404, _) => Ok(None),
@@ -364,6 +368,9 @@ impl Repository {
             .and_then(|value| value.rsplit_once('/')?.1.trim().parse().ok());
         let (status, length) = (answer.status, answer.content_length());
         let line = answer.line().clone();
+        if let (200, true, Some(size @ ..=SMALL)) = (status, answer.coding().is_some(), length) {
+            return small_size(answer, size, digest).map(Some);
+        }
         if status != 200 {
             answer.drain();
         }

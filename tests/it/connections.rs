@@ -257,7 +257,7 @@ fn coded(path: &str, status: u16, coding: &str, bytes: &[u8]) -> Rule {
 #[test]
 fn answers_compressed_unasked_are_read() {
     let manifest = br#"{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json","config":{"mediaType":"x","digest":"sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855","size":0},"layers":[]}"#;
-    for coding in ["gzip", "x-gzip"] {
+    for coding in ["gzip", "x-gzip", "GZip", "aws-chunked,gzip"] {
         let realm = Server::script_tls([coded("/token", 200, coding, br#"{"token":"t"}"#)]);
         let registry = Server::script_tls([
             coded("/v2/a/tags/list", 200, coding, TAGS.as_bytes())
@@ -319,6 +319,104 @@ fn a_compressed_blob_is_kept_in_the_form_that_its_digest_names() {
             dxf.args(words).ok();
             assert!(std::fs::read(&file).expect("a file") == *stored);
         }
+    }
+}
+
+#[test]
+fn a_part_that_is_compressed_unasked_is_no_part_of_the_blob() {
+    for (size, whole_too) in [(20_000, true), (20_000, false), (2 << 20, true)] {
+        let plain = vec![b'x'; size];
+        let path = format!("/v2/a/blobs/{}", digest(&plain));
+        let served = plain.clone();
+        let server = Server::script([on(ANY, &path).with(move |request| {
+            let mut answer = Response::ranged(request, &served);
+            let coded = request.method == "GET" && (answer.status == 206 || whole_too);
+            if coded {
+                answer.body = gzipped(&answer.body);
+                answer = answer.header("Content-Encoding", "gzip");
+            }
+            answer
+        })]);
+        let dxf = Dxf::new().plain(&server.host()).env("DXF_RETRIES", "0");
+        for (range, count) in [("5-14", 10), ("-7", 7), ("100-", size - 100)] {
+            let name = digest(&plain);
+            let part = dxf.clone().args(["pull-blob", "--range", range, "a"]);
+            assert!(part.arg(&name).ok().stdout == vec![b'x'; count], "{range}");
+        }
+    }
+}
+
+#[test]
+fn the_length_of_a_compressed_answer_is_no_size_of_a_blob() {
+    let (plain, archive) = (blob(6, 5000), gzipped(&blob(6, 5000)));
+    for (stored, sent) in [(&plain, gzipped(&plain)), (&archive, archive.clone())] {
+        let name = digest(stored);
+        // One that compresses whole answers alone, and one that keeps ranges.
+        for ranges in [false, true] {
+            let (sent, stored) = (sent.clone(), stored.clone());
+            let len = stored.len();
+            let path = format!("/v2/a/blobs/{name}");
+            let server = Server::script([on(ANY, &path).with(move |request| {
+                match request.headers.get("range") {
+                    Some(_) if ranges => Response::ranged(request, &stored),
+                    _ => Response::new(200)
+                        .header("Content-Encoding", "gzip")
+                        .body(sent.clone()),
+                }
+            })]);
+            let dxf = Dxf::new().plain(&server.host()).env("DXF_RETRIES", "0");
+            let size = dxf.args(["blob-size", "a", &name]).ok();
+            assert_eq!(size.text(), format!("{len}\n"), "{ranges}");
+        }
+    }
+    let server = Server::script([on(ANY, "/v2/a/blobs/*")
+        .reply(200)
+        .header("Content-Encoding", "GZIP")
+        .body(gzipped(b"another"))]);
+    let dxf = Dxf::new().plain(&server.host()).env("DXF_RETRIES", "0");
+    let size = dxf.args(["blob-size", "a", &digest(b"this")]).fails(65);
+    assert_eq!(size.says("digest mismatch").text(), "");
+}
+
+#[test]
+fn what_is_compressed_in_another_way_is_named() {
+    let stored = blob(7, 3000);
+    let name = digest(&stored);
+    let server = |coding: &str, sent: Vec<u8>| {
+        let coded = on(GET, "/v2/*").with(move |request| Response::ranged(request, &sent));
+        let head = on(HEAD, "/v2/a/blobs/*").reply(200);
+        let head = head.header("Content-Length", "3000");
+        Server::script([head, coded.header("Content-Encoding", coding)])
+    };
+    let at = |server: &Server, words: &[&str]| {
+        let dxf = Dxf::new().plain(&server.host()).env("DXF_RETRIES", "0");
+        dxf.args(words)
+    };
+    let range = ["pull-blob", "--range", "5-14", "a", &name];
+    for (coding, said) in [
+        ("br", "with br"),
+        ("Deflate", "with deflate"),
+        ("gzip, zstd", "with gzip, zstd"),
+    ] {
+        let server = server(coding, b"what is not read".to_vec());
+        for words in [
+            &LIST[..],
+            &["get-manifest", "a", "x"],
+            &["pull-blob", "a", &name],
+            &range,
+        ] {
+            let refused = at(&server, words).fails(65).says(said);
+            assert_eq!(refused.text(), "", "{coding} {words:?}");
+        }
+    }
+    // A label that says nothing, or that is about the blob itself.
+    for coding in ["identity", "aws-chunked", "utf-8", "", "zstd"] {
+        let server = server(coding, stored.clone());
+        assert!(
+            at(&server, &["pull-blob", "a", &name]).ok().stdout == stored,
+            "{coding}"
+        );
+        assert!(at(&server, &range).ok().stdout == stored[5..15], "{coding}");
     }
 }
 
