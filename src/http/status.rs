@@ -42,12 +42,34 @@ fn text_of(response: Response) -> String {
     hide(&String::from_utf8_lossy(&body))
 }
 
-/// The title of a web page, if the body is one, whatever its type says.
-pub fn title(response: Response) -> Option<Vec<Diagnostic>> {
+/// A body that is no registry's, whatever its type says, and what it says.
+pub enum Foreign {
+    /// A web page, with its title.
+    Page(Vec<Diagnostic>),
+    /// A document, or a sentence.
+    Words(Vec<Diagnostic>),
+}
+
+/// What the body is, unless it is an empty document or a word such as `OK`.
+pub fn foreign(response: Response) -> Option<Foreign> {
     let text = text_of(response);
-    text.trim_start()
-        .starts_with('<')
-        .then(|| words(&text, true))
+    let text = text.trim();
+    if text.starts_with('<') {
+        return Some(Foreign::Page(words(text, true)));
+    }
+    let is_json = text.starts_with(['{', '[']);
+    let is_empty = |text: &str| {
+        text.trim_matches(|c: char| "{}[] \t\r\n".contains(c))
+            .is_empty()
+    };
+    match (is_json, text.contains(char::is_whitespace)) {
+        (true, _) if is_empty(text) => None,
+        (false, false) => None,
+        _ => {
+            let said = parse(text).filter(|said| !said.is_empty());
+            Some(Foreign::Words(said.unwrap_or_else(|| words(text, false))))
+        }
+    }
 }
 
 /// The registry's form; and those of token servers: OAuth2's (RFC 6749, 5.2)

@@ -32,6 +32,7 @@ use crate::error::{Diagnostic, Error, RequestLine, Result};
 use crate::http::address::AddressPolicy;
 use crate::http::redirect::follow;
 use crate::http::retry::Budget;
+use crate::http::status::Foreign;
 use crate::http::{self, Request, Response, Transport, Url, status};
 use crate::hub;
 use crate::reference::{Host, RepoName};
@@ -423,24 +424,34 @@ fn is_signed(response: &Response) -> bool {
 }
 
 /// Reads the answer to what was stored or deleted. A web page of no type, or of a
-/// wrong one, is known by how it begins.
+/// wrong one, is known by how it begins; and a document that some other service
+/// answers everything with is no receipt either.
 fn acknowledged(response: Response) -> Result<()> {
     if response.status != 200 || response.content_length() == Some(0) || is_signed(&response) {
         response.drain();
         return Ok(());
     }
     let line = response.line().clone();
-    match status::title(response) {
-        Some(said) => Err(page(&line, &said)),
+    match status::foreign(response) {
+        Some(Foreign::Page(said)) => Err(page(&line, &said)),
+        Some(Foreign::Words(said)) => {
+            let why = format!("it says{}, which is not a registry's answer", quoted(&said));
+            Err(Error::malformed(format!("answer to {line}"), why))
+        }
         None => Ok(()),
     }
 }
 
 fn page(line: &RequestLine, said: &[Diagnostic]) -> Error {
-    let title = said.first().map(|said| format!(" {:?}", said.message));
     let why = format!(
         "it is a web page{}, not a registry's answer",
-        title.unwrap_or_default()
+        quoted(said)
     );
     Error::malformed(format!("answer to {line}"), why)
+}
+
+/// The first of what an answer says, after a blank.
+fn quoted(said: &[Diagnostic]) -> String {
+    let first = said.first().map(|said| format!(" {:?}", said.to_string()));
+    first.unwrap_or_default()
 }

@@ -22,12 +22,12 @@ use crate::http::retry::Budget;
 use crate::http::{Body, Request};
 use crate::progress::Skipped;
 use crate::reference::RepoName;
-use crate::registry::UploadMode;
 use crate::registry::location::{checked_location, end_of_range};
 use crate::registry::plan::Plan;
 use crate::registry::repository::{CONTENT_DIGEST, Repository};
 use crate::registry::session::{Farewell, Opened, Session, Standing, open};
 use crate::registry::sessions::Note;
+use crate::registry::{UploadMode, acknowledged};
 use crate::store::{Put, ReadStore};
 use crate::stream::Watch;
 
@@ -286,7 +286,7 @@ impl<'a> Upload<'a> {
         let told = answer
             .header(CONTENT_DIGEST)
             .and_then(|value| value.trim().parse::<Digest>().ok());
-        answer.drain();
+        acknowledged(answer)?;
         match told {
             // distribution answers a sha512 upload with the sha256 of it.
             Some(told)

@@ -3,7 +3,7 @@
 use crate::support::data::digest;
 use crate::support::dxf::Dxf;
 use crate::support::registry::Registry;
-use crate::support::rules::{ANY, DELETE, GET, HEAD, PUT, on};
+use crate::support::rules::{ANY, DELETE, GET, HEAD, POST, PUT, on};
 use crate::support::scratch;
 use crate::support::server::Server;
 
@@ -63,6 +63,66 @@ fn a_page_that_says_it_was_stored_or_deleted_is_no_success() {
             .fails(65)
             .says(page);
     }
+}
+
+#[test]
+fn an_answer_of_another_service_is_no_receipt() {
+    let (blob, folder) = (digest(b"hello"), scratch());
+    let file = folder.path().join("f");
+    std::fs::write(&file, "hello").unwrap();
+    let file = file.to_str().unwrap();
+    for (body, said) in [
+        (r#"{"status":"ok","code":0}"#, r#"{\"status\":\"ok\""#),
+        (
+            r#" {"errors":[{"code":"DENIED","message":"log in"}]}"#,
+            "DENIED: log in",
+        ),
+        (r#"[{"id":1}]"#, "it says"),
+        ("{\"cut", "it says"),
+        ("Please sign in", "it says \"Please sign in\""),
+    ] {
+        let done = |method, path| {
+            let done = on(method, path).reply(200).body(body);
+            done.header("Content-Type", "application/json")
+        };
+        let head = || {
+            let head = on(HEAD, "/v2/a/blobs/*").reply(200);
+            head.header("Content-Length", "5")
+        };
+        let server = Server::script([
+            head(),
+            done(PUT, "/v2/a/manifests/*"),
+            done(DELETE, "/v2/a/blobs/*"),
+        ]);
+        let set = at(&server).args(["set-alias", "a", "v1", &blob]).fails(65);
+        assert_eq!(set.says(said).says("not a registry's").text(), "");
+        let gone = at(&server).args(["del-blob", "a", &blob]);
+        gone.fails(65).says("not a registry's");
+        let session = on(POST, "/v2/a/blobs/uploads/").reply(202);
+        let server = Server::script([
+            on(HEAD, "/v2/a/blobs/*").reply(404),
+            session.header("Location", "/v2/a/blobs/uploads/1"),
+            done(PUT, "/v2/a/blobs/uploads/1"),
+            on(DELETE, "/v2/a/blobs/uploads/1").reply(204),
+        ]);
+        let push = at(&server).args(["push-blob", "a", file]).fails(65);
+        assert_eq!(push.says("not a registry's").text(), "");
+    }
+    // What some registries say with their 200 is nothing else's.
+    for body in ["", "{}", "{ }\n", "[]", "OK", "null"] {
+        let head = on(HEAD, "/v2/a/blobs/*").reply(200);
+        let server = Server::script([
+            head.header("Content-Length", "5"),
+            on(PUT, "/v2/a/manifests/v1").reply(200).body(body),
+            on(DELETE, "/v2/a/blobs/*").reply(200).body(body),
+        ]);
+        at(&server).args(["set-alias", "a", "v1", &blob]).ok();
+        at(&server).args(["del-blob", "a", &blob]).ok();
+    }
+    let signed = on(DELETE, "/v2/a/blobs/*").reply(200).body(r#"{"a":1}"#);
+    let signed = signed.header("Docker-Distribution-Api-Version", "registry/2.0");
+    let server = Server::script([signed]);
+    at(&server).args(["del-blob", "a", &blob]).ok();
 }
 
 #[test]
