@@ -99,8 +99,8 @@ impl Formatter for Python {
     ) -> io::Result<()> {
         for c in text.chars() {
             match c {
-                // serde_json passes DEL through, and so does Python.
-                '\0'..='\x7f' => w.write_all(&[c as u8])?,
+                // serde_json passes DEL through, and Python does not.
+                '\0'..='\x7e' => w.write_all(&[c as u8])?,
                 _ => {
                     for unit in c.encode_utf16(&mut [0; 2]) {
                         write!(w, "\\u{unit:04x}")?;
@@ -140,7 +140,7 @@ mod tests {
         let value = json!({"b": [1, 2, {}], "a": {"z": null, "y": "é\u{1F600}\n\u{7f}\u{1}\"\\/"}});
         assert_eq!(
             python(&value),
-            "{\"a\": {\"y\": \"\\u00e9\\ud83d\\ude00\\n\u{7f}\\u0001\\\"\\\\/\", \"z\": null}, \"b\": [1, 2, {}]}"
+            "{\"a\": {\"y\": \"\\u00e9\\ud83d\\ude00\\n\\u007f\\u0001\\\"\\\\/\", \"z\": null}, \"b\": [1, 2, {}]}"
         );
         assert_eq!(python(&json!([])), "[]");
     }

@@ -16,6 +16,16 @@ pub fn one_line(text: &str) -> String {
     text.chars().map(harmless).collect()
 }
 
+/// A document of several lines with JSON's escapes for what a terminal would obey.
+pub fn escaped(text: &str) -> String {
+    let one = |c| match harmless(c) {
+        '?' if c != '?' => format!("\\u{:04x}", u32::from(c)),
+        _ if matches!(c, '\n' | '\t') => c.into(),
+        harmless => harmless.into(),
+    };
+    text.chars().map(one).collect()
+}
+
 /// `text` without anything a terminal would obey, at most [`MAX_SHOWN`]
 /// characters of it.
 pub fn clean(text: &str) -> String {
@@ -69,6 +79,15 @@ mod tests {
         assert_eq!(clean("a\u{202e}b\u{9b}c\u{2028}d"), "a?b?c d");
         assert_eq!(clean("grüße 😀"), "grüße 😀");
         assert_eq!(clean(&"x".repeat(1000)).chars().count(), MAX_SHOWN + 1);
+    }
+
+    #[test]
+    fn documents_keep_their_lines_and_show_what_they_hide() {
+        assert_eq!(escaped("{\n\t\"a?\u{e9}\": 1}"), "{\n\t\"a?\u{e9}\": 1}");
+        assert_eq!(
+            escaped("\u{7f}\u{9b}2J\u{202e}\r"),
+            r"\u007f\u009b2J\u202e "
+        );
     }
 
     proptest! {

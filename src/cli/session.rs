@@ -14,7 +14,7 @@ use dxf_registry::progress::Progress;
 use dxf_registry::registry::{Registry, Settings};
 use dxf_registry::store::valid_names;
 use dxf_registry::stream::{Watch, read_bounded};
-use dxf_registry::text::one_line;
+use dxf_registry::text::{escaped, one_line};
 use dxf_registry::{
     Digest, Error, Host, Manifest, ReadStore, RepoName, Result, Root, Store, Target, json, manifest,
 };
@@ -271,23 +271,27 @@ impl<'s, 'o> Session<'s, 'o> {
         self.out.write_all(bytes).map_err(stdout)
     }
 
-    /// Writes a document to standard output unchanged; on a terminal it ends its
-    /// line, so that the shell's prompt begins a new one.
+    /// Writes a document to standard output unchanged; on a terminal without
+    /// anything that it would obey, and with an end of its line, so that the shell's
+    /// prompt begins a new one.
     pub fn document(&mut self, bytes: &[u8]) -> Result<(), Failure> {
-        self.write(bytes)?;
-        match self.terminal.stdout && !bytes.ends_with(b"\n") {
-            true => self.write(b"\n"),
-            false => Ok(()),
+        if !self.terminal.stdout {
+            return self.write(bytes);
+        }
+        self.write(escaped(&String::from_utf8_lossy(bytes)).as_bytes())?;
+        match bytes.ends_with(b"\n") {
+            true => Ok(()),
+            false => self.write(b"\n"),
         }
     }
 
-    /// Writes a line to standard output.
+    /// Writes a line to standard output, made fit for a terminal.
     pub fn line(&mut self, line: impl std::fmt::Display) -> Result<(), Failure> {
         if self.terminal.stdout {
             // On the same screen a bar would stay above the line.
             self.console.clear();
         }
-        writeln!(self.out, "{line}").map_err(stdout)
+        writeln!(self.out, "{}", one_line(&line.to_string())).map_err(stdout)
     }
 
     /// Writes names that came from elsewhere, one a line or as a JSON list, as
@@ -305,7 +309,7 @@ impl<'s, 'o> Session<'s, 'o> {
                 Err(error) => return Err(error.into()),
             };
             match self.context.shape {
-                Shape::Text => self.line(one_line(&name))?,
+                Shape::Text => self.line(&name)?,
                 Shape::Json => {
                     self.write(format!("{lead}{}", json::python(&name.into())).as_bytes())?
                 }
@@ -338,12 +342,6 @@ impl<'s, 'o> Session<'s, 'o> {
                 self.line(json::python(&Value::Object(members.collect())))
             }
         }
-    }
-
-    /// Writes a line that holds words from elsewhere.
-    pub fn foreign(&mut self, line: impl std::fmt::Display) -> Result<(), Failure> {
-        let line = line.to_string();
-        self.line(one_line(&line))
     }
 }
 

@@ -216,7 +216,7 @@ fn write(
     let pulled = pull.write(store, found, s.run())?;
     for (entry, pulled) in found.iter().zip(pulled) {
         if pulled == Pulled::Written {
-            s.foreign(&entry.name)?;
+            s.line(&entry.name)?;
         }
     }
     Ok(())

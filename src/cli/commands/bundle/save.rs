@@ -14,7 +14,7 @@ use dxf_registry::error::if_found;
 use dxf_registry::graph::{Referrers, Remote};
 use dxf_registry::stream::read_bounded;
 use dxf_registry::{
-    Error, Host, Place, Platform, ReadStore, Reference, RepoName, Result, Root, Target, json, text,
+    Error, Host, Place, Platform, ReadStore, Reference, RepoName, Result, Root, Target, json,
 };
 use serde_json::json;
 
@@ -442,8 +442,8 @@ fn report(s: &mut Session<'_, '_>, plan: &Plan, parts: usize) -> Result<(), Fail
     }
     for (name, digest) in &plan.images {
         match name.digest {
-            Some(_) => s.line(text::one_line(&name.to_string()))?,
-            None => s.line(text::one_line(&format!("{name}@{digest}")))?,
+            Some(_) => s.line(name)?,
+            None => s.line(format_args!("{name}@{digest}"))?,
         }
     }
     let images = size::count(plan.images.len(), "image");

@@ -48,7 +48,7 @@ pub fn run(s: &mut Session<'_, '_>, args: &ShowBundle) -> Result<(), Failure> {
             table(s.out, &shown.rows(), &[2])?;
             if count > 0 {
                 let (bytes, against) = (size::show(bytes), omitted.against().join(", "));
-                s.foreign(format_args!(
+                s.line(format_args!(
                     "already carried: {bytes} that are in {against}"
                 ))?;
             }

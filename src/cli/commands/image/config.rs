@@ -1,6 +1,7 @@
 //! `get-config`: an image's config, byte for byte.
 
 use dxf_registry::Result;
+use dxf_registry::image::config;
 
 use crate::cli::args::Look;
 use crate::cli::exit::Failure;
@@ -10,7 +11,9 @@ use crate::cli::session::Session;
 /// `get-config <image>`
 pub fn run(s: &mut Session<'_, '_>, look: &Look) -> Result<(), Failure> {
     let image = one(s, look)?;
+    if s.terminal.stdout {
+        return s.document(&image.config_blob().read(config::MAX_SIZE)?);
+    }
     image.config_blob().copy_to("standard output", s.out)?;
-    // A terminal's line is ended.
-    s.document(b"")
+    Ok(())
 }

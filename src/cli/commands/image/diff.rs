@@ -1,7 +1,7 @@
 //! `diff-images`: what differs between two images.
 
 use dxf_registry::image::{self, Change, Diff, Image, Member, Of};
-use dxf_registry::{Error, Result, json, text};
+use dxf_registry::{Error, Result, json};
 use serde_json::{Value, json};
 
 use crate::cli::args::DiffImages;
@@ -25,9 +25,7 @@ pub fn run(s: &mut Session<'_, '_>, args: &DiffImages) -> Result<(), Failure> {
     let found = image::diff(&first, &second, s.watch())?;
     match s.context.shape {
         Shape::Json => s.line(json::python(&value(&found))),
-        Shape::Text => lines(&found)
-            .into_iter()
-            .try_for_each(|line| s.line(text::one_line(&line))),
+        Shape::Text => lines(&found).into_iter().try_for_each(|line| s.line(line)),
     }
 }
 

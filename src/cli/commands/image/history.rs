@@ -1,6 +1,6 @@
 //! `get-history`: the commands an image was made with.
 
-use dxf_registry::{Result, json, text};
+use dxf_registry::{Result, json};
 use serde_json::json;
 
 use crate::cli::args::Look;
@@ -18,5 +18,5 @@ pub fn run(s: &mut Session<'_, '_>, look: &Look) -> Result<(), Failure> {
         return s.line(json::python(history.unwrap_or(&json!([]))));
     }
     let mut steps = config.history().into_iter();
-    steps.try_for_each(|step| s.line(text::one_line(&step.created_by)))
+    steps.try_for_each(|step| s.line(&step.created_by))
 }

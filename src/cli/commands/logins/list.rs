@@ -21,7 +21,7 @@ pub fn run(s: &mut Session<'_, '_>) -> Result<(), Failure> {
     for login in &found.logins {
         let name = login.username.as_deref().unwrap_or("-");
         let (key, how, file) = (&login.key, &login.how, login.file.display());
-        s.foreign(format_args!("{key} {name} ({how}, {file})"))?;
+        s.line(format_args!("{key} {name} ({how}, {file})"))?;
     }
     Ok(())
 }

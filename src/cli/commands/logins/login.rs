@@ -28,7 +28,7 @@ pub fn run(s: &mut Session<'_, '_>, args: &Login) -> Result<(), Failure> {
         s.console
             .warn("the password is stored unencrypted; a credential helper would protect it");
     }
-    s.foreign(format_args!("login for {host} stored in {saved}"))
+    s.line(format_args!("login for {host} stored in {saved}"))
 }
 
 /// Name and password: given, in the environment, or asked for.

@@ -99,7 +99,7 @@ fn explanation(
         return s.line(json::python(&Value::Object(all.collect())));
     }
     for (name, fact) in known {
-        s.foreign(format_args!("{name}: {fact}"))?;
+        s.line(format_args!("{name}: {fact}"))?;
     }
     Ok(())
 }
