@@ -29,6 +29,8 @@ const MAX_ENTRIES: usize = bounds::INDEX_JSON_ENTRIES;
 const MAX_MEMBERS: usize = bounds::INDEX_JSON_MEMBERS;
 /// The member with the entries.
 const MANIFESTS: &str = "manifests";
+/// The member with what is said of the document itself.
+const ANNOTATIONS: &str = "annotations";
 
 /// What `index.json` says.
 ///
@@ -143,6 +145,30 @@ impl Index {
         }
         out.push('}');
         out.into_bytes()
+    }
+
+    /// An annotation of the document itself.
+    pub fn annotation(&self, name: &str) -> Option<String> {
+        let (_, all) = self.members.iter().find(|(name, _)| name == ANNOTATIONS)?;
+        Some(value(all)[name].as_str()?.to_string())
+    }
+
+    /// Gives the document itself an annotation.
+    pub fn annotate(&mut self, name: &str, text: &str) {
+        let at = self
+            .members
+            .iter()
+            .position(|(name, _)| name == ANNOTATIONS);
+        let mut all = at.map_or_else(|| json!({}), |at| value(&self.members[at].1));
+        if !all.is_object() {
+            all = json!({});
+        }
+        all[name] = json!(text);
+        let all = all.to_string().into();
+        match at {
+            Some(at) => self.members[at].1 = all,
+            None => self.members.push((ANNOTATIONS.to_string(), all)),
+        }
     }
 
     /// The entry of a tag; the first one, should a tool have written several.

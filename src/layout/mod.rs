@@ -234,6 +234,26 @@ impl Layout {
         self.index()?.descriptors().collect()
     }
 
+    /// An annotation of the layout as a whole, as [`Layout::annotate`] writes it.
+    ///
+    /// # Errors
+    /// As [`ReadStore::manifest`].
+    pub fn annotation(&self, name: &str) -> Result<Option<String>> {
+        Ok(self.index()?.annotation(name))
+    }
+
+    /// Writes an annotation of the layout as a whole, which is about no image of it.
+    ///
+    /// # Errors
+    /// As [`Store::put_manifest`].
+    pub fn annotate(&self, name: &str, value: &str) -> Result<()> {
+        self.create()?;
+        let _held = self.hold()?;
+        let mut index = Index::clone(&*self.index()?);
+        index.annotate(name, value);
+        self.save(index)
+    }
+
     /// The folder, unless the name takes a place that a layout needs, or leads
     /// out of the folder of repositories: no link below it is followed, as
     /// [`Layouts::repos`] follows none.

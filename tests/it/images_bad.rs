@@ -244,3 +244,39 @@ fn an_alias_of_blobs_is_no_image_for_an_engine() {
     at(&["pull-image", "--format", "oci", "a/b:v", "out"]).ok();
     assert!(folder.path().join("out/index.json").is_file());
 }
+
+#[test]
+fn a_default_folder_takes_the_images_of_one_repository() {
+    let bench = Bench::new(Mode::Http);
+    for repo in ["a/b", "a_b"] {
+        let image = format!("{repo}:v1");
+        let make = ["edit-image", "--add-file", "/f=x", "scratch", &image];
+        bench.dxf().args(make).ok();
+        let again = ["tag-image", &image, "v2"];
+        bench.dxf().args(again).ok();
+    }
+    let folder = scratch();
+    let pull = |image: &str, more: &[&str]| {
+        let dxf = bench.dxf().current_dir(folder.path());
+        dxf.args(["pull-image", "--format", "oci", image])
+            .args(more)
+    };
+    pull("a/b:v1", &[]).ok();
+    pull("a/b:v2", &[]).ok();
+    let before = fs::read(folder.path().join("a_b/index.json")).unwrap();
+    let refused = pull("a_b:v1", &[])
+        .fails(1)
+        .says("a_b exists and contains images of");
+    refused.says("/a/b").says("name a folder");
+    let after = fs::read(folder.path().join("a_b/index.json")).unwrap();
+    assert!(before == after);
+    // A folder that is named is what is meant, and one without a note is old.
+    pull("a_b:v1", &["-o", "a_b"]).ok();
+    pull("a_b:v1", &["-o", "own"]).ok();
+    let list = Dxf::new().args(["list-platforms", "oci:own:v1"]);
+    list.current_dir(folder.path()).ok();
+    fs::rename(folder.path().join("own"), folder.path().join("a_b.new")).unwrap();
+    fs::remove_dir_all(folder.path().join("a_b")).unwrap();
+    fs::rename(folder.path().join("a_b.new"), folder.path().join("a_b")).unwrap();
+    pull("a/b:v2", &[]).ok();
+}

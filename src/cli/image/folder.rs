@@ -15,6 +15,9 @@ use crate::cli::exit::Failure;
 use crate::cli::image::item::targets;
 use crate::cli::session::Session;
 
+/// The annotation of a layout that names the repository of its images.
+const ORIGIN: &str = "vnd.dxf.repository";
+
 /// A folder that is, or becomes, an OCI layout.
 pub enum Folder {
     /// There is a layout, which gets more images.
@@ -47,8 +50,33 @@ impl Folder {
         }
     }
 
-    /// Puts everything there. A new folder appears when it is whole.
-    pub fn fill(self, s: &Session<'_, '_>, items: &[Item]) -> Result<(), Failure> {
+    /// The default folder of images of `origin`. Two repositories may have one, and
+    /// what is in it is asked for by tags alone.
+    ///
+    /// # Errors
+    /// As [`Folder::open`]; [`Error::Unsupported`] for a folder of another repository.
+    pub fn open_default(path: &Path, origin: &str) -> Result<Folder, Failure> {
+        let folder = Folder::open(path)?;
+        if let Folder::Old(path) = &folder
+            && let Some(other) = Layout::at(path).annotation(ORIGIN)?
+            && other != origin
+        {
+            let path = path.display();
+            let what =
+                format!("{path} exists and contains images of {other}; name a folder to write");
+            return Err(Error::Unsupported { what }.into());
+        }
+        Ok(folder)
+    }
+
+    /// Puts everything there. A new folder appears when it is whole, and says what
+    /// repository it is of where that is `origin`.
+    pub fn fill(
+        self,
+        s: &Session<'_, '_>,
+        items: &[Item],
+        origin: Option<&str>,
+    ) -> Result<(), Failure> {
         let target = match self {
             Folder::Old(path) => return fill(s, &path, items),
             Folder::New(path) => path,
@@ -58,6 +86,9 @@ impl Folder {
         let make = || AsideFolder::beside(&target);
         let (aside, _litter) = s.interrupt.litter(make).map_err(failed)?;
         fill(s, &aside.path(), items)?;
+        if let Some(origin) = origin {
+            Layout::at(aside.path()).annotate(ORIGIN, origin)?;
+        }
         s.interrupt.stop().check()?;
         Ok(aside.commit().map_err(failed)?)
     }

@@ -31,9 +31,13 @@ pub fn run(s: &mut Session<'_, '_>, args: &PullImage) -> Result<(), Failure> {
     };
     let is_default = words.len() == 1 && args.output.is_none();
     if args.format == Form::Oci {
-        let folder = Folder::open(&path)?;
+        let origin = is_default.then(|| origin(&place));
+        let folder = match &origin {
+            Some(origin) => Folder::open_default(&path, origin)?,
+            None => Folder::open(&path)?,
+        };
         let items = items(s, &place, &choice, name).map_err(|e| a_tag_of_its_own(e, args))?;
-        return folder.fill(s, &items);
+        return folder.fill(s, &items, origin.as_deref());
     }
     if args.format == Form::Docker && choice.all {
         let why = "--format docker holds the image of one platform, not all";
@@ -96,6 +100,24 @@ fn unnamed(s: &Session<'_, '_>, place: &Place, form: Form) -> Result<PathBuf, Fa
         return Err(args::usage(why));
     }
     Ok(path)
+}
+
+/// The repository or layout at `place`, whatever image of it is meant.
+fn origin(place: &Place) -> String {
+    match place {
+        Place::Repository { root, reference } => match root {
+            Root::Registry(host) => {
+                let name = hub::full_name(host.as_str(), reference.repo.as_str());
+                format!("{host}/{name}")
+            }
+            Root::Folder(_) => reference.repo.to_string(),
+        },
+        Place::Layout { folder, .. } => {
+            let full = std::path::absolute(folder);
+            format!("oci:{}", full.as_ref().unwrap_or(folder).display())
+        }
+        _ => place.to_string(),
+    }
 }
 
 /// The repository's whole name with `_` for `/`, as crpy and docker-drag have
