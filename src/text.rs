@@ -47,8 +47,8 @@ pub fn without_login(url: &str) -> String {
         None => (String::new(), url),
     };
     match rest.rsplit_once('@') {
-        Some((_, host)) => format!("{scheme}***@{host}"),
-        None => url.to_string(),
+        Some((login, host)) if !login.is_empty() => format!("{scheme}***@{host}"),
+        _ => url.to_string(),
     }
 }
 
@@ -106,6 +106,7 @@ mod tests {
             ("http://p:3128", "http://p:3128"),
             ("http://u:p@w@p:3128", "http://***@p:3128"),
             ("u:pw@p", "***@p"),
+            ("@v1", "@v1"),
         ] {
             assert_eq!(without_login(url), shown);
         }

@@ -8,6 +8,7 @@ use clap::CommandFactory;
 use clap::builder::StyledStr;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use dxf_registry::text::without_login;
+use dxf_registry::{Reference, Target};
 
 use crate::cli::args::{Cli, guide};
 use crate::cli::manual::{Page, TOPICS};
@@ -100,9 +101,10 @@ pub fn lower(text: StyledStr) -> String {
 }
 
 /// What clap does not understand, in the words of this command: the command
-/// it was said of, if it was one, and what is wrong. `word` is the first that
-/// was written.
-pub fn explain(error: &clap::Error, word: Option<&OsStr>) -> (String, String) {
+/// it was said of, if it was one, and what is wrong. `words` are those that were
+/// written, the program's name first.
+pub fn explain(error: &clap::Error, words: &[OsString]) -> (String, String) {
+    let word = words.get(1).map(OsString::as_os_str);
     let get = |kind| error.get(kind).map(ContextValue::to_string);
     let rendered = error.render().to_string();
     let said = match error.kind() {
@@ -120,7 +122,8 @@ pub fn explain(error: &clap::Error, word: Option<&OsStr>) -> (String, String) {
             first.trim_start_matches("error: ").to_string()
         }
     };
-    let hint = meant(error, word);
+    let hint =
+        meant(error, word).or_else(|| with_tag(words, &get(ContextKind::InvalidArg)?, &rendered));
     let said = match hint {
         Some(hint) => format!("{said}; did you mean {hint}?"),
         None => match error.get(ContextKind::ValidValue) {
@@ -155,6 +158,17 @@ fn meant(error: &clap::Error, word: Option<&OsStr>) -> Option<String> {
         let mut guessed = guessed.into_iter();
         guessed.find_map(|kind| best(error.get(kind)?))
     })
+}
+
+/// The image that was meant where its tag is an argument of its own, as in commands
+/// about aliases.
+fn with_tag(words: &[OsString], extra: &str, rendered: &str) -> Option<String> {
+    let usage = rendered.split("Usage: dxf ").nth(1)?.lines().next()?;
+    let at = words.iter().position(|word| word == extra)?;
+    let image: Reference = words.get(at.checked_sub(1)?)?.to_str()?.parse().ok()?;
+    let target: Target = extra.strip_prefix('@').unwrap_or(extra).parse().ok()?;
+    let is_bare = image.tag.is_none() && image.digest.is_none();
+    (usage.ends_with("<image>") && is_bare).then(|| target.within(&image.to_string()))
 }
 
 /// Whether what is too much is not an option.

@@ -104,7 +104,7 @@ pub fn run(
             begin(&command, Env::new(lookup), &mut out, input)
         }
         Err(error) if error.use_stderr() => {
-            let (command, said) = help::explain(&error, words.get(1).map(OsString::as_os_str));
+            let (command, said) = help::explain(&error, &words);
             name = command;
             Err(args::usage(said))
         }

@@ -647,6 +647,30 @@ fn show_env_marks_every_bad_value() {
     assert_eq!(done.out.matches("\"invalid\": ").count(), 3, "{done:?}");
 }
 
+#[test]
+fn what_other_variables_decide_is_shown_where_it_holds() {
+    let mut place = Place::new();
+    let shown = place.ok(&["show-env"]);
+    for line in [
+        "DXF_TLSVERIFY = system certificates  (default)",
+        "DXF_CACHE = ~/.cache/dxf  (default)",
+    ] {
+        assert!(shown.contains(line), "{shown}");
+    }
+    place
+        .set("SSL_CERT_FILE", "/other.pem")
+        .set("REQUESTS_CA_BUNDLE", "/ca.pem");
+    place.set("XDG_CACHE_HOME", "/var/c");
+    let shown = place.ok(&["show-env"]);
+    for line in [
+        "DXF_TLSVERIFY = /ca.pem  (environment: REQUESTS_CA_BUNDLE)",
+        "DXF_FROM_TLSVERIFY = /ca.pem  (environment: REQUESTS_CA_BUNDLE)",
+        "DXF_CACHE = /var/c/dxf  (environment: XDG_CACHE_HOME)",
+    ] {
+        assert!(shown.contains(line), "{shown}");
+    }
+}
+
 /// A folder has no tokens.
 #[test]
 fn auth_at_a_folder() {
@@ -708,6 +732,41 @@ fn a_mistake_is_told_what_to_write_instead() {
             &["pull-blob", "r"],
             65,
             "standard input is empty; give a digest or an alias".to_string(),
+        ),
+        (
+            &["get-config", "team/x", "v1"],
+            2,
+            "did you mean team/x:v1?".to_string(),
+        ),
+        (
+            &["verify-image", "--platform", "linux/amd64", "r", "@v1"],
+            2,
+            "did you mean r:v1?".to_string(),
+        ),
+        (
+            &["copy-image", "r:a", "team/x", "v1"],
+            2,
+            "did you mean team/x:v1?".to_string(),
+        ),
+        (
+            &["tag-image", "r:a", "r:b"],
+            2,
+            "write the tag alone".to_string(),
+        ),
+        (
+            &["push-files", "r", &file, "v1"],
+            2,
+            format!("did you mean dxf push-files r v1 {file}?"),
+        ),
+        (
+            &["push-files", &file, "team/x", "v1"],
+            2,
+            format!("did you mean dxf push-files team/x v1 {file}?"),
+        ),
+        (
+            &["push-files", &file, "team/x", &folder],
+            2,
+            format!("did you mean dxf push-files team/x ALIAS {file} {folder}?"),
         ),
         (&["login", "r.example"], 2, "--password-stdin".to_string()),
         (
@@ -775,6 +834,26 @@ fn a_document_ends_its_line_on_a_terminal() {
 }
 
 #[test]
+fn a_document_shows_a_terminal_nothing_that_it_would_obey() {
+    let place = Place::new();
+    let config = place.file("config", "{\"a\":\"\u{9b}2J\u{7f}\"}");
+    place.ok(&["push-files", "--config", &config, "r", "v"]);
+    let note = "a=\u{9b}2J\u{7f}\u{202e}";
+    place.ok(&["push-files", "--annotation", note, "r", "v"]);
+    let bytes = place.ok(&["get-manifest", "r", "v"]);
+    assert!(bytes.contains('\u{9b}'), "{bytes}");
+    let shown = place.at_terminal(&["get-manifest", "r", "v"]).out;
+    assert!(
+        shown.contains(r"\u009b2J\u007f\u202e") && !shown.trim_end().contains(char::is_control),
+        "{shown:?}"
+    );
+    let value = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap();
+    assert_eq!(value(&shown), value(&bytes));
+    place.ok(&["put-manifest", "r", "w", &place.file("m", &bytes)]);
+    assert_eq!(place.ok(&["get-manifest", "r", "w"]), bytes);
+}
+
+#[test]
 fn a_path_means_its_file_in_every_command() {
     let place = Place::new();
     let tar = place.path("app.tar");
@@ -824,6 +903,14 @@ fn a_path_means_its_file_in_every_command() {
             "the arguments are in the wrong order; did you mean dxf push-image",
         ),
         (&["copy-image", "oci:none", "team/x"], "no file oci-layout"),
+        (
+            &["list-files", "--layer", "9", "team/app:v1"],
+            "layer 9: the image has 1 layer, number 0",
+        ),
+        (
+            &["get-layer", &tar, "1"],
+            "layer 1: the image has 1 layer, number 0",
+        ),
     ] {
         let done = place.run(words);
         assert!(done.err.contains(said), "{words:?}: {done:?}");

@@ -443,10 +443,7 @@ fn acknowledged(response: Response) -> Result<()> {
 }
 
 fn page(line: &RequestLine, said: &[Diagnostic]) -> Error {
-    let why = format!(
-        "it is a web page{}, not a registry's answer",
-        quoted(said)
-    );
+    let why = format!("it is a web page{}, not a registry's answer", quoted(said));
     Error::malformed(format!("answer to {line}"), why)
 }
 

@@ -445,6 +445,13 @@ fn a_wrong_password_is_told_with_where_it_came_from() {
             let nobody = reg.anonymous().args(words);
             let said = failed(nobody, 13).says("set DXF_USERNAME and DXF_PASSWORD");
             said.says("dxf login");
+            for (set, unset) in [
+                ("DXF_USERNAME", "DXF_PASSWORD"),
+                ("DXF_PASSWORD", "DXF_USERNAME"),
+            ] {
+                let half = reg.anonymous().env(set, "half-of-it").args(words);
+                failed(half, 13).says(&format!("{set} is set, but {unset} is not"));
+            }
         }
     }
 }

@@ -19,7 +19,7 @@ pub struct Line {
 /// What there is to say of `var`.
 pub fn line(var: &'static Var, env: Env<'_>) -> Line {
     let (value, source) = match env.raw(var) {
-        None => (var.default.to_string(), "default".to_string()),
+        None => unset(var, env),
         Some((name, value)) => {
             let value = value.to_string_lossy().into_owned();
             let value = match var.kind {
@@ -43,6 +43,31 @@ pub fn line(var: &'static Var, env: Env<'_>) -> Line {
         value,
         source,
         meaning: var.meaning,
+    }
+}
+
+/// What holds where `var` is unset, and why: other variables may decide it.
+fn unset(var: &Var, env: Env<'_>) -> (String, String) {
+    let word = |var: &Var| {
+        let (name, value) = env.raw(var)?;
+        Some((
+            value.to_string_lossy().into_owned(),
+            format!("environment: {name}"),
+        ))
+    };
+    let default = || (var.default.to_string(), "default".to_string());
+    match var.name {
+        name if name == vars::TLSVERIFY.name || name == vars::FROM_TLSVERIFY.name => {
+            let bundle = word(&vars::REQUESTS_CA_BUNDLE).or_else(|| word(&vars::SSL_CERT_FILE));
+            bundle.unwrap_or_else(default)
+        }
+        name if name == vars::CACHE.name => {
+            let home = &vars::XDG_CACHE_HOME;
+            let (folder, source) =
+                word(home).unwrap_or_else(|| (home.default.to_string(), "default".to_string()));
+            (format!("{folder}/dxf"), source)
+        }
+        _ => default(),
     }
 }
 

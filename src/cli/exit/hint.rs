@@ -11,8 +11,10 @@ use dxf_registry::text::one_line;
 pub fn of(error: &Error) -> Option<String> {
     let hint = hint(error.what())?;
     // What was refused is called by its own name already; so is what is to be
-    // unset, which may be either side's.
-    let named = hint.starts_with("the credentials ") || hint.contains("unset ");
+    // unset, which may be either side's. Commands that list have one side.
+    let named = hint.starts_with("the credentials ")
+        || hint.contains("unset ")
+        || hint.contains("DXF_HOST=");
     Some(match error {
         Error::At { place, .. } if place.starts_with("source ") && !named => {
             SIDED.iter().fold(hint, |hint, name| {
@@ -61,6 +63,9 @@ fn hint(error: &Error) -> Option<String> {
             value,
             ..
         } if value.starts_with('@') => "write the alias without @ here",
+        Error::Invalid {
+            what: "tag", value, ..
+        } if value.contains(['/', ':']) => "write the tag alone, without its repository",
         Error::Invalid { what: "proxy", .. } => PROXIES,
         Error::Status { .. } => return status_hint(error),
         Error::Network { kind, request, .. } => network_hint(*kind, &request.url)?,
@@ -143,12 +148,12 @@ fn status_hint(error: &Error) -> Option<String> {
     let catalog = request.url.ends_with("/_catalog");
     let hint = match status {
         429 => match retry_after {
-            Some(seconds) => {
+            Some(seconds @ 1..) => {
                 return Some(format!(
                     "the registry asks to wait {seconds} s; raise DXF_RETRY_MAX_WAIT to wait longer"
                 ));
             }
-            None => "wait, or log in: authenticated users have a higher limit",
+            _ => "wait, or log in: authenticated users have a higher limit",
         },
         405 if request.method == "DELETE" => DELETES,
         _ if request.method == "DELETE" && error.has_code("UNSUPPORTED") => DELETES,
@@ -161,11 +166,14 @@ fn status_hint(error: &Error) -> Option<String> {
         401 | 403 | 404 | 405 | 501 if catalog => {
             "many registries list repositories only for administrators, or not at all"
         }
-        // How ECR calls a password of yesterday: it has no code for that.
-        403 if is_ecr(host) && errors.iter().any(|e| e.message.contains("expired")) => {
-            return Some(login_hint(&request.url, None));
+        // A password of yesterday has the code of a permission that is missing.
+        403 if is_ecr(host) => {
+            let fresh = login_hint(&request.url, None);
+            return Some(format!(
+                "{FORBIDDEN}, or the login is older than 12 hours; {fresh}"
+            ));
         }
-        403 => "the login lacks the permission, or the repository does not exist",
+        403 => FORBIDDEN,
         // A registry that names what is wrong has understood http.
         400 if request.url.starts_with("http:") && errors.iter().all(|e| e.code.is_empty()) => {
             "if it speaks https, unset DXF_INSECURE"
@@ -219,6 +227,7 @@ fn missing_name(method: &str, url: &str) -> Option<String> {
     })
 }
 
+const FORBIDDEN: &str = "the login lacks the permission, or the repository does not exist";
 const PROXIES: &str = "check DXF_PROXY, HTTPS_PROXY and NO_PROXY";
 const DELETES: &str = "deletes are disabled (distribution: storage.delete.enabled)";
 

@@ -368,6 +368,10 @@ mod tests {
             let said = line("op", &error.at("source r").into());
             assert!(said.contains(wanted), "{said}");
         }
+        let url = "https://r/v2/a/manifests/x";
+        let missing = status("GET", url, 404, "MANIFEST_UNKNOWN").at("source r");
+        let missing = line("op", &missing.into());
+        assert!(missing.contains("dxf list-aliases a") && missing.ends_with("with DXF_HOST=r"));
         let there = line("op", &no_tls().at("destination r").into());
         assert!(there.contains("set DXF_INSECURE=1"), "{there}");
     }
@@ -421,8 +425,13 @@ mod tests {
                 "{said}"
             );
         }
+        // No code tells a password that has expired from a permission that is missing.
         let denied = line("op", &status("GET", url, 403, "DENIED").into());
-        assert!(!denied.contains("get-login-password"), "{denied}");
+        for said in ["lacks the permission", "12 hours", "get-login-password"] {
+            assert!(denied.contains(said), "{denied}");
+        }
+        let elsewhere = line("op", &status("GET", "https://r/v2/a", 403, "DENIED").into());
+        assert!(!elsewhere.contains("12 hours"), "{elsewhere}");
     }
 
     #[test]

@@ -1,5 +1,8 @@
 //! `push-files`: files and folders under their names, as one artifact.
 
+use std::ffi::OsString;
+use std::path::Path;
+
 use dxf_registry::artifact::Split;
 use dxf_registry::files::{Artifact, SpecVersion};
 use dxf_registry::graph::{PushTarget, add_to_index, push};
@@ -14,6 +17,7 @@ use crate::cli::session::Session;
 
 /// `push-files [options] <repo> <alias> PATH[:TYPE]…`
 pub fn run(s: &mut Session<'_, '_>, args: &PushFiles) -> Result<(), Failure> {
+    in_order(args.words.take(2, usize::MAX)?)?;
     let (repo, rest) = s.repo(&args.words, 1, usize::MAX)?;
     let [alias, paths @ ..] = rest else {
         return Err(args::usage("too few arguments"));
@@ -50,6 +54,35 @@ pub fn run(s: &mut Session<'_, '_>, args: &PushFiles) -> Result<(), Failure> {
         None => either(s, &*store, artifact, &tag)?,
     };
     s.line(format_args!("{repo}@{digest}"))
+}
+
+/// Refuses files in place of the repository or the alias, where these follow.
+fn in_order(words: &[OsString]) -> Result<(), Failure> {
+    let exists = |word: &OsString| Path::new(word).exists();
+    let new = |word: &OsString| word.to_str().filter(|_| !exists(word)).map(str::to_string);
+    let is_tag = |word: &str| word.parse::<Tag>().is_ok();
+    let [first, second, rest @ ..] = words else {
+        return Ok(());
+    };
+    let (last, more) = match rest.split_last() {
+        Some((last, more)) => (new(last).filter(|word| is_tag(word)), more),
+        None => (None, rest),
+    };
+    let is_repo = |word: &String| args::repo(word, None).is_ok() && !is_tag(word);
+    let (repo, file) = match (exists(first), new(second).filter(is_repo)) {
+        // A repository of one part could be an alias.
+        (true, Some(repo)) => (repo, first),
+        _ if exists(second) && last.is_some() => (first.display().to_string(), second),
+        _ => return Ok(()),
+    };
+    let more = if last.is_some() { more } else { rest };
+    let files = [file].into_iter().chain(more);
+    let files: Vec<String> = files.map(|file| file.display().to_string()).collect();
+    Err(args::usage(format!(
+        "the arguments are in the wrong order; did you mean dxf push-files {repo} {} {}?",
+        last.as_deref().unwrap_or("ALIAS"),
+        files.join(" ")
+    )))
 }
 
 /// What the files become.
