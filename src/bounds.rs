@@ -26,7 +26,7 @@ pub const REFERRERS: usize = 10_000;
 /// Referrers of referrers, levels.
 pub const REFERRER_LEVELS: u32 = 64;
 /// Entries of a list of referrers.
-pub const REFERRERS_LISTED: usize = 100_000;
+pub const REFERRERS_LISTED: usize = REFERRERS;
 /// Manifests that the tags of a repository lead to, when what nothing leads to is
 /// looked for.
 pub const REACHED: usize = 1 << 20;
@@ -97,6 +97,10 @@ pub const TOKEN_ANSWER: u64 = 128 << 10;
 pub const PAGE: u64 = 16 << 20;
 /// Pages of a list.
 pub const PAGES: usize = 10_000;
+/// All pages of a list, bytes.
+pub const LIST: u64 = 32 << 20;
+/// Entries of a list, on all its pages: the largest registries have a third of that.
+pub const LIST_ENTRIES: usize = 1_000_000;
 /// Redirects of one request.
 pub const REDIRECTS: usize = 10;
 /// Different warnings of servers that are shown.
@@ -218,7 +222,14 @@ mod tests {
             ("the body of an error (the rest is not read)", s(ERROR_BODY)),
             ("an answer with a token", s(TOKEN_ANSWER)),
             ("a page of a list; pages", both(s(PAGE), n(PAGES))),
-            ("entries of a list of referrers", n(REFERRERS_LISTED)),
+            (
+                "all pages of a list",
+                format!("{}, {} entries", s(LIST), n(LIST_ENTRIES)),
+            ),
+            (
+                "a page of referrers; entries of all",
+                both(s(MANIFEST), n(REFERRERS_LISTED)),
+            ),
             ("redirects of one request", n(REDIRECTS)),
             ("warnings of registries that are shown", n(WARNINGS)),
             (

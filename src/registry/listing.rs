@@ -20,9 +20,12 @@ use crate::reference::{RepoName, Tag};
 use crate::registry::Registry;
 
 /// The largest page that is read, bytes.
-pub(super) const MAX_PAGE: u64 = bounds::PAGE;
+const MAX_PAGE: u64 = bounds::PAGE;
 /// More pages than any registry has; a loop ends here at the latest.
 const MAX_PAGES: usize = bounds::PAGES;
+/// The bytes and entries of all pages of a list: commands have them all in memory.
+const MAX_LIST: u64 = bounds::LIST;
+const MAX_ENTRIES: usize = bounds::LIST_ENTRIES;
 
 /// What is listed.
 #[derive(Clone, Copy)]
@@ -59,6 +62,9 @@ pub(super) struct Pages {
     /// Hashes of the addresses, which may be 64 KiB each.
     seen: HashSet<u64>,
     hashes: RandomState,
+    /// Bytes and entries of the pages so far.
+    bytes: u64,
+    entries: usize,
 }
 
 #[derive(Deserialize)]
@@ -148,7 +154,24 @@ impl Pages {
             next: Some(Ok(first)),
             seen: HashSet::new(),
             hashes: RandomState::new(),
+            bytes: 0,
+            entries: 0,
         }
+    }
+
+    /// Counts a page of the list, of so many bytes and entries.
+    ///
+    /// # Errors
+    /// For more than a list may have, all pages together.
+    pub fn count(&mut self, url: &Url, bytes: usize, entries: usize) -> Result<()> {
+        self.bytes += bytes as u64;
+        self.entries += entries;
+        if self.bytes <= MAX_LIST && self.entries <= MAX_ENTRIES {
+            return Ok(());
+        }
+        let mib = MAX_LIST >> 20;
+        let why = format!("it has more than {MAX_ENTRIES} entries, or {mib} MiB");
+        Err(wrong(url, &why))
     }
 
     /// The page to ask for now.
@@ -230,6 +253,8 @@ impl<'a> Listing<'a> {
             None if is_list(&answer.bytes) => Names::default(),
             None => return Err(wrong(&url, &format!("it has no member {member}"))),
         };
+        let count = names.ends.len();
+        self.pages.count(&url, answer.bytes.len(), count)?;
         (self.names, self.given) = (names, 0);
         Ok(true)
     }

@@ -25,7 +25,7 @@ use crate::http::Request;
 use crate::manifest::{Manifest, ReferrersList};
 use crate::reference::{RepoName, Tag, Target};
 use crate::registry::Repository;
-use crate::registry::listing::{MAX_PAGE, Pages};
+use crate::registry::listing::Pages;
 use crate::store::ReadStore;
 
 /// The subject that the registry itself has listed a manifest under.
@@ -166,7 +166,8 @@ fn ask(repository: &Repository, subject: &Digest) -> Result<Option<Vec<Descripto
             Some(_) => &[200],
         };
         let scope = repository.scope(&["pull"]);
-        let answer = repository.registry().read(&scope, &request, ok, MAX_PAGE)?;
+        let registry = repository.registry();
+        let answer = registry.read(&scope, &request, ok, bounds::MANIFEST)?;
         if answer.status != 200 {
             return Ok(None);
         }
@@ -178,8 +179,9 @@ fn ask(repository: &Repository, subject: &Digest) -> Result<Option<Vec<Descripto
             (None, Some(_)) => return Err(wrong("one of its pages is not an index")),
         };
         pages.follow(&url, &answer.headers);
-        let found = found.get_or_insert_default();
-        found.extend(list.into_entries());
+        let (found, list) = (found.get_or_insert_default(), list.into_entries());
+        pages.count(&url, answer.bytes.len(), list.len())?;
+        found.extend(list);
         if found.len() > MAX_REFERRERS {
             return Err(wrong("it is too long"));
         }

@@ -116,7 +116,7 @@ fn lists_have_a_largest_page_and_an_end() {
 
 #[test]
 fn a_page_of_short_names_takes_little_memory() {
-    let names = 4_000_000;
+    let names = 999_999;
     let server = Server::script([on(GET, "/v2/a/tags/list").with(move |_| {
         let list = "\"x\",".repeat(names);
         Response::new(200).body(format!("{{\"tags\":[{}\"x\"]}}", list))
@@ -126,6 +126,44 @@ fn a_page_of_short_names_takes_little_memory() {
     let list = running.finish();
     assert_eq!((list.code, list.stdout.len()), (Some(0), 2 * (names + 1)));
     assert!(peak < 80 << 10, "{peak} KiB of memory");
+}
+
+/// Commands that sort or choose have all names in memory.
+#[test]
+fn lists_have_a_largest_number_of_names_and_bytes() {
+    let endless = |member: &'static str, name: &'static str, count: usize| {
+        let asked = std::sync::atomic::AtomicUsize::new(0);
+        on(GET, "/v2/*").with(move |request| {
+            if !request.path.contains(member) {
+                return Response::new(200).body("{}");
+            }
+            let page = asked.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+            let names = format!("\"{name}\",").repeat(count);
+            let list = match member {
+                "tags" => format!("{{\"tags\":[{names}\"x\"]}}"),
+                _ => format!("{{\"repositories\":[{names}\"x\"]}}"),
+            };
+            let path = request.path.split('?').next().unwrap_or_default();
+            let next = format!("<{path}?n={page}>; rel=\"next\"");
+            Response::new(200).header("Link", &next).body(list)
+        })
+    };
+    let long: &'static str = Box::leak("n".repeat(100).into_boxed_str());
+    for (words, member) in [
+        (&["list-aliases", "a"][..], "tags"),
+        (&["prune-aliases", "a", "--keep-last", "1"], "tags"),
+        (&["list-repos"], "_catalog"),
+    ] {
+        for (name, count) in [("x", 300_000), (long, 20_000)] {
+            let server = Server::script([endless(member, name, count)]);
+            let mut running = dxf(&server).args(words).spawn();
+            let peak = running.peak();
+            let output = running.finish();
+            assert_eq!(output.code, Some(65), "{output}");
+            let output = output.says("it has more than 1000000 entries, or 32 MiB");
+            assert!(peak < 128 << 10, "{peak} KiB of memory: {output}");
+        }
+    }
 }
 
 #[test]
