@@ -126,7 +126,11 @@ fn where_nothing_is_deleted_it_is_no_longer_listed() {
     subject(dxf());
     let (one, two) = (attach(dxf(), "1"), attach(dxf(), "2"));
     let done = dxf().args(["detach", "team/app:v1", &one]).ok();
-    assert!(done.stderr.contains("no longer listed"), "{}", done.stderr);
+    assert!(
+        done.stderr.contains("was removed from the list"),
+        "{}",
+        done.stderr
+    );
     assert_eq!(listed(dxf(), "team/app:v1"), [two]);
     // Not listed, and not to be deleted.
     let refused = dxf().args(["detach", "team/app:v1", &one]).run();
