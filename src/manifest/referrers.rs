@@ -82,6 +82,11 @@ impl ReferrersList {
         self.entries.is_empty()
     }
 
+    /// The digests of what is listed.
+    pub fn digests(&self) -> Vec<Digest> {
+        self.entries.iter().map(|entry| entry.digest).collect()
+    }
+
     /// What is listed.
     pub fn into_entries(self) -> Vec<Descriptor> {
         self.entries

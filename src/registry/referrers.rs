@@ -11,6 +11,7 @@ mod tests;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs::File;
+use std::hash::{BuildHasher, RandomState};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -34,7 +35,11 @@ pub(super) const SUBJECT: HeaderName = HeaderName::from_static("oci-subject");
 /// More referrers than any manifest has.
 const MAX_REFERRERS: usize = bounds::REFERRERS_LISTED;
 /// How often a list is written again because another writer undid the change.
-const RETRIES: usize = 3;
+const RETRIES: usize = 20;
+/// How often a list is read again only because others change it.
+const LOOKS: usize = 20;
+/// How many times a wait is doubled, at most, while others undo changes.
+const DOUBLED: usize = 5;
 /// How often a list is read again because its entity tag was not that any more.
 const MAX_REFUSED: usize = 50;
 /// How many times as long as a change took the list is left alone before it is
@@ -246,15 +251,18 @@ impl Change<'_> {
 /// between reading and writing it another client may have written its own list.
 /// Processes of this machine take turns. A writer elsewhere that read the list
 /// before this change has written it soon after, so the list is read again only
-/// after a few times as long as the change took. The specification obliges no
-/// registry to honour `If-Match`, which the PUT has where the list came with an
-/// entity tag, so the gap is narrow and not closed.
+/// after a few times as long as the change took, and, if others changed it meanwhile,
+/// until they are done. Writers that undid each other's changes wait for times of
+/// different lengths. The specification obliges no registry to honour `If-Match`, which
+/// the PUT has where the list came with an entity tag, so the gap is narrow and not
+/// closed.
 ///
 /// Gives whether there was anything to change.
 fn change(repository: &Repository, subject: &Digest, change: &Change<'_>) -> Result<bool> {
     let target = Target::Tag(ReferrersList::tag(subject)?);
     let what = || format!("{target} in {}, the list of referrers", repository.name());
-    let (mut writes, mut refused) = (0, Refused::default());
+    let (mut writes, mut looks, mut refused) = (0, 0, Refused::default());
+    let mut last = Vec::new();
     loop {
         let held = lock(&repository.known_referrers().changing);
         let turn = turn(repository, subject)?;
@@ -272,8 +280,17 @@ fn change(repository: &Repository, subject: &Digest, change: &Change<'_>) -> Res
                 return Err(Error::Unsupported { what });
             }
         };
-        if !change.apply(&mut list) {
+        let is_done = !change.apply(&mut list);
+        let before = std::mem::replace(&mut last, list.digests());
+        if is_done && (writes == 0 || before == last || looks == LOOKS) {
             return Ok(writes > 0);
+        }
+        if is_done {
+            looks += 1;
+            drop((held, turn));
+            let settle = (begun.elapsed() * SETTLE).min(MAX_SETTLE);
+            repository.registry().settings().stop.wait(settle)?;
+            continue;
         }
         if writes > RETRIES || refused.count > MAX_REFUSED {
             return Err(Error::Busy {
@@ -292,9 +309,21 @@ fn change(repository: &Repository, subject: &Digest, change: &Change<'_>) -> Res
         }
         writes += 1;
         drop((held, turn));
-        let settle = (begun.elapsed() * SETTLE).min(MAX_SETTLE);
-        repository.registry().settings().stop.wait(settle)?;
+        let settle = begun.elapsed() * (SETTLE + apart(writes));
+        repository
+            .registry()
+            .settings()
+            .stop
+            .wait(settle.min(MAX_SETTLE))?;
     }
+}
+
+/// How much longer to wait after so many writes, another number for each writer: those
+/// that change a list at the same time would do so again.
+fn apart(writes: usize) -> u32 {
+    let most = 1 << writes.saturating_sub(1).min(DOUBLED);
+    let random = RandomState::new().hash_one(writes);
+    u32::try_from(random % most).unwrap_or_default()
 }
 
 /// What became of conditional PUTs that were refused.

@@ -213,13 +213,18 @@ each_place! {
     }
 }
 
-/// Fifty processes attach to one image of a registry that keeps no list.
+/// Fifty processes of one user attach to one image of a registry that keeps no list,
+/// and twelve on as many machines, who know nothing of each other.
 #[test]
 fn many_writers_lose_nothing() {
+    attach_at_once(50, |_| "cache".to_string());
+    attach_at_once(12, |n| format!("cache{n}"));
+}
+
+fn attach_at_once(count: usize, cache: impl Fn(usize) -> String) {
     let at = Place::registry(crate::support::bench::Mode::Http);
     image(&at, "v1");
-    let cache = at.work().join("cache");
-    let running: Vec<_> = (0..50)
+    let running: Vec<_> = (0..count)
         .map(|n| {
             let note = format!("n={n}");
             let words = [
@@ -230,8 +235,10 @@ fn many_writers_lose_nothing() {
                 &note,
                 "team/app:v1",
             ];
-            // Processes of one user, who find each other by their cache.
-            at.run(words).env("DXF_CACHE", &cache).spawn()
+            // Processes of one user find each other by their cache.
+            at.run(words)
+                .env("DXF_CACHE", at.work().join(cache(n)))
+                .spawn()
         })
         .collect();
     for one in running {
@@ -244,7 +251,7 @@ fn many_writers_lose_nothing() {
         .iter()
         .map(|one| text(&one["annotations"]["n"]).to_string())
         .collect();
-    assert_eq!(notes.len(), 50, "{found:?}");
+    assert_eq!(notes.len(), count, "{found:?}");
 }
 
 /// regctl lists what refers to an image under the fallback tag alone.

@@ -350,6 +350,18 @@ fn a_change_that_another_writer_undid_is_made_again() {
     ]);
     put(&server.repository, &a).unwrap();
     assert_eq!(server.bodies()[4], index(&[&b, &a]));
+    // While others change it, it is read again: one of them may have begun before.
+    let server = Scripted::new([
+        step(at("PUT", &a), 201),
+        step(at_tag("GET"), 404),
+        step(at_tag("PUT"), 201),
+        step(at_tag("GET"), 200).index(index(&[&a, &b])),
+        theirs(),
+        step(at_tag("PUT"), 201),
+        step(at_tag("GET"), 200).index(index(&[&b, &a])),
+    ]);
+    put(&server.repository, &a).unwrap();
+    assert_eq!(server.bodies()[5], index(&[&b, &a]));
     // But not for ever.
     let rounds = (0..=RETRIES).flat_map(|_| [theirs(), step(at_tag("PUT"), 201)]);
     let steps = std::iter::once(step(at("PUT", &a), 201)).chain(rounds);
