@@ -9,7 +9,8 @@ use std::collections::{HashMap, HashSet};
 use std::io::{self, Write};
 use std::sync::Arc;
 
-use super::walk::{FilesOf, Links, Step, Walk, is_its_fault};
+use super::walk::{FilesOf, JoinedFile, Links, Step, Walk, is_its_fault};
+use crate::blob::Blob;
 use crate::descriptor::Descriptor;
 use crate::digest::{Digest, Hasher};
 use crate::error::{Error, Result};
@@ -17,7 +18,7 @@ use crate::fetch::{self, BlobRef, Sink};
 use crate::image::{Node, check};
 use crate::parallel;
 use crate::reference::Target;
-use crate::store::ReadStore;
+use crate::store::{Content, ReadStore};
 use crate::stream::{Run, Watch};
 
 /// How closely [`names`] looks at a blob.
@@ -142,12 +143,13 @@ pub fn names(
 
 /// Reads the configs and layers of an image, or of each image of an index, and
 /// looks at the names in the layers: one that points outside the file system is
-/// wrong. A finding for each manifest, config and layer. The manifests were
-/// verified when the node was made.
+/// wrong. A finding for each manifest, config and layer, and for each of the files
+/// that `files_of` finds among layers, after its parts. The manifests were verified
+/// when the node was made.
 ///
 /// # Errors
 /// What keeps a blob from being read at all, such as the network.
-pub fn node(node: &Node, run: Run<'_>) -> Result<Vec<Finding>> {
+pub fn node(node: &Node, files_of: FilesOf, run: Run<'_>) -> Result<Vec<Finding>> {
     let right = |role, blob| Finding {
         name: None,
         role,
@@ -158,8 +160,19 @@ pub fn node(node: &Node, run: Run<'_>) -> Result<Vec<Finding>> {
     manifests(node, &mut |manifest| {
         findings.push(right(Role::Manifest, manifest));
     });
-    let mut layers = Vec::new();
+    let (mut layers, mut files) = (Vec::new(), Vec::new());
     for (_, image) in node.images() {
+        match files_of(image.manifest()) {
+            Ok(found) => files.extend(found.into_iter().map(Named::file)),
+            // Another kind of manifest has no parts.
+            Err(error) if !error.is_corrupt() => {}
+            Err(error) => {
+                let digest = image.manifest().digest();
+                let wrong = Some(Arc::new(error));
+                let its = findings.iter_mut().find(|one| one.blob.digest == digest);
+                its.into_iter().for_each(|one| one.wrong.clone_from(&wrong));
+            }
+        }
         let (ids, wrong) = match check::diff_ids(image) {
             Ok(ids) => (ids, None),
             // Digests and sizes can be checked without a config.
@@ -174,14 +187,38 @@ pub fn node(node: &Node, run: Run<'_>) -> Result<Vec<Finding>> {
     layers.extend(node.listed_blobs().into_iter().map(|blob| (blob, None)));
     let mut seen = HashSet::new();
     layers.retain(|(blob, id)| seen.insert((*blob.digest(), *id)));
+    let blobs: HashMap<Digest, &Blob> = layers.iter().map(|(b, _)| (*b.digest(), *b)).collect();
+    let open = |digest: &Digest| match blobs.get(digest) {
+        Some(blob) => Ok(Content {
+            size: None,
+            reader: blob.open(0)?,
+        }),
+        None => Err(Error::NotFound {
+            what: digest.to_string(),
+        }),
+    };
+    let files = unique(files.iter());
+    let known = joined(&open, files.clone(), run)?;
     let layers = parallel::map(run.jobs, layers, run.watch.stop, |(blob, id), stop| {
-        let checked = check::layer(blob, id, &check::names, run.stopped_by(stop));
+        let wrong = match known.get(&key(blob.descriptor(), &[])) {
+            Some(wrong) => wrong.clone(),
+            None => {
+                let checked = check::layer(blob, id, &check::names, run.stopped_by(stop));
+                checked.err().map_or(Ok(None), blame)?
+            }
+        };
         Ok(Finding {
-            wrong: checked.err().map_or(Ok(None), blame)?,
+            wrong,
             ..right(Role::Blob, blob.descriptor().clone())
         })
     })?;
     findings.extend(layers);
+    findings.extend(files.iter().filter_map(|file| {
+        Some(Finding {
+            wrong: known.get(&file.key())?.clone(),
+            ..right(Role::File, file.blob.clone())
+        })
+    }));
     Ok(findings)
 }
 
@@ -253,6 +290,15 @@ impl Named {
         }
     }
 
+    fn file(file: JoinedFile) -> Named {
+        Named {
+            role: Role::File,
+            blob: file.whole,
+            wrong: None,
+            parts: Some(file.parts),
+        }
+    }
+
     fn key(&self) -> Key {
         key(&self.blob, self.parts.as_deref().unwrap_or_default())
     }
@@ -302,22 +348,30 @@ fn findings(named: Vec<(Target, Vec<Named>)>, known: &Known) -> Vec<Finding> {
 fn files(store: &dyn ReadStore, named: &[(Target, Vec<Named>)], run: Run<'_>) -> Result<Known> {
     let all = named.iter().flat_map(|(_, found)| found);
     let files = unique(all.filter(|one| one.parts.is_some()));
+    joined(&|digest| store.open_blob(digest, 0), files, run)
+}
+
+/// Opens a blob.
+type Open<'o, 'c> = &'o (dyn Fn(&Digest) -> Result<Content<'c>> + Sync);
+
+fn joined(open: Open<'_, '_>, files: Vec<&Named>, run: Run<'_>) -> Result<Known> {
     let joined = parallel::map(run.jobs, files, run.watch.stop, |file, stop| {
-        join(store, file, Watch::new(run.watch.progress, stop))
+        join(open, file, Watch::new(run.watch.progress, stop))
     })?;
     Ok(joined.into_iter().flatten().collect())
 }
 
 /// Reads one file, as far as the first part that is wrong.
 fn join(
-    store: &dyn ReadStore,
+    open: Open<'_, '_>,
     file: &Named,
     watch: Watch<'_>,
 ) -> Result<Vec<(Key, Option<Arc<Error>>)>> {
     let mut whole = Hashing(Hasher::like(&file.blob.digest));
     let mut known = Vec::new();
     for part in file.parts.as_deref().unwrap_or_default() {
-        let wrong = fault(read(store, part, &mut whole, watch))?;
+        let content = open(&part.digest);
+        let wrong = fault(content.and_then(|content| read(content, part, &mut whole, watch)))?;
         let is_wrong = wrong.is_some();
         known.push((key(part, &[]), wrong));
         if is_wrong {
@@ -353,7 +407,12 @@ fn look(
     watch: Watch<'_>,
 ) -> Result<()> {
     if let Scrutiny::Digests { .. } = scrutiny {
-        return read(store, blob, &mut io::sink(), watch);
+        return read(
+            store.open_blob(&blob.digest, 0)?,
+            blob,
+            &mut io::sink(),
+            watch,
+        );
     }
     let what = blob.digest.to_string();
     match store.blob_size(&blob.digest)? {
@@ -374,12 +433,11 @@ fn same_size(blob: &Descriptor, actual: u64) -> Result<()> {
 }
 
 fn read(
-    store: &dyn ReadStore,
+    content: Content<'_>,
     blob: &Descriptor,
     to: &mut (dyn Write + Send),
     watch: Watch<'_>,
 ) -> Result<()> {
-    let content = store.open_blob(&blob.digest, 0)?;
     content.size.map_or(Ok(()), |size| same_size(blob, size))?;
     let wanted = BlobRef {
         digest: blob.digest,

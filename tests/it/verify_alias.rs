@@ -203,6 +203,24 @@ each_place!(the_files_of_an_artifact_are_checked_as_wholes, |at| {
     let wrong = lines.iter().filter(|line| line.starts_with("wrong"));
     assert!(wrong.eq([&format!("wrong digest w {whole}")]), "{lines:?}");
     found(at, &["--fast", "a", "w"], 0);
+    // `verify-image` reads them as wholes, too.
+    let verify = |name: &str| at.dxf().args(["verify-image", name]);
+    let right = verify("a:v").ok();
+    let last = right.lines().last().expect("a line").to_string();
+    assert!(
+        last.starts_with("ok") && last.contains("file") && last.contains(&whole),
+        "{last}"
+    );
+    let wrong = verify("a:w").fails(65);
+    let rows = wrong.lines();
+    let rows: Vec<&str> = rows
+        .into_iter()
+        .filter(|row| row.starts_with("wrong"))
+        .collect();
+    assert!(
+        matches!(rows[..], [row] if row.contains(&whole)),
+        "{rows:?}"
+    );
 });
 
 each_place!(an_alias_that_is_missing_or_wrong_is_named, |at| {

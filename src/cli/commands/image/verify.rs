@@ -1,6 +1,7 @@
 //! `verify-image`: everything an image refers to is read and checked. The layer
 //! cache is left out of it: it is the store that is put to the test.
 
+use dxf_registry::files::files_in_parts;
 use dxf_registry::graph::Select;
 use dxf_registry::graph::verify::{self, Finding, Role, Verdict};
 use dxf_registry::image::{Image, Node};
@@ -26,7 +27,7 @@ pub fn run(s: &mut Session<'_, '_>, args: &Look) -> Result<(), Failure> {
         }
         Some(_) => Node::Image(one(s, args)?),
     };
-    let found = verify::node(&node, s.run())?;
+    let found = verify::node(&node, files_in_parts, s.run())?;
     report(s, &found)?;
     let wrong = found.iter().filter(|f| !f.verdict().is_good()).count();
     if wrong == 0 {
@@ -70,6 +71,7 @@ fn kind(found: &Finding) -> &'static str {
     match found.role {
         Role::Manifest => "manifest",
         Role::Config => "config",
+        Role::File => "file",
         _ => "layer",
     }
 }
