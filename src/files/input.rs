@@ -17,7 +17,9 @@ use crate::blob::{Blob, FileRange, SourceRange};
 use crate::descriptor::media_type;
 use crate::error::{Error, Result};
 use crate::image::Family;
-use crate::image::make::{Contents, FileOptions, HardLinks, Layer, LayerOptions, Modified};
+use crate::image::make::{
+    Contents, FileOptions, HardLinks, Layer, LayerOptions, Modified, Pattern,
+};
 use crate::parallel;
 use crate::stream::Run;
 
@@ -61,6 +63,8 @@ pub struct Making<'a> {
     /// How files and archives of folders are cut into several layers, where they
     /// are larger than one part.
     pub split: Option<Split>,
+    /// Which files of folders are left out, relative to the folder.
+    pub exclude: &'a [Pattern],
     /// How many files are read at once, watched by whom.
     pub run: Run<'a>,
 }
@@ -72,6 +76,7 @@ impl<'a> Making<'a> {
             folder,
             modified: Modified::Fixed(0),
             split: None,
+            exclude: &[],
             run,
         }
     }
@@ -87,6 +92,12 @@ impl<'a> Making<'a> {
     pub fn with_split(self, split: Split) -> Making<'a> {
         let split = Some(split);
         Making { split, ..self }
+    }
+
+    /// The same without the files of folders that `exclude` fits.
+    #[must_use]
+    pub fn without(self, exclude: &'a [Pattern]) -> Making<'a> {
+        Making { exclude, ..self }
     }
 }
 
@@ -273,7 +284,12 @@ fn metadata(input: &Input, mode: u32, blob: &Blob) -> String {
 }
 
 /// What the archive of a folder contains.
-pub(super) fn contents(path: &Path, title: &str, modified: Modified) -> Result<Contents> {
+pub(super) fn contents(
+    path: &Path,
+    title: &str,
+    modified: Modified,
+    exclude: &[Pattern],
+) -> Result<Contents> {
     let mut contents = Contents::new(FileOptions {
         modified,
         hard_links: HardLinks::AsFiles,
@@ -281,14 +297,14 @@ pub(super) fn contents(path: &Path, title: &str, modified: Modified) -> Result<C
     });
     // The folder itself, where the path is a link to it.
     let real = fs::canonicalize(path).map_err(|e| Error::io(path.display().to_string(), e))?;
-    contents.add_path(&real, &format!("/{title}"), &[])?;
+    contents.add_path(&real, &format!("/{title}"), exclude)?;
     Ok(contents)
 }
 
 /// A folder as one layer or its parts, in the form of oras: every name in the tar
 /// begins with the title.
 fn folder(input: &Input, path: &Path, making: Making<'_>) -> Result<Vec<Blob>> {
-    let contents = contents(path, &input.title, making.modified)?;
+    let contents = contents(path, &input.title, making.modified, making.exclude)?;
     let layer = Layer::from_contents(
         &contents,
         LayerOptions {

@@ -282,7 +282,7 @@ fn is_same_folder(path: &Path, entry: &Entry, stop: &Stop) -> Result<bool> {
     ];
     for (modified, dialect) in ways {
         // What can't be read or put into a tar did not come out of one.
-        let Ok(contents) = contents(path, &entry.name, modified) else {
+        let Ok(contents) = contents(path, &entry.name, modified, &[]) else {
             return Ok(false);
         };
         if modified == Modified::Source && !contents.has_whole_times() {

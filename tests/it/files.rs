@@ -377,6 +377,66 @@ each_server!(files_in_parts_are_read_as_one, |registry| {
     assert!(whole == fs::read(files.path().join("some/deep/ü.bin")).unwrap());
 });
 
+/// Whether a config is one by the rules of ModelPack (model-spec,
+/// schema/config-schema.json), as far as it has members.
+fn fits_model_schema(config: &serde_json::Value) {
+    let members = |value: &serde_json::Value, known: &[&str]| {
+        for name in value.as_object().expect("an object").keys() {
+            assert!(known.contains(&name.as_str()), "{name} in {value}");
+        }
+    };
+    let texts = |value: &serde_json::Value| value.as_array().unwrap().iter().all(|v| v.is_string());
+    members(config, &["descriptor", "config", "modelfs"]);
+    assert_eq!(
+        config.as_object().unwrap().len(),
+        3,
+        "all three are required"
+    );
+    let lists = ["authors", "licenses", "datasetsURL"];
+    let words = [
+        "createdAt",
+        "family",
+        "name",
+        "docURL",
+        "sourceURL",
+        "version",
+        "revision",
+        "vendor",
+        "title",
+        "description",
+    ];
+    members(&config["descriptor"], &[&lists[..], &words].concat());
+    for (name, value) in config["descriptor"].as_object().unwrap() {
+        let is_list = lists.contains(&name.as_str());
+        assert!(
+            if is_list {
+                texts(value)
+            } else {
+                value.is_string()
+            },
+            "{name}"
+        );
+    }
+    let technical = [
+        "architecture",
+        "format",
+        "paramSize",
+        "precision",
+        "quantization",
+    ];
+    members(&config["config"], &technical);
+    assert!(
+        config["config"]
+            .as_object()
+            .unwrap()
+            .values()
+            .all(|v| v.is_string())
+    );
+    members(&config["modelfs"], &["type", "diffIds"]);
+    assert_eq!(config["modelfs"]["type"], "layers");
+    assert!(texts(&config["modelfs"]["diffIds"]) && config["modelfs"]["diffIds"][0].is_string());
+}
+
 each_server!(a_model_is_one_to_other_tools, |registry| {
     let files = scratch();
     let model = files.path().join("m");
@@ -395,7 +455,14 @@ each_server!(a_model_is_one_to_other_tools, |registry| {
         "--annotation",
     ];
     let push = dxf().args(words).arg("org.opencontainers.image.version=2");
-    push.ok();
+    let more = [
+        "licenses=MIT",
+        "authors=A B",
+        "title=T",
+        "documentation=https://x.example",
+    ];
+    let more = more.map(|said| format!("--annotation=org.opencontainers.image.{said}"));
+    push.args(more).args(["--created", "epoch"]).ok();
     let manifest = dxf().args(["get-manifest", "team/model", "v1"]).ok().json();
     let kind = |name: &str| format!("application/vnd.cncf.model.{name}");
     assert_eq!(manifest["artifactType"], kind("manifest.v1+json"));
@@ -424,6 +491,17 @@ each_server!(a_model_is_one_to_other_tools, |registry| {
     assert_eq!(config["descriptor"]["version"], "2");
     assert_eq!(config["config"]["format"], "safetensors");
     assert_eq!(config["modelfs"]["diffIds"][3], layers[3]["digest"]);
+    fits_model_schema(&config);
+    for layer in layers {
+        let said = layer["annotations"]["org.cncf.model.file.metadata+json"].as_str();
+        let said: serde_json::Value = serde_json::from_str(said.unwrap()).unwrap();
+        assert_eq!(said["size"], layer["size"]);
+        assert_eq!(
+            (&said["typeflag"], said["mode"].as_u64()),
+            (&48.into(), Some(0o644))
+        );
+        assert_eq!(said["mtime"], "1970-01-01T00:00:00Z");
+    }
     let out = files.path().join("out");
     dxf()
         .args(["pull-files", "-o", "out", "team/model", "v1"])
@@ -620,3 +698,68 @@ fn a_folder_store_is_read_by_oras() {
         .ok();
     same(files.path(), &out, &names);
 }
+
+each_place!(files_of_another_folder_are_named_from_there, |place| {
+    let files = scratch();
+    let at = files.path().join("dist");
+    fs::create_dir_all(at.join("d/deep")).unwrap();
+    for name in ["app", "d/a.txt", "d/b.o", "d/deep/c.o"] {
+        fs::write(at.join(name), name).unwrap();
+    }
+    let push = |folder: &Path, words: &[&str]| {
+        let push = place.dxf().current_dir(folder);
+        let push = push.args(["push-files", "team/dist", "v1"]).args(words);
+        push.ok().text().to_string()
+    };
+    let listed = || {
+        let out = scratch();
+        let pull = place.dxf().current_dir(out.path());
+        pull.args(["pull-files", "team/dist", "v1"]).ok();
+        let mut find = Command::new("find");
+        find.args([".", "-type", "f"]).current_dir(out.path());
+        let found = find.output().unwrap().stdout;
+        let mut names: Vec<String> = String::from_utf8(found)
+            .unwrap()
+            .lines()
+            .map(String::from)
+            .collect();
+        names.sort();
+        names.join(" ")
+    };
+    let here = push(&at, &["app:text/plain", "d"]);
+    assert_eq!(
+        push(files.path(), &["-C", "dist", "app:text/plain", "d"]),
+        here
+    );
+    assert_eq!(listed(), "./app ./d/a.txt ./d/b.o ./d/deep/c.o");
+    let out = [
+        "-C",
+        "dist",
+        "--exclude",
+        "**/*.o",
+        "--exclude",
+        "!deep/c.o",
+        "d",
+        "app",
+    ];
+    push(files.path(), &out);
+    assert_eq!(listed(), "./app ./d/a.txt ./d/deep/c.o");
+    push(
+        files.path(),
+        &["-C", "dist", "--model", "--exclude", "*.o", "d"],
+    );
+    assert_eq!(listed(), "./d/a.txt ./d/deep/c.o");
+    let push = |words: &[&str]| {
+        let push = place.dxf().current_dir(files.path());
+        push.args(["push-files", "team/dist", "v2", "-C", "dist"])
+            .args(words)
+    };
+    push(&["/etc/hostname"])
+        .fails(2)
+        .says("give its folder with -C");
+    push(&["../dist/app"]).fails(2).says("outside this folder");
+    push(&["none"]).fails(1).says("dist/none");
+    push(&["d", "--exclude", "../x"])
+        .fails(2)
+        .says("leads upwards");
+});

@@ -59,6 +59,12 @@ pub struct About {
     /// Keep the times of the files in folders
     #[arg(long)]
     pub keep_times: bool,
+    /// Folder that every PATH is relative to (default: the current one)
+    #[arg(short = 'C', long, value_name = "DIR")]
+    pub directory: Option<PathBuf>,
+    /// Exclude matching files from folders (.dockerignore syntax); may be repeated
+    #[arg(long, value_name = "PATTERN")]
+    pub exclude: Vec<String>,
 }
 
 impl About {

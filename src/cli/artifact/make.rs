@@ -9,7 +9,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use dxf_registry::artifact::Split;
 use dxf_registry::files::{self, Artifact, Input, Making, is_media_type, title};
-use dxf_registry::image::make::Modified;
+use dxf_registry::image::make::{Modified, Pattern, excludes};
 use dxf_registry::{Blob, Error, Result};
 
 use crate::cli::args::{self, About};
@@ -64,7 +64,9 @@ pub fn artifact(
         true => Modified::Source,
         false => Modified::Fixed(0),
     };
-    let mut making = Making::new(&s.context.tmpdir, s.run()).with_modified(modified);
+    let exclude = patterns(about)?;
+    let making = Making::new(&s.context.tmpdir, s.run()).with_modified(modified);
+    let mut making = making.without(&exclude);
     if let Form::Parts(split) = form {
         making = making.with_split(split);
     }
@@ -125,6 +127,11 @@ fn notes(about: &About, epoch: Option<u64>) -> Result<Notes, Failure> {
     Ok(notes)
 }
 
+/// What is left out of folders.
+fn patterns(about: &About) -> Result<Vec<Pattern>> {
+    about.exclude.iter().map(|word| word.parse()).collect()
+}
+
 fn inputs(
     s: &mut Session<'_, '_>,
     about: &About,
@@ -133,18 +140,31 @@ fn inputs(
     notes: &mut Notes,
 ) -> Result<Vec<Input>, Failure> {
     let mut inputs = Vec::new();
+    let base = about.directory.as_deref().unwrap_or(Path::new(""));
+    let exclude = patterns(about)?;
     for word in paths {
-        let (path, kind) = split(word)?;
+        let (path, kind) = split(word, base)?;
         let kind = kind.as_deref();
         let found = if path == Path::new("-") {
             vec![standard_input(s, about, form)?]
         } else {
-            let exists = fs::metadata(&path);
-            exists.map_err(|e| Error::io(path.display().to_string(), e))?;
-            match form {
-                Form::Model => files::model_files(&path, &title(&path)?, kind)?,
-                _ => vec![Input::path(&path, &title(&path)?, kind)?],
+            let at = base.join(&path);
+            fs::metadata(&at).map_err(|e| Error::io(at.display().to_string(), e))?;
+            if path.is_absolute() {
+                let why = "it is absolute; give its folder with -C, and a path in that";
+                return Err(Error::invalid("file name", path.display().to_string(), why).into());
             }
+            let title = title(&path)?;
+            let mut found = match form {
+                Form::Model => files::model_files(&at, &title, kind)?,
+                _ => vec![Input::path(&at, &title, kind)?],
+            };
+            found.retain(|one| {
+                let below = one.title().strip_prefix(&title);
+                let below = below.and_then(|rest| rest.strip_prefix('/'));
+                !below.is_some_and(|below| excludes(&exclude, below))
+            });
+            found
         };
         let typed = [word.to_str(), path.to_str()];
         for input in found {
@@ -186,25 +206,25 @@ fn named(word: &str) -> (&str, Option<&str>) {
 
 /// The config of an artifact, of the type `usual` unless it says another one.
 fn config(s: &mut Session<'_, '_>, word: &OsStr, usual: &str) -> Result<Blob> {
-    let (path, kind) = split(word)?;
+    let (path, kind) = split(word, Path::new(""))?;
     let blob = input::blob(s, path.as_os_str())?;
     Ok(blob.with_media_type(kind.as_deref().unwrap_or(usual)))
 }
 
-/// `PATH[:TYPE]`, split at the last colon. If a file with the whole name exists,
-/// it is that file.
-fn split(word: &OsStr) -> Result<(PathBuf, Option<String>)> {
+/// `PATH[:TYPE]` with a path in `base`, split at the last colon. If a file with the
+/// whole name exists, it is that file.
+fn split(word: &OsStr, base: &Path) -> Result<(PathBuf, Option<String>)> {
     let bytes = word.as_bytes();
     let whole = PathBuf::from(word);
     let Some(colon) = bytes.iter().rposition(|byte| *byte == b':') else {
         return Ok((whole, None));
     };
-    if fs::symlink_metadata(&whole).is_ok() {
+    if fs::symlink_metadata(base.join(&whole)).is_ok() {
         return Ok((whole, None));
     }
     let path = PathBuf::from(OsStr::from_bytes(&bytes[..colon]));
     let kind = args::text(OsStr::from_bytes(&bytes[colon + 1..]))?;
-    let is_there = fs::symlink_metadata(&path).is_ok();
+    let is_there = fs::symlink_metadata(base.join(&path)).is_ok();
     match is_media_type(kind) {
         true => Ok((path, Some(kind.to_string()))),
         false if is_there => {
@@ -225,7 +245,7 @@ mod tests {
         let at = |name: &str| folder.path().join(name);
         fs::write(at("a:text"), "").unwrap();
         fs::write(at("b"), "").unwrap();
-        let of = |name: &str| split(at(name).as_os_str());
+        let of = |name: &str| split(at(name).as_os_str(), Path::new(""));
         assert_eq!(of("a:text").unwrap(), (at("a:text"), None));
         assert_eq!(
             of("a:text:text/x").unwrap(),

@@ -39,7 +39,7 @@ use std::path::Path;
 
 pub use contents::Contents;
 pub use options::{FileOptions, HardLinks, Modified, Owner, Parents};
-pub use pattern::Pattern;
+pub use pattern::{Pattern, excludes};
 pub use root_fs::RootFs;
 
 use super::check;

@@ -65,7 +65,7 @@ impl Pattern {
 }
 
 /// Whether `path`, relative to the folder, is left out.
-pub(super) fn excludes(patterns: &[Pattern], path: &str) -> bool {
+pub fn excludes(patterns: &[Pattern], path: &str) -> bool {
     let last = patterns.iter().rev().find(|pattern| pattern.fits(path));
     last.is_some_and(|pattern| !pattern.takes_in)
 }
