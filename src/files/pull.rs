@@ -1,6 +1,7 @@
 //! Files of an artifact, written into a folder: each atomically, several
 //! at once, and never outside of the folder.
 
+use std::collections::HashSet;
 use std::fs::{self, File, Permissions};
 use std::io::ErrorKind;
 use std::os::unix::fs::PermissionsExt;
@@ -79,6 +80,7 @@ impl<'a> Pull<'a> {
         let several: Vec<&Entry> = entries.iter().collect();
         let single = several.len() <= 1;
         let merging = Mutex::new(());
+        let names: HashSet<String> = entries.iter().map(|e| e.name.to_lowercase()).collect();
         parallel::map(run.jobs, several, run.watch.stop, |entry, stop| {
             // One level of threads: several files, or several parts of one.
             let run = Run {
@@ -87,6 +89,8 @@ impl<'a> Pull<'a> {
             };
             match entry.form {
                 Form::Tree => self.tree(store, entry, run, &merging),
+                // Another file has the name of this one while it is fetched.
+                Form::File if names.contains(&partial(entry)) => self.apart(store, entry, run),
                 _ => self.one(store, entry, run),
             }
         })
@@ -132,10 +136,16 @@ impl<'a> Pull<'a> {
         Ok(())
     }
 
-    fn one(&self, store: &dyn ReadStore, entry: &Entry, run: Run<'_>) -> Result<Pulled> {
+    /// The path of an entry, in folders that are made.
+    fn path(&self, entry: &Entry) -> Result<PathBuf> {
         let path = self.folder.join(&entry.name);
         let parent = path.parent().unwrap_or(self.folder);
         make_folder(parent, SHARED).map_err(|e| Error::io(parent.display().to_string(), e))?;
+        Ok(path)
+    }
+
+    fn one(&self, store: &dyn ReadStore, entry: &Entry, run: Run<'_>) -> Result<Pulled> {
+        let path = self.path(entry)?;
         let row = std::slice::from_ref(&entry.content);
         if entry.form == Form::File {
             let there = holds(&path, entry, run.watch.stop)?;
@@ -204,21 +214,56 @@ impl<'a> Pull<'a> {
         path: &Path,
         run: Run<'_>,
     ) -> Result<()> {
-        let fetched = Fetched(beside(path, entry));
-        if !holds(&fetched.0, entry, run.watch.stop)? {
-            let row = std::slice::from_ref(&entry.content);
-            fetch::into_file(store, row, &fetched.0, run)?;
-        }
+        let fetched = self.fetched(store, entry, path, run)?;
         let open =
             || File::open(&fetched.0).map_err(|e| Error::io(fetched.0.display().to_string(), e));
         if is_below(&entry.name, open()?)? {
             let unpacked = unpack(&archive(entry, None), open()?, path, run.watch.stop)?;
             return unpacked.commit(path);
         }
+        self.place(&fetched, path)
+    }
+
+    /// Fetches a file under a name that no other file has.
+    fn apart(&self, store: &dyn ReadStore, entry: &Entry, run: Run<'_>) -> Result<Pulled> {
+        let path = self.path(entry)?;
+        let there = holds(&path, entry, run.watch.stop)?;
+        if !there {
+            self.place(&self.fetched(store, entry, &path, run)?, &path)?;
+        }
+        make_executable(&path, entry)?;
+        Ok(match there {
+            true => Pulled::Unchanged,
+            false => Pulled::Written,
+        })
+    }
+
+    /// The bytes of an entry, beside its path.
+    fn fetched(
+        &self,
+        store: &dyn ReadStore,
+        entry: &Entry,
+        path: &Path,
+        run: Run<'_>,
+    ) -> Result<Fetched> {
+        let fetched = Fetched(beside(path, entry));
+        if !holds(&fetched.0, entry, run.watch.stop)? {
+            let row = std::slice::from_ref(&entry.content);
+            fetch::into_file(store, row, &fetched.0, run)?;
+        }
+        Ok(fetched)
+    }
+
+    fn place(&self, fetched: &Fetched, path: &Path) -> Result<()> {
         let folder = path.parent().unwrap_or(self.folder);
         let renamed = rename(&fetched.0, path).and_then(|()| sync_folder(folder));
         renamed.map_err(|e| Error::io(path.display().to_string(), e))
     }
+}
+
+/// What a file is called while it is fetched, in lower case.
+fn partial(entry: &Entry) -> String {
+    format!("{}.partial", entry.name.to_lowercase())
 }
 
 /// The archive of the folder that `entry` names.
@@ -227,6 +272,7 @@ fn archive(entry: &Entry, tar: Option<Digest>) -> Archive<'_> {
         what: &entry.name,
         title: &entry.name,
         tar,
+        size: entry.size,
         members: Members::InFolder,
     }
 }

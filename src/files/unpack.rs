@@ -13,7 +13,7 @@ use super::title::MAX_PART;
 use crate::digest::{Digest, Hashed};
 use crate::error::{Error, Result};
 use crate::file::{AsideFolder, rename, set_link_time, sync_folder, sync_tree};
-use crate::image::layer::Uncompressed;
+use crate::image::layer::{Uncompressed, is_excessive};
 use crate::stream::{Buffer, CopyError, Stop, copy};
 use crate::tar::{Entries, Entry, Kind};
 use crate::text::one_line;
@@ -32,6 +32,8 @@ pub(super) struct Archive<'a> {
     pub title: &'a str,
     /// What the digest of the tar must be, where it is known.
     pub tar: Option<Digest>,
+    /// Its bytes, compressed as it is.
+    pub size: u64,
     /// What the names in the archive are relative to.
     pub members: Members,
 }
@@ -138,6 +140,8 @@ pub(super) fn unpack(
         root: aside.path(),
         folders: Vec::new(),
         turning: Vec::new(),
+        size: archive.size,
+        holes: 0,
     };
     filling.fill(archive, Entries::new(archive.what, &mut plain), stop)?;
     // What follows the end of the tar is part of the digest.
@@ -250,6 +254,10 @@ struct Filling<'a> {
     /// Links that go up after they went down, which is looked at when everything
     /// is there: below a link, up is somewhere else.
     turning: Vec<Entry>,
+    /// The bytes of the archive.
+    size: u64,
+    /// The bytes of sparse files, holes included.
+    holes: u64,
 }
 
 impl Filling<'_> {
@@ -378,7 +386,18 @@ impl Filling<'_> {
         Ok(())
     }
 
-    fn file<R: Read>(&self, entry: &Entry, path: &Path, entries: &mut Entries<R>) -> Result<()> {
+    fn file<R: Read>(
+        &mut self,
+        entry: &Entry,
+        path: &Path,
+        entries: &mut Entries<R>,
+    ) -> Result<()> {
+        if entry.sparse {
+            self.holes = self.holes.saturating_add(entry.size);
+            if is_excessive(self.holes, self.size) {
+                return Err(self.bad(entry, "the archive grows too much with its sparse files"));
+            }
+        }
         let mut options = OpenOptions::new();
         options.write(true).create_new(true).mode(0o600);
         let mut file = options.open(path).map_err(|e| self.taken(entry, path, e))?;

@@ -258,14 +258,18 @@ impl Read for Uncompressed<'_> {
             .map_err(|e| decoding_error(&self.what, e))?;
         self.given += n as u64;
         if self.compression != Compression::None
-            && self.given > FREE_OF_RATIO
-            && self.given / MAX_RATIO > self.taken.load(Ordering::Relaxed)
+            && is_excessive(self.given, self.taken.load(Ordering::Relaxed))
         {
             let why = format!("it grows more than {MAX_RATIO} times when decompressed");
             return Err(Error::malformed(&self.what, why).into());
         }
         Ok(n)
     }
+}
+
+/// Whether no honest archive of `taken` bytes makes `given` bytes.
+pub(crate) fn is_excessive(given: u64, taken: u64) -> bool {
+    given > FREE_OF_RATIO && given / MAX_RATIO > taken
 }
 
 /// What a decoder dislikes about its input is malformed data; what its source

@@ -1,6 +1,8 @@
 //! `attach`, `detach`, `make-index` and copies of referrers: on every registry,
 //! and where a registry does not do its part.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use serde_json::{Value, json};
 
 use crate::support::bench::{Bench, Mode};
@@ -8,7 +10,7 @@ use crate::support::data::digest;
 use crate::support::dxf::Dxf;
 use crate::support::peers::{each_server, oras, regctl};
 use crate::support::registry::{PASSWORD, Registry, USER};
-use crate::support::rules::{DELETE, GET, PUT, on};
+use crate::support::rules::{DELETE, GET, PUT, Response, on};
 use crate::support::scratch;
 use crate::support::server::Server;
 
@@ -252,4 +254,96 @@ fn pages_of_the_api_are_followed_and_types_are_filtered() {
     let found = dxf().env("DXF_OUTPUT", "json").args(words).ok().json();
     assert_eq!(found[0]["referrers"].as_array().map(Vec::len), Some(1));
     assert_eq!(found[0]["referrers"][0]["digest"], sbom.as_str());
+}
+
+/// What a registry says refers to what is bounded, and may lead round in a circle.
+#[test]
+fn lists_that_lie_are_listed_once_or_refused() {
+    let registry = Registry::http();
+    let dxf = || Dxf::new().plain(registry.host());
+    let subject = subject(dxf());
+    let note = attach(dxf(), "1");
+    let entry = |digest: &str| {
+        json!({"mediaType": "application/vnd.oci.image.manifest.v1+json",
+            "digest": digest, "size": 2})
+    };
+    let page = |entries: &[Value]| {
+        json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": entries}).to_string()
+    };
+    let api = |digest: &str| {
+        let api = on(GET, &format!("/v2/team/app/referrers/{digest}"));
+        api.reply(200).header("Content-Type", INDEX)
+    };
+    let both = page(&[entry(&note), entry(&subject)]);
+    let front = Server::before(
+        &registry,
+        [api(&subject).body(both.clone()), api(&note).body(both)],
+    );
+    assert_eq!(
+        listed(Dxf::new().plain(&front.host()), "team/app:v1"),
+        [note]
+    );
+    // Page after page of others.
+    let next = AtomicUsize::new(0);
+    let endless = on(GET, &format!("/v2/team/app/referrers/{subject}")).with(move |_| {
+        let first = next.fetch_add(2000, Ordering::SeqCst);
+        let digests = (first..first + 2000).map(|n| entry(&format!("sha256:{n:064x}")));
+        let link = format!(
+            "</v2/team/app/referrers/sha256:{:064x}>; rel=\"next\"",
+            first
+        );
+        let link = link.replace("referrers/sha256:", &format!("referrers/{subject}?last="));
+        let page = page(&digests.collect::<Vec<_>>());
+        let answer = Response::new(200).header("Content-Type", INDEX);
+        answer.header("Link", &link).body(page)
+    });
+    let front = Server::before(&registry, [endless]);
+    let list = Dxf::new()
+        .plain(&front.host())
+        .args(["list-referrers", "team/app:v1"]);
+    let mut running = list.spawn();
+    let peak = running.peak();
+    let done = running.finish();
+    assert_eq!((done.code, done.text()), (Some(65), ""), "{done}");
+    assert!(done.stderr.contains("too long"), "{done}");
+    // A hundred thousand entries; the program without optimization is large itself.
+    assert!((1..250 << 10).contains(&peak), "{peak} KiB");
+}
+
+/// The tag for the list is taken: nothing is written over it.
+#[test]
+fn a_fallback_tag_that_is_no_list_stays() {
+    let registry = Registry::http();
+    let dxf = || Dxf::new().plain(registry.host());
+    let subject = subject(dxf());
+    let tag = subject.replace(':', "-");
+    dxf()
+        .args(["push-files", "team/app", &tag, "-", "--name", "other"])
+        .stdin("other")
+        .ok();
+    let before = registry.raw().manifest("team/app", &tag).body;
+    assert!(listed(dxf(), "team/app:v1").is_empty());
+    let words = [
+        "attach",
+        "--type",
+        "t/t",
+        "team/app:v1",
+        "--annotation",
+        "a=b",
+    ];
+    dxf().args(words).fails(1).says("not a list");
+    assert!(registry.raw().manifest("team/app", &tag).body == before);
+    // More than any image has.
+    let entries = (0..10_001).map(|n| {
+        json!({"mediaType": "application/vnd.oci.image.manifest.v1+json",
+            "digest": format!("sha256:{n:064x}"), "size": 2})
+    });
+    let index = json!({"schemaVersion": 2, "mediaType": INDEX,
+        "manifests": entries.collect::<Vec<_>>()});
+    let list = on(GET, &format!("/v2/team/app/manifests/{tag}")).reply(200);
+    let list = list.header("Content-Type", INDEX).body(index.to_string());
+    let front = Server::before(&registry, [list]);
+    let list = Dxf::new().plain(&front.host());
+    let list = list.args(["list-referrers", "team/app:v1"]).fails(65);
+    assert_eq!(list.says("more than 10000").text(), "");
 }

@@ -5,7 +5,7 @@ use std::ffi::OsStr;
 use std::fs;
 use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 
 use serde_json::{Value, json};
@@ -353,4 +353,104 @@ fn links_in_the_way_are_not_followed() {
         "symbolic link is in the way",
     );
     assert_eq!(below(folder.path()), ["out"]);
+}
+
+/// A file is `NAME.partial` while it is fetched, which may be the name of another.
+#[test]
+fn names_that_end_in_partial_are_names_like_others() {
+    let registry = Registry::http();
+    let folder = scratch();
+    let names = ["a", "a.partial", "a.partial.partial", "b/a", "b/A.partial"];
+    fs::create_dir(folder.path().join("b")).unwrap();
+    for (n, name) in names.iter().enumerate() {
+        fs::write(folder.path().join(name), blob(n as u64, 700_000)).unwrap();
+    }
+    let dxf = || Dxf::new().plain(registry.host()).current_dir(folder.path());
+    dxf().args(["push-files", "evil", "v1"]).args(names).ok();
+    let right = |changed: &str| {
+        let done = pull(&registry, folder.path());
+        assert_eq!(done.code, Some(0), "{done}");
+        assert_eq!(done.text(), changed);
+        for (n, name) in names.iter().enumerate() {
+            let found = fs::read(folder.path().join("out").join(name)).unwrap();
+            assert!(found == blob(n as u64, 700_000), "{name}");
+        }
+    };
+    right(&(names.join("\n") + "\n"));
+    fs::write(folder.path().join("out/a"), "changed").unwrap();
+    right("a\n");
+    assert_eq!(below(&folder.path().join("out")).len(), 4);
+}
+
+/// Names that look alike are different files here, and a line each.
+#[test]
+fn odd_names_are_one_line_and_one_file_each() {
+    let registry = Registry::http();
+    let names = ["two\nlines", "\u{e9}", "e\u{301}", "\u{1b}[2J", "a\\b", " "];
+    let said: Vec<[(&str, &str); 1]> = names.iter().map(|name| [(TITLE, *name)]).collect();
+    let layers: Vec<Layer<'_>> = said.iter().map(|s| (&s[..], s[0].1.into())).collect();
+    artifact(&registry, &layers);
+    let folder = scratch();
+    let done = pull(&registry, folder.path());
+    assert_eq!(
+        (done.code, done.lines().len()),
+        (Some(0), names.len()),
+        "{done}"
+    );
+    assert!(!done.text().contains('\u{1b}'), "{done}");
+    for name in names {
+        let found = fs::read(folder.path().join("out").join(name)).unwrap();
+        assert_eq!(found, name.as_bytes());
+    }
+}
+
+/// A sparse file of a tar as old GNU tar writes it, with its content at the end.
+fn sparse(name: &str, size: u64, content: &[u8]) -> Vec<u8> {
+    let mut header = tar::Header::new_gnu();
+    header.set_path(name).unwrap();
+    header.set_entry_type(EntryType::GNUSparse);
+    header.set_mode(0o644);
+    header.set_size(content.len() as u64);
+    let gnu = header.as_gnu_mut().unwrap();
+    let number = |field: &mut [u8], n: u64| {
+        field[0] = 0x80;
+        field[4..].copy_from_slice(&n.to_be_bytes());
+    };
+    number(&mut gnu.realsize, size);
+    number(&mut gnu.sparse[0].offset, size - content.len() as u64);
+    number(&mut gnu.sparse[0].numbytes, content.len() as u64);
+    header.set_cksum();
+    let mut all = header.as_bytes().to_vec();
+    all.extend(content);
+    all.resize(all.len().next_multiple_of(512), 0);
+    all
+}
+
+#[test]
+fn holes_are_filled_within_reason_and_rights_of_others_are_not_given() {
+    let registry = Registry::http();
+    let folder = scratch();
+    let said = [(TITLE, "d"), ("io.deis.oras.content.unpack", "true")];
+    let mut setuid = tar::Header::new_ustar();
+    setuid.set_path("d/suid").unwrap();
+    setuid.set_mode(0o6755);
+    setuid.set_size(0);
+    setuid.set_cksum();
+    let good = tar(&[sparse("d/s", 1 << 20, b"end"), setuid.as_bytes().to_vec()]);
+    artifact(&registry, &[(&said, gzip(&good))]);
+    let done = pull(&registry, folder.path());
+    assert_eq!(done.code, Some(0), "{done}");
+    let found = fs::read(folder.path().join("out/d/s")).unwrap();
+    assert!(found.len() == 1 << 20 && found.ends_with(b"\0end"));
+    let mode = fs::metadata(folder.path().join("out/d/suid")).unwrap();
+    assert_eq!(mode.permissions().mode() & 0o7777, 0o755);
+    let members: Vec<Vec<u8>> = (0..4)
+        .map(|n| sparse(&format!("d/{n}"), 1 << 29, b"x"))
+        .collect();
+    for bomb in [tar(&[sparse("d/s", 1 << 60, b"end")]), tar(&members)] {
+        artifact(&registry, &[(&said, gzip(&bomb))]);
+        let folder = scratch();
+        refused(&pull(&registry, folder.path()), 65, "sparse files");
+        assert!(below(&folder.path().join("out")).is_empty());
+    }
 }
