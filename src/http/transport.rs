@@ -6,9 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use ::http::header::{
-    CONTENT_LENGTH, EXPECT, HeaderMap, HeaderValue, PROXY_AUTHORIZATION, WARNING,
-};
+use ::http::header::{CONTENT_LENGTH, EXPECT, HeaderValue, PROXY_AUTHORIZATION, WARNING};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use ureq::{Agent, AsSendBody, Proxy};
@@ -233,18 +231,21 @@ impl Transport {
             note: &note,
         });
         if let Ok(answer) = answer {
-            self.warn(&answer.headers);
+            self.warn(answer);
         }
     }
 
     /// Passes on what a server wants people to know, once: lists repeat it on
-    /// every page.
-    fn warn(&self, headers: &HeaderMap) {
-        for value in headers.get_all(WARNING) {
+    /// every page. Credentials are hidden in it.
+    fn warn(&self, answer: &Response) {
+        let hide = answer.hider();
+        for value in answer.headers.get_all(WARNING) {
             let text = value.to_str().ok().and_then(|v| v.strip_prefix("299 - "));
-            let Some(text) = text else { continue };
+            let Some(text) = text.map(&hide) else {
+                continue;
+            };
             let mut warned = self.0.warned.lock().unwrap_or_else(PoisonError::into_inner);
-            if warned.len() < MAX_WARNINGS && warned.insert(text.to_string()) {
+            if warned.len() < MAX_WARNINGS && warned.insert(text.clone()) {
                 drop(warned);
                 self.0.settings.observer.warning(text.trim_matches('"'));
             }

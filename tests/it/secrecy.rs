@@ -258,6 +258,21 @@ fn credentials_that_a_server_repeats_are_not_shown() {
         let run = dxf().args(args).fails(13).says("bad Basic ***: ***");
         assert!(!run.stderr.contains(password) && !run.stderr.contains(&pair));
     }
+    // In a warning, which comes with what succeeds.
+    let warning = format!("299 - \"old Basic {pair}: {password}\"");
+    let challenge = on(ANY, "/v2/*").times(1).reply(401);
+    let server = Server::script([
+        challenge.header("WWW-Authenticate", "Basic realm=\"x\""),
+        on(ANY, "/*")
+            .reply(200)
+            .header("Warning", &warning)
+            .body(r#"{"tags":["x"]}"#),
+    ]);
+    let dxf = Dxf::new().plain(&server.host()).login(user, password);
+    let dxf = dxf.env("DXF_ALLOW_INSECURE_AUTH", "1");
+    let run = dxf.args(["list-aliases", "a"]).ok();
+    let run = run.says("warning: old Basic ***: ***");
+    assert!(!run.stderr.contains(password) && !run.stderr.contains(&pair));
 }
 
 #[test]
