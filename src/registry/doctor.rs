@@ -4,6 +4,7 @@
 //! Nothing here is secret: it is what people paste into a bug report.
 
 use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use ::http::header::{DATE, IF_NONE_MATCH};
@@ -55,17 +56,20 @@ pub struct Check {
     pub detail: String,
     /// What it means where it does not work, and what helps.
     pub advice: &'static str,
+    /// Why it does not work.
+    pub error: Option<Arc<Error>>,
 }
 
 impl Check {
     /// A check without advice.
     pub fn new(name: &'static str, ability: Ability, detail: impl Into<String>) -> Check {
-        let (detail, advice) = (detail.into(), "");
+        let (detail, advice, error) = (detail.into(), "", None);
         Check {
             name,
             ability,
             detail,
             advice,
+            error,
         }
     }
 }
@@ -107,27 +111,23 @@ struct Doctor<'a> {
 
 impl Doctor<'_> {
     fn note(&mut self, name: &'static str, done: Result<String>, advice: &'static str) -> bool {
-        let (ability, detail) = match done {
-            Ok(detail) => (Ability::Yes, detail),
-            Err(error) => (Ability::No, error.to_string()),
+        let mut check = match done {
+            Ok(detail) => Check::new(name, Ability::Yes, detail),
+            Err(error) => Check {
+                error: Some(Arc::new(error)),
+                ..Check::new(name, Ability::No, "")
+            },
         };
-        self.checks.push(Check {
-            name,
-            ability,
-            detail,
-            advice,
-        });
-        ability == Ability::Yes
+        if let Some(error) = &check.error {
+            check.detail = error.to_string();
+        }
+        let works = check.error.is_none();
+        self.checks.push(Check { advice, ..check });
+        works
     }
 
     fn untried(&mut self, name: &'static str, why: &str) {
-        let (ability, detail) = (Ability::Untried, why.to_string());
-        self.checks.push(Check {
-            name,
-            ability,
-            detail,
-            advice: "",
-        });
+        self.checks.push(Check::new(name, Ability::Untried, why));
     }
 
     fn connection(&mut self) -> bool {

@@ -126,21 +126,27 @@ fn what_is_wrong_with_a_connection_is_said_without_secrets() {
     let cases = [
         ("a login", tls.dxf(), 0, "login"),
         ("a token", tokens.dxf(), 0, "login"),
-        ("a wrong password", wrong(tls.dxf()), 0, "login"),
+        ("a wrong password", wrong(tls.dxf()), 13, "login"),
+        (
+            "a wrong password for tokens",
+            wrong(tokens.dxf()),
+            13,
+            "login",
+        ),
         (
             "an unknown certificate",
             at(&tls.host()),
-            1,
+            69,
             "unknown authority",
         ),
-        ("http", at(http.host()), 1, "DXF_INSECURE"),
+        ("http", at(http.host()), 69, "DXF_INSECURE"),
         (
             "https",
             at(&tls.host()).env("DXF_INSECURE", "1"),
-            1,
+            69,
             "connection",
         ),
-        ("nothing there", at("127.0.0.1:1"), 1, "refused"),
+        ("nothing there", at("127.0.0.1:1"), 69, "refused"),
     ];
     for (what, dxf, code, said) in cases {
         let output = dxf.args(["doctor", "a"]).run();
@@ -162,17 +168,14 @@ fn secrets_stay_secret_and_what_is_not_there_is_said() {
     let dxf = dxf
         .env("DXF_ALLOW_INSECURE_AUTH", "1")
         .env("DXF_RETRIES", "0");
-    let output = dxf.args(["doctor", "a"]).run();
+    let output = dxf.args(["doctor", "a"]).fails(13);
     assert!(output.text().contains("login"), "{output}");
     let away = Dxf::new()
         .plain("127.0.0.1:1")
         .env("DXF_RETRIES", "0")
         .args(["doctor"])
-        .run();
-    assert!(
-        away.code != Some(0) && away.text().contains("connection"),
-        "{away}"
-    );
+        .fails(69);
+    assert!(away.text().contains("connection"), "{away}");
     let folder = Dxf::new()
         .env("DXF_HOST", "oci:x")
         .args(["doctor"])

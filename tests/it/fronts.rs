@@ -40,7 +40,7 @@ fn a_web_page_takes_no_login_and_gives_no_token() {
     let login = at(&server).args(login).arg(server.host()).stdin("secret\n");
     assert_eq!(login.fails(65).says(page).text(), "");
     at(&server).args(["auth", "a", "pull"]).fails(65).says(page);
-    let doctor = at(&server).args(["doctor", "a"]).fails(1);
+    let doctor = at(&server).args(["doctor", "a"]).fails(65);
     doctor.says(page);
 }
 

@@ -1,5 +1,7 @@
 //! `doctor`: what a registry can do, and what that means here.
 
+use std::sync::Arc;
+
 use dxf_registry::registry::doctor::{Ability, Check, Reach, examine};
 use dxf_registry::{Error, RepoName, Result, Root, json};
 use serde_json::{Value, json};
@@ -37,13 +39,12 @@ pub fn run(s: &mut Session<'_, '_>, args: &Doctor) -> Result<(), Failure> {
         Err(error) => return Err(error.into()),
     }
     report(s, &checks)?;
-    match checks
-        .iter()
-        .find(|one| one.name == "connection" && one.ability != Ability::Yes)
-    {
-        Some(one) => Err(Failure::Error(Error::Unsupported {
-            what: format!("{host} can't be reached: {}", one.detail),
-        })),
+    // What else a registry can't do is no failure of the examination.
+    let needed = checks
+        .into_iter()
+        .filter(|one| matches!(one.name, "connection" | "login"));
+    match needed.filter_map(|one| one.error).find_map(Arc::into_inner) {
+        Some(error) => Err(error.into()),
         None => Ok(()),
     }
 }
