@@ -2,6 +2,7 @@
 //! `v1`, `1.2` and `22.04.1` count too.
 
 use std::cmp::Ordering;
+use std::fmt;
 
 /// A version that a tag is. Ordered as semver orders versions: numbers that are
 /// missing count as 0, a pre-release (`1.2.0-rc.1`, and `1.2.0-alpine`) comes
@@ -30,6 +31,15 @@ enum Identifier {
     Word(String),
 }
 
+impl fmt::Display for Identifier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Identifier::Number(number) => number.fmt(f),
+            Identifier::Word(word) => f.write_str(word),
+        }
+    }
+}
+
 impl Version {
     /// The version in `text`; `None` if it is not a version.
     pub fn parse(text: &str) -> Option<Version> {
@@ -54,6 +64,23 @@ impl Version {
     /// The number at `place`, major first; 0 where the version has fewer.
     pub fn number(&self, place: usize) -> u64 {
         self.numbers.get(place).copied().unwrap_or_default()
+    }
+
+    /// The same as semver.org has it, for ranges; `None` where it has more than
+    /// three numbers, or a pre-release without a name.
+    pub(crate) fn strict(&self) -> Option<semver::Version> {
+        if self.numbers.len() > 3 {
+            return None;
+        }
+        let mut strict = semver::Version::new(self.number(0), self.number(1), self.number(2));
+        if let Some(before) = &self.before {
+            let names: Vec<String> = before.iter().map(Identifier::to_string).collect();
+            let names = names.join(".");
+            // An empty one would be the release.
+            let named = (!names.is_empty()).then_some(names)?;
+            strict.pre = semver::Prerelease::new(&named).ok()?;
+        }
+        Some(strict)
     }
 
     /// Whether it is a pre-release.
@@ -136,10 +163,28 @@ mod tests {
         }
     }
 
+    #[test]
+    fn ranges_see_three_numbers_and_what_comes_before_a_release() {
+        let strict = |text| Some(Version::parse(text)?.strict()?.to_string());
+        for (tag, seen) in [
+            ("v1", "1.0.0"),
+            ("2024.01.15", "2024.1.15"),
+            ("01.2.3", "1.2.3"),
+            ("v1.2.3-rc.01+build", "1.2.3-rc.1"),
+            ("1.2.3-alpine_3_19", "1.2.3-alpine"),
+            ("1.2_b-1", "1.2.0"),
+        ] {
+            assert_eq!(strict(tag).as_deref(), Some(seen), "{tag}");
+        }
+        for tag in ["1.2.3.4", "1.2-", "1.2-a..b", "latest"] {
+            assert_eq!(strict(tag), None, "{tag}");
+        }
+    }
+
     proptest! {
         #[test]
         fn parsing_never_panics(text in "\\PC{0,40}") {
-            let _ = Version::parse(&text);
+            let _ = Version::parse(&text).and_then(|version| version.strict());
         }
     }
 }

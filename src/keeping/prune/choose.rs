@@ -6,11 +6,10 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use semver::Version;
-
 use super::rules::{LastTag, Rules};
 use crate::digest::Digest;
 use crate::error::Result;
+use crate::inventory::Version;
 
 /// A tag, as the rules see it.
 #[derive(Debug, Clone)]
@@ -121,7 +120,7 @@ impl Rules {
         if let Some(glob) = self.keep.iter().find(|glob| glob.matches(tag)) {
             return Some(Verdict::Keep(format!("--keep {glob}")));
         }
-        let version = version(tag)?;
+        let version = Version::parse(tag)?.strict()?;
         let found = self
             .versions
             .iter()
@@ -201,25 +200,6 @@ pub(super) const HELD: &str = "one run deletes no more than";
 /// Why a tag stays that is one too many for one run.
 pub(super) fn held(most: usize) -> String {
     format!("{HELD} {most} (--max-delete)")
-}
-
-/// The version that a tag is, as leniently as tags are written.
-fn version(tag: &str) -> Option<Version> {
-    let text = tag.strip_prefix(['v', 'V']).unwrap_or(tag);
-    let end = text.find(['-', '_']).unwrap_or(text.len());
-    let (numbers, rest) = text.split_at(end);
-    let plain = |text: &str| text.bytes().all(|b| b.is_ascii_digit());
-    let number = |text: &str| text.parse::<u64>().ok().filter(|_| plain(text));
-    // A date such as 2024.01.15 has leading zeros, which semver forbids.
-    let mut numbers: Vec<u64> = numbers.split('.').map(number).collect::<Option<_>>()?;
-    if numbers.len() > 3 {
-        return None;
-    }
-    numbers.resize(3, 0);
-    let (major, minor, patch) = (numbers[0], numbers[1], numbers[2]);
-    // A tag has no `+`, so `_` is written for it.
-    let rest = rest.replace('_', "+");
-    Version::parse(&format!("{major}.{minor}.{patch}{rest}")).ok()
 }
 
 #[cfg(test)]
@@ -514,7 +494,7 @@ mod tests {
             let rules = Rules::default();
             let _ = (rules.clone().with_keep(&text), rules.clone().with_only(&text));
             let _ = (rules.clone().with_keep_semver(&text), rules.with_group_by(&text));
-            let _ = (MaxDelete::parse(&text), text.parse::<DateFormat>(), version(&text));
+            let _ = (MaxDelete::parse(&text), text.parse::<DateFormat>(), Version::parse(&text));
         }
     }
 }
