@@ -52,6 +52,10 @@ const POLL: Duration = Duration::from_millis(10);
 /// How many subjects are remembered for manifests that may be deleted later.
 const MAX_REMEMBERED: usize = 10_000;
 
+/// How many answers in a row that its page does not exist mean that a registry has
+/// no such API: one alone may be a proxy's.
+const NO_API: usize = 16;
+
 /// What the repositories of a registry share about referrers.
 #[derive(Default)]
 pub(super) struct Known {
@@ -62,11 +66,29 @@ pub(super) struct Known {
     /// subject's list, and asking for every manifest that is to be deleted
     /// whether it has a subject would cost all the others a request.
     subjects: Mutex<HashMap<(RepoName, Digest), Digest>>,
+    /// How often a repository answered that the API's page does not exist; `None`
+    /// once it answered anything else.
+    missing: Mutex<HashMap<RepoName, Option<usize>>>,
 }
 
 impl Known {
     fn subjects(&self) -> MutexGuard<'_, HashMap<(RepoName, Digest), Digest>> {
         lock(&self.subjects)
+    }
+
+    fn has_no_api(&self, repository: &Repository) -> bool {
+        let missing = lock(&self.missing);
+        let count = missing.get(repository.repo_name()).copied().flatten();
+        count.is_some_and(|count| count >= NO_API)
+    }
+
+    /// Notes an answer of the API, or `is_missing` that of a server without it. A
+    /// registry's own 404, which is JSON, may be about the subject.
+    fn answered(&self, repository: &Repository, is_missing: bool) {
+        let mut all = lock(&self.missing);
+        let name = repository.repo_name().clone();
+        let count = all.entry(name).or_insert(Some(0));
+        *count = count.filter(|_| is_missing).map(|count| count + 1);
     }
 }
 
@@ -161,6 +183,10 @@ pub(super) fn digest(manifest: &Manifest, target: &Target) -> Digest {
 
 /// What the registry's API says; `None` where it has none.
 fn ask(repository: &Repository, subject: &Digest) -> Result<Option<Vec<Descriptor>>> {
+    let known = repository.known_referrers();
+    if known.has_no_api(repository) {
+        return Ok(None);
+    }
     let mut pages = Pages::new(repository.url(&format!("referrers/{subject}")));
     let mut found: Option<Vec<Descriptor>> = None;
     while let Some(url) = pages.take()? {
@@ -173,6 +199,10 @@ fn ask(repository: &Repository, subject: &Digest) -> Result<Option<Vec<Descripto
         let scope = repository.scope(&["pull"]);
         let registry = repository.registry();
         let answer = registry.read(&scope, &request, ok, bounds::MANIFEST)?;
+        let is_json = answer
+            .content_type()
+            .is_some_and(|kind| kind.contains("json"));
+        known.answered(repository, answer.status != 200 && !is_json);
         if answer.status != 200 {
             return Ok(None);
         }

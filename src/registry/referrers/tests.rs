@@ -237,6 +237,27 @@ fn pages_stay_on_the_server_and_end() {
 }
 
 #[test]
+fn an_api_that_is_missing_many_times_is_asked_for_no_more() {
+    let check = |answer: &dyn Fn() -> Step, is_asked: bool| {
+        let mut steps = Vec::new();
+        for n in 0..=super::NO_API {
+            steps.extend((n < super::NO_API || is_asked).then(answer));
+            steps.push(step(at_tag("GET"), 404));
+        }
+        let server = Scripted::new(steps);
+        for _ in 0..=super::NO_API {
+            let found = server.repository.referrers(&subject().digest());
+            assert!(found.unwrap().is_empty());
+        }
+        server.bodies();
+    };
+    check(&|| step(api(), 404), false);
+    // What a registry says itself may be about the subject.
+    let own = || step(api(), 404).header("Content-Type: application/json");
+    check(&own, true);
+}
+
+#[test]
 fn without_the_api_the_tag_answers() {
     let a = referrer("a");
     let web_page = Step {
