@@ -44,10 +44,7 @@ pub fn file(image: &Image, path: &str, watch: Watch<'_>) -> Result<ImageFile> {
     for _ in 0..2 {
         let (layer, entry) = match view.get(&name)? {
             Some(Seen::Entry(layer, entry)) => (layer, entry.clone()),
-            Some(Seen::Folder) => {
-                let what = format!("{path}: it is a folder that no layer lists");
-                return Err(Error::Unsupported { what });
-            }
+            Some(Seen::Folder) => return Err(folder(path)),
             None => break,
         };
         if entry.kind != Kind::HardLink {
@@ -86,9 +83,13 @@ impl ImageFile {
     /// [`Error::Unsupported`] for something that is not a regular file, [`Error::Io`] of `to`,
     /// and those of [`file()`].
     pub fn copy_to(&self, what: &str, to: &mut dyn Write, watch: Watch<'_>) -> Result<()> {
-        if self.entry.kind != Kind::File {
-            let what = format!("{} is not a regular file", self.entry.name());
-            return Err(Error::Unsupported { what });
+        match self.entry.kind {
+            Kind::File => {}
+            Kind::Directory => return Err(folder(&self.entry.name())),
+            _ => {
+                let what = format!("{} is not a regular file", self.entry.name());
+                return Err(Error::Unsupported { what });
+            }
         }
         let layer = self.blob.digest().to_string();
         let mut plain = layer::open(&self.blob, watch)?;
@@ -104,6 +105,12 @@ impl ImageFile {
         }
         layer::hash(&layer, plain).map(drop)
     }
+}
+
+fn folder(path: &str) -> Error {
+    let path = if path.is_empty() { "/" } else { path };
+    let what = format!("{path} is a folder; export-image writes all files of an image");
+    Error::Unsupported { what }
 }
 
 #[cfg(test)]
