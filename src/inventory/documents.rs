@@ -1,17 +1,20 @@
 //! A store whose manifests and configs are kept in a cache: they never change,
 //! so those that were read before cost no request.
 
+use std::collections::HashMap;
 use std::io::{Cursor, Read};
 use std::ops::Range;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::cache::Cache;
 use crate::descriptor::Descriptor;
 use crate::digest::{Digest, Verify};
 use crate::error::Result;
+use crate::graph::mark::Names;
 use crate::image::config;
 use crate::manifest::{self, Manifest};
 use crate::reference::{Origin, Tag, Target};
-use crate::store::{Content, Names, ReadStore, Tags, Verified};
+use crate::store::{self, Content, ReadStore, Tags, Verified};
 use crate::stream::read_bounded;
 
 /// Reads a store through a cache of small documents. A manifest asked for by
@@ -20,12 +23,40 @@ use crate::stream::read_bounded;
 pub struct Documents<'a> {
     store: &'a dyn ReadStore,
     cache: Option<Cache>,
+    noted: Option<Mutex<HashMap<Digest, Names>>>,
 }
 
 impl<'a> Documents<'a> {
     /// `store`, with a cache or without one.
     pub fn new(store: &'a dyn ReadStore, cache: Option<Cache>) -> Documents<'a> {
-        Documents { store, cache }
+        let noted = None;
+        Documents {
+            store,
+            cache,
+            noted,
+        }
+    }
+
+    /// The same, which notes what each manifest names that is read by its digest,
+    /// so that a mark afterwards reads none of them again.
+    pub(crate) fn noting(self) -> Documents<'a> {
+        let noted = Some(Mutex::default());
+        Documents { noted, ..self }
+    }
+
+    /// What was noted so far; it is noted no longer.
+    pub(crate) fn take_noted(&self) -> HashMap<Digest, Names> {
+        let noted = self.noted.as_ref().map(locked);
+        noted
+            .map(|mut noted| std::mem::take(&mut *noted))
+            .unwrap_or_default()
+    }
+
+    fn note(&self, digest: &Digest, manifest: &Manifest) {
+        // What can't be noted is an error for those who need it.
+        if let (Some(noted), Ok(names)) = (&self.noted, Names::of(manifest)) {
+            locked(noted).insert(*digest, names);
+        }
     }
 
     fn kept(&self, digest: &Digest, limit: u64) -> Option<Vec<u8>> {
@@ -39,6 +70,11 @@ impl<'a> Documents<'a> {
     }
 }
 
+fn locked<T>(noted: &Mutex<T>) -> MutexGuard<'_, T> {
+    // A map is consistent even after a panic elsewhere.
+    noted.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 impl ReadStore for Documents<'_> {
     fn manifest(&self, target: &Target) -> Result<Manifest> {
         let Target::Digest(digest) = target else {
@@ -46,11 +82,15 @@ impl ReadStore for Documents<'_> {
         };
         // Its media type is not in the cache; its members tell the kind.
         let kept = self.kept(digest, manifest::MAX_SIZE);
-        if let Some(Ok(manifest)) = kept.map(|bytes| Manifest::new(None, bytes)) {
-            return Ok(manifest);
-        }
-        let manifest = self.store.manifest(target)?;
-        self.keep(digest, manifest.bytes());
+        let manifest = match kept.map(|bytes| Manifest::new(None, bytes)) {
+            Some(Ok(manifest)) => manifest,
+            _ => {
+                let manifest = self.store.manifest(target)?;
+                self.keep(digest, manifest.bytes());
+                manifest
+            }
+        };
+        self.note(digest, &manifest);
         Ok(manifest)
     }
 
@@ -83,7 +123,7 @@ impl ReadStore for Documents<'_> {
     fn tags(&self) -> Tags<'_> {
         self.store.tags()
     }
-    fn tag_names(&self) -> Names<'_> {
+    fn tag_names(&self) -> store::Names<'_> {
         self.store.tag_names()
     }
     fn origin(&self) -> Option<Origin> {

@@ -17,6 +17,7 @@ use super::readme::page;
 use super::support::dxf::{Dxf, Output};
 use super::support::peers::each_server;
 use super::support::registry::Registry;
+use super::support::rules::{GET, HEAD, on};
 use super::support::scratch;
 use super::support::server::Server;
 
@@ -309,6 +310,25 @@ fn a_plan_asks_for_no_list_of_referrers_that_no_tag_shows() {
 }
 
 #[test]
+fn a_plan_reads_each_manifest_and_config_once_without_a_cache() {
+    let registry = Registry::http();
+    let repo = Repo::on(&registry);
+    repo.days();
+    let image = repo.image("child", "2024-05-06T00:00:00Z", "child");
+    repo.index(&[&image], "2024-05-06T00:00:00Z", "index");
+    let front = Server::before(&registry, []);
+    let dxf = Dxf::new().plain(&front.host()).env("DXF_CACHE", "0");
+    // One at a time: two may begin to read the same config.
+    let dxf = dxf.env("DXF_JOBS", "1");
+    dxf.args(["prune-aliases", "a", "--keep-last", "2"]).ok();
+    assert_eq!(front.count(HEAD, "*"), 7);
+    assert_eq!(front.count(GET, "/v2/a/manifests/*"), 7);
+    let reads = front.seen_at(GET, "/v2/a/blobs/*");
+    let paths: std::collections::BTreeSet<_> = reads.iter().map(|seen| &seen.path).collect();
+    assert_eq!(reads.len(), paths.len());
+}
+
+#[test]
 fn reproducible_builds_are_not_the_oldest() {
     let folder = scratch();
     let repo = Repo::folder(folder.path());
@@ -405,81 +425,204 @@ fn one_run_deletes_a_tenth_unless_told_otherwise_and_never_the_last() {
     assert_eq!(repo.tags(), "");
 }
 
-#[test]
-fn bad_input_deletes_nothing() {
+/// A folder with five aliases, which are all there after `check`.
+fn untouched(check: impl FnOnce(&Repo, &Path)) {
     let folder = scratch();
     let repo = Repo::folder(folder.path());
     repo.days();
-    let wrong = |words: &[&str], said: &str| {
-        let output = repo.prune(words).run();
-        assert_eq!(output.code, Some(2), "{output}");
-        assert!(output.stderr.contains(said), "{output}");
-    };
-    wrong(&["--yes"], "they keep nothing");
-    wrong(&["--keep-last", "0", "--yes"], "they keep nothing");
-    wrong(&["--only", "*", "--yes"], "they keep nothing");
-    wrong(&["--keep-semver", "one", "--yes"], "--keep-semver");
-    wrong(
-        &["--group-by", "(", "--keep-last", "1", "--yes"],
-        "--group-by",
-    );
-    wrong(&["--keep", "[", "--yes"], "--keep");
-    wrong(
-        &["--date-from-tag", "%Q", "--keep-last", "1", "--yes"],
-        "--date-from-tag",
-    );
-    wrong(&["--keep-within", "soon", "--yes"], "--keep-within");
-    wrong(&["--keep-last", "-1", "--yes"], "unexpected argument");
-    wrong(
-        &["--keep-last", "1", "--yes", "--backup", "registry.example"],
-        "oci:FOLDER",
-    );
-    // A plan for another place, of another version, and none at all.
-    let plan = folder.path().join("plan.json");
-    let name = plan.display().to_string();
-    repo.prune(&["--keep-last", "1", "--plan", &name]).ok();
-    let elsewhere = scratch();
-    let other = Repo::folder(elsewhere.path());
-    other.days();
-    let refused = other.dxf(&["prune-aliases", "--apply", &name]).run();
-    assert!(
-        refused.code != Some(0) && refused.stderr.contains("was made for"),
-        "{refused}"
-    );
-    assert_eq!(other.tags(), "d1 d2 d3 d4 d5");
-    let absent = repo.dxf(&["prune-aliases", "b", "--apply", &name]).run();
-    assert!(
-        absent.stderr.contains("the plan does not contain it"),
-        "{absent}"
-    );
-    fs::write(
-        &plan,
-        fs::read_to_string(&plan)
-            .unwrap()
-            .replace("aliases 1", "aliases 9"),
-    )
-    .unwrap();
-    let old = repo.dxf(&["prune-aliases", "--apply", &name]).run();
-    assert!(old.stderr.contains("another version"), "{old}");
-    fs::write(&plan, "{").unwrap();
-    assert_eq!(
-        repo.dxf(&["prune-aliases", "--apply", &name]).run().code,
-        Some(65)
-    );
-    // A manifest that can't be read may name anything.
-    let d5 = repo
-        .store
-        .head(&"d5".parse().unwrap())
-        .unwrap()
-        .unwrap()
-        .digest;
-    let path = folder.path().join("a/blobs/sha256").join(d5.hex());
-    fs::write(path, "{}").unwrap();
-    let broken = repo.prune(&["--keep-last", "1", "--yes"]).run();
-    assert_eq!(broken.code, Some(65), "{broken}");
-    assert!(broken.stderr.contains("nothing was deleted"), "{broken}");
+    check(&repo, folder.path());
     assert_eq!(repo.tags(), "d1 d2 d3 d4 d5");
 }
+
+fn refused(repo: &Repo, words: &[&str], said: &str) {
+    repo.prune(words).fails(2).says(said);
+}
+
+#[test]
+fn rules_that_keep_nothing_are_refused() {
+    untouched(|repo, _| {
+        refused(repo, &["--yes"], "they keep nothing");
+        refused(repo, &["--keep-last", "0", "--yes"], "they keep nothing");
+        refused(repo, &["--only", "*", "--yes"], "they keep nothing");
+        refused(repo, &["--keep-within", "0s", "--yes"], "they keep nothing");
+    });
+}
+
+#[test]
+fn a_rule_that_cannot_be_read_is_refused() {
+    untouched(|repo, _| {
+        let wrong = [
+            ("--keep-semver", "one"),
+            ("--keep-semver", ""),
+            ("--group-by", "("),
+            ("--keep", "["),
+            ("--keep", "a***"),
+            ("--only", "[z-a"),
+            ("--date-from-tag", "%Q"),
+            ("--keep-within", "soon"),
+            ("--max-delete", "101%"),
+            ("--max-delete", "some"),
+        ];
+        for (option, value) in wrong {
+            let rule = ["prune-aliases", "a", option, value];
+            let words = [&rule[..], &["--keep", "d1", "--yes"]].concat();
+            repo.dxf(&words).fails(2).says(option);
+        }
+        let negative = repo.prune(&["--keep-last", "-1", "--yes"]);
+        negative.misused("unexpected argument");
+        let elsewhere = ["--keep-last", "1", "--yes", "--backup", "registry.example"];
+        refused(repo, &elsewhere, "oci:FOLDER");
+    });
+}
+
+#[test]
+fn a_plan_of_another_place_is_refused() {
+    untouched(|repo, at| {
+        let plan = at.join("plan.json").display().to_string();
+        repo.prune(&["--keep-last", "1", "--plan", &plan]).ok();
+        untouched(|other, _| {
+            let apply = other.dxf(&["prune-aliases", "--apply", &plan]);
+            apply.fails(2).says("was made for");
+        });
+        let registry = Registry::http();
+        let other = Repo::on(&registry);
+        other.days();
+        let apply = other.dxf(&["prune-aliases", "--apply", &plan]);
+        apply.fails(2).says("was made for");
+        assert_eq!(other.tags(), "d1 d2 d3 d4 d5");
+        let absent = repo.dxf(&["prune-aliases", "b", "--apply", &plan]);
+        absent.fails(2).says("the plan does not contain it");
+    });
+}
+
+#[test]
+fn a_plan_that_cannot_be_read_is_refused() {
+    untouched(|repo, at| {
+        let plan = at.join("plan.json");
+        let name = plan.display().to_string();
+        repo.prune(&["--keep-last", "1", "--plan", &name]).ok();
+        let made = fs::read_to_string(&plan).unwrap();
+        let apply = || repo.dxf(&["prune-aliases", "--apply", &name]);
+        fs::write(&plan, made.replace("aliases 1", "aliases 9")).unwrap();
+        apply().fails(1).says("another version");
+        fs::write(&plan, made.replace("\"d1\"", "\"d 1\"")).unwrap();
+        apply().fails(2).says("d 1");
+        for broken in ["", "{", "[]", "null", &made[..made.len() / 2]] {
+            fs::write(&plan, broken).unwrap();
+            apply().fails(65).says("plan.json");
+        }
+        fs::remove_file(&plan).unwrap();
+        apply().fails(1).says("plan.json");
+    });
+}
+
+#[test]
+fn a_manifest_that_cannot_be_read_deletes_nothing() {
+    for bytes in ["{}", "", "[1]"] {
+        untouched(|repo, at| {
+            let d5 = repo.store.head(&"d5".parse().unwrap()).unwrap().unwrap();
+            let path = at.join("a/blobs/sha256").join(d5.digest.hex());
+            fs::write(path, bytes).unwrap();
+            let broken = repo.prune(&["--keep-last", "1", "--yes"]).fails(65);
+            broken.says("nothing was deleted");
+        });
+    }
+    // One of a type that nothing is known of, and that may name other manifests.
+    let folder = scratch();
+    let repo = Repo::folder(folder.path());
+    repo.days();
+    let strange = br#"{"schemaVersion":3,"mediaType":"application/vnd.next.v3+json"}"#;
+    let digest = Digest::of(strange);
+    let at = folder.path().join("a");
+    fs::write(at.join("blobs/sha256").join(digest.hex()), strange).unwrap();
+    let list = fs::read(at.join("index.json")).unwrap();
+    let mut list: Value = serde_json::from_slice(&list).unwrap();
+    let entry = json!({"mediaType": "application/vnd.next.v3+json", "digest": digest,
+        "size": strange.len(), "annotations": {"org.opencontainers.image.ref.name": "d6"}});
+    list["manifests"].as_array_mut().unwrap().push(entry);
+    fs::write(at.join("index.json"), list.to_string()).unwrap();
+    let output = repo.prune(&["--keep-last", "1", "--yes"]).run();
+    assert_ne!(output.code, Some(0), "{output}");
+    assert!(output.stderr.contains("nothing was deleted"), "{output}");
+    assert_eq!(repo.tags(), "d1 d2 d3 d4 d5 d6", "{output}");
+}
+
+// A tag that moves after the plan's tags were looked at, while a backup is written
+// or others are deleted.
+each_server!(a_tag_that_moves_while_others_go_is_left, |registry| {
+    let repo = Repo::on(registry);
+    repo.days();
+    let front = Server::before(registry, []);
+    let work = scratch();
+    let plan = work.path().join("plan.json").display().to_string();
+    let dxf = |words: &[&str]| Dxf::new().plain(&front.host()).args(words);
+    let rules = ["--keep-last", "2", "--max-delete", "100%", "--plan", &plan];
+    dxf(&[&["prune-aliases", "a"], &rules[..]].concat()).ok();
+    let d2: Target = "d2".parse().unwrap();
+    let old = repo.store.head(&d2).unwrap().unwrap();
+    let moved = repo.made("moved", Some("2024-05-02T00:00:00Z"), Some("d2"));
+    let first = on(HEAD, "/v2/a/manifests/d2").times(1).reply(200);
+    let first = first.header("Docker-Content-Digest", &old.digest.to_string());
+    let first = first.header("Content-Type", &old.media_type);
+    front.add_first([first.header("Content-Length", &old.size.to_string())]);
+    let done = dxf(&["prune-aliases", "--apply", &plan]).ok();
+    assert!(done.text().contains("moved to"), "{done}");
+    assert!(repo.tags().contains("d2"), "{done}");
+    assert!(repo.has(&moved.digest()), "{done}");
+    repo.dxf(&["verify-alias", "--all", "a"]).ok();
+});
+
+// Names that look like something else are aliases like all others.
+each_store!(odd_names_are_pruned_as_they_are_written, |repo| {
+    let names = [
+        "v1.2.3-rc.1_build",
+        "01.2.3",
+        "1.2.3.4",
+        "sha256-abc",
+        "deadbeef",
+        "_",
+        "a.b-c_d",
+        "1970-01-01",
+    ];
+    for (n, name) in names.iter().enumerate() {
+        let created = format!("2024-05-0{}T00:00:00Z", n + 1);
+        repo.made(name, Some(&created), Some(name));
+    }
+    // An image with the tag of a digest that no manifest has.
+    let lone = format!("sha256-{}", "0".repeat(64));
+    let image = repo.made("lone", Some("2024-01-01T00:00:00Z"), Some(&lone));
+    // A bracket is a class of characters, and no member of a tag.
+    let rules = ["--keep-last", "1", "--keep", "[0-9]*", "--keep", "v?.[!x]*"];
+    repo.prune(&[&rules[..], &["--yes"]].concat()).ok();
+    let left = "01.2.3 1.2.3.4 1970-01-01 v1.2.3-rc.1_build";
+    let tags = repo.tags().replace(&format!(" {lone}"), "");
+    assert_eq!(tags, left);
+    assert!(
+        repo.has(&image.digest()),
+        "kept: what it is about is unknown"
+    );
+    repo.dxf(&["verify-alias", "--all", "a"]).ok();
+});
+
+// The parts that a file in parts shares with an older version stay with it.
+each_store!(parts_that_versions_share_stay, |repo| {
+    let mut bytes = crate::support::data::blob(7, 3 << 20);
+    for day in 1..=4 {
+        bytes.truncate(bytes.len() - 1000);
+        bytes.extend(format!("day {day}").bytes());
+        let name = format!("@2024-06-0{day}");
+        let push = ["push-blob", "--split", "cdc", "a", "-", &name];
+        repo.dxf(&push).stdin(bytes.clone()).ok();
+    }
+    let rules = ["--date-from-tag", "%Y-%m-%d", "--keep-last", "1", "--yes"];
+    repo.prune(&rules).ok();
+    assert_eq!(repo.tags(), "2024-06-04");
+    if repo.host.starts_with("oci:") {
+        repo.dxf(&["gc", "--grace", "0s"]).ok();
+    }
+    let back = repo.dxf(&["pull-blob", "a", "@2024-06-04"]).ok();
+    assert!(back.stdout == bytes);
+});
 
 #[test]
 fn a_registry_that_refuses_says_what_to_do_there() {

@@ -85,6 +85,10 @@ pub fn apply(
     Ok(work.done)
 }
 
+fn moved(to: &Digest) -> String {
+    format!("it moved to {to} since the plan was made")
+}
+
 struct Work<'a> {
     store: &'a dyn Store,
     plan: &'a RepoPlan,
@@ -117,13 +121,15 @@ impl Work<'_> {
             match found {
                 None => self.done.gone.push(tag.to_string()),
                 Some(found) if found == digest => due.push((tag, digest)),
-                Some(found) => self.done.left.push(Left {
-                    tag: tag.to_string(),
-                    reason: format!("it moved to {found} since the plan was made"),
-                }),
+                Some(found) => self.leave(&tag, moved(&found)),
             }
         }
         Ok(due)
+    }
+
+    fn leave(&mut self, tag: &Tag, reason: String) {
+        let tag = tag.to_string();
+        self.done.left.push(Left { tag, reason });
     }
 
     /// Stores the manifests that will be deleted, without their blobs.
@@ -170,10 +176,7 @@ impl Work<'_> {
             }
             match self.delete_one(&tag, &digest)? {
                 None => self.done.deleted.push(tag.to_string()),
-                Some(reason) => {
-                    let tag = tag.to_string();
-                    self.done.left.push(Left { tag, reason });
-                }
+                Some(reason) => self.leave(&tag, reason),
             }
         }
         Ok(())
@@ -182,6 +185,11 @@ impl Work<'_> {
     /// Deletes a tag, or says why it is left.
     fn delete_one(&mut self, tag: &Tag, digest: &Digest) -> Result<Option<String>> {
         let target = Target::Tag(tag.clone());
+        // A backup and many deletes take minutes, in which tags move.
+        match self.store.head(&target)? {
+            Some(found) if found.digest != *digest => return Ok(Some(moved(&found.digest))),
+            _ => {}
+        }
         if self.untags {
             match self.store.untag(tag) {
                 Ok(()) => return Ok(None),
@@ -263,10 +271,7 @@ impl Work<'_> {
                     let tag: Tag = tag.parse()?;
                     let target = Target::Tag(tag.clone());
                     let found = self.store.head(&target)?.map(|head| head.digest);
-                    match found == Some(one.digest) {
-                        true => self.delete_one(&tag, &one.digest)?.is_none(),
-                        false => false,
-                    }
+                    found == Some(one.digest) && self.delete_one(&tag, &one.digest)?.is_none()
                 }
                 // Where tags are removed, manifests are the registry's to collect.
                 None if self.untags => false,

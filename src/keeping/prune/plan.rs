@@ -150,7 +150,7 @@ pub struct Repo<'a> {
 pub fn plan(repo: Repo<'_>, rules: &Rules, cache: Option<Cache>, run: Run<'_>) -> Result<RepoPlan> {
     rules.check()?;
     let store = repo.store;
-    let documents = Documents::new(store, cache);
+    let documents = Documents::new(store, cache).noting();
     let tags = store.tags().collect::<Result<Vec<Tag>>>()?;
     let (related, tags): (Vec<Tag>, Vec<Tag>) = tags.into_iter().partition(is_related);
     let now = SystemTime::now()
@@ -191,7 +191,7 @@ pub fn plan(repo: Repo<'_>, rules: &Rules, cache: Option<Cache>, run: Run<'_>) -
             Verdict::Keep(_) => plan.keep.push(planned),
         }
     }
-    let source = Source::new(&documents, related.clone());
+    let source = Source::new(&documents, related.clone()).with_known(documents.take_noted());
     fill(&mut plan, &sizes, &source, &related, run)?;
     Ok(plan)
 }

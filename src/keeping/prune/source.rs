@@ -43,6 +43,14 @@ impl<'a> Source<'a> {
         }
     }
 
+    /// The same, with what is known of manifests that were read.
+    pub fn with_known(self, names: HashMap<Digest, Names>) -> Source<'a> {
+        let known = names.into_iter();
+        let known = known.map(|(digest, names)| (digest, Some(Arc::new(names))));
+        let known = Mutex::new(known.collect());
+        Source { known, ..self }
+    }
+
     /// What a manifest names; `None` when the store does not contain it.
     pub fn known(&self, digest: &Digest) -> Result<Option<Arc<Names>>> {
         if let Some(names) = locked(&self.known).get(digest) {
