@@ -118,6 +118,8 @@ pub struct Pair<'a> {
     options: CopyOptions<'a>,
     additions: Additions,
     odd: OnceLock<Error>,
+    /// All tags of the source, as they were compared.
+    listed: OnceLock<HashSet<Tag>>,
 }
 
 impl<'a> Pair<'a> {
@@ -135,6 +137,7 @@ impl<'a> Pair<'a> {
             options,
             additions: Additions::default(),
             odd: OnceLock::new(),
+            listed: OnceLock::new(),
         }
     }
 
@@ -147,6 +150,12 @@ impl<'a> Pair<'a> {
     /// [`Pair::compare`] has read it. The others are kept in step.
     pub fn odd(&self) -> Option<&Error> {
         self.odd.get()
+    }
+
+    /// Whether the source lists no tag at all, once [`Pair::compare`] has read its
+    /// list. That is more likely a fault than a wish to delete everything.
+    pub fn lists_nothing(&self) -> bool {
+        self.listed.get().is_some_and(HashSet::is_empty)
     }
 
     /// What differs. Nothing is changed.
@@ -201,15 +210,21 @@ impl<'a> Pair<'a> {
     }
 
     /// What the target has and the source has not, as a plan for
-    /// [`crate::keeping::prune::apply`]. Tags that the filter leaves out stay.
+    /// [`crate::keeping::prune::apply`]. The source has a tag that it listed now or
+    /// when [`Pair::compare`] asked. Tags that the filter leaves out stay, and all of
+    /// them if one of the lists is empty.
     ///
     /// # Errors
     /// Those of both stores.
     pub fn deletions(&self, name: &str, most: MaxDelete, run: Run<'_>) -> Result<RepoPlan> {
         let tags = self.from.store().tags().collect::<Result<HashSet<Tag>>>()?;
+        let is_listed = |tag: &Tag| {
+            let before = self.listed.get().is_some_and(|tags| tags.contains(tag));
+            before || tags.contains(tag) || tags.is_empty() || self.lists_nothing()
+        };
         let gone = |tag: &Tag| {
             let text = tag.as_str();
-            !tags.contains(tag) && self.filter.fits(text) && !is_related_tag(text)
+            !is_listed(tag) && self.filter.fits(text) && !is_related_tag(text)
         };
         let repo = Repo {
             store: self.to,
@@ -230,6 +245,7 @@ impl<'a> Pair<'a> {
         if let Some(odd) = odd {
             let _ = self.odd.set(odd);
         }
+        let _ = self.listed.set(listed.iter().cloned().collect());
         for tag in listed {
             // Copying referrers updates the target's list.
             let stem = related_stem(tag.as_str());

@@ -9,7 +9,7 @@ use super::support::data::blob;
 use super::support::dxf::Dxf;
 use super::support::peers::each_server;
 use super::support::registry::Registry;
-use super::support::rules::{POST, PUT, on};
+use super::support::rules::{GET, HEAD, POST, PUT, on};
 use super::support::scratch;
 use super::support::server::Server;
 
@@ -182,6 +182,120 @@ fn what_the_source_lost_goes_within_bounds() {
     assert_eq!(tags(of(target.path()), "a"), "own v2 v3 v4 v5");
     sync(&["--delete", "--exclude", "own", "--max-delete", "50%"]).ok();
     assert_eq!(tags(of(target.path()), "a"), "own v4 v5");
+}
+
+/// A list that is empty or can't be read is more likely a fault of the source.
+#[test]
+fn a_source_that_lists_nothing_deletes_nothing() {
+    let (registry, target) = (Registry::http(), scratch());
+    let full = scratch();
+    let names = ["v1", "v2", "v3"].map(|tag| ("a", tag, tag.as_bytes()));
+    fill(full.path(), &names);
+    let (from, host) = (at(full.path()), registry.host().to_string());
+    Dxf::new().plain(&host).args(["sync", &from, &host]).ok();
+    let lists = [
+        (200, r#"{"name":"a","tags":[]}"#),
+        (200, r#"{"name":"a","tags":null}"#),
+        (200, r#"{"name":"a"}"#),
+        (200, r#"{"name":"a","tags":["v1","v2"#),
+        (200, r#"{"name":"a","tags":["v1","bad tag"]}"#),
+        (200, r#"{"name":"a","tags":[1,2]}"#),
+        (200, "<html>sign in</html>"),
+        (200, ""),
+        (404, ""),
+        (403, ""),
+    ];
+    for (at_place, (status, body)) in lists.into_iter().enumerate() {
+        let list = on(GET, "/v2/a/tags/list").reply(status).body(body);
+        let front = Server::before(&registry, [list]);
+        let source = format!("{}/a", front.host());
+        let into = at(target.path());
+        fill(target.path(), &names);
+        let words = ["sync", &source, &into, "--delete", "--max-delete", "100%"];
+        let output = Dxf::new().plain(&front.host()).args(words).run();
+        let why = format!("{body:?}: {output}");
+        assert_eq!(tags(of(target.path()), "a"), "v1 v2 v3", "{why}");
+        match at_place {
+            0 | 1 => assert!(output.stderr.contains("so nothing is deleted"), "{why}"),
+            2 => {}
+            _ => assert_ne!(output.code, Some(0), "{why}"),
+        }
+    }
+}
+
+/// Killed at any time, the aliases that the target has are complete, and the next
+/// run brings the others.
+#[test]
+fn killed_and_run_again_it_ends_in_step() {
+    let (registry, folder) = (Registry::http(), scratch());
+    let all: Vec<(String, Vec<u8>)> = (10..30)
+        .map(|n| (format!("v{n}"), blob(n, 100_000)))
+        .collect();
+    let names: Vec<_> = all
+        .iter()
+        .map(|(tag, bytes)| ("a", tag.as_str(), &bytes[..]))
+        .collect();
+    fill(folder.path(), &names);
+    let front = Server::before(&registry, []);
+    let dxf = || Dxf::new().plain(&front.host());
+    let words = ["sync", &at(folder.path()), &front.host()];
+    for sent in [1, 7, 14] {
+        let slow = dxf().env("DXF_LIMIT_RATE", "1M").args(words);
+        let mut running = slow.spawn();
+        while front.count(PUT, "/v2/a/manifests/*") < sent && running.is_running() {
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+        running.kill();
+        let back = Dxf::new().plain(registry.host());
+        let whole = back.args(["verify-alias", "--all", "a"]).run();
+        // At first there may be no repository yet.
+        let is_new = sent == 1 && whole.stderr.contains("NAME_UNKNOWN");
+        assert!(whole.code == Some(0) || is_new, "{whole}");
+    }
+    dxf().args(words).ok();
+    let list: Vec<&str> = all.iter().map(|(tag, _)| tag.as_str()).collect();
+    let found = tags(dxf(), "a");
+    let mut found: Vec<&str> = found.split(' ').collect();
+    found.sort();
+    assert_eq!(found, list);
+    let back = Dxf::new().plain(registry.host());
+    back.args(["verify-alias", "--all", "a"]).ok();
+    let again = dxf().args(words).ok();
+    assert!(again.stderr.contains("20 unchanged"), "{again}");
+}
+
+/// One whose manifest or blob is wrong or missing in a registry is named, and the
+/// others are copied.
+#[test]
+fn a_bad_alias_of_a_registry_stops_no_other_and_keeps_deletes_away() {
+    let (registry, folder) = (Registry::http(), scratch());
+    let names = ["v1", "v2", "v3"].map(|tag| ("a", tag, tag.as_bytes()));
+    fill(folder.path(), &names);
+    let host = registry.host().to_string();
+    let words = ["sync", &at(folder.path()), &host];
+    Dxf::new().plain(&host).args(words).ok();
+    let more: [(&str, &str, &[u8]); 2] = [("a", "old", b"old"), ("a", "older", b"older")];
+    let bad = || on(GET, "/v2/a/manifests/*");
+    for rule in [
+        bad().reply(200).body("{}"),
+        bad().reply(404),
+        bad().reply(403),
+        bad().reply(500),
+        on(HEAD, "/v2/a/manifests/v2").reply(404),
+    ] {
+        let front = Server::before(&registry, [rule.times(1)]);
+        let target = scratch();
+        fill(target.path(), &more);
+        let (source, into) = (format!("{}/a", front.host()), at(target.path()));
+        let dxf = Dxf::new().plain(&front.host()).env("DXF_RETRIES", "0");
+        let dxf = dxf.env("DXF_JOBS", "1").env("DXF_CACHE", "0");
+        let output = dxf.args(["sync", &source, &into, "--delete"]).run();
+        assert_eq!(output.code, Some(1), "{output}");
+        assert!(output.stderr.contains("1 failed"), "{output}");
+        assert!(output.text().matches("copied ").count() == 2, "{output}");
+        let left = tags(of(target.path()), "a");
+        assert!(left.starts_with("old older "), "{left}: {output}");
+    }
 }
 
 #[test]

@@ -286,6 +286,14 @@ impl Job<'_> {
     }
 
     fn delete(&self, s: &mut Session<'_, '_>, told: &mut Told) -> Result<(), Failure> {
+        if self.pair.lists_nothing() {
+            s.console.warn(&format!(
+                "{}: the source lists no aliases, so nothing is deleted; del-alias deletes those \
+                 that are no longer needed",
+                self.name
+            ));
+            return Ok(());
+        }
         let most = self.args.max_delete.as_deref().map(MaxDelete::parse);
         let most = most.transpose()?.unwrap_or(MaxDelete::Default);
         let plan = self.pair.deletions(self.name.as_str(), most, s.run())?;
