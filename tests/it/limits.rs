@@ -38,6 +38,21 @@ fn bytes_a_second_hold_both_ways_and_for_all_connections() {
     }
 }
 
+/// Ten seconds' worth of bytes take ten seconds, within 5 %.
+#[test]
+fn ten_seconds_of_bytes_take_ten_seconds() {
+    let at = Place::registry(Mode::Basic);
+    let file = at.file(&blob(2, 20_000_000));
+    let limited = |words: &[&str]| at.run(words).env("DXF_LIMIT_RATE", "2M");
+    let up = time(limited(&["push-blob", "a", &file, "@v1"]));
+    let down = time(limited(&["pull-blob", "-o", "back", "a", "@v1"]));
+    for time in [up, down] {
+        assert!(time > Duration::from_millis(9500), "{time:?}");
+        // A busy machine may take longer.
+        assert!(time < Duration::from_secs(30), "{time:?}");
+    }
+}
+
 #[test]
 fn requests_a_second_count_all_requests() {
     let bench = Bench::new(Mode::Token);
