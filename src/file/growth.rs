@@ -90,7 +90,7 @@ impl Growth {
         drop(waited.unwrap_or_else(PoisonError::into_inner));
     }
 
-    /// See [`Ending`].
+    /// Calls [`Growth::fail`] when it is dropped, however the writer ends.
     pub fn ending(&self) -> Ending<'_> {
         Ending(self)
     }

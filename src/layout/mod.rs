@@ -245,7 +245,7 @@ impl Layout {
     /// Writes an annotation of the layout as a whole, which is about no image of it.
     ///
     /// # Errors
-    /// As [`Store::put_manifest`].
+    /// As [`crate::Store::put_manifest`].
     pub fn annotate(&self, name: &str, value: &str) -> Result<()> {
         self.create()?;
         let _held = self.hold()?;
