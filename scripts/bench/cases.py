@@ -53,7 +53,7 @@ class Case:
             return "openssl hashes and asks no registry."
         if tool == "dxf pull-image":
             return "dxf pull-image writes one image as it arrives, without an index in front."
-        if self.saves and not tool.startswith("dxf"):
+        if self.saves and tool != "before" and not tool.startswith("dxf"):
             return f"{tool} is done before what it saved is on the disk; dxf syncs it first."
         return None
 
