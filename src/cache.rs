@@ -85,8 +85,8 @@ impl Cache {
         Cache { hits, ..self }
     }
 
-    /// The same blob, read from the cache where it is there, and kept there
-    /// when it has been read to its end from elsewhere.
+    /// The same blob, read from the cache if it is cached, and added to the
+    /// cache when it has been read to its end from elsewhere.
     pub fn wrap(&self, blob: Blob) -> Blob {
         let descriptor = blob.descriptor().clone();
         let cached = Cached {

@@ -252,7 +252,7 @@ fn contents(what: &str, tar: &Section, run: Run<'_>) -> Result<Vec<Item>> {
     let listed = docker::list(&index)?;
     if index.get(oci::INDEX).is_some() {
         match oci_items(&index, listed.as_deref()) {
-            // Not everything the layout lists is there; the other list may be.
+            // Not everything the layout lists exists; what the other list names may.
             Err(error) if error.is_not_found() => {
                 if listed.is_none() {
                     return Err(index.bad(format!("it is incomplete: {error}")));

@@ -28,7 +28,7 @@ pub(crate) struct Found {
     pub node: Node,
 }
 
-/// Everything that is listed and is there.
+/// Everything that is listed and exists.
 ///
 /// An index of which only some platforms were saved (Docker's containerd store
 /// does that) gives each image that is whole.
@@ -69,7 +69,7 @@ pub(crate) fn names(entry: &Descriptor) -> (Vec<Reference>, Option<String>) {
     (full.or(whole).into_iter().collect(), label.cloned())
 }
 
-/// How much of what a descriptor points at is there.
+/// How much of what a descriptor points at exists.
 enum Saved {
     /// All of it.
     Whole(Node),

@@ -37,13 +37,13 @@ impl Parts {
 /// A store, some of whose blobs are read from an older file on this machine.
 pub struct Base<'a> {
     store: &'a dyn ReadStore,
-    /// What is there, and its size.
+    /// The parts found, and their sizes.
     found: HashMap<Digest, (FileRange, u64)>,
 }
 
 impl<'a> Base<'a> {
     /// Reads the file at `old` once, cut as `parts` was, to learn which of its
-    /// parts are there. `file` is the same file, opened.
+    /// parts exist. `file` is the same file, opened.
     ///
     /// # Errors
     /// [`Error::Unsupported`] when it is not known how `parts` was cut,

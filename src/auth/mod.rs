@@ -268,8 +268,8 @@ impl Auth {
         if hidden.url.origin() != self.home.origin() {
             return Ok(false);
         }
-        // Held until the answer is there: the same question of another thread
-        // has the same answer.
+        // Held until the answer arrives: another thread with the same question
+        // gets the same answer.
         let mut asked = lock(&self.asked);
         if let Some(revealed) = asked.get(&scope.repository_name()) {
             return Ok(*revealed);

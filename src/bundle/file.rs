@@ -278,7 +278,7 @@ impl Tar {
         Ok(())
     }
 
-    /// Whether a file that is there is this tar, and all of it is right.
+    /// Whether an existing file is this tar, complete and undamaged.
     fn is_whole(
         &self,
         file: &Arc<File>,

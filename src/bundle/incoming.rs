@@ -99,7 +99,7 @@ impl<'a> Incoming<'a> {
         let mut entries = Entries::new(what, reader);
         let mut head = Head::new(what);
         let order = match head.read(&mut entries, &spool) {
-            // What is wrong with it is found when all of it is there.
+            // What is wrong with it is found when all of it has arrived.
             Err(error) if error.is_corrupt() => Order::Other(UNCLEAR),
             order => order?,
         };
@@ -412,12 +412,12 @@ impl<'a, 'l> Receiver<'a, 'l> {
             }
         }
         if self.bundle.has_member(&name) || self.seen.len() > MAX_MEMBERS {
-            return Err(bad("it is there twice, or among too many"));
+            return Err(bad("it appears twice, or the bundle has too many members"));
         }
         Ok(blob_digest(&name))
     }
 
-    /// A blob that is there twice has the same bytes, or it is refused.
+    /// A blob that appears twice has the same bytes both times, or it is refused.
     fn again(&mut self, entry: &Entry, blob: &Blob) -> Result<()> {
         let content = self.rest.entries.content(entry)?;
         let mut verified = Verify::new(content, *blob.digest(), Some(blob.size()));

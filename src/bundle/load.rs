@@ -30,7 +30,7 @@ pub type Stores<'a> = dyn Fn(&RepoName) -> Result<Arc<dyn Store>> + 'a;
 pub enum Outcome {
     /// Nothing: the name points to it already.
     UpToDate,
-    /// Its manifest is there and gets the name.
+    /// The target has its manifest, which gets the name.
     Tag,
     /// It is loaded.
     Load,
@@ -81,7 +81,7 @@ pub struct Load {
     existing: HashMap<RepoName, Vec<Blob>>,
     /// The parts of the bundle that are missing and needed.
     absent: BTreeSet<usize>,
-    /// Blobs that are needed, and of which not all pieces are there.
+    /// Blobs that are needed, and of which pieces are missing.
     cuts: Vec<Cut>,
 }
 

@@ -1,5 +1,5 @@
 //! What a load finds out before it writes anything: where each image of a bundle
-//! goes, what of it is there, and what neither side has.
+//! goes, what of it the target has, and what neither side has.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -218,7 +218,7 @@ fn has(store: &dyn Store, target: &Target, digest: Digest) -> Result<bool> {
         .is_some_and(|there| there.digest == digest))
 }
 
-/// Whether a manifest that is there is listed under its subject, if it has one:
+/// Whether an existing manifest is listed under its subject, if it has one:
 /// a load may have ended between the two.
 fn is_listed(store: &dyn Store, subject: Option<&Digest>, digest: Digest) -> Result<bool> {
     let Some(subject) = subject else {

@@ -119,7 +119,7 @@ impl Bundle {
         parts.any(|number| !self.has_part(*number))
     }
 
-    /// Whether a part is there.
+    /// Whether a part was given.
     pub fn has_part(&self, number: usize) -> bool {
         let table = self.table.as_ref();
         table.is_some_and(|table| table.there.contains(&number))

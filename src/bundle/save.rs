@@ -110,9 +110,9 @@ impl Plan {
     }
 
     /// Writes the bundle to files smaller than `size` bytes: `NAME.001`,
-    /// `NAME.002` and so on. Parts that are there already, and right, stay as they
-    /// are. Parts that a former call wrote beyond the last one are removed when all
-    /// of these are complete. Gives the number of parts.
+    /// `NAME.002` and so on. Existing parts that are right stay as they are. Parts
+    /// that a former call wrote beyond the last one are removed when all of these
+    /// are complete. Gives the number of parts.
     ///
     /// # Errors
     /// As [`Plan::write_file`]; [`Error::Unsupported`] for a file that has the name of

@@ -379,7 +379,7 @@ fn nothing_is_written_when_something_is_missing() {
         "{said}"
     );
     assert!(to.blobs().is_empty());
-    // It may have been left out because it is there.
+    // It may have been left out because the target has it.
     to.put_blob(&blob(b"two"), Watch::default()).unwrap();
     assert_eq!(load(&bundle, &to).unwrap().sent.0, 1);
 }
@@ -472,7 +472,7 @@ fn what_is_there_is_left_out() {
     let image = alias(&store.memory, "v1", &[b"one", b"two"]);
     let note = refer(&store.memory, image);
     let first = opened(&written(&planned(&store, &["r.example/a:v1"]))).unwrap();
-    // A layer and a signature are new, and another name for what was there.
+    // A layer and a signature are new, and another name for an existing image.
     alias(&store.memory, "v2", &[b"one", b"new"]);
     let signature = refer(&store.memory, note);
     let names = ["r.example/a:v1", "r.example/a:v2", "r.example/b:v1"];
@@ -507,7 +507,7 @@ fn what_is_there_is_left_out() {
     assert!(to.blobs().is_empty() && to.tags().count() == 0);
     load(&first, &to).unwrap();
     let loaded = load(&second, &to).unwrap();
-    assert_eq!(loaded.sent.0, 1, "the new layer; the empty config is there");
+    assert_eq!(loaded.sent.0, 1, "the new layer; the empty config exists");
     assert_eq!(to.referrers(&note).unwrap()[0].digest, signature);
     assert_eq!(to.tags().count(), 2);
 
@@ -818,7 +818,7 @@ fn a_moved_image_does_not_cost_what_was_fetched() {
         written(&planned(&store, &["r.example/a:v1"]))
     );
     assert_eq!(dir.path().read_dir().unwrap().count(), 1);
-    // Again, and it is there; then damaged.
+    // Again, with the file in place; then damaged.
     store.read.lock().unwrap().clear();
     write().unwrap();
     assert!(store.read.lock().unwrap().is_empty());

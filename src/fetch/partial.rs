@@ -75,7 +75,7 @@ pub fn into_file(
 }
 
 /// Fetches blobs, concatenated, into `NAME.partial` beside `path`, as
-/// [`into_file`] does, while `read` reads on another thread what is there so far.
+/// [`into_file`] does, while `read` reads on another thread what has arrived so far.
 /// Nothing else is made of the file: it is removed when `read` has succeeded.
 ///
 /// What `read` gets is verified when this returns, not before; it is called again

@@ -33,7 +33,7 @@ impl ByteRange {
     /// what reaches beyond the end stops there.
     ///
     /// # Errors
-    /// [`Error::Invalid`] when none of the bytes is there.
+    /// [`Error::Invalid`] when the blob ends before the range begins.
     pub fn within(self, size: u64) -> Result<Range<u64>> {
         let range = match self {
             ByteRange::Between(first, last) => first..last.saturating_add(1).min(size),

@@ -15,7 +15,7 @@ pub struct Growth {
 
 #[derive(Default)]
 struct State {
-    /// Bytes that are there.
+    /// Bytes written so far.
     len: u64,
     /// Bytes that were read.
     read: u64,
@@ -50,7 +50,7 @@ impl Growth {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Reports how many bytes are there; fewer than before if they were wrong.
+    /// Reports how many bytes are written; fewer than before if some were wrong.
     pub fn reach(&self, len: u64) {
         let mut state = self.lock();
         state.cut |= len < state.read;
@@ -58,13 +58,13 @@ impl Growth {
         self.changed.notify_all();
     }
 
-    /// Reports that all bytes are there, and right.
+    /// Reports that all bytes are written and verified.
     pub fn complete(&self) {
         self.lock().end = Some(End::Complete);
         self.changed.notify_all();
     }
 
-    /// Ends all waiting: no more bytes come, unless all are there.
+    /// Ends all waiting: no more bytes come, unless the file is complete.
     pub fn fail(&self) {
         let mut state = self.lock();
         state.end = state.end.or(Some(End::Failed));
@@ -195,7 +195,7 @@ mod tests {
         growth.reach(0);
         assert!(growth.was_cut());
         assert!(follower.read(&mut [0; 5]).is_err());
-        // From the beginning, once the right bytes are there.
+        // From the beginning, after the right bytes have been written.
         file.write_all_at(b"right", 0).unwrap();
         growth.reach(5);
         growth.complete();

@@ -286,7 +286,7 @@ fn beside(path: &Path, entry: &Entry) -> PathBuf {
     path.with_file_name(format!(".{name}.{digits}.layer"))
 }
 
-/// An archive that is of no more use when its folder is there, or damaged.
+/// An archive that is of no more use when its folder is complete, or that is damaged.
 struct Fetched(PathBuf);
 
 impl Drop for Fetched {

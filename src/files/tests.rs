@@ -578,7 +578,7 @@ fn pulled(config: (&str, serde_json::Value), layers: &[Foreign<'_>]) -> (Vec<Str
     let to = tempfile::tempdir().unwrap();
     let pull = Pull::new(to.path());
     pull.write(&store, &found, Run::default()).unwrap();
-    // What is there and the same is no reason to refuse.
+    // An existing file with the same bytes is no reason to refuse.
     let again = pull.without_replacing();
     again.write(&store, &found, Run::default()).unwrap();
     let names = found.iter().map(|entry| entry.name.clone()).collect();

@@ -1,6 +1,6 @@
 //! The archive of a folder, unpacked: nothing is written outside of the folder,
-//! and nothing through a link. The folder is filled aside and gets its name when
-//! all of it is there.
+//! and nothing through a link. The folder is filled under another name and gets its
+//! own when it is complete.
 
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, ErrorKind, Read, Write};
@@ -156,8 +156,8 @@ pub(super) fn unpack(
 }
 
 impl Unpacked {
-    /// Gives the folder its name, `target`. What is there already stays unless the
-    /// archive had something of the same name.
+    /// Gives the folder its name, `target`. Existing files stay unless the
+    /// archive had an entry of the same name.
     ///
     /// # Errors
     /// [`Error::Io`]; [`Error::NotAllowed`] for a file where the archive has a folder, or
@@ -251,8 +251,8 @@ struct Filling<'a> {
     root: PathBuf,
     /// The permissions and times that folders get when everything is in them.
     folders: Vec<(PathBuf, u32, u64)>,
-    /// Links that go up after they went down, which is looked at when everything
-    /// is there: below a link, up is somewhere else.
+    /// Links that go up after they went down, which are checked when everything
+    /// is unpacked: below a link, up is somewhere else.
     turning: Vec<Entry>,
     /// The bytes of the archive.
     size: u64,

@@ -19,7 +19,7 @@ pub enum Action {
     /// It will be mounted from another repository of the same registry, or
     /// sent where the registry does not do that.
     Mount,
-    /// It is there.
+    /// The target has it.
     Exists,
 }
 

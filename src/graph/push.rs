@@ -225,7 +225,8 @@ fn put_below<'a>(
 
 /// Whether a blob is one that a manifest in the repository `home` lists, so that
 /// it need not be checked: an image that is edited keeps most of its layers.
-/// Of a non-distributable layer the manifest may be all that is there.
+/// Of a non-distributable layer, the target may have no more than the manifest's
+/// entry.
 pub(super) fn is_from(blob: &Blob, home: Option<&Origin>) -> bool {
     home.is_some() && blob.origin() == home && !is_foreign(blob.descriptor())
 }

@@ -25,7 +25,7 @@ pub enum Network {
     Internet,
     /// A private network: RFC 1918, unique local, carrier-grade NAT.
     Private,
-    /// This machine, its link (cloud metadata is there), or no host at all.
+    /// This machine, its link (where clouds serve metadata), or no host at all.
     Host,
 }
 

@@ -319,7 +319,7 @@ impl Layout {
         target.missing_in(&self.name())
     }
 
-    /// Makes the layout unless it is there.
+    /// Makes the layout unless it exists.
     fn create(&self) -> Result<()> {
         let (marker, index) = (self.dir()?.join(MARKER), self.dir()?.join(INDEX));
         if files::length(&marker)?.is_some() && files::length(&index)?.is_some() {
@@ -346,7 +346,7 @@ impl Layout {
         Ok(held)
     }
 
-    /// Keeps other writers away from a layout that is there.
+    /// Keeps other writers away from an existing layout.
     fn hold(&self) -> Result<Held<'_>> {
         // Nothing is made for a change that finds nothing to change.
         if self.is_there()? {
@@ -391,7 +391,7 @@ impl Layout {
         self.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Fails unless everything `manifest` names is there, as a registry does
+    /// Fails unless everything `manifest` names exists, as a registry does
     /// (`MANIFEST_BLOB_UNKNOWN`): a tag never points to half an image.
     fn check(&self, manifest: &Manifest) -> Result<()> {
         let blobs = self.blobs()?;

@@ -216,7 +216,7 @@ impl Doctor<'_> {
         self.note("tags", tags, "list-aliases and prune-aliases do not work");
     }
 
-    /// What reading tells, of something that is there.
+    /// What reading an existing blob tells.
     fn read(&mut self) {
         let found = self.repository.tags().next().and_then(Result::ok);
         let Some(tag) = found else {

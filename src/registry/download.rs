@@ -160,7 +160,7 @@ impl Download {
                 self.body = None;
                 Ok(())
             }
-            // The rest is there, whatever this server has against being asked
+            // The rest exists, whatever this server has against being asked
             // for it.
             416 if self.offset > 0 && !self.whole => self.ask_for_all(response),
             416 => Err(refusal(response)),

@@ -1,5 +1,5 @@
 //! Aliases are set, read and deleted, on a registry of each kind and on a
-//! folder: what is printed, what is there afterwards, and what was asked.
+//! folder: what is printed, what exists afterwards, and what was asked.
 
 use crate::support::data::{blob, digest};
 use crate::support::place::{Place, each_place};

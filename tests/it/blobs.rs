@@ -1,5 +1,5 @@
 //! Blobs go in and come out, on a registry of each kind and on a folder: what
-//! is printed, what is there afterwards, and what the server was asked.
+//! is printed, what exists afterwards, and what the server was asked.
 
 use crate::support::bench::Mode;
 use crate::support::data::{blob, digest};

@@ -335,7 +335,7 @@ each_server!(deltas_bring_what_is_new, |target| {
         tags(&one.raw(), &["team/disk", "team/app"])
     );
 
-    // Against what is there: nothing is left to bring.
+    // Against the target itself: nothing is left to bring.
     let host = format!("{}/team/disk", target.host());
     let app = format!("{}/team/app:v1", target.host());
     let saved = save(&["--since", &host, "--since", &app, "third.tar"]);

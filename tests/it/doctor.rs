@@ -96,7 +96,7 @@ fn abilities_differ() {
 #[test]
 fn read_only_stores_nothing() {
     let registry = Registry::http();
-    let name = registry.raw().push_blob("a", b"a blob that is there");
+    let name = registry.raw().push_blob("a", b"an existing blob");
     let dxf = || Dxf::new().plain(registry.host());
     dxf().args(["set-alias", "a", "x", &name]).ok();
     let front = Server::before(&registry, []);

@@ -80,7 +80,7 @@ each_place!(a_file_system_becomes_a_folder_or_a_tar, |at| {
             .is_symlink()
     );
     assert!(!root.join("gone").exists());
-    // What is there stays.
+    // Existing files stay.
     at.run(["export-image", &image, "root"])
         .fails(1)
         .says("is not empty");

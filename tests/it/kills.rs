@@ -1,5 +1,5 @@
 //! Commands that are killed at a random moment: what was reported stays, what
-//! is there is whole, and the same command again succeeds.
+//! exists is whole, and the same command again succeeds.
 //!
 //! `DXF_KILL_ROUNDS` makes it longer, `DXF_KILL_SEED` repeats the moments (as
 //! far as a machine repeats its own).
@@ -199,7 +199,7 @@ impl Store {
     }
 
     /// Every file under a digest's name has that digest, the index is JSON, and
-    /// everything it names is there, down to the blobs. Gives the aliases.
+    /// everything it names exists, down to the blobs. Gives the aliases.
     fn check(&self) -> BTreeMap<String, String> {
         let blobs = self.layout().join("blobs/sha256");
         for entry in fs::read_dir(&blobs).into_iter().flatten().flatten() {

@@ -47,7 +47,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 "#;
 
 /// This project's own way to build what it depends on, so that nearly all of
-/// that is there already.
+/// that has been built already.
 const PROFILE: &str = r#"[profile.dev.package."*"]
 opt-level = 2
 

@@ -81,7 +81,7 @@ fn docker_runs_an_image_of_a_registry() {
     let out = running.finish();
     assert_eq!((out.code, out.stderr.as_str()), (Some(9), ""), "{out}");
     assert_eq!(left(), "");
-    // An image that is there is neither pulled nor removed.
+    // An existing image is neither pulled nor removed.
     let name = format!("{}/team/app:1", bench.host());
     run().args(["--keep", "team/app:1"]).ok();
     assert_eq!(docker.container(&name), "hello\n");

@@ -27,7 +27,7 @@ enum By {
 }
 
 impl Choice {
-    /// What `flag` says, where it is there.
+    /// What `flag` says, if it is given.
     ///
     /// # Errors
     /// [`Error::Invalid`] for what is neither `all` nor a platform.

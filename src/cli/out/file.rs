@@ -92,7 +92,7 @@ impl Output {
     }
 }
 
-/// Whether a file can be made at `path`: nothing is there, or a file. What lies
+/// Whether a file can be made at `path`: it does not exist, or it is a file. What lies
 /// in /dev may look like the file it stands for, but it belongs to the process that
 /// opened that; /dev/shm is a folder like any other, in memory.
 pub fn is_plain(path: &Path) -> bool {

@@ -245,7 +245,7 @@ fn env_name(name: &str) -> Result<()> {
     Err(Error::invalid("environment variable", name, why))
 }
 
-/// A word that is there.
+/// A word that is not empty.
 fn word<'a>(what: &'static str, word: &'a str) -> Result<&'a str> {
     if word.is_empty() {
         return Err(Error::invalid(what, word, "it needs a name"));

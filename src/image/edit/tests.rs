@@ -553,7 +553,7 @@ proptest! {
         let (was, is) = (config(&base), config(&edited));
         prop_assert_eq!(&was["odd"], &is["odd"]);
         prop_assert_eq!(&was["config"]["Odd"], &is["config"]["Odd"]);
-        // Each step that is left is one that was there, or the new one's.
+        // Each step that is left is one of the old ones, or the new one.
         let known = |step: &&Value| {
             steps.contains(step) || **step == json!({}) || step["created_by"] == "four"
         };

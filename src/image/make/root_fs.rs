@@ -82,7 +82,7 @@ impl RootFs {
             let member = seen.get(name);
             member.is_some_and(|member| member.file.kind == Kind::Symlink)
         };
-        // What lies below a link comes when its target is there.
+        // Entries below a link follow when its target exists.
         let (late, early): (Vec<_>, Vec<_>) = seen
             .iter()
             .partition(|(name, _)| name.ancestors().any(|above| is_link(&above)));

@@ -516,7 +516,7 @@ enum Op {
     File(String, u8),
     Folder(String),
     Symlink(String, String),
-    /// A name for one of the files that are there, counted from the first.
+    /// A name for one of the existing files, counted from the first.
     HardLink(String, usize),
     Hide(String),
     HideAll(String),

@@ -71,7 +71,7 @@ fn wait(
         s.console.warn(&format!("would have {next}"));
         return report(s, load, root, true);
     }
-    // A piece of a layer is not stored before the others are there.
+    // A piece of a layer is not stored before the others have been given.
     let mut pieces = load.cuts().iter().flat_map(|cut| &cut.parts);
     let is_stored = !pieces.any(|part| bundle.has_part(*part));
     match (args.allow_missing_parts && is_stored, s.context.shape) {

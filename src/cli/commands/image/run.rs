@@ -75,7 +75,7 @@ enum Stay {
 }
 
 impl<'a> Guest<'a> {
-    /// Has `load` put the image into the engine, unless it is there.
+    /// Has `load` put the image into the engine, unless the engine has it.
     ///
     /// One that is not to stay gets a unique name: whatever has its
     /// own name in the engine keeps that, and the same image under another name

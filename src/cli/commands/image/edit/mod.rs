@@ -1,4 +1,4 @@
-//! `edit-image`: another image out of one that is there, or out of nothing.
+//! `edit-image`: another image out of an existing one, or out of nothing.
 
 mod change;
 mod report;
