@@ -11,6 +11,7 @@ mod connector;
 mod limits;
 pub(crate) mod link;
 mod network_error;
+mod permits;
 pub(crate) mod proxy;
 pub(crate) mod redirect;
 pub(crate) mod request;
@@ -27,6 +28,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::http::permits::Permits;
 use crate::stream::{BUFFER, Stop};
 
 pub use limits::Limits;
@@ -93,6 +95,8 @@ pub struct Settings {
     pub on_limit: OnLimit,
     /// Hears of every exchange.
     pub observer: Arc<dyn Observer>,
+    /// How many requests each server takes at once, as far as that is known.
+    pub(crate) permits: Permits,
 }
 
 impl Default for Settings {
@@ -112,6 +116,7 @@ impl Default for Settings {
             limits: Limits::none(),
             on_limit: OnLimit::Fail,
             observer: Arc::new(()),
+            permits: Permits::default(),
         }
     }
 }

@@ -4,11 +4,15 @@
 use std::io::{self, Read};
 use std::time::{Duration, Instant};
 
-use ::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, HeaderMap, HeaderName};
+use ::http::header::{
+    CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, RETRY_AFTER,
+};
 use flate2::read::MultiGzDecoder;
 
 use crate::error::{Error, RequestLine, Result};
-use crate::http::{Limits, Request, Settings, Url, network_error};
+use crate::http::permits::Permit;
+use crate::http::retry::retry_after;
+use crate::http::{Body, Limits, Request, Settings, Url, network_error};
 use crate::secret::Secret;
 use crate::stream::{Stop, read_bounded};
 
@@ -60,6 +64,8 @@ pub struct Response {
     read_size: usize,
     limits: Limits,
     stop: Stop,
+    /// None after a stop.
+    permit: Option<Permit>,
 }
 
 impl Response {
@@ -83,6 +89,46 @@ impl Response {
             read_size: settings.read_size,
             limits: settings.limits.clone(),
             stop: settings.stop.clone(),
+            permit: None,
+        }
+    }
+
+    /// The same, sent with `permit`, which lasts as long as the body of a blob.
+    pub(super) fn permitted_by(mut self, mut permit: Permit, method: &str) -> Response {
+        // Other bodies are small, and other requests come between.
+        if method != "GET" || !matches!(self.status, 200..=299) {
+            permit.give_back();
+        }
+        self.permit = Some(permit);
+        self
+    }
+
+    /// Whether the server refused one request more than it takes at once, so that
+    /// this one is worth sending again: then waits a moment. It is not where a body
+    /// arrived at a server that then broke down.
+    ///
+    /// # Errors
+    /// [`Error::Stopped`].
+    pub fn gives_way(&mut self, request: &Request<'_>) -> Result<bool> {
+        let is_worth_it = self.refuses_more()
+            && self.permit.as_mut().is_some_and(Permit::was_refused)
+            && !(self.status == 503 && matches!(request.body, Body::Stream { .. }));
+        match &self.permit {
+            Some(permit) if is_worth_it => permit.settle(&self.stop).map(|()| true),
+            _ => Ok(false),
+        }
+    }
+
+    /// Whether it is how servers refuse a client one request more than they
+    /// allow: nginx with 503, content networks with 429 and 403. A registry that
+    /// denies something says so in JSON, an object store in XML.
+    fn refuses_more(&self) -> bool {
+        let waits = self.header(RETRY_AFTER).and_then(retry_after);
+        let document = |kind: &str| kind.contains("json") || kind.contains("xml");
+        match self.status {
+            403 => !self.header(CONTENT_TYPE).is_some_and(document),
+            429 | 503 => waits.unwrap_or(0) == 0,
+            _ => false,
         }
     }
 
@@ -200,6 +246,7 @@ impl Response {
             limits: self.limits,
             stop: self.stop,
             waited: Duration::ZERO,
+            permit: self.permit,
         }
     }
 }
@@ -225,6 +272,8 @@ pub struct BodyReader {
     stop: Stop,
     /// How long the limits made it wait.
     waited: Duration,
+    /// None after the end.
+    permit: Option<Permit>,
 }
 
 impl Read for BodyReader {
@@ -234,6 +283,9 @@ impl Read for BodyReader {
             .inner
             .read(&mut buf[..most])
             .map_err(|e| io::Error::from(network_error::of_io(self.line.clone(), e)))?;
+        if n == 0 && most > 0 {
+            self.permit = None;
+        }
         self.waited += self.limits.pay(n, &self.stop)?;
         Ok(n)
     }

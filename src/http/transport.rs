@@ -72,9 +72,17 @@ impl Transport {
     /// [`Error::Network`] without an answer, [`Error::Stopped`], and what the
     /// body's reader fails with.
     pub fn send(&self, request: &Request<'_>) -> Result<Response> {
-        self.0.settings.stop.check()?;
-        let agent = self.0.agents.get(&request.url, &self.0.settings)?;
-        self.send_with(&agent, request, self.0.settings.idle_timeout)
+        let settings = &self.0.settings;
+        settings.stop.check()?;
+        let agent = self.0.agents.get(&request.url, settings)?;
+        let origin = request.url.origin();
+        let mut permit = settings.permits.acquire(origin, &settings.stop)?;
+        let answer = self.send_with(&agent, request, settings.idle_timeout);
+        if answer.as_ref().is_err_and(hangs_up) {
+            // The next try waits for the others to end.
+            permit.was_refused();
+        }
+        Ok(answer?.permitted_by(permit, request.method))
     }
 
     /// One last request after the stop was set, such as the cancelling of an
@@ -316,6 +324,15 @@ fn is_stale<T>(answer: &Result<T>) -> bool {
         _ => None,
     };
     answer.as_ref().err().and_then(kind) == Some(NetworkKind::Stale)
+}
+
+/// Whether it is how servers refuse a connection without a word.
+fn hangs_up(error: &Error) -> bool {
+    let kind = match error {
+        Error::Network { kind, .. } => Some(*kind),
+        _ => None,
+    };
+    matches!(kind, Some(NetworkKind::Cut | NetworkKind::Connect))
 }
 
 fn why_of(error: &Error) -> String {

@@ -48,6 +48,10 @@ pub use repository::Repository;
 /// How often a 401 is answered before it is final: a stale token, then one
 /// whose scope the registry found too narrow.
 const ANSWERS: usize = 2;
+/// How often a request waits for others because the server takes no more at
+/// once. Each time there are fewer, so only a server that changes its mind sees
+/// as many tries.
+const GIVES_WAY: usize = 32;
 
 /// How to talk to a registry. The defaults are those of the command line;
 /// fields may be assigned, or set in a row.
@@ -333,8 +337,28 @@ impl Registry {
     }
 
     /// The same without retries, for requests that are part of a larger
-    /// attempt.
+    /// attempt. A request that is one more than the server takes at once waits
+    /// until others have ended.
     fn attempt(&self, scope: &Scope, request: &Request<'_>, ok: &[u16]) -> Result<Response> {
+        let mut given_way = 0;
+        loop {
+            let mut response = self.ask(scope, request, ok)?;
+            if ok.contains(&response.status) {
+                return match request.method {
+                    "GET" => Ok(response),
+                    _ => not_a_page(response),
+                };
+            }
+            if given_way == GIVES_WAY || !response.gives_way(request)? {
+                return Err(self.refusal(scope, response));
+            }
+            given_way += 1;
+            response.drain();
+        }
+    }
+
+    /// One answer, with the login that the registry asks for.
+    fn ask(&self, scope: &Scope, request: &Request<'_>, ok: &[u16]) -> Result<Response> {
         let Inner {
             auth, transport, ..
         } = &*self.0;
@@ -360,13 +384,7 @@ impl Registry {
                 response.drain();
                 continue;
             }
-            if ok.contains(&response.status) {
-                return match request.method {
-                    "GET" => Ok(response),
-                    _ => not_a_page(response),
-                };
-            }
-            if response.status == 401 && answered < ANSWERS {
+            if response.status == 401 && !ok.contains(&401) && answered < ANSWERS {
                 let refusal = Refusal {
                     scope,
                     response: &response,
@@ -379,7 +397,7 @@ impl Registry {
                     continue;
                 }
             }
-            return Err(self.refusal(scope, response));
+            return Ok(response);
         }
     }
 

@@ -21,6 +21,7 @@ mod concurrency;
 mod connections;
 mod copy;
 mod credentials;
+mod crowds;
 mod degrading;
 mod detection;
 mod doctor;

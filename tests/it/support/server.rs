@@ -49,7 +49,11 @@ pub struct Builder {
     tls: Option<Arc<rustls::ServerConfig>>,
     upstream: Option<Upstream>,
     stranger: bool,
+    crowd: Option<Crowd>,
 }
+
+/// What a server with a limit takes at once, and how it refuses more.
+type Crowd = (usize, Rule);
 
 impl Builder {
     /// TLS with the shared authority's certificate.
@@ -85,6 +89,12 @@ impl Builder {
         self
     }
 
+    /// Takes `most` requests at once; `refusal` is what it does to one more.
+    pub fn at_once(mut self, most: usize, refusal: Rule) -> Builder {
+        self.crowd = Some((most, refusal));
+        self
+    }
+
     pub fn start(self) -> Server {
         Server::start(self)
     }
@@ -104,6 +114,9 @@ pub struct Shared {
     tls: Option<Arc<rustls::ServerConfig>>,
     pub upstream: Option<Upstream>,
     stranger: bool,
+    crowd: Option<Crowd>,
+    /// Requests that are being answered.
+    busy: AtomicUsize,
     pub seen: Mutex<Vec<Seen>>,
     failures: Mutex<Vec<String>>,
     connections: AtomicUsize,
@@ -153,6 +166,8 @@ impl Server {
             tls: builder.tls,
             upstream: builder.upstream,
             stranger: builder.stranger,
+            crowd: builder.crowd,
+            busy: AtomicUsize::new(0),
             seen: Mutex::default(),
             failures: Mutex::default(),
             connections: AtomicUsize::new(0),
@@ -358,8 +373,12 @@ impl Shared {
         let mut upstream = None;
         while let Some(head) = conn.read_head()? {
             let closes = head.closes();
-            let exchange = self.receive(head);
-            match exchange.run(&mut conn, &mut upstream)? {
+            let busy = self.busy.fetch_add(1, Ordering::SeqCst) + 1;
+            let refusal = self.crowd.as_ref().filter(|(most, _)| busy > *most);
+            let exchange = self.receive(head, refusal.map(|(_, rule)| rule));
+            let after = exchange.run(&mut conn, &mut upstream);
+            self.busy.fetch_sub(1, Ordering::SeqCst);
+            match after? {
                 After::Next if !closes => continue,
                 After::Next | After::Finish => conn.finish(),
                 After::Drop => {}
@@ -371,7 +390,7 @@ impl Shared {
         Ok(())
     }
 
-    fn receive(&self, head: Head) -> Exchange<'_> {
+    fn receive(&self, head: Head, refusal: Option<&Rule>) -> Exchange<'_> {
         let mut seen = lock(&self.seen);
         seen.push(Seen {
             method: head.method().to_string(),
@@ -382,7 +401,15 @@ impl Shared {
             status: 0,
             sent: 0,
         });
-        let order = self.order(&head);
+        let order = match refusal {
+            Some(refusal) => Order {
+                action: refusal.action.clone(),
+                set: refusal.set.clone(),
+                unset: Vec::new(),
+                faults: refusal.faults.clone(),
+            },
+            None => self.order(&head),
+        };
         Exchange {
             shared: self,
             head,
