@@ -362,6 +362,10 @@ fn one_repository_goes_to_another_or_below_a_prefix() {
         .ok();
     let repos = of(chosen.path()).args(["list-repos"]).ok();
     assert_eq!(repos.lines(), ["team/app", "team/deep/web"]);
+    fs::write(&list, "team/app # ours\n\nteam/app:v1\n").unwrap();
+    let words = ["--repos-from", words[1]];
+    let bad = dxf().args(["sync", host, &at(chosen.path())]).args(words);
+    bad.fails(2).says(&format!("{}, line 3: ", words[1]));
     dxf()
         .args(["sync", host, &format!("{host}/one")])
         .fails(2)

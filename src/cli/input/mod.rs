@@ -3,6 +3,7 @@
 //! An upload needs its digest first and its bytes perhaps twice, so whatever
 //! can't be read again is spooled.
 
+mod lines;
 mod program;
 
 use std::ffi::OsStr;
@@ -14,6 +15,7 @@ use dxf_registry::stream::Watch;
 use dxf_registry::{Blob, Digest, Error, Result};
 
 use crate::cli::session::Session;
+pub use lines::{Line, lines};
 pub use program::Program;
 
 /// The blob that `word` names: a file, or `-` for standard input.

@@ -1,7 +1,7 @@
 //! `save-bundle`: images from anywhere into one file.
 
 use std::collections::HashMap;
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -26,6 +26,7 @@ use crate::cli::image::destination::left_out;
 use crate::cli::image::open;
 use crate::cli::image::platform::platform_missing;
 use crate::cli::image::read::{archived, compressed, uncached};
+use crate::cli::input::{Line, lines};
 use crate::cli::out::file::{Output, is_plain};
 use crate::cli::out::size;
 use crate::cli::session::Session;
@@ -37,11 +38,11 @@ const MAX_LIST: u64 = bounds::IMAGE_LIST;
 pub fn run(s: &mut Session<'_, '_>, args: &SaveBundle) -> Result<(), Failure> {
     let words = args.words.take(1, usize::MAX)?;
     let path = Path::new(&words[0]);
-    let mut images = words[1..].to_vec();
-    if let Some(list) = &args.list {
-        images.extend(listed(s, list)?);
-    }
-    if images.is_empty() {
+    let listed = match &args.list {
+        Some(list) => lines(s, list, MAX_LIST)?,
+        None => Vec::new(),
+    };
+    if words.len() == 1 && listed.is_empty() {
         return Err(args::usage("too few arguments (an image to save)"));
     }
     no_image(&words[0])?;
@@ -62,8 +63,12 @@ pub fn run(s: &mut Session<'_, '_>, args: &SaveBundle) -> Result<(), Failure> {
     }
     let mut wanted = Vec::new();
     let mut remotes = HashMap::new();
-    for word in &images {
+    for word in &words[1..] {
         wanted.extend(found(s, word, &mut remotes)?);
+    }
+    for Line { text, place } in &listed {
+        let found = found(s, OsStr::new(text), &mut remotes);
+        wanted.extend(found.map_err(|e| e.at(place))?);
     }
     // Of a delta most images are known, and nothing else is asked about them.
     list_tags(&mut wanted, if args.since.is_empty() { 4 } else { 1 });
@@ -290,37 +295,6 @@ fn file_name(path: &Path) -> String {
         .into_owned()
 }
 
-/// The line without its comment, which begins with a `#` at its start or after a
-/// blank.
-fn without_comment(line: &str) -> &str {
-    let is_comment = |(at, _): &(usize, &str)| {
-        let before = line[..*at].chars().next_back();
-        before.is_none_or(char::is_whitespace)
-    };
-    let at = line.match_indices('#').find(is_comment);
-    at.map_or(line, |(at, _)| &line[..at]).trim()
-}
-
-/// The images that a file lists, one a line.
-fn listed(s: &mut Session<'_, '_>, path: &Path) -> Result<Vec<OsString>, Failure> {
-    let what = path.display().to_string();
-    let bytes = match path == Path::new("-") {
-        true => {
-            let stdin = &mut *s.stdin;
-            s.interrupt
-                .waiting(|| read_bounded("standard input", stdin, MAX_LIST))?
-        }
-        false => {
-            let file = File::open(path).map_err(|e| Error::io(&what, e))?;
-            read_bounded(&what, file.take(MAX_LIST + 1), MAX_LIST)?
-        }
-    };
-    let lines = String::from_utf8(bytes).map_err(|_| Error::malformed(&what, "it is not UTF-8"))?;
-    let lines = lines.trim_start_matches('\u{feff}').lines();
-    let images = lines.map(without_comment).filter(|line| !line.is_empty());
-    Ok(images.map(OsString::from).collect())
-}
-
 /// Of a repository with at least `many` images its tags are listed once, rather than
 /// asked for four times an image.
 fn list_tags(wanted: &mut [Wanted], many: usize) {
@@ -342,7 +316,7 @@ fn list_tags(wanted: &mut [Wanted], many: usize) {
 /// The images that `word` names, each with the store it is in.
 fn found(
     s: &Session<'_, '_>,
-    word: &OsString,
+    word: &OsStr,
     remotes: &mut HashMap<String, Remote>,
 ) -> Result<Vec<Wanted>, Failure> {
     let place = open::to_read(s, word)?;
@@ -460,19 +434,6 @@ fn report(s: &mut Session<'_, '_>, plan: &Plan, parts: usize) -> Result<(), Fail
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn comments_end_lines() {
-        for (line, image) in [
-            ("app:1 # the app", "app:1"),
-            ("# app:1", ""),
-            ("\t#x", ""),
-            ("./a#b.tar\t# c # d", "./a#b.tar"),
-            (" app:1\r", "app:1"),
-        ] {
-            assert_eq!(without_comment(line), image);
-        }
-    }
 
     #[test]
     fn an_image_is_no_file_to_write() {

@@ -1,7 +1,5 @@
 //! `sync`: keeps repositories in step with others.
 
-use std::io::Read;
-use std::path::Path;
 use std::sync::Arc;
 
 use dxf_registry::bounds;
@@ -10,13 +8,13 @@ use dxf_registry::http::OnLimit;
 use dxf_registry::keeping::prune::{self, MaxDelete, RepoPlan};
 use dxf_registry::keeping::sync::{Additions, Filter, Pair, Step, Tagged};
 use dxf_registry::layout::Layouts;
-use dxf_registry::stream::read_bounded;
 use dxf_registry::{Error, Host, Platform, Registry, RepoName, Result, Store, json};
 use serde_json::{Value, json};
 
 use crate::cli::args::{self, Sync};
 use crate::cli::env::Shape;
 use crate::cli::exit::{self, Failure};
+use crate::cli::input::{Line, lines};
 use crate::cli::session::Session;
 
 /// The largest list of repositories that is read, bytes.
@@ -216,13 +214,15 @@ fn names(
         };
         return Ok(vec![path.parse()?]);
     };
-    let mut listed = args.repo.clone();
+    let within = |name: &String| format!("{prefix}{name}").parse();
+    let mut named: Vec<RepoName> = args.repo.iter().map(within).collect::<Result<_>>()?;
     if let Some(file) = &args.repos_from {
-        listed.extend(list(s, file)?);
+        for Line { text, place } in lines(s, file, MAX_LIST)? {
+            named.push(within(&text).map_err(|e| e.at(&place))?);
+        }
     }
-    if !listed.is_empty() {
-        let names = listed.iter().map(|name| format!("{prefix}{name}").parse());
-        return Ok(names.collect::<Result<_>>()?);
+    if !named.is_empty() {
+        return Ok(named);
     }
     let mut all = source.repos(s)?;
     all.retain(|name| name.as_str().starts_with(prefix));
@@ -233,30 +233,6 @@ fn names(
         }
         .into()),
     }
-}
-
-/// Names of repositories, one a line; `#` begins a remark.
-fn list(s: &mut Session<'_, '_>, file: &Path) -> Result<Vec<String>, Failure> {
-    let what = file.display().to_string();
-    let bytes = match what.as_str() {
-        "-" => {
-            let stdin = &mut *s.stdin;
-            s.interrupt
-                .waiting(|| read_bounded("standard input", stdin, MAX_LIST))?
-        }
-        _ => {
-            let open = std::fs::File::open(file).map_err(|e| Error::io(what.clone(), e))?;
-            read_bounded(&what, open.take(MAX_LIST + 1), MAX_LIST)?
-        }
-    };
-    let text = String::from_utf8(bytes).map_err(|e| Error::malformed(&what, e))?;
-    let lines = text
-        .lines()
-        .map(|line| line.split('#').next().unwrap_or_default().trim());
-    Ok(lines
-        .filter(|line| !line.is_empty())
-        .map(str::to_string)
-        .collect())
 }
 
 struct Job<'a> {
