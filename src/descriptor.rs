@@ -49,6 +49,9 @@ pub mod annotation {
     pub const REF_NAME: &str = "org.opencontainers.image.ref.name";
     /// The same in full, `docker.io/library/app:tag`, as containerd writes it.
     pub const FULL_NAME: &str = "io.containerd.image.name";
+    /// The name that an image had where a bundle of it was saved:
+    /// `[host/]repository:tag`, or `[host/]repository@digest`.
+    pub const BUNDLE_NAME: &str = "vnd.dxf.bundle.name";
     /// The digest of the image that this one was built on.
     pub const BASE_DIGEST: &str = "org.opencontainers.image.base.digest";
     /// The reference of the image that this one was built on.

@@ -5,6 +5,7 @@
 //! not depend on registries or folder layouts.
 
 mod docker;
+mod kept;
 mod oci;
 mod plan;
 mod store;
@@ -16,6 +17,7 @@ use std::io::{Read, Seek};
 use std::path::Path;
 
 pub(crate) use self::docker::LIST;
+pub(crate) use self::kept::{Kept, drain, spooled, whole};
 pub(crate) use self::oci::{INDEX, MARK, blob_digest, blob_name};
 pub(crate) use self::plan::{Content, Member, docker_entries};
 pub use self::store::Archive;
@@ -23,12 +25,12 @@ pub use self::write::{Form, Out, WriteOptions, write};
 pub(crate) use self::write::{header, plus, write_members};
 use crate::descriptor::Descriptor;
 use crate::error::{Error, Result};
-use crate::file::{Section, Spool, spool_name};
+use crate::file::Section;
 use crate::hub;
 use crate::image::Node;
-use crate::image::layer::{Compression, Uncompressed};
+use crate::image::layer::Compression;
 use crate::reference::Reference;
-use crate::stream::{Buffer, Run, Watch, copy};
+use crate::stream::Run;
 use crate::tar::Index;
 
 /// One image or index of an archive, and what it is called there.
@@ -223,30 +225,6 @@ fn read_stream(
     contents(what, &spooled(what, from, folder, run)?, run)
 }
 
-/// The tar that arrives on a pipe, decompressed, in a nameless file in `folder`.
-pub(crate) fn spooled(
-    what: &str,
-    from: impl Read + Send,
-    folder: &Path,
-    run: Run<'_>,
-) -> Result<Section> {
-    let mut spool = Spool::new(folder)?;
-    let mut plain = Uncompressed::new(what, from)?;
-    let mut stoppable = Stoppable(&mut plain, run.watch);
-    let copied = copy(&mut stoppable, &mut spool, &mut Buffer::new());
-    copied.map_err(|e| e.naming(what, spool_name(folder)))?;
-    Ok(spool.finish())
-}
-
-struct Stoppable<'a, R>(R, Watch<'a>);
-
-impl<R: Read> Read for Stoppable<'_, R> {
-    fn read(&mut self, buf: &mut [u8]) -> std::io::Result<usize> {
-        self.1.stop.check()?;
-        self.0.read(buf)
-    }
-}
-
 fn contents(what: &str, tar: &Section, run: Run<'_>) -> Result<Vec<Item>> {
     let index = Index::new(what, tar, run.watch.stop)?;
     let listed = docker::list(&index)?;
@@ -255,7 +233,13 @@ fn contents(what: &str, tar: &Section, run: Run<'_>) -> Result<Vec<Item>> {
             // Not everything the layout lists exists; what the other list names may.
             Err(error) if error.is_not_found() => {
                 if listed.is_none() {
-                    return Err(index.bad(format!("it is incomplete: {error}")));
+                    let remedy = match oci::is_bundle(&index)? {
+                        true => {
+                            "; load-bundle loads a part of a bundle, or one that leaves blobs out"
+                        }
+                        false => "",
+                    };
+                    return Err(index.bad(format!("it is incomplete: {error}{remedy}")));
                 }
             }
             Ok(items) if items.is_empty() => {}

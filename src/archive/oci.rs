@@ -6,7 +6,7 @@ use std::io::Read;
 
 use crate::blob::{Blob, Source};
 use crate::descriptor::Descriptor;
-use crate::descriptor::annotation::{FULL_NAME, REF_NAME};
+use crate::descriptor::annotation::{BUNDLE_NAME, FULL_NAME, REF_NAME};
 use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::graph::Budget;
@@ -67,6 +67,15 @@ pub(crate) fn names(entry: &Descriptor) -> (Vec<Reference>, Option<String>) {
         .filter(|label| label.contains(['/', ':']))
         .and_then(|label| label.parse().ok());
     (full.or(whole).into_iter().collect(), label.cloned())
+}
+
+/// Whether a bundle lists images: a part of one, or one that leaves out what the
+/// other side has, is no archive.
+pub(crate) fn is_bundle(index: &Index) -> Result<bool> {
+    let bytes = index.bytes(INDEX, manifest::MAX_SIZE)?;
+    let listed = Manifest::new(None, bytes)?.index()?.manifests;
+    let mut names = listed.iter().map(|entry| &entry.annotations);
+    Ok(names.any(|notes| notes.contains_key(BUNDLE_NAME)))
 }
 
 /// How much of what a descriptor points at exists.

@@ -10,13 +10,14 @@ use super::*;
 use crate::blob::{Blob, Bytes};
 use crate::descriptor::Descriptor;
 use crate::digest::Digest;
+use crate::file::Spool;
 use crate::image::tests::{Made, image, image_for, index as index_of};
 use crate::image::{self, Image, LayerType, check};
 use crate::manifest::Manifest;
 use crate::platform::Platform;
 use crate::reference::Target;
 use crate::store::ReadStore;
-use crate::stream::Stop;
+use crate::stream::{Stop, Watch};
 
 fn with_run<T>(work: impl FnOnce(Run<'_>) -> T) -> T {
     let stop = Stop::new();

@@ -8,24 +8,24 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use super::listing::{is_omission, omission};
 use super::parts::TABLE;
 use super::{Bundle, LISTING, Listing, MAX_LISTING};
-use crate::archive::{INDEX, blob_digest, blob_name};
+use crate::archive::{INDEX, Kept, blob_digest, blob_name, drain, whole};
 use crate::blob::{Blob, Bytes, Source};
 use crate::descriptor::Descriptor;
 use crate::digest::{Digest, Verify};
 use crate::error::{Error, Result};
-use crate::file::{Follower, Growth, Spool, spool_name, unnamed};
-use crate::image::layer::{Uncompressed, is_foreign};
+use crate::file::{Follower, Growth, spool_name, unnamed};
+use crate::image::layer::is_foreign;
 use crate::manifest::{self, Kind, Manifest, is_manifest};
 use crate::reference::RepoName;
-use crate::stream::{Buffer, CopyError, Hook, Run, Stop, copy, read_bounded};
+use crate::stream::{Buffer, Hook, Run, Stop, read_bounded};
 use crate::tar::index::{MAX_MEMBERS, normal};
 use crate::tar::{self, Entries, Entry, Index};
 
@@ -52,29 +52,6 @@ pub(super) struct Rest<'a> {
     next: Option<Entry>,
 }
 
-/// The file that the beginning of a stream is in, as long as that is read.
-type Shared = Arc<Mutex<Option<Spool>>>;
-
-/// The bytes of a pipe, which go to a file too as long as there is one.
-struct Kept<'a> {
-    from: Box<dyn Read + Send + 'a>,
-    to: Shared,
-    place: String,
-    stop: Stop,
-}
-
-impl Read for Kept<'_> {
-    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        self.stop.check()?;
-        let n = self.from.read(buf)?;
-        if let Some(spool) = &mut *lock(&self.to) {
-            let kept = spool.write_all(&buf[..n]);
-            kept.map_err(|e| Error::io(&self.place, e))?;
-        }
-        Ok(n)
-    }
-}
-
 impl<'a> Incoming<'a> {
     /// Reads the index and the manifests of a bundle, plain or compressed, that
     /// arrives on a pipe. Temporary files are in `folder`; `what` names the pipe
@@ -89,23 +66,17 @@ impl<'a> Incoming<'a> {
         folder: &Path,
         run: Run<'_>,
     ) -> Result<Incoming<'a>> {
-        let spool = Arc::new(Mutex::new(Some(Spool::new(folder)?)));
-        let reader = Kept {
-            from: Box::new(Uncompressed::new(what, from)?),
-            to: spool.clone(),
-            place: spool_name(folder),
-            stop: run.watch.stop.clone(),
-        };
-        let mut entries = Entries::new(what, reader);
+        let kept = Kept::new(what, from, folder, run.watch.stop)?;
+        let mut entries = Entries::new(what, kept);
         let mut head = Head::new(what);
-        let order = match head.read(&mut entries, &spool) {
+        let order = match head.read(&mut entries) {
             // What is wrong with it is found when all of it has arrived.
             Err(error) if error.is_corrupt() => Order::Other(UNCLEAR),
             order => order?,
         };
         match order {
             Order::Ours(next) => {
-                lock(&spool).take();
+                entries.reader().forget();
                 let bundle = Arc::new(Bundle::of_head(head.index)?);
                 let rest = Some(Rest {
                     what: what.to_string(),
@@ -117,9 +88,7 @@ impl<'a> Incoming<'a> {
                 Ok(Incoming { bundle, kept, rest })
             }
             Order::Other(why) => {
-                drain(what, entries.reader())?;
-                let tar = lock(&spool).take().map(Spool::finish);
-                let tar = tar.ok_or_else(|| Error::malformed(what, "it is cut short"))?;
+                let tar = whole(what, entries, head.index.count())?;
                 let bundle = Arc::new(Bundle::of(what, &tar, run)?);
                 let (kept, rest) = (Some(why), None);
                 Ok(Incoming { bundle, kept, rest })
@@ -139,14 +108,6 @@ impl<'a> Incoming<'a> {
 
     pub(super) fn into_rest(self) -> Option<Rest<'a>> {
         self.rest
-    }
-}
-
-/// Reads all there is.
-fn drain(what: &str, reader: &mut impl Read) -> Result<()> {
-    match copy(reader, &mut io::sink(), &mut Buffer::new()) {
-        Err(CopyError::Read(e) | CopyError::Write(e)) => Err(Error::io(what, e)),
-        Ok(_) => Ok(()),
     }
 }
 
@@ -192,7 +153,7 @@ impl Head {
     }
 
     /// Reads members up to the first blob.
-    fn read(&mut self, entries: &mut Entries<Kept<'_>>, spool: &Shared) -> Result<Order> {
+    fn read(&mut self, entries: &mut Entries<Kept<'_>>) -> Result<Order> {
         let mut is_first = true;
         while let Some(entry) = entries.next().transpose()? {
             let name = normal(&entry.path).unwrap_or_default();
@@ -216,8 +177,8 @@ impl Head {
                 _ => manifest::MAX_SIZE,
             };
             let bytes = read_bounded(self.index.what(), entries.content(&entry)?, limit)?;
-            if let Some(spool) = &*lock(spool) {
-                self.index.take(&entry, &spool.so_far())?;
+            if let Some(kept) = entries.reader().so_far() {
+                self.index.take(&entry, &kept)?;
             }
             match (digest, role) {
                 (Some(digest), Some(role)) => self.take(digest, role, bytes)?,
@@ -543,8 +504,4 @@ impl Read for GrownReader<'_> {
             Ok(()) => e,
         })
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

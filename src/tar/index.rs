@@ -24,6 +24,8 @@ pub(crate) struct Index {
     files: BTreeMap<String, Section>,
     /// Name of a link → name of its target.
     links: BTreeMap<String, String>,
+    /// How many members were taken, folders included.
+    count: usize,
 }
 
 impl Index {
@@ -33,6 +35,7 @@ impl Index {
             what: what.to_string(),
             files: BTreeMap::new(),
             links: BTreeMap::new(),
+            count: 0,
         };
         for entry in Entries::seeking(what, tar.reader(0)) {
             stop.check()?;
@@ -47,7 +50,13 @@ impl Index {
             what: what.to_string(),
             files,
             links: BTreeMap::new(),
+            count: 0,
         }
+    }
+
+    /// How many members were taken.
+    pub fn count(&self) -> usize {
+        self.count
     }
 
     /// What it is called in errors.
@@ -87,8 +96,9 @@ impl Index {
 
     /// Adds a member of a tar.
     pub fn take(&mut self, entry: &Entry, tar: &Section) -> Result<()> {
-        if self.files.len() + self.links.len() >= MAX_MEMBERS {
-            return Err(self.bad("it has too many members"));
+        self.count += 1;
+        if self.count > MAX_MEMBERS {
+            return Err(too_many(&self.what));
         }
         let name = normal(&entry.path)
             .map_err(|why| self.bad(format!("member {:?}: {why}", entry.name())))?;
@@ -164,6 +174,11 @@ impl Index {
         }
         Ok(parts.join("/"))
     }
+}
+
+/// The error for a tar, called `what`, with more than [`MAX_MEMBERS`].
+pub(crate) fn too_many(what: &str) -> Error {
+    Error::malformed(what, "it has too many members")
 }
 
 /// A name without `./` and doubled slashes; `Err` says why it has no place in
