@@ -356,12 +356,12 @@ impl Spread<'_> {
         let whole = Joined(sections.collect());
         let mut headers = slots.iter();
         let complete = headers.all(|(file, slot)| has(&file.file, slot, None));
-        if complete && is_right(self.blob, whole.clone(), run)? {
+        if complete && is_right(self.blob, whole, run)? {
             return Ok(());
         }
         match new == slots.len() {
             true => self.fill(&slots, run)?,
-            false => self.fill_some(&slots, whole, run)?,
+            false => self.fill_some(&slots, run)?,
         }
         for (file, slot) in slots.iter().filter(is_new) {
             let written = file.file.write_all_at(&slot.header, slot.at);
@@ -384,20 +384,69 @@ impl Spread<'_> {
         fetch(self.blob, slots, run)
     }
 
-    /// Fetches the pieces that are missing; `whole` is all of them.
-    fn fill_some(&self, slots: &[(&Opened, &Slot)], whole: Joined, run: Run<'_>) -> Result<()> {
-        let (digest, watch, mut from) = (*self.blob.digest(), run.watch, 0);
-        watch.progress.start(&digest, Some(self.blob.size()));
-        for (file, slot) in slots {
-            if file.partial.is_some() {
-                let bytes = self.blob.open(from)?.take(slot.len);
-                let mut to = Into(vec![(file, slot.content(), slot.len)]);
-                let mut bytes = watch.reader(digest, bytes);
-                pour(&mut bytes, &mut to, &digest, &file.what)?;
-            }
+    /// Fetches the pieces that are missing, and reads those that exist: the blob is
+    /// hashed on its way.
+    fn fill_some(&self, slots: &[(&Opened, &Slot)], run: Run<'_>) -> Result<()> {
+        let mut from = 0;
+        let pieces = slots.iter().map(|(file, slot)| {
+            let at = from;
             from += slot.len;
+            match file.partial {
+                Some(_) => Piece::Missing(Box::new(self.blob.clone()), at, slot.len),
+                None => Piece::There(slot.section(&file.file)),
+            }
+        });
+        let pieces = Pieces(pieces.collect());
+        fetch(
+            &Blob::new(self.blob.descriptor().clone(), pieces),
+            slots,
+            run,
+        )
+    }
+}
+
+/// A piece of a blob that is cut.
+enum Piece {
+    /// It is in its file.
+    There(Section),
+    /// It is so many bytes of the blob, from an offset on.
+    Missing(Box<Blob>, u64, u64),
+}
+
+/// A blob of which some pieces are in their files.
+struct Pieces(Vec<Piece>);
+
+impl Source for Pieces {
+    fn open(&self, mut from: u64) -> Result<Box<dyn Read + Send + '_>> {
+        let mut all: Box<dyn Read + Send + '_> = Box::new(io::empty());
+        for piece in &self.0 {
+            let len = match piece {
+                Piece::There(section) => section.len(),
+                Piece::Missing(_, _, len) => *len,
+            };
+            let skipped = from.min(len);
+            from -= skipped;
+            all = match piece {
+                Piece::There(section) => Box::new(all.chain(section.reader(skipped))),
+                Piece::Missing(blob, at, len) => {
+                    let bytes = Later(blob, at + skipped, None).take(len - skipped);
+                    Box::new(all.chain(bytes))
+                }
+            };
         }
-        check(&Blob::new(self.blob.descriptor().clone(), whole), run)
+        Ok(all)
+    }
+}
+
+/// The bytes of a blob from an offset on, which are asked for when they are read.
+struct Later<'a>(&'a Blob, u64, Option<Box<dyn Read + Send + 'a>>);
+
+impl Read for Later<'_> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        if self.2.is_none() {
+            self.2 = Some(self.0.open(self.1)?);
+        }
+        self.2.as_mut().map_or(Ok(0), |reader| reader.read(buf))
     }
 }
 
@@ -424,7 +473,7 @@ fn pour(from: &mut dyn Read, to: &mut dyn Write, digest: &Digest, what: &str) ->
 }
 
 /// A writer to places in files, the last of them first: each with an offset and
-/// the bytes that it has room for.
+/// the bytes that it has room for. A file that is complete stays as it is.
 struct Into<'a>(Vec<(&'a Opened, u64, u64)>);
 
 impl Write for Into<'_> {
@@ -439,7 +488,10 @@ impl Write for Into<'_> {
         let room = bytes
             .len()
             .min(usize::try_from(*left).unwrap_or(usize::MAX));
-        let n = file.file.write_at(&bytes[..room], *at)?;
+        let n = match file.partial {
+            Some(_) => file.file.write_at(&bytes[..room], *at)?,
+            None => room,
+        };
         (*at, *left) = (*at + n as u64, *left - n as u64);
         Ok(n)
     }
