@@ -93,30 +93,34 @@ impl Remote {
         seen: &mut HashSet<Target>,
         run: Run<'_>,
     ) -> Result<Vec<(Digest, Target)>> {
-        let found = parallel::map(run.jobs, subjects, run.watch.stop, |subject, _| {
-            let about = self.about(&subject)?.into_iter();
-            Ok(about.map(|target| (subject, target)).collect::<Vec<_>>())
+        let tags = self.listed().and_then(|listed| listed.of(self.store()));
+        let may_be = |tag: &Tag| tags.is_none_or(|tags| tags.contains(tag));
+        let mut questions = Vec::new();
+        for subject in subjects {
+            questions.push((subject, None));
+            let tags = cosign_tags(&subject)?.into_iter().filter(may_be);
+            questions.extend(tags.map(|tag| (subject, Some(tag))));
+        }
+        let found = parallel::map(run.jobs, questions, run.watch.stop, |(subject, tag), _| {
+            let targets = match tag {
+                None => {
+                    let listed = self.store().referrers_among(&subject, &may_be)?.into_iter();
+                    listed.map(|one| Target::Digest(one.digest)).collect()
+                }
+                Some(tag) => {
+                    let target = Target::Tag(tag);
+                    let found = self.store().head(&target)?.map(|_| target);
+                    Vec::from_iter(found)
+                }
+            };
+            let targets = targets.into_iter();
+            Ok(targets.map(|one| (subject, one)).collect::<Vec<_>>())
         })?;
         let mut found: Vec<(Digest, Target)> = found.into_iter().flatten().collect();
         found.retain(|(_, target)| seen.insert(target.clone()));
         if seen.len() > MAX_RELATED {
             let why = format!("there are more than {MAX_RELATED} of them");
             return Err(Error::malformed("lists of referrers", why));
-        }
-        Ok(found)
-    }
-
-    /// The names of what belongs to one manifest.
-    fn about(&self, subject: &Digest) -> Result<Vec<Target>> {
-        let tags = self.listed().and_then(|listed| listed.of(self.store()));
-        let may_be = |tag: &Tag| tags.is_none_or(|tags| tags.contains(tag));
-        let listed = self.store().referrers_among(subject, &may_be)?;
-        let mut found: Vec<Target> = listed.iter().map(|d| Target::Digest(d.digest)).collect();
-        for tag in cosign_tags(subject)?.into_iter().filter(may_be) {
-            let target = Target::Tag(tag);
-            if self.store().head(&target)?.is_some() {
-                found.push(target);
-            }
         }
         Ok(found)
     }
