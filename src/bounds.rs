@@ -78,6 +78,12 @@ pub const DOCKER_LIST: u64 = 1 << 20;
 pub const MEMBERS: usize = 100_000;
 /// The name of one, bytes: what file systems take.
 pub const MEMBER_NAME: usize = 4096;
+/// The manifests that the index of a bundle leads to, bytes, counted again for each
+/// name: a name is a hundred bytes, and leads to 4 MiB.
+pub const BUNDLE_MANIFESTS: u64 = 256 << 20;
+/// What a list in a bundle says of its items: where each of them is, and what it
+/// needs. A number of two bytes stands for a digest.
+pub const BUNDLE_LINKS: usize = 1_000_000;
 /// Parts of a bundle.
 pub const BUNDLE_PARTS: usize = 999;
 /// A list in a bundle, or its index, bytes.
@@ -213,10 +219,14 @@ mod tests {
                 "files in an archive or bundle; the name of one",
                 both(n(MEMBERS), s(MEMBER_NAME as u64)),
             ),
+            (
+                "manifests of a bundle, counted again for each name",
+                s(BUNDLE_MANIFESTS),
+            ),
             ("parts of a bundle", n(BUNDLE_PARTS)),
             (
                 "the index of a bundle (`--since`), and each of its lists",
-                s(BUNDLE_LIST),
+                format!("{}, {} places and needs", s(BUNDLE_LIST), n(BUNDLE_LINKS)),
             ),
             ("the head of an answer", s(HEAD as u64)),
             ("the body of an error (the rest is not read)", s(ERROR_BODY)),

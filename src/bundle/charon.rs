@@ -102,7 +102,7 @@ pub(super) fn read(what: &str, bytes: &Section) -> Result<Payload> {
             }
             Place::Registry { repository } => {
                 let size = sizes.get(&digest).copied().unwrap_or_default();
-                payload.omitted.add(&digest, size, &repository, None);
+                payload.omitted.add(&digest, size, &repository.into(), None);
             }
         }
     }

@@ -10,6 +10,7 @@
 //! | `items` | manifests and blobs, sorted: `digest`, `size` in bytes, `in` (places in `repositories`), and of a manifest `needs` (places in `items`) |
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -32,6 +33,8 @@ pub const LISTING: &str = "application/vnd.dxf.bundle.index.v1+json";
 const ROUNDS: usize = 8;
 /// The longest listing that is read, bytes.
 pub const MAX_LISTING: u64 = bounds::BUNDLE_LIST;
+/// The most places and needs of all items of one.
+const MAX_LINKS: usize = bounds::BUNDLE_LINKS;
 
 /// Manifests and blobs, and the repositories that have them.
 #[derive(Debug, Clone, Default)]
@@ -43,7 +46,7 @@ pub struct Listing {
 #[derive(Debug, Clone, Default)]
 struct Item {
     size: u64,
-    repos: BTreeSet<String>,
+    repos: BTreeSet<Arc<str>>,
     /// What a manifest names.
     needs: Option<Vec<Digest>>,
 }
@@ -59,13 +62,23 @@ struct Document {
     items: Vec<Line>,
 }
 
+/// A place in a list, of which a document may name millions.
+type Place = u32;
+
 #[derive(Serialize, Deserialize)]
 struct Line {
     digest: Digest,
     size: u64,
-    r#in: Vec<usize>,
+    r#in: Vec<Place>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    needs: Option<Vec<usize>>,
+    needs: Option<Vec<Place>>,
+}
+
+impl Line {
+    /// How many places and needs it has.
+    fn links(&self) -> usize {
+        self.r#in.len() + self.needs.as_ref().map_or(0, Vec::len)
+    }
 }
 
 /// The entry of a bundle's index that says what the bundle leaves out. A second one
@@ -98,15 +111,22 @@ impl Listing {
             let why = "it is no index of a bundle, as show-bundle --index prints one";
             return Err(Error::malformed(what, why));
         }
+        let links = read.items.iter().map(Line::links);
+        if links.fold(0, usize::saturating_add) > MAX_LINKS {
+            let why = format!("it has more than {MAX_LINKS} places and needs of items");
+            return Err(Error::malformed(what, why));
+        }
         let astray = || Error::malformed(what, "a number in it leads nowhere");
+        let names: Vec<Arc<str>> = read.repositories.into_iter().map(Arc::from).collect();
         let digests: Vec<Digest> = read.items.iter().map(|line| line.digest).collect();
         let mut items = BTreeMap::new();
         for line in read.items {
             let repos = line.r#in.iter();
-            let repos = repos.map(|at| read.repositories.get(*at).cloned().ok_or_else(astray));
+            let repos = repos.map(|at| names.get(*at as usize).cloned().ok_or_else(astray));
             let needs = line.needs.map(|needs| {
                 let needs = needs.iter();
-                let digests = needs.map(|at| digests.get(*at).copied().ok_or_else(astray));
+                let digests = needs.map(|at| digests.get(*at as usize).copied());
+                let digests = digests.map(|digest| digest.ok_or_else(astray));
                 digests.collect::<Result<Vec<_>>>()
             });
             let item = Item {
@@ -125,10 +145,11 @@ impl Listing {
     /// The listing as JSON, the same for the same content.
     pub fn to_bytes(&self) -> Vec<u8> {
         let all = self.items.values().flat_map(|item| &item.repos);
-        let repositories: BTreeSet<&String> = all.collect();
-        let repositories: Vec<&String> = repositories.into_iter().collect();
+        let repositories: BTreeSet<&Arc<str>> = all.collect();
+        let repositories: Vec<&Arc<str>> = repositories.into_iter().collect();
         let digests: Vec<&Digest> = self.items.keys().collect();
-        let place = |repo: &String| repositories.binary_search(&repo).ok();
+        let number = |at: usize| Place::try_from(at).ok();
+        let place = |repo: &Arc<str>| number(repositories.binary_search(&repo).ok()?);
         let items = self.items.iter().map(|(digest, item)| Line {
             digest: *digest,
             size: item.size,
@@ -136,7 +157,7 @@ impl Listing {
             needs: item.needs.as_ref().map(|needs| {
                 let places = needs.iter();
                 places
-                    .filter_map(|one| digests.binary_search(&one).ok())
+                    .filter_map(|one| number(digests.binary_search(&one).ok()?))
                     .collect()
             }),
         });
@@ -144,7 +165,7 @@ impl Listing {
             media_type: LISTING.to_string(),
             against: self.against.clone(),
             items: items.collect(),
-            repositories: repositories.into_iter().cloned().collect(),
+            repositories: repositories.iter().map(ToString::to_string).collect(),
         };
         // Strings and numbers always have a JSON form.
         serde_json::to_vec(&document).unwrap_or_default()
@@ -161,7 +182,7 @@ impl Listing {
         targets: Vec<Target>,
         run: Run<'_>,
     ) -> Result<Listing> {
-        let repo = &*repository(name);
+        let repo = &repository(name).into();
         let found = parallel::map(run.jobs, targets, run.watch.stop, |target, _| {
             let mut listing = Listing::default();
             if let Some(manifest) = if_found(store.manifest(&target))? {
@@ -181,7 +202,7 @@ impl Listing {
     /// Adds a manifest and all below it that `store` has.
     pub(super) fn take(
         &mut self,
-        repo: &str,
+        repo: &Arc<str>,
         store: &dyn ReadStore,
         digest: &Digest,
         manifest: &Manifest,
@@ -231,7 +252,7 @@ impl Listing {
         store: &dyn ReadStore,
         run: Run<'_>,
     ) -> Result<()> {
-        let repo = &*repository(name);
+        let repo = &repository(name).into();
         let mut asked = BTreeSet::new();
         // There may be no end of them.
         for _ in 0..ROUNDS {
@@ -258,12 +279,12 @@ impl Listing {
         &mut self,
         digest: &Digest,
         size: u64,
-        repo: &str,
+        repo: &Arc<str>,
         needs: Option<Vec<Digest>>,
     ) {
         let item = self.items.entry(*digest).or_default();
         item.size = size;
-        item.repos.insert(repo.to_string());
+        item.repos.insert(repo.clone());
         item.needs = needs.or(item.needs.take());
     }
 
@@ -317,16 +338,27 @@ impl Listing {
         self.items.get(digest).map(|item| item.size)
     }
 
+    /// Whether the list has a manifest, with what it needs, in a repository.
+    pub(super) fn has_read(&self, digest: &Digest, repo: &str) -> bool {
+        let item = self.items.get(digest);
+        item.is_some_and(|item| item.needs.is_some() && item.repos.contains(repo))
+    }
+
     /// The repositories that anything is in.
     pub(super) fn all_repositories(&self) -> impl Iterator<Item = &str> {
         let all = self.items.values().flat_map(|item| &item.repos);
-        all.map(String::as_str).collect::<BTreeSet<_>>().into_iter()
+        all.map(|repo| &**repo).collect::<BTreeSet<_>>().into_iter()
     }
 
     /// The repositories that have a manifest or blob.
     pub fn repositories(&self, digest: &Digest) -> impl Iterator<Item = &str> {
+        self.places(digest).map(|repo| &**repo)
+    }
+
+    /// The same, to be shared.
+    pub(super) fn places(&self, digest: &Digest) -> impl Iterator<Item = &Arc<str>> {
         let item = self.items.get(digest).into_iter();
-        item.flat_map(|item| item.repos.iter().map(String::as_str))
+        item.flat_map(|item| &item.repos)
     }
 
     /// A manifest and everything below it, where all of it is in `repo`.

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use super::incoming::{Incoming, Receiver};
 use super::look::{From, Looked, absent_images, lacks, placed};
+use super::read::budget;
 use super::{Bundle, Cut, Names};
 use crate::blob::Blob;
 use crate::digest::Digest;
@@ -132,11 +133,13 @@ impl Load {
             false => (run.jobs, 1),
         };
         let gone = absent_images(bundle, names, stores)?;
+        let budget = Arc::new(budget());
         let looked = parallel::map(jobs, wanted, run.watch.stop, |one, stop| {
             let run = Run::new(within, run.stopped_by(stop).watch);
             let from = From {
                 bundle,
                 names,
+                budget: &budget,
                 stores: &opened,
             };
             from.look(one, run)

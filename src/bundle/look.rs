@@ -9,7 +9,7 @@ use super::{Bundle, Entry, Names};
 use crate::blob::Blob;
 use crate::digest::Digest;
 use crate::error::{Error, Result};
-use crate::graph::{Action, Nondistributable, PushTarget, Remote, Select, plan};
+use crate::graph::{Action, Budget, Nondistributable, PushTarget, Remote, Select, plan};
 use crate::image::Node;
 use crate::image::layer::is_foreign;
 use crate::manifest::Manifest;
@@ -82,6 +82,8 @@ pub(super) struct Looked {
 pub(super) struct From<'a> {
     pub bundle: &'a Arc<Bundle>,
     pub names: &'a Names,
+    /// What the manifests of all images have to be within.
+    pub budget: &'a Arc<Budget>,
     pub stores: &'a BTreeMap<RepoName, Arc<dyn Store>>,
 }
 
@@ -117,7 +119,11 @@ impl From<'_> {
             return Ok(looked);
         }
         let is_there = store.head(&by_digest)?.is_some();
-        let merged = Merged(self.bundle.clone(), store.clone());
+        let merged = Merged {
+            bundle: self.bundle.clone(),
+            target: store.clone(),
+            budget: self.budget.clone(),
+        };
         let manifest = match merged.manifest(&by_digest) {
             Err(e) if e.is_not_found() => {
                 looked.missing.push(format!("manifest {digest}"));
@@ -240,7 +246,7 @@ pub(super) fn lacks(bundle: &Bundle, missing: &[String]) -> Error {
     if let more @ 1.. = missing.len().saturating_sub(SHOWN) {
         what += &format!(" and {more} more");
     }
-    let mut what = format!("{what}: neither in {} nor where it goes", bundle.name());
+    let mut what = format!("{what}: neither in {} nor in the target", bundle.name());
     let against = bundle.omitted().against();
     if !against.is_empty() {
         let names = against.join(", ");
@@ -253,28 +259,42 @@ pub(super) fn lacks(bundle: &Bundle, missing: &[String]) -> Error {
 }
 
 /// The manifests of a bundle, and those that it leaves out from where they are.
-struct Merged(Arc<Bundle>, Arc<dyn Store>);
+struct Merged {
+    bundle: Arc<Bundle>,
+    target: Arc<dyn Store>,
+    budget: Arc<Budget>,
+}
+
+impl Merged {
+    /// The one of the two that has a digest.
+    fn of(&self, digest: &Digest) -> &dyn ReadStore {
+        match self.bundle.contains(digest) {
+            true => &*self.bundle,
+            false => &*self.target,
+        }
+    }
+}
 
 impl ReadStore for Merged {
     fn name(&self) -> String {
-        self.0.name()
+        self.bundle.name()
     }
 
     fn open_blob(&self, digest: &Digest, from: u64) -> Result<Content<'_>> {
-        match self.0.contains(digest) {
-            true => self.0.open_blob(digest, from),
-            false => self.1.open_blob(digest, from),
-        }
+        self.of(digest).open_blob(digest, from)
     }
 
     fn manifest(&self, target: &Target) -> Result<Manifest> {
-        match target {
-            Target::Digest(digest) if self.0.contains(digest) => self.0.manifest(target),
-            target => self.1.manifest(target),
-        }
+        let manifest = match target {
+            Target::Digest(digest) => self.of(digest).manifest(target),
+            Target::Tag(_) => self.target.manifest(target),
+        }?;
+        let held = self.budget.hold(manifest.bytes().len() as u64);
+        held.map_err(|e| e.at(&self.bundle.name()))?;
+        Ok(manifest)
     }
 
     fn tags(&self) -> Tags<'_> {
-        self.0.tags()
+        self.bundle.tags()
     }
 }

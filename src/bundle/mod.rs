@@ -34,12 +34,10 @@ pub use incoming::Incoming;
 pub use listing::{LISTING, Listing, MAX_LISTING};
 pub use load::{Image, Load, Loaded, Outcome, Stores};
 pub use names::Names;
-pub use read::{Bundle, Cut, Entry};
+pub use read::{Bounded, Bundle, Cut, Entry};
 pub use save::{Plan, SaveOptions, Wanted, plan};
 
-/// The annotation of an index entry with the name that the image had where it
-/// was saved: `[host/]repository:tag`, or `[host/]repository@digest`.
-pub const NAME: &str = "vnd.dxf.bundle.name";
+pub use crate::descriptor::annotation::BUNDLE_NAME as NAME;
 
 /// The artifact type of the manifest in a bundle whose only layer is a
 /// [`Listing`] of what the bundle leaves out.

@@ -2,9 +2,10 @@
 //! and blobs are checked against their digests as they are read, and what is not
 //! asked for is never looked at.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::io::Read;
 use std::path::Path;
+use std::sync::Arc;
 
 use super::Listing;
 use super::file::Joined;
@@ -12,10 +13,11 @@ use super::names::repository;
 use super::parts::Piece;
 use crate::archive::blob_name;
 use crate::blob::{Blob, Source};
+use crate::bounds;
 use crate::descriptor::Descriptor;
 use crate::digest::Digest;
 use crate::error::{Error, Result};
-use crate::graph::is_related_tag;
+use crate::graph::{Budget, is_related_tag};
 use crate::manifest::{self, Manifest};
 use crate::reference::{Reference, Target};
 use crate::store::{Content, ReadStore, Tags};
@@ -183,12 +185,12 @@ impl Bundle {
     /// # Errors
     /// [`Error::Malformed`] and its like.
     pub fn listing(&self) -> Result<Listing> {
-        let mut all = Listing::default();
+        let (mut all, bounded) = (Listing::default(), self.bounded());
         for entry in &self.entries {
-            let (repo, digest) = (repository(&entry.name), entry.descriptor.digest);
-            if self.contains(&digest) {
-                let manifest = self.manifest(&Target::Digest(digest))?;
-                all.take(&repo, self, &digest, &manifest, 0)?;
+            let (repo, digest) = (Arc::from(repository(&entry.name)), entry.descriptor.digest);
+            if self.contains(&digest) && !all.has_read(&digest, &repo) {
+                let manifest = bounded.manifest(&Target::Digest(digest))?;
+                all.take(&repo, &bounded, &digest, &manifest, 0)?;
             }
         }
         all.merge(self.omitted.clone());
@@ -242,6 +244,15 @@ impl Bundle {
             });
         }
         Ok(Some(Blob::new(wanted.clone(), bytes)))
+    }
+
+    /// The bundle as something that looks at all of it reads it: its index may lead
+    /// to one large manifest thousands of times.
+    pub fn bounded(&self) -> Bounded<'_> {
+        Bounded {
+            bundle: self,
+            budget: budget(),
+        }
     }
 
     fn absent(&self, what: impl std::fmt::Display) -> Error {
@@ -301,10 +312,10 @@ impl ReadStore for Bundle {
     }
 
     fn referrers(&self, subject: &Digest) -> Result<Vec<Descriptor>> {
-        let mut found: Vec<Descriptor> = Vec::new();
+        let (mut found, mut seen) = (Vec::new(), HashSet::new());
         for entry in &self.entries {
             let digest = entry.descriptor.digest;
-            if !self.contains(&digest) || found.iter().any(|known| known.digest == digest) {
+            if !self.contains(&digest) || !seen.insert(digest) {
                 continue;
             }
             let manifest = self.manifest(&Target::Digest(digest))?;
@@ -316,5 +327,49 @@ impl ReadStore for Bundle {
             }
         }
         Ok(found)
+    }
+}
+
+/// What all manifests that one look at a bundle reads have to be within.
+pub(super) fn budget() -> Budget {
+    Budget::of_bytes(bounds::BUNDLE_MANIFESTS)
+}
+
+/// A [`Bundle`] of which no more manifests are read than one has, those that are
+/// read again included.
+pub struct Bounded<'a> {
+    bundle: &'a Bundle,
+    budget: Budget,
+}
+
+impl ReadStore for Bounded<'_> {
+    fn name(&self) -> String {
+        self.bundle.name()
+    }
+
+    fn blob_size(&self, digest: &Digest) -> Result<Option<u64>> {
+        self.bundle.blob_size(digest)
+    }
+
+    fn open_blob(&self, digest: &Digest, from: u64) -> Result<Content<'_>> {
+        self.bundle.open_blob(digest, from)
+    }
+
+    /// # Errors
+    /// As those of a [`Bundle`]; [`Error::Malformed`] once all manifests that were
+    /// read are more than a bundle has.
+    fn manifest(&self, target: &Target) -> Result<Manifest> {
+        let manifest = self.bundle.manifest(target)?;
+        let held = self.budget.hold(manifest.bytes().len() as u64);
+        held.map_err(|e| e.at(&self.bundle.what))?;
+        Ok(manifest)
+    }
+
+    fn tags(&self) -> Tags<'_> {
+        self.bundle.tags()
+    }
+
+    fn referrers(&self, subject: &Digest) -> Result<Vec<Descriptor>> {
+        self.bundle.referrers(subject)
     }
 }

@@ -421,7 +421,7 @@ impl Contents {
             .since
             .filter(|since| since.size(digest) == Some(size))
         {
-            for repo in since.repositories(digest) {
+            for repo in since.places(digest) {
                 self.omitted.add(digest, size, repo, None);
             }
             return Ok(None);

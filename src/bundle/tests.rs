@@ -541,6 +541,15 @@ fn listings_that_lie_are_refused() {
     let good = r#"{"mediaType": "application/vnd.dxf.bundle.index.v1+json", "repositories": ["a"],
         "items": [{"digest": "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855", "size": 0, "in": [0], "needs": [0]}]}"#;
     let listing = Listing::parse("x", good.as_bytes()).unwrap();
+    let many = good.replace(
+        "\"needs\": [0]",
+        &format!("\"needs\": [0{}]", ",0".repeat(1_000_000)),
+    );
+    let error = Listing::parse("x", many.as_bytes()).unwrap_err();
+    assert!(
+        error.is_corrupt() && error.to_string().contains("1000000 places"),
+        "{error}"
+    );
     // One that needs itself has an end, too.
     let digest = Digest::of(b"");
     assert!(listing.whole(&digest, "a").is_some() && listing.whole(&digest, "b").is_none());

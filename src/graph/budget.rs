@@ -22,6 +22,8 @@ pub const MAX_HELD: u64 = bounds::HELD;
 pub struct Budget {
     entries: AtomicU64,
     bytes: AtomicU64,
+    /// What `bytes` began with.
+    most: u64,
 }
 
 impl Default for Budget {
@@ -29,11 +31,22 @@ impl Default for Budget {
         Budget {
             entries: AtomicU64::new(MAX_ENTRIES),
             bytes: AtomicU64::new(MAX_HELD),
+            most: MAX_HELD,
         }
     }
 }
 
 impl Budget {
+    /// One for many names together: `bytes` of manifests and configs, and any number
+    /// of entries.
+    pub(crate) fn of_bytes(bytes: u64) -> Budget {
+        Budget {
+            entries: AtomicU64::new(u64::MAX),
+            bytes: AtomicU64::new(bytes),
+            most: bytes,
+        }
+    }
+
     /// Takes the entries of one more index.
     ///
     /// # Errors
@@ -46,9 +59,10 @@ impl Budget {
     /// Takes room for a manifest or config.
     ///
     /// # Errors
-    /// [`Error::Malformed`] when there are more than [`MAX_HELD`] bytes.
+    /// [`Error::Malformed`] when there are more than [`MAX_HELD`] bytes, or
+    /// than this budget is of.
     pub fn hold(&self, bytes: u64) -> Result<()> {
-        let limit = format!("more than {} MiB of manifests and configs", MAX_HELD >> 20);
+        let limit = format!("more than {} MiB of manifests and configs", self.most >> 20);
         take(&self.bytes, bytes, &limit)
     }
 }

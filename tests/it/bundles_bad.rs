@@ -239,6 +239,45 @@ fn hostile_bundles_are_refused_in_one_line() {
     assert_eq!(far.raw().tags("below/team/app"), ["v1"]);
 }
 
+/// A name costs a hundred bytes, and its manifest megabytes.
+#[test]
+fn a_large_manifest_with_many_names_is_refused() {
+    let (far, work) = (Registry::http(), scratch());
+    let mut large = manifest(b"layer");
+    large["annotations"] = json!({"a": "x".repeat(4_000_000)});
+    let large = large.to_string();
+    // An index is small, and leads there too.
+    let above: Vec<String> = (0..200)
+        .map(|number| {
+            let about = json!({"number": number.to_string()});
+            json!({"schemaVersion": 2, "annotations": about,
+                "mediaType": "application/vnd.oci.image.index.v1+json",
+                "manifests": [described(MANIFEST, large.as_bytes())]})
+            .to_string()
+        })
+        .collect();
+    let names: Vec<String> = (0..200).map(|n| format!("a/b{n}:v1")).collect();
+    let direct: Vec<&[u8]> = vec![large.as_bytes(); 200];
+    let nested: Vec<&[u8]> = above.iter().map(String::as_bytes).collect();
+    for manifests in [direct, nested] {
+        let entries = names.iter().map(String::as_str).zip(manifests.clone());
+        let mut all = members("a/b:v1", &manifest(b"layer"), b"layer");
+        all[0].1 = index(&entries.collect::<Vec<_>>());
+        all[2] = stored(large.as_bytes());
+        all.splice(3..3, above.iter().map(|text| stored(text.as_bytes())));
+        let bytes = tar(&all);
+        let done = load(&far, work.path(), &bytes);
+        let run = || Dxf::new().current_dir(work.path());
+        let show = run().args(["show-bundle", "bad.tar"]).run();
+        let list = run().args(["show-bundle", "--index", "bad.tar"]).run();
+        for done in done.into_iter().chain([show, list]) {
+            assert_eq!(done.code, Some(65), "{done}");
+            assert!(done.stderr.contains("256 MiB of manifests"), "{done}");
+        }
+        assert!(far.raw().tags("below/a/b0").is_empty());
+    }
+}
+
 /// Names that other programs' archives have in their one place for them.
 #[test]
 fn hostile_names_of_other_programs_are_refused() {
@@ -416,6 +455,13 @@ fn lists_come_from_every_editor() {
         .args(["save-bundle", "c.tar", "--list", "-"])
         .stdin(list);
     assert_eq!(save.ok().text(), saved.text());
+    // A line that names no image is named itself.
+    let list = format!("{list}\nteam/App:v1 # oh\n");
+    std::fs::write(work.path().join("list"), &list).expect("a list");
+    let save = ["save-bundle", "d.tar", "--list"];
+    run().args(save).arg("list").fails(2).says("list, line 6: ");
+    let piped = run().args(save).arg("-").stdin(&*list);
+    piped.fails(2).says("standard input, line 6: ");
 }
 
 #[test]

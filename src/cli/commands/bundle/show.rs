@@ -48,9 +48,7 @@ pub fn run(s: &mut Session<'_, '_>, args: &ShowBundle) -> Result<(), Failure> {
             table(s.out, &shown.rows(), &[2])?;
             if count > 0 {
                 let (bytes, against) = (size::show(bytes), omitted.against().join(", "));
-                s.line(format_args!(
-                    "already carried: {bytes} that are in {against}"
-                ))?;
+                s.line(format_args!("left out: {bytes} that are in {against}"))?;
             }
             for number in &absent {
                 s.line(format_args!("part {number} is missing"))?;
@@ -128,9 +126,10 @@ struct Shown(Vec<Line>);
 
 impl Shown {
     fn of(bundle: &Bundle, run: Run<'_>) -> Result<Shown> {
-        let walk = Walk::new(bundle, run);
+        let bounded = bundle.bounded();
+        let walk = Walk::new(&bounded, run);
         let entries = bundle.entries().iter();
-        let lines = entries.map(|entry| Line::of(bundle, &walk, run, entry));
+        let lines = entries.map(|entry| Line::of(&bounded, &walk, run, entry));
         Ok(Shown(lines.collect::<Result<_>>()?))
     }
 
@@ -159,6 +158,8 @@ impl Shown {
             let about = match (&line.subject, line.platforms.is_empty()) {
                 (Some(subject), _) => format!("refers to {:.12}", subject.hex()),
                 (None, false) => line.platforms.join(","),
+                // The name says it.
+                (None, true) if line.is_related => "-".to_string(),
                 (None, true) => kind,
             };
             vec![name, about, size, line.digest.to_string()]
@@ -168,10 +169,10 @@ impl Shown {
 }
 
 impl Line {
-    fn of(bundle: &Bundle, walk: &Walk<'_>, run: Run<'_>, entry: &Entry) -> Result<Line> {
+    fn of(bundle: &dyn ReadStore, walk: &Walk<'_>, run: Run<'_>, entry: &Entry) -> Result<Line> {
         let digest = entry.descriptor.digest;
         let target = Target::Digest(digest);
-        if !bundle.contains(&digest) {
+        if bundle.blob_size(&digest)?.is_none() {
             return Ok(Line {
                 name: entry.name.to_string(),
                 digest,
