@@ -111,11 +111,15 @@ pub fn numbered(numbers: &[usize]) -> String {
         1 => vec![first.to_string(), last.to_string()],
         _ => vec![format!("{first} to {last}")],
     });
-    let mut words: Vec<String> = ranges.collect();
     let what = if numbers.len() == 1 { "part" } else { "parts" };
+    format!("{what} {}", series(ranges.collect()))
+}
+
+/// `a`, `a and b`, `a, b and c`.
+fn series(mut words: Vec<String>) -> String {
     match (words.pop(), words.is_empty()) {
-        (Some(last), false) => format!("{what} {} and {last}", words.join(", ")),
-        (last, _) => format!("{what} {}", last.unwrap_or_default()),
+        (Some(last), false) => format!("{} and {last}", words.join(", ")),
+        (last, _) => last.unwrap_or_default(),
     }
 }
 
@@ -123,7 +127,7 @@ pub fn numbered(numbers: &[usize]) -> String {
 pub fn together(cuts: &[Cut]) -> String {
     let groups = cuts.iter();
     let groups = groups.map(|cut| format!("{} in one command", numbered(&cut.parts)));
-    groups.collect::<Vec<_>>().join(", ")
+    series(groups.collect())
 }
 
 #[cfg(test)]

@@ -314,6 +314,11 @@ each_server!(deltas_bring_what_is_new, |target| {
     let shown = run().args(["show-bundle", "--verify", "second.tar"]).ok();
     assert!(shown.text().contains("that are in first.tar"), "{shown}");
     assert_eq!(read("second.tar").len(), read("same.tar").len());
+    // What was carried is named once, and each line says it once.
+    assert_eq!(shown.text().matches("already carried").count(), 1);
+    let push = ["push-image", "second.tar", "other/app:v1"];
+    let hint = "load-bundle loads a part of a bundle, or one that leaves blobs out";
+    run().args(push).fails(65).says(hint);
 
     let refused = load(&["second.tar"]).fails(2);
     assert!(
@@ -513,6 +518,12 @@ fn parts_are_loaded_one_by_one_and_remade() {
             .contains("part 2 is missing\npart 3 is missing\n"),
         "{shown}"
     );
+    let push = ["push-image", "b.001", "other/app:v1"];
+    let hint = "load-bundle loads a part of a bundle";
+    run().args(push).fails(65).says(hint);
+    let part = std::fs::read(work.path().join("b.001")).expect("a part");
+    let push = ["push-image", "-", "other/app:v1"];
+    run().args(push).stdin(part).fails(65).says(hint);
     let rest = load(&["b.002"]).ok();
     assert!(rest.text().ends_with("2 blobs, 175.7 KiB sent\n"), "{rest}");
     assert_eq!(
@@ -570,16 +581,21 @@ fn a_layer_larger_than_a_part_needs_its_parts_at_once() {
     let target = Registry::http();
     let to = format!("{}/far", target.host());
     let load = |files: &[&str]| run().arg("load-bundle").args(files).arg(&to);
+    let mut pending = Vec::new();
     for _ in 0..2 {
-        for part in &parts {
+        for part in parts.iter().rev() {
             let said = load(&["--allow-missing-parts", part]).run();
             assert!(said.code == Some(2) || said.code == Some(0), "{said}");
             let words = format!("{}{}", said.stderr, said.text());
             let remedy = format!("run dxf load-bundle b.tar {to} there");
             assert!(words.contains(" in one command, "), "{said}");
             assert!(words.contains(&remedy), "{said}");
+            pending.push(words);
         }
     }
+    // Parts that may come alone, and those that may not.
+    let both = |words: &String| words.contains("; load part ") && words.contains(", and parts ");
+    assert!(pending.iter().any(both), "{pending:?}");
     assert!(target.raw().tags("far/team/app").is_empty());
     load(&["b.tar"]).ok();
     assert_eq!(target.raw().tags("far/team/app").len(), 2);

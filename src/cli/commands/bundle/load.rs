@@ -95,7 +95,7 @@ fn next(bundle: &Bundle, load: &Load, words: &[OsString]) -> String {
             return said + &numbered(&alone) + " next; tags are set after the last part";
         }
         (true, groups) => groups,
-        (false, groups) => format!("{}, {groups}", numbered(&alone)),
+        (false, groups) => format!("{}, and {groups}", numbered(&alone)),
     };
     let file = words.first().map(OsString::as_os_str);
     let file = file.and_then(|file| base(Path::new(file).file_name()?));
