@@ -116,6 +116,21 @@ class PullBlob(Case):
         return lambda i: ("blobs/here", digest, path)
 
 
+class FirstByte(PullBlob):
+    """How long a file, or what is renamed to it, takes to have its first bytes."""
+
+    saves = False
+
+    def contestants(self, world):
+        made = super().contestants(world)
+        return {tool: lambda i, make=make: self.watched(make(i)) for tool, make in made.items()}
+
+    def watched(self, step):
+        # dxf writes to the second, which stays when it is ended.
+        step.until = step.remove = [name for path in step.remove for name in (path, f"{path}.partial")]
+        return step
+
+
 class PushBlob(Case):
     def prepare(self, world):
         size = getattr(world.sizes, self.more["size"])
@@ -305,6 +320,7 @@ ALL = [
     PullBlob("pull-pipe", "pull {blob} to a pipe", "pull_blob", size="blob", to=PIPE),
     PullBlob("pull-file", "pull {blob} to a file", "pull_blob", size="blob", to="file", plot=True),
     PullBlob("pull-file-small", "pull {small_blob} to a file", "pull_blob", size="small_blob", to="file"),
+    FirstByte("first-byte", "the first byte of {blob} in a file", "pull_blob", size="blob", to="file"),
     PushBlob("push-new", "push {blob}, new", "push_blob", size="blob", new=True, plot=True),
     PushBlob("push-new-small", "push {small_blob}, new", "push_blob", size="small_blob", new=True),
     PushBlob("push-existing", "push {blob} that is there", "push_blob", size="blob"),
@@ -333,6 +349,7 @@ ALL = [
     PushImage("far-push", "push an image of {small_layers} from a folder", "push_image", FAR, True, layers="small_layers"),
     SetAlias("far-set-alias", "name {many} blobs", "set_alias", FAR, True),
     PullBlob("far-pull", "pull {far_blob} to a file", "pull_blob", FAR, True, size="far_blob", to="file"),
+    FirstByte("far-first-byte", "the first byte of {far_blob} in a file", "pull_blob", FAR, size="far_blob", to="file"),
     PushMany("far-many", "push {many} blobs of 4 KiB, a process each", "push_blob", FAR),
     PullImage("farther-image", "pull an image of {small_layers} to a tar", "pull_image", VERY_FAR, layers="small_layers"),
     PushImage("farther-push", "push an image of {small_layers} from a folder", "push_image", VERY_FAR, layers="small_layers"),

@@ -70,6 +70,9 @@ class End(asyncio.Protocol):
             _, data = self.queue.popleft()
             if data is None:
                 return self.finish()
+            # It broke off, which connection_lost hears of only after this.
+            if self.other.transport.is_closing():
+                return self.queue.clear()
             self.other.transport.write(data)
             self.flying -= len(data)
         if self.flying <= self.most and not self.transport.is_closing():

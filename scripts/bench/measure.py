@@ -32,6 +32,8 @@ class Step:
     stdout: str = os.devnull
     env: dict = field(default_factory=dict)
     remove: list = field(default_factory=list)
+    # Files: the command is ended, and done, when one of them has its first bytes.
+    until: list = field(default_factory=list)
 
 
 @dataclass
@@ -60,7 +62,7 @@ def run(step, env):
     with tempfile.TemporaryDirectory() as folder, open(f"{folder}/stderr", "w+b") as stderr:
         sink, stdout = output(step.stdout)
         try:
-            usage, status = accounted(step.argv, {**env, **step.env}, stdout, stderr, f"{folder}/pid")
+            usage, status = accounted(step, {**env, **step.env}, stdout, stderr, f"{folder}/pid")
         finally:
             os.close(stdout)
             if sink:
@@ -82,9 +84,27 @@ def output(place):
     return sink, write
 
 
-def accounted(argv, env, stdout, stderr, pid_file):
+def has_bytes(paths):
+    """Whether one of the files has bytes. Space that was reserved reads as zeros."""
+    for path in filter(os.path.exists, paths):
+        with open(path, "rb") as file:
+            if file.read(64).strip(b"\0"):
+                return True
+    return False
+
+
+def arrival(pid, paths):
+    """When one of the files had its first bytes; `None` if the process ended before."""
+    while not os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT):
+        if has_bytes(paths):
+            return time.monotonic()
+        time.sleep(0.0002)
+    return None
+
+
+def accounted(step, env, stdout, stderr, pid_file):
     shell = subprocess.Popen(
-        ["/bin/sh", "-c", LAUNCHER, "sh", pid_file, *map(str, argv)],
+        ["/bin/sh", "-c", LAUNCHER, "sh", pid_file, *map(str, step.argv)],
         stdin=subprocess.PIPE, stdout=stdout, stderr=stderr, env=env, start_new_session=True,
     )
     begun = time.monotonic()
@@ -94,7 +114,10 @@ def accounted(argv, env, stdout, stderr, pid_file):
     # The group is what the command itself has started, too.
     timer = threading.Timer(LIMIT, os.killpg, (shell.pid, signal.SIGKILL))
     timer.start()
+    arrived = None
     try:
+        if step.until and (arrived := arrival(pid, step.until)):
+            os.killpg(shell.pid, signal.SIGKILL)
         _, status, used = os.wait4(pid, 0)
     except BaseException:
         os.killpg(shell.pid, signal.SIGKILL)
@@ -102,6 +125,6 @@ def accounted(argv, env, stdout, stderr, pid_file):
         raise
     finally:
         timer.cancel()
-    wall = time.monotonic() - begun
+    wall = (arrived or time.monotonic()) - begun
     usage = Usage(wall, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024)
-    return usage, os.waitstatus_to_exitcode(status)
+    return usage, 0 if arrived else os.waitstatus_to_exitcode(status)

@@ -71,6 +71,32 @@ fn a_case_near_and_one_far_are_measured() {
     assert_eq!(left.len(), 2, "{left:?}");
 }
 
+/// A command is ended when its file has the first bytes, so it hashes few of them.
+#[test]
+fn the_first_byte_is_waited_for_and_no_more() {
+    let folder = scratch();
+    let words = ["--quick", "--runs", "1", "--tools", "dxf", "--only"];
+    let cases = ["first-byte", "--only", "pull-file", "--dxf"];
+    let run = bench()
+        .args(words)
+        .args(cases)
+        .arg(env!("CARGO_BIN_EXE_dxf"));
+    let out = run.env("TMPDIR", folder.path()).ok();
+    let ours: Vec<_> = rows(out.text())
+        .into_iter()
+        .filter(|row| row[1] == "dxf")
+        .collect();
+    let [whole, first] = &ours[..] else {
+        panic!("{out}")
+    };
+    let title = "the first byte of 64 MiB in a file";
+    assert_eq!((whole[0], first[0]), ("pull 64 MiB to a file", title));
+    assert_eq!((whole[5], first[5]), ("1", "1"), "{out}");
+    let cpu = |row: &[&str]| row[3].parse::<f64>().unwrap();
+    assert!(cpu(first) * 2.0 < cpu(whole), "{out}");
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+}
+
 #[test]
 fn two_builds_are_compared() {
     let dxf = env!("CARGO_BIN_EXE_dxf");
