@@ -18,6 +18,8 @@ use dxf_registry::image::Node;
 use dxf_registry::image::layer::Family;
 use tempfile::TempDir;
 
+use crate::support::dxf::signal;
+
 /// Skips a test whose tool is not installed, or fails where it has to be.
 pub fn missing(program: &str) {
     if std::env::var_os("DXF_TEST_ENGINES").is_some_and(|value| value == "1") {
@@ -346,8 +348,7 @@ impl Docker {
 impl Drop for Docker {
     fn drop(&mut self) {
         // dockerd ends its containerd only when it is asked to.
-        let pid = self.daemon.id().to_string();
-        let _ = Command::new("kill").arg(pid).status();
+        signal("TERM", self.daemon.id());
         let end = Instant::now() + Duration::from_secs(15);
         while Instant::now() < end && matches!(self.daemon.try_wait(), Ok(None)) {
             std::thread::sleep(Duration::from_millis(20));

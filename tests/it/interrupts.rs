@@ -9,7 +9,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use super::support::data::{blob, digest};
-use super::support::dxf::{Dxf, Output, Running};
+use super::support::dxf::{Dxf, Output, Running, signal};
 use super::support::registry::Registry;
 use super::support::rules::{ANY, DELETE, GET, HEAD, PATCH, POST, PUT, Rule, on};
 use super::support::server::Server;
@@ -417,10 +417,7 @@ fn a_crash_leaves_no_core_with_passwords_in_it() {
             let runs = comm.is_ok_and(|comm| Some(comm.trim()) == name.to_str());
             runs && (name == "cat" || catches_both(child.id()))
         });
-        let sent = Command::new("/bin/sh")
-            .args(["-c", &format!("kill -s ABRT {}", child.id())])
-            .status();
-        assert!(sent.is_ok_and(|status| status.success()));
+        assert!(signal("ABRT", child.id()));
         let status = child.wait().expect("its end");
         assert_eq!(status.signal(), Some(6));
         (status.core_dumped(), names(folder.path()))

@@ -261,6 +261,15 @@ pub struct Running {
     what: Dxf,
 }
 
+/// Sends a signal by name to a process, and returns whether it arrived. Through the
+/// shell, whose `kill` is built in: a small Debian has no other, and calling kill(2)
+/// would be unsafe code.
+pub fn signal(name: &str, process: u32) -> bool {
+    let order = format!("kill -s {name} {process}");
+    let status = Command::new("/bin/sh").args(["-c", &order]).status();
+    status.is_ok_and(|status| status.success())
+}
+
 impl Running {
     pub fn id(&self) -> u32 {
         self.child.id()
@@ -295,12 +304,9 @@ impl Running {
         peak
     }
 
-    /// Sends a signal by name, such as `INT`, to this process alone. Through
-    /// the shell, whose `kill` is built in: calling kill(2) would be unsafe code.
+    /// Sends a signal by name, such as `INT`, to this process alone.
     pub fn signal(&self, name: &str) {
-        let order = format!("kill -s {name} {}", self.child.id());
-        let status = Command::new("/bin/sh").args(["-c", &order]).status();
-        assert!(status.is_ok_and(|status| status.success()), "{order}");
+        assert!(signal(name, self.child.id()), "no signal {name}");
     }
 
     /// Ends it with SIGKILL, unless it has ended by itself.
