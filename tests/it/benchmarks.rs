@@ -58,6 +58,8 @@ fn a_case_near_and_one_far_are_measured() {
     for row in rows(printed.text()).iter().filter(|row| !row[1].is_empty()) {
         assert_eq!(row.len(), 8, "{row:?}");
         for number in row[2..].iter().filter(|cell| !cell.is_empty()) {
+            // Bold where the other tool was faster, on a busy machine perhaps.
+            let number = number.trim_matches('*');
             assert!(number.parse::<f64>().is_ok(), "{row:?}");
         }
     }
