@@ -449,21 +449,30 @@ fn is_new(listed: &[Descriptor], digest: Digest) -> bool {
     listed.iter().all(|other| other.digest != digest)
 }
 
+/// What the error of a name in a list is about.
+const ENTRY: &str = "list";
+
+/// The error of a name in a list that is not valid. It hides no other; any other
+/// error of a list ends it.
+pub(crate) fn odd_name(error: Error) -> Error {
+    Error::malformed(ENTRY, error)
+}
+
 /// The valid ones of the names in a list, and an [`Error::Malformed`] for the first
 /// that is not: one odd name hides no other.
 ///
 /// # Errors
-/// Any other error of the list.
+/// Any other error of the list, such as that of one which is longer than its bound.
 pub fn valid_names<T>(names: impl Iterator<Item = Result<T>>) -> Result<(Vec<T>, Option<Error>)> {
     let (mut valid, mut odd) = (Vec::new(), None);
     for name in names {
         match name {
             Ok(name) => valid.push(name),
             Err(error @ Error::Invalid { .. }) => {
-                odd.get_or_insert_with(|| Error::malformed("list", error));
+                odd.get_or_insert_with(|| odd_name(error));
             }
-            Err(error) if error.is_corrupt() => {
-                odd.get_or_insert(error);
+            Err(Error::Malformed { what, why }) if what == ENTRY => {
+                odd.get_or_insert(Error::Malformed { what, why });
             }
             Err(error) => return Err(error),
         }
@@ -524,7 +533,10 @@ pub(crate) fn needs(manifest: &Manifest) -> Result<Vec<Digest>> {
             let layers = manifest.schema1()?.fs_layers;
             layers.iter().map(|layer| layer.blob_sum).collect()
         }
-        Kind::Unknown => return Err(manifest.unknown()),
+        Kind::Unknown => {
+            let blobs = manifest.artifact_blobs()?;
+            blobs.iter().map(|blob| blob.digest).collect()
+        }
     })
 }
 

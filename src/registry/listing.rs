@@ -18,6 +18,7 @@ use crate::error::{Error, Result};
 use crate::http::{Request, Url, link};
 use crate::reference::{RepoName, Tag};
 use crate::registry::Registry;
+use crate::store::odd_name;
 
 /// The largest page that is read, bytes.
 const MAX_PAGE: u64 = bounds::PAGE;
@@ -266,7 +267,7 @@ impl<'a> Listing<'a> {
             Kind::Tags => name.parse::<Tag>().map(drop),
             Kind::Repositories => name.parse::<RepoName>().map(drop),
         }
-        .map_err(|e| Error::malformed("list", e))?;
+        .map_err(odd_name)?;
         Ok(name.to_string())
     }
 }

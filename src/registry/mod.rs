@@ -434,6 +434,13 @@ fn is_page(response: &Response) -> bool {
     counts && response.header(CONTENT_TYPE).is_some_and(html) && !is_signed(response)
 }
 
+/// Whether the headers are those of a document that any service may answer
+/// everything with, and not those of a blob.
+fn is_document(response: &Response) -> bool {
+    let json = |text: &str| text.to_ascii_lowercase().contains("json");
+    response.header(CONTENT_TYPE).is_some_and(json) && !is_signed(response)
+}
+
 /// Whether the headers are those of a registry.
 fn is_signed(response: &Response) -> bool {
     [repository::CONTENT_DIGEST, detect::API_VERSION]

@@ -1,6 +1,6 @@
 //! One repository of a registry: its blobs, manifests and tags.
 
-use std::io::Read;
+use std::io::{self, Read};
 use std::num::NonZeroU32;
 use std::ops::Range;
 
@@ -24,7 +24,7 @@ use crate::registry::listing::{self, Listing};
 use crate::registry::rate_limit::RateLimit;
 use crate::registry::referrers::{self, Known};
 use crate::registry::upload::Upload;
-use crate::registry::{Registry, UploadMode, acknowledged};
+use crate::registry::{Registry, UploadMode, acknowledged, is_document};
 use crate::secret::Secret;
 use crate::store::{Content, Expected, Names, Put, ReadStore, Store, Tags, parsed};
 use crate::stream::Watch;
@@ -308,7 +308,13 @@ impl Repository {
             Request::new("HEAD", self.manifest_url(target)).header(ACCEPT, MANIFEST_TYPES);
         let answer = self.run(actions, &request, &HEAD_ANSWERS)?;
         let length = answer.content_length().filter(|length| *length > 0);
-        let told = Self::told_digest(&answer.headers).zip(length);
+        // Another digest than that which was asked for is no answer.
+        let fits = |told: &Digest| match target {
+            Target::Digest(asked) => asked == told || asked.algorithm() != told.algorithm(),
+            Target::Tag(_) => true,
+        };
+        let told = Self::told_digest(&answer.headers).filter(fits);
+        let told = told.zip(length);
         let media_type = answer.header(CONTENT_TYPE).unwrap_or_default().to_string();
         let status = answer.status;
         answer.drain();
@@ -352,12 +358,23 @@ impl Repository {
             .content_length()
             .filter(|_| answer.coding().is_none());
         let status = answer.status;
+        let is_doubtful = is_document(&answer) && length.is_some_and(|length| length <= SMALL);
         answer.drain();
         match (status, length) {
             (404, _) => Ok(None),
+            (200, Some(length)) if is_doubtful => self.size_by_reading(actions, digest, length),
             (200, Some(length)) if fits(digest, length) => Ok(Some(length)),
             _ => self.size_by_range(actions, digest),
         }
+    }
+
+    /// The size of a blob that may be another service's document: its bytes tell.
+    fn size_by_reading(&self, actions: &[&str], digest: &Digest, size: u64) -> Result<Option<u64>> {
+        let request = Request::new("GET", self.blob_url(digest));
+        let answer = self.attempt(actions, &request, &[200])?;
+        let mut body = Verify::new(answer.into_reader(), *digest, Some(size));
+        io::copy(&mut body, &mut io::sink())?;
+        Ok(Some(size))
     }
 
     fn size_by_range(&self, actions: &[&str], digest: &Digest) -> Result<Option<u64>> {

@@ -163,6 +163,14 @@ fn without_a_digest_header_the_bytes_tell() {
         .header("Docker-Content-Digest", &other)]);
     dxf(&server).args(["get-manifest", "a", "x"]).fails(65);
     let path = format!("/v2/a/manifests/{other}");
+    let head = on(HEAD, &path).reply(200).header("Content-Type", kind);
+    let head = head.body(manifest.clone());
+    let server = Server::script([
+        head.header("Docker-Content-Digest", &sum),
+        on(GET, &path).reply(404),
+    ]);
+    let by_digest = ["get-digest", "--manifest", "a", &other];
+    dxf(&server).args(by_digest).fails(2);
     let lies = on(GET, &path).reply(200).header("Content-Type", kind);
     let server = Server::script([lies.body(manifest).header("Docker-Content-Digest", &other)]);
     dxf(&server)

@@ -239,3 +239,42 @@ fn an_odd_name_in_a_list_hides_no_other_from_any_command() {
     let deleted = at(&server).args(["prune-aliases", "a", "--keep-last", "1", "--yes"]);
     deleted.fails(65).says("../x");
 }
+
+#[test]
+fn a_list_that_is_cut_off_is_an_error_and_no_odd_name() {
+    let registry = Registry::http();
+    let blob = registry.raw().push_blob("a", b"hello");
+    let set = Dxf::new().plain(registry.host());
+    set.args(["set-alias", "a", "v1", &blob]).ok();
+    let pages = on(GET, "/v2/a/tags/list").reply(200);
+    let pages = pages.body(r#"{"name":"a","tags":["v1"]}"#);
+    let pages = pages.header("Link", "</v2/a/tags/list>; rel=next");
+    let server = Server::before(&registry, [pages]);
+    for args in [
+        &["list-aliases", "-l", "a"][..],
+        &["verify-alias", "--all", "a"],
+        &["show-usage", "a"],
+    ] {
+        let failed = at(&server).args(args).fails(65).says("its pages repeat");
+        assert_eq!(failed.text(), "", "{args:?}");
+    }
+    let folder = scratch();
+    let copy = format!("oci:{}", folder.path().join("copy").display());
+    let words = ["copy-image", "--all-tags", "a", &copy];
+    at(&server).args(words).fails(65).says("its pages repeat");
+    assert!(!folder.path().join("copy").exists());
+}
+
+#[test]
+fn a_document_that_answers_everything_has_no_size() {
+    let said = r#"{"error":"log in first"}"#;
+    let kind = "application/json; charset=utf-8";
+    let portal = on(ANY, "*").reply(200).header("Content-Type", kind);
+    let server = Server::script([portal.body(said)]);
+    let size = at(&server).args(["blob-size", "a", &digest(b"hello")]);
+    assert_eq!(size.fails(65).text(), "");
+    // A blob that is such a document has one.
+    let name = digest(said.as_bytes());
+    let size = at(&server).args(["blob-size", "a", &name]).ok();
+    assert_eq!(size.text(), format!("{}\n", said.len()));
+}
