@@ -96,7 +96,12 @@ fn saved(index: &Index, entry: &Descriptor, depth: usize, budget: &Budget) -> Re
         Kind::Schema1 => Err(Error::Unsupported {
             what: "an archive of schema 1 manifests".to_string(),
         }),
-        Kind::Unknown => Err(manifest.unknown()),
+        Kind::Unknown => {
+            let blobs = manifest.artifact_blobs()?;
+            let blobs: Result<_> = blobs.iter().map(|d| blob(index, d)).collect();
+            image::Index::with_blobs(manifest, Vec::new(), blobs?)
+                .map(|artifact| Saved::Whole(Node::Index(artifact)))
+        }
         Kind::Index if depth >= MAX_DEPTH => Err(index.bad("indexes are nested too deep")),
         Kind::Index => saved_index(index, manifest, depth, budget),
     }

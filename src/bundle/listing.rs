@@ -210,7 +210,13 @@ impl Listing {
     ) -> Result<()> {
         let mut needs = Vec::new();
         match manifest.kind() {
-            Kind::Schema1 | Kind::Unknown => return Ok(()),
+            Kind::Schema1 => return Ok(()),
+            Kind::Unknown => {
+                for blob in manifest.artifact_blobs().unwrap_or_default() {
+                    needs.push(blob.digest);
+                    self.add(&blob.digest, blob.size, repo, None);
+                }
+            }
             Kind::Image => {
                 let image = manifest.image()?;
                 for blob in std::iter::once(&image.config).chain(&image.layers) {

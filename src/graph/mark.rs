@@ -71,7 +71,7 @@ impl Names {
                     .map(|layer| Descriptor::new("", layer.blob_sum, 0))
                     .collect();
             }
-            Kind::Unknown => return Err(manifest.unknown()),
+            Kind::Unknown => names.blobs = manifest.artifact_blobs()?,
         }
         if let Some(subject) = manifest.subject()? {
             names.subject = Some(subject.digest);

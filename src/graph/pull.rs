@@ -168,7 +168,11 @@ impl Remote {
                 image::schema1::convert(&manifest.schema1()?, blob, run).map(Node::Image)
             }
             Kind::Index => self.index(manifest, depth, budget, run).map(Node::Index),
-            Kind::Unknown => Err(manifest.unknown()),
+            Kind::Unknown => {
+                let blobs = manifest.artifact_blobs()?;
+                let blobs = blobs.iter().map(|blob| self.blob(blob)).collect();
+                Index::with_blobs(manifest, Vec::new(), blobs).map(Node::Index)
+            }
         }
     }
 

@@ -255,7 +255,7 @@ impl Links {
                             the image again with a newer tool";
                 return Err(Error::Unsupported { what: what.into() });
             }
-            Kind::Unknown => return Err(manifest.unknown()),
+            Kind::Unknown => links.blobs = manifest.artifact_blobs()?,
         }
         Ok(links)
     }

@@ -38,7 +38,7 @@ pub use crate::manifest::{Select, best_fit, is_index, is_selectable};
 use crate::descriptor::Descriptor;
 use crate::digest::Digest;
 use crate::error::{Error, Result};
-use crate::manifest::{Manifest, is_manifest};
+use crate::manifest::{Kind, Manifest, is_manifest};
 use crate::platform::Platform;
 
 /// More layers than any file system driver stacks, few enough to be harmless.
@@ -214,8 +214,13 @@ impl Index {
     /// # Errors
     /// [`Error::Malformed`] when the manifest lists others.
     pub fn with_blobs(manifest: Manifest, children: Vec<Child>, blobs: Vec<Blob>) -> Result<Index> {
-        let listed = manifest.index()?.manifests.into_iter();
-        let (manifests, others): (Vec<_>, Vec<_>) = listed.partition(is_manifest);
+        let (manifests, others): (Vec<_>, Vec<_>) = match manifest.kind() {
+            Kind::Unknown => (Vec::new(), manifest.artifact_blobs()?),
+            _ => {
+                let listed = manifest.index()?.manifests.into_iter();
+                listed.partition(is_manifest)
+            }
+        };
         let mut same = manifests
             .iter()
             .map(|d| d.digest)

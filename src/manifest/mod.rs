@@ -338,6 +338,20 @@ impl Manifest {
         })
     }
 
+    /// The blobs of a manifest that is no image, index or schema 1 manifest: of an
+    /// artifact manifest of OCI 1.1's release candidates.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] for any other unknown type.
+    pub(crate) fn artifact_blobs(&self) -> Result<Vec<Descriptor>> {
+        if self.media_type != media_type::OCI_ARTIFACT {
+            return Err(self.unknown());
+        }
+        let artifact: Artifact = self.view(Kind::Unknown)?;
+        bounded("blobs", artifact.blobs.len())?;
+        Ok(artifact.blobs)
+    }
+
     /// The error for a manifest whose content is needed and not understood.
     pub(crate) fn unknown(&self) -> Error {
         Error::Unsupported {
@@ -350,6 +364,13 @@ impl Manifest {
         // Members beside the payload are not signed.
         serde_json::from_slice(self.payload()).map_err(|e| Error::malformed("manifest", e))
     }
+}
+
+/// What an artifact manifest lists.
+#[derive(Deserialize)]
+struct Artifact {
+    #[serde(default, deserialize_with = "json::null_as_default")]
+    blobs: Vec<Descriptor>,
 }
 
 impl std::fmt::Debug for Manifest {

@@ -95,6 +95,7 @@ pub fn is_manifest(entry: &Descriptor) -> bool {
         media_type::OCI_INDEX,
         media_type::DOCKER_LIST,
         media_type::OCI_MANIFEST,
+        media_type::OCI_ARTIFACT,
         media_type::DOCKER_MANIFEST,
         media_type::SCHEMA1,
         media_type::SCHEMA1_SIGNED,

@@ -512,7 +512,8 @@ fn an_interrupted_command_says_so_and_leaves_no_file() {
         running.signal(signal);
         let output = running.finish();
         assert_eq!(output.code, Some(code), "{output}");
-        assert_eq!(output.stderr, "dxf: pull-blob: interrupted\n");
+        let said = "dxf: pull-blob: interrupted; run the same command again to resume\n";
+        assert_eq!(output.stderr, said);
         assert!(!folder.path().join("out").exists());
     }
 }
@@ -589,4 +590,52 @@ fn a_tag_that_is_a_word_of_its_own_is_told() {
     }
     let other = dxf().args(["pull-image", "team/hello:2", "1"]).fails(2);
     assert!(!other.stderr.contains("file to write"), "{other}");
+}
+
+#[test]
+fn sizes_that_add_up_to_too_much_are_told() {
+    let half = 1u64 << 63;
+    let kind = "application/vnd.oci.image.manifest.v1+json";
+    let layer = |bytes: &[u8]| {
+        let name = digest(bytes);
+        format!(r#"{{"mediaType":"x","digest":"{name}","size":{half}}}"#)
+    };
+    let (one, two) = (layer(b"1"), layer(b"2"));
+    let manifest = format!(
+        r#"{{"schemaVersion":2,"mediaType":"{kind}","config":{one},"layers":[{one},{two}]}}"#
+    );
+    let served = on(GET, "/v2/a/manifests/v").reply(200).body(manifest);
+    let large = on(HEAD, "/v2/a/blobs/*").reply(200);
+    let server = Server::script([
+        served.header("Content-Type", kind),
+        large.header("Content-Length", &half.to_string()),
+    ]);
+    let size = Dxf::new().plain(&server.host());
+    let failed = size.args(["blob-size", "a", "@v"]).fails(65);
+    assert_eq!(failed.says("overflows 64 bits").text(), "");
+}
+
+#[test]
+fn a_damaged_index_of_a_folder_is_no_empty_one() {
+    let at = Place::folder();
+    let name = at.put("a", b"abc");
+    at.says(["set-alias", "a", "v", &name]);
+    let blobs = at
+        .blob_file("a", &name)
+        .ancestors()
+        .nth(2)
+        .map(Path::to_path_buf);
+    let index = blobs.expect("a store").with_file_name("index.json");
+    std::fs::write(&index, br#"{"schemaVersion":2,"manif"#).expect("an index");
+    for words in [
+        &["list-aliases", "a"][..],
+        &["list-aliases", "-l", "a"],
+        &["show-usage", "a"],
+        &["verify-alias", "--all", "a"],
+        &["set-alias", "a", "w", &name],
+    ] {
+        let failed = at.run(words).fails(65).says("still in blobs/");
+        assert_eq!(failed.text(), "", "{words:?}");
+    }
+    assert_eq!(std::fs::read(&index).expect("it").len(), 25);
 }

@@ -19,6 +19,7 @@ use crate::images::{docker_image, only, seed};
 use crate::support::bench::{Bench, Mode, each_registry};
 use crate::support::data::{blob, digest};
 use crate::support::dxf::Dxf;
+use crate::support::memory::Memory;
 use crate::support::place::each_place;
 use crate::support::raw::Raw;
 use crate::support::registry::{PASSWORD, Registry, USER};
@@ -844,6 +845,54 @@ each_place!(the_index_of_a_build_cache_goes_with_its_blobs, |place| {
     assert_eq!(place.manifest("cache/back", "v1").unwrap(), text.as_bytes());
     assert!(place.has_blob("cache/back", &layer));
 });
+
+/// The registries at hand do not take this type, which came and went with the
+/// release candidates of OCI 1.1.
+#[test]
+fn an_artifact_manifest_goes_with_its_blobs() {
+    let kind = "application/vnd.oci.artifact.manifest.v1+json";
+    let memory = Memory::new();
+    let blob = memory.put(b"an sbom");
+    let entry = json!({"mediaType": "text/plain", "digest": blob, "size": 7});
+    let text = json!({"mediaType": kind, "artifactType": "x/y", "blobs": [entry]}).to_string();
+    let name = digest(text.as_bytes());
+    let served = |path: &str| {
+        let manifest = on(ANY, path).reply(200).body(text.clone());
+        manifest.header("Content-Type", kind)
+    };
+    let manifest = format!("/v2/a/manifests/{name}");
+    let from = [served("/v2/a/manifests/v1"), served(&manifest)];
+    let put = |path: &str| on(PUT, path).times(1).reply(201);
+    let to = [
+        put("/v2/b/manifests/v1"),
+        on(HEAD, "/v2/b/manifests/*").reply(404),
+        on(HEAD, "/v2/b/blobs/*").reply(404),
+    ];
+    let none = [
+        on(GET, "/v2/a/referrers/*").reply(404),
+        on(ANY, "/v2/a/manifests/sha256-*").reply(404),
+    ];
+    let rules = from.into_iter().chain(to).chain(none);
+    let server = Server::script(rules.chain(memory.rules()));
+    let folder = scratch();
+    let dxf = Dxf::new().plain(&server.host()).current_dir(folder.path());
+    let run = |words: &[&str]| dxf.clone().args(words).ok().text().to_string();
+    let stored = digest(b"an sbom").replace(':', "/");
+    run(&["copy-image", "a:v1", "oci:one:v1"]);
+    assert!(run(&["verify-image", "oci:one:v1"]).contains(&blob));
+    run(&["copy-image", "oci:one:v1", "oci-archive:a.tar:v1"]);
+    let back = run(&["copy-image", "oci-archive:a.tar:v1", "oci:two:v1"]);
+    assert!(back.contains(&name), "{back}");
+    for at in ["one", "two"] {
+        let blobs = folder.path().join(at).join("blobs");
+        assert_eq!(std::fs::read(blobs.join(&stored)).unwrap(), b"an sbom");
+        let bytes = std::fs::read(blobs.join(name.replace(':', "/"))).unwrap();
+        assert_eq!(bytes, text.as_bytes());
+    }
+    run(&["copy-image", "oci:two:v1", "b:v1"]);
+    // Where an image or an alias is needed, its type is named.
+    dxf.args(["get-alias", "a", "v1"]).fails(1).says(kind);
+}
 
 #[test]
 fn an_archive_keeps_the_images_of_other_names() {

@@ -145,7 +145,7 @@ fn a_download_leaves_only_the_partial_that_the_next_one_continues() {
         until("bytes in the partial", || {
             fs::metadata(&partial).is_ok_and(|meta| meta.len() > 0)
         });
-        stop(running, signal);
+        stop(running, signal).says("run the same command again to resume");
         assert_eq!(fs::read(&file).expect("the old file"), b"old");
         let kept = fs::read(&partial).expect("the partial");
         assert!(bytes.starts_with(&kept) && !kept.is_empty());
@@ -156,6 +156,35 @@ fn a_download_leaves_only_the_partial_that_the_next_one_continues() {
         let range = resumed.last().and_then(|seen| seen.headers.get("range"));
         assert_eq!(range, Some(format!("bytes={}-", kept.len()).as_str()));
     }
+}
+
+#[test]
+fn interrupted_files_say_how_they_continue() {
+    let (registry, folder) = (Registry::http(), scratch());
+    let bytes = blob(2, 3 << 20);
+    fs::write(folder.path().join("big"), &bytes).expect("a file");
+    let dxf = Dxf::new().current_dir(folder.path());
+    let push = dxf.clone().plain(registry.host());
+    push.args(["push-files", "a", "v1", "big"]).ok();
+    let path = format!("/v2/a/blobs/{}", digest(&bytes));
+    let stalls = on(GET, &path).times(1).stall_after(1 << 20);
+    let server = Server::before(&registry, [stalls]);
+    let pull = dxf.plain(&server.host());
+    let pull = pull.args(["pull-files", "-o", "out", "a", "v1"]);
+    let running = pull.clone().spawn();
+    let partial = folder.path().join("out/big.partial");
+    until("bytes in the partial", || {
+        fs::metadata(&partial).is_ok_and(|meta| meta.len() > 0)
+    });
+    stop(running, SIGNALS[0]).says("run the same command again to resume");
+    pull.ok();
+    assert!(fs::read(folder.path().join("out/big")).expect("a file") == bytes);
+    let resumed = server.seen_at(GET, &path);
+    assert!(
+        resumed
+            .last()
+            .is_some_and(|seen| seen.headers.get("range").is_some())
+    );
 }
 
 #[test]

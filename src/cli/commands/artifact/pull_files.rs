@@ -189,6 +189,7 @@ fn one(
     }
     let row = std::slice::from_ref(entry.sequence());
     if crate::cli::out::file::is_plain(output) {
+        s.interrupt.keep();
         fetch::into_file(store, row, output, s.run())?;
         return Ok(());
     }
@@ -213,6 +214,7 @@ fn write(
     found: &[Entry],
     pull: &Pull<'_>,
 ) -> Result<(), Failure> {
+    s.interrupt.keep();
     let pulled = pull.write(store, found, s.run())?;
     for (entry, pulled) in found.iter().zip(pulled) {
         if pulled == Pulled::Written {

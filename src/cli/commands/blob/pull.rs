@@ -73,7 +73,9 @@ fn whole(
     file: Option<&Path>,
 ) -> Result<(), Failure> {
     if let Some(path) = file.filter(|path| is_plain(path) && !s.context.blob_info) {
-        fetch::into_file(store, &rows(pieces)?, path, s.run())?;
+        let rows = rows(pieces)?;
+        s.interrupt.keep();
+        fetch::into_file(store, &rows, path, s.run())?;
         return Ok(());
     }
     let mut output = Output::open(file, s.interrupt)?;
