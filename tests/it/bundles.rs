@@ -383,6 +383,29 @@ fn a_delta_of_nothing_takes_two_requests_an_image_and_one_a_repository() {
     assert!(shown.text().contains("refers to "), "{shown}");
 }
 
+#[test]
+fn images_of_one_registry_share_its_connections() {
+    let (one, work) = (Registry::http(), scratch());
+    let mut names = Vec::new();
+    for number in 0..4 {
+        std::fs::write(work.path().join("f"), blob(number, 1000)).expect("a file");
+        let repo = format!("team/app{number}");
+        let push = ["push-blob", &repo, "f", "@v1"];
+        dxf(&one, work.path()).args(push).ok();
+        names.push(format!("{}/{repo}:v1", one.host()));
+    }
+    // The scheme is found out with a request, by each client of a registry.
+    let run = Dxf::new()
+        .current_dir(work.path())
+        .env("DXF_INSECURE", "auto");
+    run.args(["save-bundle", "b.tar"]).args(&names).ok();
+    let log = one.log();
+    let asked = log
+        .lines()
+        .filter(|line| line.contains("http.request.uri=/v2/ ") && line.contains("completed"));
+    assert_eq!(asked.count(), 1, "{log}");
+}
+
 each_server!(since_takes_all_below_a_prefix, |target| {
     let (one, other, work) = (Registry::http(), Registry::http(), scratch());
     let names = furnish(&one, &other, work.path());

@@ -1,6 +1,6 @@
 //! `save-bundle`: images from anywhere into one file.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::Read;
@@ -14,7 +14,8 @@ use dxf_registry::error::if_found;
 use dxf_registry::graph::{Referrers, Remote};
 use dxf_registry::stream::read_bounded;
 use dxf_registry::{
-    Error, Host, Place, Platform, ReadStore, Reference, RepoName, Result, Root, Target, json,
+    Error, Host, Place, Platform, ReadStore, Reference, Registry, RepoName, Result, Root, Store,
+    Target, json,
 };
 use serde_json::json;
 
@@ -62,12 +63,12 @@ pub fn run(s: &mut Session<'_, '_>, args: &SaveBundle) -> Result<(), Failure> {
         options = options.with_since(&since);
     }
     let mut wanted = Vec::new();
-    let mut remotes = HashMap::new();
+    let mut sources = Sources::default();
     for word in &words[1..] {
-        wanted.extend(found(s, word, &mut remotes)?);
+        wanted.extend(found(s, word, &mut sources)?);
     }
     for Line { text, place } in &listed {
-        let found = found(s, OsStr::new(text), &mut remotes);
+        let found = found(s, OsStr::new(text), &mut sources);
         wanted.extend(found.map_err(|e| e.at(place))?);
     }
     // Of a delta most images are known, and nothing else is asked about them.
@@ -313,12 +314,44 @@ fn list_tags(wanted: &mut [Wanted], many: usize) {
     }
 }
 
+/// The stores of images, each opened once: those of one registry share connections
+/// and tokens.
+#[derive(Default)]
+struct Sources {
+    registries: BTreeMap<Host, Registry>,
+    remotes: HashMap<String, Remote>,
+}
+
+impl Sources {
+    /// The store at `place`, which is in the repository that `key` names.
+    fn remote(&mut self, s: &Session<'_, '_>, place: &Place, key: String) -> Result<Remote> {
+        if let Some(remote) = self.remotes.get(&key) {
+            return Ok(remote.clone());
+        }
+        let store: Arc<dyn Store> = match place {
+            Place::Repository {
+                root: Root::Registry(host),
+                reference,
+            } => Arc::new(self.registry(s, host)?.repository(reference.repo.clone())),
+            place => open::store(s, s.context, place)?,
+        };
+        let remote = uncached(s, store);
+        self.remotes.insert(key, remote.clone());
+        Ok(remote)
+    }
+
+    fn registry(&mut self, s: &Session<'_, '_>, host: &Host) -> Result<Registry> {
+        let registry = match self.registries.get(host) {
+            Some(registry) => return Ok(registry.clone()),
+            None => s.registry(host)?,
+        };
+        self.registries.insert(host.clone(), registry.clone());
+        Ok(registry)
+    }
+}
+
 /// The images that `word` names, each with the store it is in.
-fn found(
-    s: &Session<'_, '_>,
-    word: &OsStr,
-    remotes: &mut HashMap<String, Remote>,
-) -> Result<Vec<Wanted>, Failure> {
+fn found(s: &Session<'_, '_>, word: &OsStr, sources: &mut Sources) -> Result<Vec<Wanted>, Failure> {
     let place = open::to_read(s, word)?;
     if place.is_archive() {
         return in_archive(s, &place);
@@ -330,11 +363,7 @@ fn found(
         digest: None,
         ..name.clone()
     };
-    let from = match remotes.get(&key.to_string()) {
-        Some(remote) => remote.clone(),
-        None => uncached(s, open::store(s, s.context, &place)?),
-    };
-    remotes.insert(key.to_string(), from.clone());
+    let from = sources.remote(s, &place, key.to_string())?;
     Ok(vec![Wanted { from, target, name }])
 }
 
