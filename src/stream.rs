@@ -20,6 +20,17 @@ pub const BUFFER: usize = 256 * 1024;
 /// What a [`Buffer`] is aligned to, bytes: a page of most machines.
 const PAGE: usize = 4096;
 
+/// How many buffers that are not in use are kept: making one costs as much as filling it.
+const SPARE: usize = 8;
+
+/// Buffers that are not in use.
+static UNUSED: Mutex<Vec<Vec<u8>>> = Mutex::new(Vec::new());
+
+fn unused() -> MutexGuard<'static, Vec<Vec<u8>>> {
+    // The list stays whole even after a panic in another thread.
+    UNUSED.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// [`BUFFER`] bytes to read into.
 ///
 /// They begin at a page. A large vector begins 16 bytes after one, and there
@@ -31,9 +42,10 @@ pub struct Buffer {
 }
 
 impl Buffer {
-    /// Zeros.
+    /// Zeros, or what was in it when it was last used.
     pub fn new() -> Buffer {
-        let bytes = vec![0; BUFFER + PAGE];
+        let unused = unused().pop();
+        let bytes = unused.unwrap_or_else(|| vec![0; BUFFER + PAGE]);
         let start = bytes.as_ptr().align_offset(PAGE).min(PAGE);
         Buffer { bytes, start }
     }
@@ -42,6 +54,16 @@ impl Buffer {
 impl Default for Buffer {
     fn default() -> Buffer {
         Buffer::new()
+    }
+}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        let bytes = std::mem::take(&mut self.bytes);
+        let mut unused = unused();
+        if unused.len() < SPARE {
+            unused.push(bytes);
+        }
     }
 }
 
@@ -381,12 +403,21 @@ mod tests {
     use std::time::Instant;
 
     #[test]
+    fn unused_buffers_are_kept_within_reason() {
+        let many: Vec<Buffer> = (0..2 * SPARE).map(|_| Buffer::new()).collect();
+        assert!(many.iter().all(|buffer| buffer.len() == BUFFER));
+        drop(many);
+        assert!((1..=SPARE).contains(&unused().len()));
+    }
+
+    #[test]
     fn a_buffer_begins_at_a_page() {
         let mut buffer = Buffer::new();
         assert_eq!(
             (buffer.len(), buffer.as_ptr().align_offset(PAGE)),
             (BUFFER, 0)
         );
+        buffer.fill(0);
         buffer[BUFFER - 1] = 7;
         assert_eq!(buffer.iter().filter(|byte| **byte != 0).count(), 1);
     }
