@@ -7,15 +7,13 @@ use std::ops::Range;
 const MOST: u64 = 4 << 20;
 /// The least, where a smaller blob allows it.
 const LEAST: u64 = 1 << 20;
-/// What all connections together hold at any time, bytes.
-const HELD: u64 = 32 << 20;
 
-/// How many fetch at once, and how much each of them: what arrives before its
-/// turn waits in memory, so more connections fetch less each.
-pub fn shape(jobs: usize) -> (usize, u64) {
+/// How many fetch at once, and how much each of them, where what arrives before its
+/// turn takes `held` bytes at most: more connections fetch less each.
+pub fn shape(jobs: usize, held: u64) -> (usize, u64) {
     let jobs = jobs.max(1);
-    let most = (HELD / jobs as u64).clamp(LEAST, MOST);
-    (jobs.min((HELD / most) as usize), most)
+    let most = (held / jobs as u64).clamp(LEAST, MOST);
+    (jobs.min((held / most) as usize), most)
 }
 
 /// A part of a blob for one connection.
@@ -84,12 +82,13 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn memory_is_bounded_however_many_there_are() {
-        assert_eq!(shape(8), (8, MOST));
-        assert_eq!(shape(2), (2, MOST));
-        for jobs in 0..300 {
-            let (workers, most) = shape(jobs);
-            assert!(workers >= 1 && workers as u64 * most <= HELD, "{jobs}");
+    fn what_waits_is_bounded_however_many_there_are() {
+        assert_eq!(shape(8, 32 << 20), (8, MOST));
+        assert_eq!(shape(2, 32 << 20), (2, MOST));
+        assert_eq!(shape(8, 8 << 20), (8, LEAST));
+        for (jobs, held) in (0..300).flat_map(|jobs| [(jobs, 8 << 20), (jobs, 32 << 20)]) {
+            let (workers, most) = shape(jobs, held);
+            assert!(workers >= 1 && workers as u64 * most <= held, "{jobs}");
         }
     }
 

@@ -2,21 +2,21 @@
 //! several where one is slow.
 //!
 //! What several connections fetch is handed over in order, so the writer is
-//! never ahead of what was hashed, a file that is being made is always a
-//! beginning of the whole, and memory stays bounded. A server that serves no
+//! never ahead of what was hashed, and a file that is being made is always a
+//! beginning of the whole; what comes early waits elsewhere. A server that serves no
 //! ranges, or wrong ones, is read over one connection.
 
 use std::collections::HashMap;
 use std::io::Read;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::digest::Digest;
 use crate::error::{Error, NetworkKind, Result};
 use crate::fetch::check::{Check, Item};
-use crate::fetch::chunk::{Chunk, Chunks, shape};
+use crate::fetch::chunk::{Chunk, Chunks};
 use crate::fetch::throughput::{Throughput, Timed};
+use crate::fetch::waiting::{Held, Waiting};
 use crate::fetch::{Sequence, Sink, hashing};
 use crate::parallel::{in_order, map};
 use crate::progress::Progress;
@@ -25,6 +25,13 @@ use crate::stream::{Run, Stop, Watch};
 
 /// What a server gets to notice that connections were closed.
 const NOTICED: Duration = Duration::from_millis(500);
+
+/// How much must be left of a blob to make another connection worth it, bytes.
+const WORTH: u64 = 8 << 20;
+/// Buffers between reading and hashing a blob, and where it is one of several that are
+/// fetched at once: each of those waits for the others anyway.
+pub const BUFFERS: usize = 4;
+const BUFFERS_OF_MANY: usize = 2;
 
 /// Bytes on their way, not yet verified.
 type Bytes<'a> = Box<dyn Read + Send + 'a>;
@@ -39,11 +46,13 @@ pub struct Download<'a> {
     ranged: bool,
     /// Whether sizes were asked for already.
     asked: bool,
+    /// Where chunks wait for their turn, once there are several connections.
+    waiting: Option<Waiting>,
 }
 
 /// A part that may have arrived early.
 struct Filled {
-    bytes: Vec<u8>,
+    held: Held,
     last: bool,
 }
 
@@ -60,6 +69,7 @@ impl<'a> Download<'a> {
             throughput: Throughput::default(),
             ranged: true,
             asked: false,
+            waiting: None,
         })
     }
 
@@ -70,6 +80,9 @@ impl<'a> Download<'a> {
     pub fn finish(&mut self, to: &mut Sink<'_>) -> Result<u64> {
         while let Some(item) = self.check.current() {
             let item = item.clone();
+            if self.throughput.is_slow() {
+                self.prepare(to);
+            }
             if self.throughput.is_slow() && item.wanted.size.is_none() {
                 self.ask_sizes()?;
             }
@@ -86,6 +99,11 @@ impl<'a> Download<'a> {
     /// if that is slow.
     fn alone(&mut self, item: &Item, to: &mut Sink<'_>) -> Result<()> {
         let (watch, digest, seen) = (self.run.watch, item.wanted.digest, self.check.seen());
+        let buffers = if self.run.jobs > 1 {
+            BUFFERS
+        } else {
+            BUFFERS_OF_MANY
+        };
         let begun = Instant::now();
         let content = self.store.open_blob(&digest, seen);
         let content = content.map_err(|error| item.explain(error))?;
@@ -102,10 +120,11 @@ impl<'a> Download<'a> {
             let worth = self.worth();
             let mut timed = Timed::new(&mut reader, &mut self.throughput, left, worth);
             let mut counted = watch.reader(digest, &mut timed);
-            hashing::copy(&mut self.check, &mut counted, to)?;
+            hashing::copy(&mut self.check, &mut counted, to, buffers)?;
             if !timed.paused {
                 break;
             }
+            self.prepare(to);
             match self.second(item)? {
                 Some(second) => return self.together(vec![reader, second], to),
                 None => self.ranged = false,
@@ -116,14 +135,28 @@ impl<'a> Download<'a> {
         Ok(())
     }
 
+    /// Makes a place for what several connections bring.
+    fn prepare(&mut self, to: &Sink<'_>) {
+        if self.waiting.is_none() {
+            self.waiting = Some(Waiting::new(self.run.jobs, to.folder));
+        }
+    }
+
+    /// How many connections there may be; one before a place was made for what
+    /// several bring.
+    fn workers(&self) -> usize {
+        let prepared = self.waiting.as_ref().map_or(1, |waiting| waiting.workers);
+        prepared.min(self.run.jobs)
+    }
+
     /// Asks for the sizes of what is left, several at once: without them
     /// nothing could be fetched at once. Done when it is known to be worth it.
     fn ask_sizes(&mut self) -> Result<()> {
         let (items, _) = self.check.rest();
-        let (workers, _) = shape(self.run.jobs);
+        let workers = self.workers();
         let unknown = items.iter().filter(|item| item.wanted.size.is_none());
         let unknown: Vec<Digest> = unknown.map(|item| item.wanted.digest).collect();
-        if std::mem::replace(&mut self.asked, true) || workers == 1 || unknown.len() < 2 {
+        if std::mem::replace(&mut self.asked, true) || workers <= 1 || unknown.len() < 2 {
             return Ok(());
         }
         let sizes = map(workers, unknown, self.run.watch.stop, |digest, _| {
@@ -137,25 +170,22 @@ impl<'a> Download<'a> {
 
     /// How much must be left of a blob to make another connection worth it.
     fn worth(&self) -> u64 {
-        let (workers, most) = shape(self.run.jobs);
-        match workers {
-            1 => u64::MAX,
-            _ if !self.ranged => u64::MAX,
-            _ => 2 * most,
+        match self.ranged && self.run.jobs > 1 {
+            true => WORTH,
+            false => u64::MAX,
         }
     }
 
     /// What is left, as far as its sizes are known, for several connections.
     fn chunks(&self) -> Chunks {
         let (items, seen) = self.check.rest();
-        let (workers, most) = shape(self.run.jobs);
         let sizes = items.iter().map_while(|item| item.wanted.size);
-        let sizes = if workers == 1 {
-            Vec::new()
-        } else {
-            sizes.collect()
-        };
-        Chunks::new(sizes, seen, most, self.ranged)
+        match &self.waiting {
+            Some(waiting) if self.workers() > 1 => {
+                Chunks::new(sizes.collect(), seen, waiting.most, self.ranged)
+            }
+            _ => Chunks::new(Vec::new(), seen, u64::MAX, self.ranged),
+        }
     }
 
     /// Tries a second connection while the first still works;
@@ -177,7 +207,10 @@ impl<'a> Download<'a> {
     /// first chunks, where there are some already.
     fn together(&mut self, open: Vec<Bytes<'a>>, to: &mut Sink<'_>) -> Result<()> {
         let (mut chunks, mut open) = (self.chunks(), open.into_iter());
-        let (workers, _) = shape(self.run.jobs);
+        let workers = self.workers();
+        let Some(waiting) = &self.waiting else {
+            return Ok(());
+        };
         let items = self.check.rest().0.to_vec();
         let fetch = Fetch {
             store: self.store,
@@ -185,7 +218,7 @@ impl<'a> Download<'a> {
             watch: self.run.watch,
             refused: AtomicBool::new(false),
             limited: AtomicBool::new(false),
-            spare: Mutex::default(),
+            waiting,
         };
         let (check, progress) = (&mut self.check, self.run.watch.progress);
         let mut unwritten = None;
@@ -195,29 +228,50 @@ impl<'a> Download<'a> {
             || Ok(chunks.next().map(|chunk| (chunk, open.next()))),
             |(chunk, open), stop| fetch.get(&chunk, open, stop),
             |filled: Filled| {
-                if let Err(error) = to.write(&filled.bytes) {
-                    unwritten = Some(error);
-                    return Err(Error::Stopped);
+                waiting.give(filled.held, |bytes| {
+                    if let Err(error) = to.write(bytes) {
+                        unwritten = Some(error);
+                        return Err(Error::Stopped);
+                    }
+                    check.count(bytes.len())?;
+                    check.hashers().update(bytes);
+                    Ok(())
+                })?;
+                match filled.last {
+                    true => end_blob(check, progress),
+                    false => Ok(()),
                 }
-                arrived(check, &filled, progress)?;
-                fetch.give_back(filled.bytes);
-                Ok(())
             },
         );
-        if let Some(error) = unwritten {
+        let trouble = Trouble {
+            is_broken: waiting.is_broken(),
+            is_limited: fetch.limited.into_inner(),
+            is_refused: fetch.refused.into_inner(),
+        };
+        match unwritten {
             // Some of it may have been written, so nothing can follow it.
-            return Err(error);
+            Some(error) => Err(error),
+            None => self.after(done, &trouble),
         }
+    }
+
+    /// Decides how what is left comes after several connections have ended as `done`.
+    fn after(&mut self, done: Result<()>, trouble: &Trouble) -> Result<()> {
         if self.run.watch.stop.is_set() {
             return done;
         }
-        if done.is_err() && fetch.limited.into_inner() {
+        if done.is_err() && trouble.is_broken {
+            // What was written is a beginning, and the rest may wait in memory.
+            self.waiting = Some(Waiting::new(self.run.jobs, None));
+            return Ok(());
+        }
+        if done.is_err() && trouble.is_limited {
             // One connection was taken well, so the rest comes over one, once the
             // server has noticed that the others are closed.
             self.run.jobs = 1;
             return self.run.watch.stop.wait(NOTICED);
         }
-        if fetch.refused.into_inner() {
+        if trouble.is_refused {
             // What went wrong with others meanwhile goes wrong again, alone.
             self.ranged = false;
             return Ok(());
@@ -226,15 +280,21 @@ impl<'a> Download<'a> {
     }
 }
 
-/// Checks a chunk whose turn it is.
-fn arrived(check: &mut Check, filled: &Filled, progress: &dyn Progress) -> Result<()> {
-    check.count(filled.bytes.len())?;
-    check.hashers().update(&filled.bytes);
-    if filled.last {
-        let digest = check.current().map(|item| item.wanted.digest);
-        check.end_blob()?;
-        digest.inspect(|digest| progress.finish(digest));
-    }
+/// What became of several connections.
+struct Trouble {
+    /// What waits for its turn could not be kept in a file.
+    is_broken: bool,
+    /// The store refused one connection more.
+    is_limited: bool,
+    /// A range was not served.
+    is_refused: bool,
+}
+
+/// Checks a blob of which all has come.
+fn end_blob(check: &mut Check, progress: &dyn Progress) -> Result<()> {
+    let digest = check.current().map(|item| item.wanted.digest);
+    check.end_blob()?;
+    digest.inspect(|digest| progress.finish(digest));
     Ok(())
 }
 
@@ -247,7 +307,7 @@ struct Fetch<'f, 'a> {
     refused: AtomicBool,
     /// Whether the store refused one connection more.
     limited: AtomicBool,
-    spare: Mutex<Vec<Vec<u8>>>,
+    waiting: &'f Waiting,
 }
 
 impl<'a> Fetch<'_, 'a> {
@@ -265,23 +325,23 @@ impl<'a> Fetch<'_, 'a> {
         let watch = Watch::new(self.watch.progress, stop);
         let mut reader = watch.reader(digest, reader);
         let len = chunk.range.end - chunk.range.start;
-        let mut bytes = self.buffer(len);
-        let failed = |e| Error::io(digest.to_string(), e);
-        let n = hashing::read_full(&mut reader, &mut bytes).map_err(failed)?;
+        let what = digest.to_string();
+        let (held, n) = self.waiting.fill(&what, &mut reader, len)?;
+        let failed = |e| Error::io(&what, e);
         // A body that was read to its end leaves its connection to the next.
         let more = match fresh {
             true => reader.read(&mut [0]).map_err(failed)?,
             false => 0,
         };
-        if n < bytes.len() || more > 0 {
+        if n < len || more > 0 {
             return Err(Error::Size {
-                what: digest.to_string(),
                 expected: chunk.range.end,
-                actual: chunk.range.start + (n + more) as u64,
+                actual: chunk.range.start + n + more as u64,
+                what,
             });
         }
         Ok(Filled {
-            bytes,
+            held,
             last: chunk.last,
         })
     }
@@ -308,20 +368,6 @@ impl<'a> Fetch<'_, 'a> {
                 })
             }
         }
-    }
-
-    fn buffer(&self, len: u64) -> Vec<u8> {
-        let spare = self.spare.lock();
-        let spare = spare.unwrap_or_else(PoisonError::into_inner).pop();
-        let mut buffer = spare.unwrap_or_default();
-        // No chunk is larger than what shape() allows.
-        buffer.resize(len as usize, 0);
-        buffer
-    }
-
-    fn give_back(&self, buffer: Vec<u8>) {
-        let spare = self.spare.lock();
-        spare.unwrap_or_else(PoisonError::into_inner).push(buffer);
     }
 }
 

@@ -9,15 +9,18 @@ use crate::fetch::check::Check;
 use crate::parallel::{Pipe, beside};
 use crate::stream::Buffer;
 
-/// Buffers between reading and hashing.
-const BUFFERS: usize = 4;
-
 /// A buffer, and how many of its bytes count.
 type Filled = (Buffer, usize);
 
-/// Brings what `from` yields to `to`; it belongs to the blob that `check`
-/// expects now. [`Check::end_blob`] checks that it was all of it.
-pub fn copy(check: &mut Check, from: &mut dyn Read, to: &mut Sink<'_>) -> Result<()> {
+/// Brings what `from` yields to `to`, with so many `buffers` between reading and hashing;
+/// it belongs to the blob that `check` expects now. [`Check::end_blob`] checks that it was
+/// all of it.
+pub fn copy(
+    check: &mut Check,
+    from: &mut dyn Read,
+    to: &mut Sink<'_>,
+    buffers: usize,
+) -> Result<()> {
     let mut first = Buffer::new();
     let n = fill(check, from, &mut first)?;
     if n < first.len() {
@@ -26,11 +29,11 @@ pub fn copy(check: &mut Check, from: &mut dyn Read, to: &mut Sink<'_>) -> Result
         return to.write(&first[..n]);
     }
     let pipes = Pipes {
-        full: Pipe::new(BUFFERS),
-        free: Pipe::new(BUFFERS),
+        full: Pipe::new(buffers),
+        free: Pipe::new(buffers),
     };
     let (full, free) = (&pipes.full, &pipes.free);
-    for _ in 1..BUFFERS {
+    for _ in 1..buffers {
         // There is room for all of them.
         let _ = free.send(Buffer::new());
     }

@@ -17,8 +17,10 @@ mod reader;
 #[cfg(test)]
 mod tests;
 mod throughput;
+mod waiting;
 
 use std::io::Write;
+use std::path::Path;
 
 use crate::digest::Digest;
 use crate::error::{Error, Result};
@@ -72,12 +74,28 @@ pub struct SplitFile {
 pub struct Sink<'a> {
     name: &'a str,
     to: &'a mut (dyn Write + Send),
+    folder: Option<&'a Path>,
 }
 
 impl<'a> Sink<'a> {
     /// Bytes go to `to`, which errors call `name`.
     pub fn new(name: &'a str, to: &'a mut (dyn Write + Send)) -> Sink<'a> {
-        Sink { name, to }
+        Sink {
+            name,
+            to,
+            folder: None,
+        }
+    }
+
+    /// The same. What several connections bring before its turn waits in a file
+    /// without a name in `folder`, instead of in memory, so that each of them may fetch
+    /// more at a time.
+    #[must_use]
+    pub fn with_folder(self, folder: &'a Path) -> Sink<'a> {
+        Sink {
+            folder: Some(folder),
+            ..self
+        }
     }
 
     fn write(&mut self, bytes: &[u8]) -> Result<()> {
@@ -104,15 +122,16 @@ pub fn write(
     check.learn(content.size);
     watch.progress.start(&wanted.digest, check.size());
     let mut reader = watch.reader(wanted.digest, content.reader);
-    hashing::copy(&mut check, &mut reader, &mut to)?;
+    hashing::copy(&mut check, &mut reader, &mut to, download::BUFFERS)?;
     check.end_blob()?;
     watch.progress.finish(&wanted.digest);
     Ok(check.start())
 }
 
 /// Writes blobs to `to`, concatenated; over several connections where
-/// one is slow and sizes are known, never more than [`Run::jobs`], and no more
-/// than 32 MiB are in memory then.
+/// one is slow and sizes are known, never more than [`Run::jobs`]. What arrives before
+/// its turn waits in a temporary file of at most 32 MiB ([`Sink::with_folder`]), or in
+/// memory, where it takes at most 8 MiB.
 ///
 /// # Errors
 /// As [`write()`]; what was written before an error is a beginning of the

@@ -43,6 +43,8 @@ pub fn into_file(
 ) -> Result<u64> {
     let mut partial = Partial::open(path)?;
     let (synced, filled) = match partial.file.try_clone() {
+        // It is brought to the disk at the end, in one go.
+        Ok(_) if is_small(row) => (Ok(()), partial.fill(store, row, run, &|_| ())),
         Ok(same) => beside_flusher(
             || same.sync_data(),
             |pokes| {
@@ -138,6 +140,15 @@ fn beside_flusher<R>(
             work(&pokes)
         },
     )
+}
+
+/// Whether blobs are known to be no larger together than what is brought to the disk at
+/// a time.
+fn is_small(row: &[Sequence]) -> bool {
+    let blobs = row.iter().flat_map(|one| &one.blobs);
+    let sizes: Option<Vec<u64>> = blobs.map(|blob| blob.size).collect();
+    let sum = |sizes: Vec<u64>| sizes.into_iter().fold(0, u64::saturating_add);
+    sizes.map(sum).is_some_and(|size| size < FLUSH)
 }
 
 /// Learns how long the file is.
@@ -254,10 +265,8 @@ impl Partial {
             len,
             grown,
         };
-        download.finish(&mut Sink {
-            name: &name,
-            to: &mut to,
-        })
+        let folder = file::parent(&self.place);
+        download.finish(&mut Sink::new(&name, &mut to).with_folder(folder))
     }
 
     /// Hashes the existing bytes, up to their end or the first wrong one.

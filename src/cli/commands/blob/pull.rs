@@ -110,7 +110,8 @@ fn stream(
             .try_for_each(|joined| singly(s, store, joined, output));
     }
     let (run, name) = (s.run(), output.name());
-    fetch::into_writer(store, &row, Sink::new(&name, output.writer(s.out)), run)?;
+    let to = Sink::new(&name, output.writer(s.out)).with_folder(&s.context.tmpdir);
+    fetch::into_writer(store, &row, to, run)?;
     Ok(())
 }
 
