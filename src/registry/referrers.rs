@@ -38,13 +38,16 @@ const MAX_REFERRERS: usize = bounds::REFERRERS_LISTED;
 const RETRIES: usize = 20;
 /// How often a list is read again only because others change it.
 const LOOKS: usize = 20;
+/// How many looks in a row have to find a list unchanged once others changed it.
+const CALM: usize = 2;
 /// How many times a wait is doubled, at most, while others undo changes.
 const DOUBLED: usize = 5;
 /// How often a list is read again because its entity tag was not that any more.
 const MAX_REFUSED: usize = 50;
 /// How many times as long as a change took the list is left alone before it is
-/// read again, and the longest such time.
+/// read again; the shortest such time once others changed it, and the longest.
 const SETTLE: u32 = 3;
+const MIN_SETTLE: Duration = Duration::from_millis(100);
 const MAX_SETTLE: Duration = Duration::from_secs(2);
 /// The longest wait for other processes of this machine, and between two looks.
 const MAX_TURN: Duration = Duration::from_secs(60);
@@ -281,79 +284,164 @@ impl Change<'_> {
 /// between reading and writing it another client may have written its own list.
 /// Processes of this machine take turns. A writer elsewhere that read the list
 /// before this change has written it soon after, so the list is read again only
-/// after a few times as long as the change took, and, if others changed it meanwhile,
-/// until they are done. Writers that undid each other's changes wait for times of
-/// different lengths. The specification obliges no registry to honour `If-Match`, which
-/// the PUT has where the list came with an entity tag, so the gap is narrow and not
-/// closed.
+/// after a few times as long as the slowest round took. Once others were seen to
+/// change it, it has to be the same in [`CALM`] looks in a row: each of them may undo what
+/// another wrote, and be slower than this one.
+/// The specification obliges no registry to honour `If-Match`, which the PUT has where
+/// the list came with an entity tag, so the gap is narrow and not closed.
 ///
 /// Gives whether there was anything to change.
 fn change(repository: &Repository, subject: &Digest, change: &Change<'_>) -> Result<bool> {
     let target = Target::Tag(ReferrersList::tag(subject)?);
-    let what = || format!("{target} in {}, the list of referrers", repository.name());
-    let (mut writes, mut looks, mut refused) = (0, 0, Refused::default());
-    let mut last = Vec::new();
+    let mut writing = Writing {
+        what: format!("{target} in {}, the list of referrers", repository.name()),
+        repository,
+        subject,
+        change,
+        target,
+        refused: Refused::default(),
+        seen: Seen::default(),
+    };
     loop {
-        let held = lock(&repository.known_referrers().changing);
-        let turn = turn(repository, subject)?;
-        let begun = Instant::now();
-        let (mut list, etag) = match tagged(repository, &["pull", "push"], subject)? {
-            Tagged::List(list, etag) => (list, etag),
-            Tagged::Nothing => (ReferrersList::new(), None),
-            Tagged::Subject => {
-                tell_unlisted(repository, subject, change);
-                return Ok(false);
-            }
-            // The specification wants this left alone and reported.
-            Tagged::Other(kind) => {
-                let what = format!("{}, is {kind}, not a list", what());
-                return Err(Error::Unsupported { what });
-            }
-        };
-        let is_done = !change.apply(&mut list);
-        let before = std::mem::replace(&mut last, list.digests());
-        if is_done && (writes == 0 || before == last || looks == LOOKS) {
-            return Ok(writes > 0);
+        match writing.round()? {
+            Round::Done => return Ok(writing.seen.writes > 0),
+            Round::Impossible => return Ok(false),
+            Round::Again(Duration::ZERO) => {}
+            Round::Again(wait) => repository.registry().settings().stop.wait(wait)?,
         }
-        if is_done {
-            looks += 1;
-            drop((held, turn));
-            let settle = (begun.elapsed() * SETTLE).min(MAX_SETTLE);
-            repository.registry().settings().stop.wait(settle)?;
-            continue;
-        }
-        if writes > RETRIES || refused.count > MAX_REFUSED {
-            return Err(Error::Busy {
-                what: what(),
-                why: "other writers keep changing it; try again later".to_string(),
-            });
-        }
-        let condition = etag.filter(|etag| refused.etag.as_ref() != Some(etag));
-        match repository.send_list(&list.into_manifest()?, &target, condition.as_deref()) {
-            Err(error) if error.status() == Some(412) && condition.is_some() => {
-                refused.count += 1;
-                refused.etag = condition;
-                continue;
-            }
-            sent => sent?,
-        }
-        writes += 1;
-        drop((held, turn));
-        let settle = begun.elapsed() * (SETTLE + apart(writes));
-        repository
-            .registry()
-            .settings()
-            .stop
-            .wait(settle.min(MAX_SETTLE))?;
     }
 }
 
-/// How much longer to wait after so many writes, another number for each writer: those
-/// that change a list at the same time would do so again.
-fn apart(writes: usize) -> u32 {
-    let most = 1 << writes.saturating_sub(1).min(DOUBLED);
-    let random = RandomState::new().hash_one(writes);
-    u32::try_from(random % most).unwrap_or_default()
+/// A list that is being changed.
+struct Writing<'a> {
+    repository: &'a Repository,
+    subject: &'a Digest,
+    change: &'a Change<'a>,
+    target: Target,
+    /// What errors call it.
+    what: String,
+    refused: Refused,
+    seen: Seen,
+}
+
+/// How a look at the list ended, and the change of it where there was one to make.
+enum Round {
+    /// The change is made.
+    Done,
+    /// There is no list that could be changed.
+    Impossible,
+    /// The list is to be read again after this time.
+    Again(Duration),
+}
+
+impl Writing<'_> {
+    /// Reads the list, and writes it if the change is not in it.
+    fn round(&mut self) -> Result<Round> {
+        let _held = lock(&self.repository.known_referrers().changing);
+        let _turn = turn(self.repository, self.subject)?;
+        let begun = Instant::now();
+        let (mut list, etag) = match tagged(self.repository, &["pull", "push"], self.subject)? {
+            Tagged::List(list, etag) => (list, etag),
+            Tagged::Nothing => (ReferrersList::new(), None),
+            Tagged::Subject => {
+                tell_unlisted(self.repository, self.subject, self.change);
+                return Ok(Round::Impossible);
+            }
+            // The specification wants this left alone and reported.
+            Tagged::Other(kind) => {
+                let what = format!("{}, is {kind}, not a list", self.what);
+                return Err(Error::Unsupported { what });
+            }
+        };
+        let is_made = !self.change.apply(&mut list);
+        self.seen.look(list.digests(), is_made);
+        if is_made && self.seen.is_calm() {
+            return Ok(Round::Done);
+        }
+        if !is_made && !self.write(list, etag)? {
+            return Ok(Round::Again(Duration::ZERO));
+        }
+        Ok(Round::Again(self.seen.wait(begun.elapsed(), is_made)))
+    }
+
+    /// Writes the list, unless it is not that which was read any more; whether it was
+    /// written.
+    fn write(&mut self, list: ReferrersList, etag: Option<String>) -> Result<bool> {
+        if self.seen.writes > RETRIES || self.refused.count > MAX_REFUSED {
+            return Err(Error::Busy {
+                what: self.what.clone(),
+                why: "other writers keep changing it; try again later".to_string(),
+            });
+        }
+        let condition = etag.filter(|etag| self.refused.etag.as_ref() != Some(etag));
+        let manifest = list.into_manifest()?;
+        let sent = self
+            .repository
+            .send_list(&manifest, &self.target, condition.as_deref());
+        match sent {
+            Err(error) if error.status() == Some(412) && condition.is_some() => {
+                self.refused.count += 1;
+                self.refused.etag = condition;
+                return Ok(false);
+            }
+            sent => sent?,
+        }
+        self.seen.writes += 1;
+        Ok(true)
+    }
+}
+
+/// What one writer of a list has seen of it.
+#[derive(Default)]
+struct Seen {
+    writes: usize,
+    /// How often it was read and had the change, after the first write.
+    looks: usize,
+    /// How many looks in a row found it as it was.
+    same: usize,
+    /// Whether others were seen to change it.
+    raced: bool,
+    /// What it contained, with the change.
+    last: Vec<Digest>,
+    /// How long the slowest round took.
+    slowest: Duration,
+}
+
+impl Seen {
+    /// Notes what the list contains with the change, and whether it had the change.
+    fn look(&mut self, digests: Vec<Digest>, is_made: bool) {
+        let is_same = std::mem::replace(&mut self.last, digests) == self.last && is_made;
+        if self.writes == 0 {
+            return;
+        }
+        self.looks += usize::from(is_made);
+        self.raced |= !is_same;
+        self.same = if is_same { self.same + 1 } else { 0 };
+    }
+
+    /// Whether others have finished with the list, as far as can be told.
+    fn is_calm(&self) -> bool {
+        let enough = if self.raced { CALM } else { 1 };
+        self.writes == 0 || self.same >= enough || self.looks > LOOKS
+    }
+
+    /// How long to leave the list alone after a round that took so long, and which found
+    /// the change in it or wrote it. It is another time for each of several writers.
+    fn wait(&mut self, took: Duration, is_made: bool) -> Duration {
+        self.slowest = self.slowest.max(took);
+        let settle = self.slowest * SETTLE;
+        let (least, spread) = match (self.raced, is_made) {
+            (true, true) => (settle.max(MIN_SETTLE), 1),
+            // Those that change a list at the same time would do so again.
+            _ => (settle, (1 << self.writes.min(DOUBLED)) - 2),
+        };
+        (least + least.mul_f64(random() * f64::from(spread.max(0)))).min(MAX_SETTLE)
+    }
+}
+
+/// A number from 0 to 1, another one each time.
+fn random() -> f64 {
+    RandomState::new().hash_one(()) as f64 / u64::MAX as f64
 }
 
 /// What became of conditional PUTs that were refused.

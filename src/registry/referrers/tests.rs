@@ -361,13 +361,15 @@ fn pushing_lists_what_the_registry_does_not() {
 fn a_change_that_another_writer_undid_is_made_again() {
     let (a, b) = (referrer("a"), referrer("b"));
     let theirs = || step(at_tag("GET"), 200).index(index(&[&b]));
+    let both = || step(at_tag("GET"), 200).index(index(&[&b, &a]));
     let server = Scripted::new([
         step(at("PUT", &a), 201),
         step(at_tag("GET"), 404),
         step(at_tag("PUT"), 201),
         theirs(),
         step(at_tag("PUT"), 201),
-        step(at_tag("GET"), 200).index(index(&[&b, &a])),
+        both(),
+        both(),
     ]);
     put(&server.repository, &a).unwrap();
     assert_eq!(server.bodies()[4], index(&[&b, &a]));
@@ -379,10 +381,25 @@ fn a_change_that_another_writer_undid_is_made_again() {
         step(at_tag("GET"), 200).index(index(&[&a, &b])),
         theirs(),
         step(at_tag("PUT"), 201),
-        step(at_tag("GET"), 200).index(index(&[&b, &a])),
+        both(),
+        both(),
     ]);
     put(&server.repository, &a).unwrap();
     assert_eq!(server.bodies()[5], index(&[&b, &a]));
+    // One of them may also be slower than a single look at a list that stays the same.
+    let server = Scripted::new([
+        step(at("PUT", &a), 201),
+        step(at_tag("GET"), 404),
+        step(at_tag("PUT"), 201),
+        both(),
+        both(),
+        theirs(),
+        step(at_tag("PUT"), 201),
+        both(),
+        both(),
+    ]);
+    put(&server.repository, &a).unwrap();
+    assert_eq!(server.bodies()[6], index(&[&b, &a]));
     // But not for ever.
     let rounds = (0..=RETRIES).flat_map(|_| [theirs(), step(at_tag("PUT"), 201)]);
     let steps = std::iter::once(step(at("PUT", &a), 201)).chain(rounds);
