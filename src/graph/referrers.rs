@@ -5,6 +5,7 @@
 use std::collections::HashSet;
 
 use super::Remote;
+use super::related::Seen;
 use crate::bounds;
 use crate::descriptor::{Descriptor, media_type};
 use crate::digest::Digest;
@@ -81,7 +82,7 @@ impl Remote {
         run: Run<'_>,
     ) -> Result<Vec<Referrer>> {
         let (mut subjects, attestations) = roots(digest, manifest)?;
-        let mut seen: HashSet<Target> = subjects.iter().copied().map(Target::Digest).collect();
+        let mut seen = Seen::new(&subjects);
         let mut digests: HashSet<Digest> = subjects.iter().copied().collect();
         let mut all: Vec<Referrer> = Vec::new();
         let mut beside = attestations;
@@ -91,7 +92,7 @@ impl Remote {
                 return Err(Error::malformed("lists of referrers", why));
             }
             let mut found: Vec<Found> = std::mem::take(&mut beside);
-            found.retain(|found| seen.insert(found.target.clone()));
+            found.retain(|found| seen.find(&found.target));
             for (subject, target) in self.about_each(subjects, &mut seen, run)? {
                 let scheme = match target {
                     Target::Digest(_) => Scheme::Subject,
@@ -108,7 +109,9 @@ impl Remote {
             // A tag can name any manifest, even one above it.
             read.retain(|one| digests.insert(one.descriptor.digest));
             subjects = read.iter().map(|one| one.descriptor.digest).collect();
-            seen.extend(subjects.iter().copied().map(Target::Digest));
+            for digest in &subjects {
+                seen.insert(*digest);
+            }
             all.extend(read);
             if subjects.is_empty() {
                 break;

@@ -29,6 +29,35 @@ pub struct Related {
     pub node: Node,
 }
 
+/// What was met while related manifests were looked for.
+pub(super) struct Seen {
+    all: HashSet<Target>,
+    /// How many of them were found to belong to others.
+    found: usize,
+}
+
+impl Seen {
+    /// The manifests that are begun with.
+    pub fn new(subjects: &[Digest]) -> Seen {
+        Seen {
+            all: subjects.iter().copied().map(Target::Digest).collect(),
+            found: 0,
+        }
+    }
+
+    /// Notes a manifest, and says whether it is new.
+    pub fn insert(&mut self, digest: Digest) -> bool {
+        self.all.insert(Target::Digest(digest))
+    }
+
+    /// Notes something that belongs to a manifest, and says whether it is new.
+    pub fn find(&mut self, target: &Target) -> bool {
+        let is_new = self.all.insert(target.clone());
+        self.found += usize::from(is_new);
+        is_new
+    }
+}
+
 impl Remote {
     /// Hands everything that belongs to a node's manifests to `each`, those
     /// first that others belong to.
@@ -43,7 +72,7 @@ impl Remote {
         each: &mut dyn FnMut(Related) -> Result<()>,
     ) -> Result<()> {
         let mut subjects = digests(node);
-        let mut seen: HashSet<Target> = subjects.iter().copied().map(Target::Digest).collect();
+        let mut seen = Seen::new(&subjects);
         while !subjects.is_empty() {
             let found = self.about_each(subjects, &mut seen, run)?;
             subjects = Vec::new();
@@ -57,7 +86,7 @@ impl Remote {
                 let below = digests(&node).into_iter();
                 subjects.extend(below.filter(|digest| {
                     let is_itself = target == Target::Digest(*digest);
-                    seen.insert(Target::Digest(*digest)) || is_itself
+                    seen.insert(*digest) || is_itself
                 }));
                 each(Related { target, node })?;
             }
@@ -90,7 +119,7 @@ impl Remote {
     pub(super) fn about_each(
         &self,
         subjects: Vec<Digest>,
-        seen: &mut HashSet<Target>,
+        seen: &mut Seen,
         run: Run<'_>,
     ) -> Result<Vec<(Digest, Target)>> {
         let tags = self.listed().and_then(|listed| listed.of(self.store()));
@@ -117,12 +146,14 @@ impl Remote {
             Ok(targets.map(|one| (subject, one)).collect::<Vec<_>>())
         })?;
         let mut found: Vec<(Digest, Target)> = found.into_iter().flatten().collect();
-        found.retain(|(_, target)| seen.insert(target.clone()));
-        if seen.len() > MAX_RELATED {
-            let why = format!("there are more than {MAX_RELATED} of them");
-            return Err(Error::malformed("lists of referrers", why));
+        found.retain(|(_, target)| seen.find(target));
+        match seen.found > MAX_RELATED {
+            false => Ok(found),
+            true => {
+                let why = format!("there are more than {MAX_RELATED} of them");
+                Err(Error::malformed("lists of referrers", why))
+            }
         }
-        Ok(found)
     }
 }
 
@@ -219,4 +250,19 @@ fn digests(node: &Node) -> Vec<Digest> {
     let mut seen = HashSet::new();
     found.retain(|digest| seen.insert(*digest));
     found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn subjects_and_what_is_below_are_none_of_what_belongs_to_them() {
+        let [subject, below, about] = [b"1", b"2", b"3"].map(|bytes| Digest::of(bytes));
+        let mut seen = Seen::new(&[subject]);
+        assert!(seen.insert(below) && !seen.insert(subject));
+        assert!(!seen.find(&Target::Digest(subject)));
+        assert!(seen.find(&Target::Digest(about)) && !seen.find(&Target::Digest(about)));
+        assert_eq!(seen.found, 1);
+    }
 }

@@ -333,7 +333,8 @@ fn reach(
             let referrers = referrers.into_iter().map(|referrer| referrer.digest);
             left.extend(referrers.filter(|referrer| seen.insert(*referrer)));
         }
-        if seen.len() > MAX_REFERRERS {
+        // The manifest itself is none of them.
+        if seen.len() > MAX_REFERRERS + 1 {
             let why = format!("there are more than {MAX_REFERRERS} of them");
             return Err(Error::malformed("lists of referrers", why));
         }
