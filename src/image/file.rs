@@ -31,7 +31,8 @@ pub struct ImageFile {
 /// single files.
 ///
 /// # Errors
-/// [`Error::NotFound`] where there is none; [`Error::Unsupported`] for a folder
+/// [`Error::NotFound`] where there is none, and for a file whose name has a `/` at its
+/// end, as only those of folders may; [`Error::Unsupported`] for a folder
 /// that has no member of its own, and for too many links; [`Error::Malformed`] for a
 /// layer that is not a tar; [`Error::Mismatch`] and [`Error::Size`] for wrong
 /// bytes; those of the layers' sources.
@@ -47,6 +48,10 @@ pub fn file(image: &Image, path: &str, watch: Watch<'_>) -> Result<ImageFile> {
             Some(Seen::Folder) => return Err(folder(path)),
             None => break,
         };
+        if entry.kind != Kind::Directory && names_folder(path) {
+            let what = format!("folder {path} in the image; it is a file");
+            return Err(Error::NotFound { what });
+        }
         if entry.kind != Kind::HardLink {
             let (layer, blob) = layers[layer];
             let blob = blob.clone();
@@ -56,6 +61,12 @@ pub fn file(image: &Image, path: &str, watch: Watch<'_>) -> Result<ImageFile> {
     }
     let what = format!("{path} in the image");
     Err(Error::NotFound { what })
+}
+
+/// Whether a path can only be that of a folder.
+fn names_folder(path: &str) -> bool {
+    let last = path.rsplit('/').next();
+    path.contains('/') && matches!(last, Some("" | "."))
 }
 
 /// The layers to look into, with their numbers. An artifact may also have single
@@ -135,7 +146,7 @@ mod tests {
         let layers: &[&[&str]] = &[&["a", "d/x", "d/y"], &["a"], &["d/.wh.x", "e"]];
         assert_eq!(found(layers, "/a").unwrap(), ("a".into(), 1));
         assert_eq!(found(layers, "d/y").unwrap(), ("d/y".into(), 0));
-        for missing in ["d/x", "/nope", "a/b"] {
+        for missing in ["d/x", "/nope", "a/b", "a/", "d/y/."] {
             assert!(
                 found(layers, missing).is_err_and(|e| e.is_not_found()),
                 "{missing}"
