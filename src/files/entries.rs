@@ -5,7 +5,7 @@
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::names::{Given, Namer, TOP, are_in_config};
+use super::names::{Given, Namer, TOP, are_in_config, is_packed};
 use super::split::joined;
 use super::title::checked;
 use super::{CONTENT_DIGEST, FILE_METADATA, FILE_PATH, TITLE, UNPACK};
@@ -73,6 +73,9 @@ pub enum Form {
     /// the artifact is written to, or from the one that the entry is in (ModelPack,
     /// kitops, flux, Docker's models).
     Tree,
+    /// A file that is compressed as it is, without a tar (kitops). Its digest and size
+    /// are those of the compressed bytes.
+    Packed,
 }
 
 /// The files that a manifest names.
@@ -205,6 +208,9 @@ fn is_top(path: &str) -> bool {
 
 fn form(layer: &Descriptor, title: &str) -> Result<Form> {
     let said = |name: &str| layer.annotations.get(name).map(String::as_str);
+    if is_packed(&layer.media_type) {
+        return Ok(Form::Packed);
+    }
     let is_tar = layer.media_type.ends_with(".tar") || layer.media_type.contains(".tar+");
     // ModelPack's archives are of the path that they are named by.
     let is_model = said(TITLE).is_none() && said(FILE_PATH).is_some() && is_tar;

@@ -40,6 +40,7 @@
 mod artifact;
 mod entries;
 mod input;
+mod merge;
 mod model;
 mod names;
 mod pull;

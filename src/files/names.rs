@@ -41,10 +41,24 @@ impl Given {
         Some(Given { name, is_archive })
     }
 
+    /// kitops keeps files alone, or in archives.
+    fn of_kit(name: &str, layer: &Descriptor) -> Option<Given> {
+        match layer.media_type.contains(".v1.raw") {
+            true => Given::file(name.to_string()),
+            false => Given::archive(name),
+        }
+    }
+
     fn archive(name: &str) -> Option<Given> {
         let (name, is_archive) = (name.to_string(), true);
         Some(Given { name, is_archive })
     }
+}
+
+/// Whether a layer is a file that kitops has compressed by itself.
+pub(super) fn is_packed(media_type: &str) -> bool {
+    let kind = media_type.strip_prefix(KIT_LAYER);
+    kind.is_some_and(|kind| kind.contains(".v1.raw+"))
 }
 
 /// Names the layers of an artifact, in their order.
@@ -87,7 +101,7 @@ impl<'a> Namer<'a> {
         match self.image.config.media_type.as_str() {
             HELM_CONFIG => self.helm(layer),
             FLUX_CONFIG if layer.media_type == FLUX_CONTENT => Given::archive(TOP),
-            KIT_CONFIG => Given::archive(kit_path(self.config, layer, number)?),
+            KIT_CONFIG => Given::of_kit(kit_path(self.config, layer, number)?, layer),
             kind if kind.starts_with(DOCKER_CONFIG) => self.docker(layer, number),
             _ => None,
         }
@@ -135,7 +149,7 @@ impl<'a> Namer<'a> {
 /// by its place among the layers of its kind.
 fn kit_path<'v>(kitfile: &'v Value, layer: &Descriptor, number: usize) -> Option<&'v str> {
     let kind = layer.media_type.strip_prefix(KIT_LAYER)?;
-    let (kind, _) = kind.split_once(".v1.tar")?;
+    let (kind, _) = kind.split_once(".v1.")?;
     let model = &kitfile["model"];
     let list = |value: &'v Value| value.as_array().into_iter().flatten();
     let lists = [

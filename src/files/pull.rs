@@ -10,8 +10,9 @@ use std::sync::{Mutex, PoisonError};
 
 use super::entries::{Entry, Form};
 use super::input::contents;
+use super::merge::{Existing, Others};
 use super::names::TOP;
-use super::unpack::{Archive, Existing, Members, is_below, unpack};
+use super::unpack::{Archive, Members, decompress, is_below, unpack};
 use crate::digest::{Digest, Hasher};
 use crate::error::{Error, Result};
 use crate::fetch;
@@ -77,23 +78,31 @@ impl<'a> Pull<'a> {
         for entry in entries {
             self.look(entry, run.watch.stop)?;
         }
-        let several: Vec<&Entry> = entries.iter().collect();
+        let several: Vec<(&Entry, bool)> = entries.iter().zip(repeated(entries)).collect();
         let single = several.len() <= 1;
-        let merging = Mutex::new(());
+        let merging = Mutex::new(self.others(entries));
         let names: HashSet<String> = entries.iter().map(|e| e.name.to_lowercase()).collect();
-        parallel::map(run.jobs, several, run.watch.stop, |entry, stop| {
-            // One level of threads: several files, or several parts of one.
-            let run = Run {
-                jobs: if single { run.jobs } else { 1 },
-                ..run.stopped_by(stop)
-            };
-            match entry.form {
-                Form::Tree => self.tree(store, entry, run, &merging),
-                // Another file has the name of this one while it is fetched.
-                Form::File if names.contains(&partial(entry)) => self.apart(store, entry, run),
-                _ => self.one(store, entry, run),
-            }
-        })
+        parallel::map(
+            run.jobs,
+            several,
+            run.watch.stop,
+            |(entry, repeated), stop| {
+                if repeated {
+                    return Ok(Pulled::Unchanged);
+                }
+                // One level of threads: several files, or several parts of one.
+                let run = Run {
+                    jobs: if single { run.jobs } else { 1 },
+                    ..run.stopped_by(stop)
+                };
+                match entry.form {
+                    Form::Tree | Form::Packed => self.tree(store, entry, run, &merging),
+                    // Another file has the name of this one while it is fetched.
+                    Form::File if names.contains(&partial(entry)) => self.apart(store, entry, run),
+                    _ => self.one(store, entry, run),
+                }
+            },
+        )
     }
 
     /// Refuses what is in the way, before anything is fetched.
@@ -109,7 +118,7 @@ impl<'a> Pull<'a> {
             let is_last = left.peek().is_none();
             let fits = match &entry.form {
                 _ if !is_last => meta.is_dir(),
-                Form::File => meta.is_file(),
+                Form::File | Form::Packed => meta.is_file(),
                 Form::Folder(_) => meta.is_dir(),
                 Form::Either | Form::Tree => meta.is_dir() || meta.is_file(),
             };
@@ -127,8 +136,8 @@ impl<'a> Pull<'a> {
                 true => Ok(true),
                 false => is_same_folder(&path, entry, stop),
             };
-            // What an archive from the top contains is known when it is unpacked.
-            let is_known = entry.form != Form::Tree;
+            // What is compressed or in an archive from the top is known when it is unpacked.
+            let is_known = !matches!(entry.form, Form::Tree | Form::Packed);
             if is_last && self.keep && is_known && !is_same()? {
                 return in_the_way("it exists and is not overwritten");
             }
@@ -177,14 +186,22 @@ impl<'a> Pull<'a> {
         Ok(Pulled::Written)
     }
 
-    /// Fetches an archive with names from the top of the folder. One at a time is
-    /// moved there: several may make the same folder.
+    /// The files that entries are by themselves, which archives must not replace.
+    fn others(&self, entries: &[Entry]) -> Others {
+        let trees = entries.iter().filter(|entry| entry.form == Form::Tree);
+        let files = entries.iter().filter(|entry| entry.form == Form::File);
+        let files = files.map(|entry| (self.folder.join(&entry.name), entry.digest));
+        Others::new(trees.count() > 1, files.collect())
+    }
+
+    /// Fetches an archive with names from the top of the folder, or a file that is
+    /// compressed. One at a time is moved there: several may make the same folder.
     fn tree(
         &self,
         store: &dyn ReadStore,
         entry: &Entry,
         run: Run<'_>,
-        merging: &Mutex<()>,
+        merging: &Mutex<Others>,
     ) -> Result<Pulled> {
         let name = entry.name.rsplit('/').next().filter(|name| *name != TOP);
         let path = self.folder.join(name.unwrap_or("files"));
@@ -193,15 +210,20 @@ impl<'a> Pull<'a> {
             members: Members::FromTop,
             ..archive(entry, None)
         };
-        let unpacked = fetch::followed(store, row, &beside(&path, entry), run, |from| {
-            unpack(&archive, from, &path, run.watch.stop)
+        let unpacked = fetch::followed(store, row, &beside(&path, entry), run, |from| match entry
+            .form
+        {
+            Form::Packed => decompress(&archive, from, &path),
+            _ => unpack(&archive, from, &path, run.watch.stop),
         })?;
         let existing = match self.keep {
             true => Existing::Kept,
             false => Existing::Replaced,
         };
-        let _held = merging.lock().unwrap_or_else(PoisonError::into_inner);
-        unpacked.commit_into(self.folder, existing)?;
+        let mut others = merging.lock().unwrap_or_else(PoisonError::into_inner);
+        unpacked.commit_into(self.folder, existing, &entry.name, &mut others)?;
+        drop(others);
+        make_executable(&self.folder.join(&entry.name), entry)?;
         Ok(Pulled::Written)
     }
 
@@ -259,6 +281,13 @@ impl<'a> Pull<'a> {
         let renamed = rename(&fetched.0, path).and_then(|()| sync_folder(folder));
         renamed.map_err(|e| Error::io(path.display().to_string(), e))
     }
+}
+
+/// Whether an entry is a layer that was listed before: it is unpacked once.
+fn repeated(entries: &[Entry]) -> Vec<bool> {
+    let mut trees = HashSet::new();
+    let repeated = |entry: &Entry| entry.name == TOP && !trees.insert(entry.digest);
+    entries.iter().map(repeated).collect()
 }
 
 /// What a file is called while it is fetched, in lower case.

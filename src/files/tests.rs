@@ -328,6 +328,12 @@ fn member(name: &str, kind: Kind, link: &str) -> Vec<u8> {
     bytes
 }
 
+fn gzipped(bytes: &[u8]) -> Vec<u8> {
+    let mut to = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    to.write_all(bytes).unwrap();
+    to.finish().unwrap()
+}
+
 fn gzip(members: &[Vec<u8>]) -> Vec<u8> {
     let mut to = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
     to.write_all(&members.concat()).unwrap();
@@ -621,6 +627,29 @@ fn kitops_layers_go_where_the_kitfile_says() {
     let (names, files) = pulled((&config, new), &[(&docs, none, one), (&docs, none, two)]);
     assert_eq!(names, ["docs/a", "docs/b"]);
     assert_eq!(files, names);
+    // Files alone, compressed or not; newer ones say their path themselves.
+    let (raw, packed) = (kit("model.v1.raw"), kit("docs.v1.raw+gzip"));
+    let other = kit("code.v1.raw+zstd");
+    let kitfile = json!({"model": {"path": "w/m.bin"}, "docs": [{"path": "d/README"}]});
+    let (config, run) = (kit("config.v1+json"), [(FILE_PATH, "run.py")]);
+    let layers = [
+        (&raw[..], none, b"abc".to_vec()),
+        (&packed[..], none, gzipped(b"read me")),
+        (&other[..], &run[..], zstd(b"run me")),
+    ];
+    let (names, files) = pulled((&config, kitfile.clone()), &layers);
+    assert_eq!(names, ["w/m.bin", "d/README", "run.py"]);
+    assert_eq!(files, ["d/README", "run.py", "w/m.bin"]);
+    let (store, manifest) = foreign_with(
+        &Blob::bytes(&config, kitfile.to_string().into_bytes()),
+        &layers,
+    );
+    let to = tempfile::tempdir().unwrap();
+    let found = entries_in(&store, &manifest).unwrap();
+    let pull = Pull::new(to.path());
+    pull.write(&store, &found, Run::default()).unwrap();
+    assert_eq!(fs::read(to.path().join("d/README")).unwrap(), b"read me");
+    assert_eq!(fs::read(to.path().join("run.py")).unwrap(), b"run me");
     // A config that says nothing.
     let (names, files) = pulled((&config, json!([])), &[(&docs, none, b"abc".to_vec())]);
     assert!(names == files && names[0].ends_with(".tar"), "{names:?}");
@@ -732,6 +761,40 @@ fn archives_from_the_top_stay_at_their_name() {
     assert_eq!(fs::read(to.path().join("b")).unwrap(), b"mine");
     pull.write(&store, &found, Run::default()).unwrap();
     assert_eq!(fs::read(to.path().join("b")).unwrap(), b"abc");
+}
+
+/// Which of them came last would decide it.
+#[test]
+fn layers_that_differ_on_a_file_are_refused() {
+    let kind = "application/vnd.cncf.model.code.v1.tar";
+    let (top, none) = (&[(FILE_PATH, ".")][..], &[(FILE_PATH, "d/a")][..]);
+    let same = || tar_of(&["d/", "d/a", "b"]);
+    let other = || {
+        let mut bytes = tar_of(&["d/", "d/a"]);
+        let at = bytes.windows(3).rposition(|three| three == b"abc").unwrap();
+        bytes[at] = b'x';
+        bytes
+    };
+    let raw = "application/vnd.cncf.model.code.v1.raw";
+    for (layers, is_good) in [
+        ([(kind, top, same()), (kind, top, same())], true),
+        ([(kind, top, same()), (kind, top, other())], false),
+        ([(kind, top, same()), (raw, none, b"abc".to_vec())], true),
+        ([(kind, top, same()), (raw, none, b"xyz".to_vec())], false),
+    ] {
+        let (store, manifest) = foreign(&layers);
+        let to = tempfile::tempdir().unwrap();
+        let found = entries(&manifest).unwrap();
+        let done = Pull::new(to.path()).write(&store, &found, Run::default());
+        match done {
+            Ok(_) => assert!(is_good),
+            Err(error) => {
+                assert!(!is_good && error.is_corrupt(), "{error}");
+                let said = error.to_string();
+                assert!(said.contains("d/a: another layer"), "{said}");
+            }
+        }
+    }
 }
 
 #[test]

@@ -2,6 +2,7 @@
 //! and nothing through a link. The folder is filled under another name and gets its
 //! own when it is complete.
 
+use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::ffi::OsStrExt;
@@ -9,10 +10,11 @@ use std::os::unix::fs::{OpenOptionsExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use super::merge::{Existing, Others, is_real_folder};
 use super::title::MAX_PART;
 use crate::digest::{Digest, Hashed};
 use crate::error::{Error, Result};
-use crate::file::{AsideFolder, rename, set_link_time, sync_folder, sync_tree};
+use crate::file::{AsideFolder, parent, set_link_time, sync_tree};
 use crate::image::layer::{Uncompressed, is_excessive};
 use crate::stream::{Buffer, CopyError, Stop, copy};
 use crate::tar::{Entries, Entry, Kind};
@@ -155,6 +157,27 @@ pub(super) fn unpack(
     Ok(Unpacked(aside))
 }
 
+/// Decompresses the file `from` beside `target`.
+///
+/// # Errors
+/// [`Error::Malformed`] for bytes that can't be decompressed or grow too much;
+/// [`Error::Io`].
+pub(super) fn decompress(
+    archive: &Archive<'_>,
+    from: impl Read + Send,
+    target: &Path,
+) -> Result<Unpacked> {
+    let failed = |e| Error::io(target.display().to_string(), e);
+    let aside = AsideFolder::beside(target).map_err(failed)?;
+    let path = aside.path().join(archive.title);
+    fs::create_dir_all(parent(&path)).map_err(failed)?;
+    let mut plain = Uncompressed::new(archive.what, from)?;
+    let mut file = File::create_new(&path).map_err(failed)?;
+    let copied = copy(&mut plain, &mut file, &mut Buffer::new());
+    copied.map_err(|e| e.naming(archive.what, target.display().to_string()))?;
+    Ok(Unpacked(aside))
+}
+
 impl Unpacked {
     /// Gives the folder its name, `target`. Existing files stay unless the
     /// archive had an entry of the same name.
@@ -172,32 +195,28 @@ impl Unpacked {
         if is_new {
             return self.0.commit().map_err(failed);
         }
-        self.merge(target, Existing::Replaced)
+        let what = target.display().to_string();
+        let mut others = Others::new(false, HashMap::new());
+        others.merge(&what, &self.0.path(), target, Existing::Replaced)
     }
 
-    /// Moves what was unpacked into `folder`, where everything else stays.
+    /// Moves what was unpacked from the archive `what` into `folder`, where everything
+    /// else stays.
     ///
     /// # Errors
     /// As [`Unpacked::commit`]; [`Error::NotAllowed`] for a file that exists, differs
-    /// and is to be kept.
-    pub fn commit_into(self, folder: &Path, existing: Existing) -> Result<()> {
+    /// and is to be kept; [`Error::Malformed`] for one that another layer has, too, with
+    /// other contents.
+    pub fn commit_into(
+        self,
+        folder: &Path,
+        existing: Existing,
+        what: &str,
+        others: &mut Others,
+    ) -> Result<()> {
         sync_tree(&self.0.path()).map_err(|e| Error::io(folder.display().to_string(), e))?;
-        self.merge(folder, existing)
+        others.merge(what, &self.0.path(), folder, existing)
     }
-
-    fn merge(&self, folder: &Path, existing: Existing) -> Result<()> {
-        must_fit(&self.0.path(), folder, existing)?;
-        merge(&self.0.path(), folder)
-    }
-}
-
-/// What happens to files that exist.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Existing {
-    /// They are replaced.
-    Replaced,
-    /// They stay, and must not differ.
-    Kept,
 }
 
 /// The parts of a member's name; `None` for one that points outside its folder.
@@ -487,72 +506,9 @@ fn time(seconds: u64) -> SystemTime {
     UNIX_EPOCH + Duration::from_secs(seconds.min(u32::MAX.into()))
 }
 
-fn is_real_folder(path: &Path) -> bool {
-    fs::symlink_metadata(path).is_ok_and(|meta| meta.is_dir())
-}
-
 /// `name` without the parts of `prefix`, if it begins with them.
 fn without<'n>(name: &[&'n [u8]], prefix: &[Vec<u8>]) -> Option<Vec<&'n [u8]>> {
     let head = name.get(..prefix.len())?;
     let same = head.iter().zip(prefix).all(|(a, b)| *a == b.as_slice());
     same.then(|| name[prefix.len()..].to_vec())
-}
-
-/// Moves what is in one folder into another, which nothing is removed from.
-fn merge(from: &Path, to: &Path) -> Result<()> {
-    for (from, to, is_folder) in pairs(from, to)? {
-        if is_folder && is_real_folder(&to) {
-            merge(&from, &to)?;
-            continue;
-        }
-        rename(&from, &to).map_err(|e| Error::io(to.display().to_string(), e))?;
-    }
-    sync_folder(to).map_err(|e| Error::io(to.display().to_string(), e))
-}
-
-/// Refuses what can't be moved from one folder into another, before anything is.
-fn must_fit(from: &Path, to: &Path, existing: Existing) -> Result<()> {
-    for (from, to, is_folder) in pairs(from, to)? {
-        let in_the_way = |why: &str| {
-            let what = format!("{}: {why}", to.display());
-            Err(Error::NotAllowed { what })
-        };
-        match fs::symlink_metadata(&to) {
-            Err(_) => {}
-            Ok(meta) if meta.is_dir() && is_folder => must_fit(&from, &to, existing)?,
-            Ok(meta) if meta.is_dir() || is_folder => {
-                return in_the_way("a file and a folder of one name");
-            }
-            Ok(_) if existing == Existing::Kept && !is_same(&from, &to) => {
-                return in_the_way("it exists and is not overwritten");
-            }
-            Ok(_) => {}
-        }
-    }
-    Ok(())
-}
-
-/// What is in a folder, what that becomes in another, and whether it is a folder.
-fn pairs(from: &Path, to: &Path) -> Result<Vec<(PathBuf, PathBuf, bool)>> {
-    let failed = |e| Error::io(from.display().to_string(), e);
-    let pairs = fs::read_dir(from).map_err(failed)?.map(|entry| {
-        let entry = entry.map_err(failed)?;
-        let is_folder = entry.file_type().map_err(failed)?.is_dir();
-        Ok((entry.path(), to.join(entry.file_name()), is_folder))
-    });
-    pairs.collect()
-}
-
-/// Whether two files are the same, or two links.
-fn is_same(one: &Path, other: &Path) -> bool {
-    if let (Ok(one), Ok(other)) = (fs::read_link(one), fs::read_link(other)) {
-        return one == other;
-    }
-    let digest = |path: &Path| {
-        let is_file = fs::symlink_metadata(path).is_ok_and(|meta| meta.is_file());
-        let mut file = Hashed::new(File::open(path).ok().filter(|_| is_file)?);
-        io::copy(&mut file, &mut io::sink()).ok()?;
-        Some(file.finish())
-    };
-    digest(one).is_some_and(|found| Some(found) == digest(other))
 }

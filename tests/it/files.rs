@@ -195,6 +195,9 @@ each_place!(what_can_not_be_stored_is_told, |place| {
     pull(&["team/bad", "v1", "--file", "zz"])
         .fails(2)
         .says("d/one");
+    pull(&["team/bad", "v1", "--file", "d/one/", "-o", "-"])
+        .fails(2)
+        .says("it is a file");
     pull(&["team/bad", "v1", "-o", "-"]).misused("--file NAME picks one file");
 });
 

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use dxf_registry::fetch::Sink;
-use dxf_registry::files::{Entry, Pull, Pulled, entries_in};
+use dxf_registry::files::{Entry, Form, Pull, Pulled, entries_in};
 use dxf_registry::graph::{Budget, Resolver, Select};
 use dxf_registry::image::make::Pattern;
 use dxf_registry::manifest::{is_attestation, is_manifest};
@@ -172,9 +172,18 @@ fn one(
         }
         return Err(Error::NotFound { what }.into());
     };
+    if name.ends_with('/') && entry.form == Form::File {
+        let what = format!("folder {name}; it is a file");
+        return Err(Error::NotFound { what }.into());
+    }
     let output = args.output.as_deref().unwrap_or(Path::new("."));
     if output.is_dir() {
         return write(s, store, std::slice::from_ref(entry), &pull(output, args));
+    }
+    if entry.form == Form::Packed {
+        let what =
+            format!("{name} is compressed in the artifact: give an existing folder with -o DIR");
+        return Err(Error::Unsupported { what }.into());
     }
     if entry.is_folder() {
         let what = format!("{name} is a folder: give an existing folder with -o DIR");
@@ -195,7 +204,8 @@ fn one(
     }
     let mut to = Output::open(Some(output), s.interrupt)?;
     let (run, shown) = (s.run(), to.name());
-    fetch::into_writer(store, row, Sink::new(&shown, to.writer(s.out)), run)?;
+    let sink = Sink::new(&shown, to.writer(s.out)).with_folder(&s.context.tmpdir);
+    fetch::into_writer(store, row, sink, run)?;
     Ok(to.commit()?)
 }
 
