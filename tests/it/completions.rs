@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use crate::engine::skipped;
+use crate::engine::missing;
 use crate::support::dxf::Dxf;
 use crate::support::scratch;
 
@@ -23,7 +23,7 @@ const CASES: [(&str, &str); 7] = [
 fn record(shell: &str, args: &[&str], script: &str) {
     let program = Path::new("/usr/bin").join(shell);
     if !program.exists() {
-        return skipped(shell, "it is not installed");
+        return missing(shell);
     }
     let at = scratch();
     let host = format!("oci:{}", at.path().join("store").display());

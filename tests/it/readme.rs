@@ -187,6 +187,6 @@ fn man_pages_are_made_without_a_warning() {
         .args(&files);
     match groff.output() {
         Ok(done) => assert_eq!(String::from_utf8_lossy(&done.stderr), ""),
-        Err(e) => crate::engine::skipped("groff", &e.to_string()),
+        Err(_) => crate::engine::missing("groff"),
     }
 }
