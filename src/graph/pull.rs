@@ -1,5 +1,6 @@
 //! From a store: manifests and configs now, layers when they are read.
 
+use std::collections::HashSet;
 use std::io::Read;
 use std::sync::Arc;
 
@@ -14,7 +15,7 @@ use crate::image::layer::{is_foreign, kept_elsewhere, urls};
 use crate::image::{self, Child, Image, Index, Node, config};
 use crate::manifest::{Kind, Manifest, Select, is_manifest};
 use crate::parallel;
-use crate::reference::{Origin, Target};
+use crate::reference::{Origin, Tag, Target};
 use crate::store::ReadStore;
 use crate::stream::{Run, read_bounded};
 
@@ -98,6 +99,14 @@ impl Remote {
     pub fn with_tags_listed(&self) -> Remote {
         let mut inner = (*self.0).clone();
         inner.tags = Some(Arc::default());
+        Remote(Arc::new(inner))
+    }
+
+    /// The same, for callers that have listed the tags of the store: `tags` are all
+    /// there are.
+    pub fn with_tags(&self, tags: HashSet<Tag>) -> Remote {
+        let mut inner = (*self.0).clone();
+        inner.tags = Some(Arc::new(Listed::known(tags)));
         Remote(Arc::new(inner))
     }
 

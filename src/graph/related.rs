@@ -162,6 +162,11 @@ impl Remote {
 pub(super) struct Listed(OnceLock<Option<HashSet<Tag>>>);
 
 impl Listed {
+    /// Tags that were listed already.
+    pub fn known(tags: HashSet<Tag>) -> Listed {
+        Listed(OnceLock::from(Some(tags)))
+    }
+
     /// The tags; `None` where a registry does not list them.
     fn of(&self, store: &dyn ReadStore) -> Option<&HashSet<Tag>> {
         let tags = || store.tags().collect::<Result<_>>().ok();

@@ -181,7 +181,12 @@ impl<'a> Pair<'a> {
     /// As [`Pair::compare`], and what would stop every other tag too, such as the
     /// network.
     pub fn copy(&self, tags: Vec<Tagged>, run: Run<'_>) -> Result<Vec<Tagged>> {
-        let copier = Copier::new(self.from, self.to, self.options);
+        // What belongs to an image and has no tag in the list is not asked for.
+        let from = self
+            .listed
+            .get()
+            .map(|tags| self.from.with_tags(tags.clone()));
+        let copier = Copier::new(from.as_ref().unwrap_or(self.from), self.to, self.options);
         let due = tags
             .iter()
             .filter(|one| matches!(one.step, Step::Copy))

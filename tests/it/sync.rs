@@ -477,6 +477,37 @@ fn what_a_folder_lists_by_tag_follows_without_being_asked_for() {
     assert!(sync().stderr.contains("copied 0,"));
 }
 
+/// The list of tags was read already: it tells that there is no signature and no
+/// list of referrers.
+#[test]
+fn what_no_tag_shows_is_not_asked_for() {
+    let (registry, source) = (Registry::http(), scratch());
+    let all = [("a", "v1", &b"one"[..]), ("a", "v2", b"two")];
+    fill(source.path(), &all);
+    let digest = of(source.path())
+        .args(["get-digest", "--manifest", "a", "v2"])
+        .ok();
+    let signature = format!("{}.sig", digest.text().trim().replace(':', "-"));
+    fill(source.path(), &[("a", &signature, b"signature")]);
+    let host = registry.host();
+    let up = Dxf::new().plain(host);
+    up.args(["sync", &at(source.path()), host]).ok();
+    let (front, target) = (Server::before(&registry, []), scratch());
+    let sync = || {
+        let (from, into) = (format!("{}/a", front.host()), at(target.path()));
+        let dxf = Dxf::new().plain(&front.host());
+        dxf.args(["sync", &from, &into, "--tags", "v*"]).ok()
+    };
+    let done = sync();
+    assert!(done.stderr.contains("copied 2,"), "{done}");
+    assert_eq!(tags(of(target.path()), "a"), format!("{signature} v1 v2"));
+    // The one tag that is made of a digest, when it is copied.
+    let made_of_digests = "/v2/a/manifests/sha256-*";
+    assert_eq!(front.count(HEAD, made_of_digests), 1, "{done}");
+    assert_eq!(front.count(GET, made_of_digests), 1, "{done}");
+    assert_eq!(front.count(GET, "/v2/a/tags/list"), 1, "{done}");
+}
+
 #[test]
 fn the_manual_mirrors_a_registry() {
     let page = page("housekeeping");
