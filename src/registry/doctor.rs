@@ -19,6 +19,7 @@ use crate::http::{Request, status};
 use crate::manifest::{Builder, Manifest, ReferrersList};
 use crate::reference::{RepoName, Tag, Target};
 use crate::registry::detect::API_VERSION;
+use crate::registry::seen::Elsewhere;
 use crate::registry::session::{Farewell, Opened, open};
 use crate::registry::{Registry, Repository, UploadMode, not_a_page};
 use crate::store::{ReadStore, Store};
@@ -302,7 +303,8 @@ impl Doctor<'_> {
     }
 
     fn mount(&self, digest: &Digest) -> Result<String> {
-        match open(&self.repository, digest, Some(self.repository.repo_name()))? {
+        let itself = Elsewhere::known(self.repository.repo_name());
+        match open(&self.repository, digest, Some(&itself))? {
             Opened::Mounted => Ok("201".into()),
             Opened::Session(mut session) => {
                 Farewell::new(&self.repository).cancel(&mut session);

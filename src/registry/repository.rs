@@ -23,6 +23,7 @@ use crate::registry::download::{Download, SMALL, small_size};
 use crate::registry::listing::{self, Listing};
 use crate::registry::rate_limit::RateLimit;
 use crate::registry::referrers::{self, Known};
+use crate::registry::seen::Elsewhere;
 use crate::registry::upload::Upload;
 use crate::registry::{Registry, UploadMode, acknowledged, is_document};
 use crate::secret::Secret;
@@ -181,10 +182,24 @@ impl Repository {
     }
 
     /// The other repository of this registry that holds a blob, if one is known.
-    fn mountable<'b>(&self, blob: &'b Blob) -> Option<&'b RepoName> {
-        let elsewhere =
-            |origin: &&Origin| origin.host == *self.registry.host() && origin.repo != self.name;
-        blob.origin().filter(elsewhere).map(|origin| &origin.repo)
+    fn mountable(&self, blob: &Blob) -> Option<Elsewhere> {
+        let origin = blob.origin().filter(|origin| origin.repo != self.name)?;
+        let is_here = origin.host == *self.registry.host();
+        is_here.then(|| Elsewhere::known(&origin.repo))
+    }
+
+    /// A repository that a blob may be mounted from which this one lacks: where it
+    /// was seen, else one that is called as its repository in another registry.
+    fn elsewhere(&self, blob: &Blob) -> Option<Elsewhere> {
+        let seen = || {
+            let seen = self.registry.seen().elsewhere(blob.digest(), &self.name);
+            seen.map(|name| Elsewhere::known(&name))
+        };
+        let guess = || {
+            let origin = blob.origin().filter(|origin| origin.repo != self.name)?;
+            Some(Elsewhere::guess(&origin.repo))
+        };
+        self.mountable(blob).or_else(seen).or_else(guess)
     }
 
     /// How many pulls the registry allows and how many are left, where it says
@@ -522,7 +537,7 @@ impl Store for Repository {
 
     fn put_blob(&self, blob: &Blob, watch: Watch<'_>) -> Result<Put> {
         if let Some(from) = self.mountable(blob) {
-            let put = Upload::new(self, blob, watch).unasked().run(Some(from))?;
+            let put = Upload::new(self, blob, watch).unasked().run(Some(&from))?;
             self.registry.seen().note(blob.digest(), &self.name);
             return Ok(put);
         }
@@ -543,9 +558,8 @@ impl Store for Repository {
     }
 
     fn send_blob(&self, blob: &Blob, watch: Watch<'_>) -> Result<Put> {
-        // Another repository that is known to have it costs no request more.
-        let seen = || self.registry.seen().elsewhere(blob.digest(), &self.name);
-        let from = self.mountable(blob).cloned().or_else(seen);
+        // Another repository that may have it costs no request more.
+        let from = self.elsewhere(blob);
         let put = Upload::new(self, blob, watch).run(from.as_ref())?;
         self.registry.seen().note(blob.digest(), &self.name);
         Ok(put)

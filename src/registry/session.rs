@@ -8,9 +8,9 @@ use ::http::header::{HeaderName, LOCATION, RANGE};
 use crate::digest::Digest;
 use crate::error::{Error, Result, is_temporary_status};
 use crate::http::{Request, Response, Url};
-use crate::reference::RepoName;
 use crate::registry::location::{checked_location, end_of_range};
 use crate::registry::repository::Repository;
+use crate::registry::seen::{Basis, Elsewhere, Route, lock};
 use crate::registry::upload::{CLOSED, PUSH};
 
 /// How long the last requests may take when someone waits for the process.
@@ -75,33 +75,56 @@ impl Session {
 }
 
 /// Opens a session; with `from`, unless the blob can be mounted.
-pub fn open(repository: &Repository, digest: &Digest, from: Option<&RepoName>) -> Result<Opened> {
-    let uploads = repository.url("blobs/uploads/");
-    if let Some(from) = from {
-        let url = uploads
-            .with_query("mount", &digest.to_string())
-            .with_query("from", from.as_str());
-        let scope = repository
-            .scope(&PUSH)
-            .with(&format!("repository:{from}"), &["pull"]);
-        // A mount is an optimisation: whatever a registry has against it
-        // (Harbor denies, others answer 405 or 500), the upload continues.
-        if let Ok(answer) =
-            repository
-                .registry()
-                .attempt(&scope, &Request::new("POST", url), &[201, 202])
-        {
-            return match answer.status {
-                201 => {
-                    answer.drain();
-                    Ok(Opened::Mounted)
-                }
-                _ => Session::new(repository, answer).map(Opened::Session),
-            };
-        }
+pub fn open(repository: &Repository, digest: &Digest, from: Option<&Elsewhere>) -> Result<Opened> {
+    if let Some(from) = from
+        && let Some(opened) = mount(repository, digest, from)?
+    {
+        return Ok(opened);
     }
-    let answer = repository.attempt(&PUSH, &Request::new("POST", uploads), &[202])?;
+    let uploads = Request::new("POST", repository.url("blobs/uploads/"));
+    let answer = repository.attempt(&PUSH, &uploads, &[202])?;
     Session::new(repository, answer).map(Opened::Session)
+}
+
+/// Asks for a mount; `None` where the registry refuses it, or refused it before.
+fn mount(repository: &Repository, digest: &Digest, from: &Elsewhere) -> Result<Option<Opened>> {
+    let registry = repository.registry();
+    let route = registry.seen().route(&from.name, repository.repo_name());
+    let asked = lock(&route);
+    if !asked.allows(from.basis) {
+        return Ok(None);
+    }
+    // The other blobs wait for the answer to a guess: it is the same for them.
+    let first = (from.basis == Basis::Guess && *asked == Route::Untried).then_some(asked);
+    let url = repository
+        .url("blobs/uploads/")
+        .with_query("mount", &digest.to_string())
+        .with_query("from", from.name.as_str());
+    let scope = repository
+        .scope(&PUSH)
+        .with(&format!("repository:{}", from.name), &["pull"]);
+    let answer = registry.attempt(&scope, &Request::new("POST", url), &[201, 202]);
+    let mut asked = first.unwrap_or_else(|| lock(&route));
+    // A mount is an optimisation: whatever a registry has against it
+    // (Harbor denies, others answer 405 or 500), the upload continues.
+    let answer = match answer {
+        Ok(answer) => answer,
+        Err(error) => {
+            *asked = asked.after(&error);
+            return Ok(None);
+        }
+    };
+    if answer.status == 201 {
+        *asked = Route::Open;
+        drop(asked);
+        answer.drain();
+        return Ok(Some(Opened::Mounted));
+    }
+    if from.basis == Basis::Guess && *asked == Route::Untried {
+        *asked = Route::Missed;
+    }
+    drop(asked);
+    Session::new(repository, answer).map(|session| Some(Opened::Session(session)))
 }
 
 /// The offset of a session, as far as one request tells.

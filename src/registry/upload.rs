@@ -21,10 +21,10 @@ use crate::error::{Error, Result};
 use crate::http::retry::Budget;
 use crate::http::{Body, Request};
 use crate::progress::Skipped;
-use crate::reference::RepoName;
 use crate::registry::location::{checked_location, end_of_range};
 use crate::registry::plan::Plan;
 use crate::registry::repository::{CONTENT_DIGEST, Repository};
+use crate::registry::seen::Elsewhere;
 use crate::registry::session::{Farewell, Opened, Session, Standing, open};
 use crate::registry::sessions::Note;
 use crate::registry::{UploadMode, acknowledged};
@@ -117,7 +117,7 @@ impl<'a> Upload<'a> {
 
     /// Uploads the blob, or has it mounted from repository `from` of the same
     /// registry. A session that an earlier process left is gone on with.
-    pub fn run(&self, from: Option<&RepoName>) -> Result<Put> {
+    pub fn run(&self, from: Option<&Elsewhere>) -> Result<Put> {
         let mut state = State::new(self.repository, self.blob.size());
         let registry = self.repository.registry();
         if self.repository.upload_mode() != UploadMode::Monolithic {
@@ -135,7 +135,7 @@ impl<'a> Upload<'a> {
         done
     }
 
-    fn run_with(&self, state: &mut State, from: Option<&RepoName>) -> Result<Put> {
+    fn run_with(&self, state: &mut State, from: Option<&Elsewhere>) -> Result<Put> {
         loop {
             let error = match self.attempt(state, from) {
                 Ok(put) => {
@@ -180,7 +180,7 @@ impl<'a> Upload<'a> {
         Ok(size == Some(self.blob.size()))
     }
 
-    fn attempt(&self, state: &mut State, from: Option<&RepoName>) -> Result<Put> {
+    fn attempt(&self, state: &mut State, from: Option<&Elsewhere>) -> Result<Put> {
         let (digest, size) = (self.blob.digest(), self.blob.size());
         self.watch.progress.start(digest, Some(size));
         if let Some(session) = state.opened.take() {
@@ -489,7 +489,8 @@ pub fn mount(
     watch: Watch<'_>,
 ) -> Result<Put> {
     let registry = repository.registry();
-    let opened = registry.again(|| open(repository, digest, Some(source.repo_name())))?;
+    let from = Elsewhere::known(source.repo_name());
+    let opened = registry.again(|| open(repository, digest, Some(&from)))?;
     let mut session = match opened {
         Opened::Mounted => {
             watch.progress.skip(digest, 0, Skipped::Mounted);

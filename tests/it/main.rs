@@ -64,6 +64,7 @@ mod logins;
 mod lost_answers;
 mod manners;
 mod moby;
+mod mounts;
 mod partials;
 mod parts_pull;
 mod platforms;

@@ -44,6 +44,11 @@ impl Bench {
         Bench::with(Mode::Token, Some(tokens))
     }
 
+    /// Tokens of this server.
+    pub fn tokens(server: TokenServer) -> Bench {
+        Bench::with(Mode::Token, Some(server))
+    }
+
     fn with(mode: Mode, tokens: Option<TokenServer>) -> Bench {
         let builder = Registry::builder();
         let registry = match (mode, &tokens) {

@@ -62,6 +62,7 @@ pub struct Builder {
     member: Member,
     slow: Duration,
     only: Option<Vec<String>>,
+    closed: Option<String>,
 }
 
 impl Builder {
@@ -85,6 +86,13 @@ impl Builder {
     /// Waits before every answer.
     pub fn slow(mut self, time: Duration) -> Builder {
         self.slow = time;
+        self
+    }
+
+    /// Grants nothing on this repository, whatever the login: a token for it and
+    /// others is one for the others.
+    pub fn closed(mut self, repo: &str) -> Builder {
+        self.closed = Some(format!("repository:{repo}:"));
         self
     }
 
@@ -128,6 +136,7 @@ impl TokenServer {
             member: Member::Both,
             slow: Duration::ZERO,
             only: None,
+            closed: None,
         }
     }
 
@@ -221,6 +230,9 @@ impl State {
         } else {
             Some(&pull[..])
         };
+        let closed = self.rules.closed.as_deref();
+        let is_open = |scope: &&String| closed.is_none_or(|closed| !scope.starts_with(closed));
+        let scopes: Vec<String> = scopes.iter().filter(is_open).cloned().collect();
         let lifetime = self.rules.lifetime.unwrap_or(300);
         let token = self.mint.sign(&access(&scopes, only), lifetime);
         self.secrets.add(&token);
