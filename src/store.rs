@@ -349,6 +349,18 @@ pub trait Store: ReadStore {
     fn untag(&self, tag: &Tag) -> Result<()> {
         Err(not_allowed(self, &format!("remove alias {tag} alone")))
     }
+
+    /// Removes each of `tags` that points to the digest beside it, all of them in one
+    /// step, and leaves their manifests. Gives what each of them pointed to, if it
+    /// existed; `None` where the store removes one tag at a time, as by default: the
+    /// caller then uses [`Store::untag`].
+    ///
+    /// # Errors
+    /// Those of the store; no tag is removed then.
+    fn untag_all(&self, tags: &[(Tag, Digest)]) -> Result<Option<Vec<Option<Digest>>>> {
+        let _ = tags;
+        Ok(None)
+    }
 }
 
 /// Whatever points to a store is that store. Every method is passed on, those
@@ -435,6 +447,9 @@ where
     }
     fn untag(&self, tag: &Tag) -> Result<()> {
         (**self).untag(tag)
+    }
+    fn untag_all(&self, tags: &[(Tag, Digest)]) -> Result<Option<Vec<Option<Digest>>>> {
+        (**self).untag_all(tags)
     }
 }
 

@@ -378,15 +378,21 @@ pub fn copy(from: &mut dyn Read, to: &mut dyn Write, buffer: &mut [u8]) -> Resul
     }
 }
 
+/// More than most manifests and configs have, bytes.
+const SMALL: usize = 8 << 10;
+
 /// Reads everything, but no more than `limit` bytes.
 ///
 /// # Errors
 /// [`Error::Malformed`] naming `what` when there is more; the reader's own.
 pub fn read_bounded(what: &str, from: impl Read, limit: u64) -> Result<Vec<u8>> {
-    let mut bytes = Vec::new();
+    // An empty vector would be read into 32 bytes at first.
+    let room = usize::try_from(limit.saturating_add(1)).unwrap_or(SMALL);
+    let mut bytes = Vec::with_capacity(room.min(SMALL));
     from.take(limit.saturating_add(1))
         .read_to_end(&mut bytes)
         .map_err(|e| Error::io(what, e))?;
+    bytes.shrink_to_fit();
     if bytes.len() as u64 > limit {
         return Err(Error::malformed(
             what,

@@ -41,8 +41,8 @@ pub trait Manifests: Sync {
 pub struct Names {
     /// What may be manifests: the entries of an index, and a subject.
     pub manifests: Vec<Descriptor>,
-    /// Config and layers.
-    pub blobs: Vec<Descriptor>,
+    /// Config and layers: their digests and sizes, because a repository's are many.
+    pub blobs: Vec<(Digest, u64)>,
     /// What the manifest is about.
     pub subject: Option<Digest>,
 }
@@ -61,17 +61,21 @@ impl Names {
             Kind::Index => names.manifests = manifest.index()?.manifests,
             Kind::Image => {
                 let image = manifest.image()?;
-                let all = std::iter::once(image.config).chain(image.layers);
-                (names.manifests, names.blobs) =
-                    all.partition(|blob| !blob.media_type.is_empty() && is_manifest(blob));
+                for blob in std::iter::once(image.config).chain(image.layers) {
+                    match !blob.media_type.is_empty() && is_manifest(&blob) {
+                        true => names.manifests.push(blob),
+                        false => names.blobs.push((blob.digest, blob.size)),
+                    }
+                }
             }
             Kind::Schema1 => {
                 let layers = manifest.schema1()?.fs_layers.into_iter();
-                names.blobs = layers
-                    .map(|layer| Descriptor::new("", layer.blob_sum, 0))
-                    .collect();
+                names.blobs = layers.map(|layer| (layer.blob_sum, 0)).collect();
             }
-            Kind::Unknown => names.blobs = manifest.artifact_blobs()?,
+            Kind::Unknown => {
+                let blobs = manifest.artifact_blobs()?.into_iter();
+                names.blobs = blobs.map(|blob| (blob.digest, blob.size)).collect();
+            }
         }
         if let Some(subject) = manifest.subject()? {
             names.subject = Some(subject.digest);
@@ -132,9 +136,9 @@ pub fn mark(
                 }
                 continue;
             };
-            for blob in names.blobs {
-                let (size, is_manifest) = (blob.size, false);
-                let blob = reached.entry(blob.digest);
+            for (digest, size) in names.blobs {
+                let is_manifest = false;
+                let blob = reached.entry(digest);
                 blob.or_insert(Reached { size, is_manifest });
             }
             level.extend(names.manifests);
@@ -164,9 +168,10 @@ mod tests {
     impl Repository {
         fn manifest(&mut self, name: &str, manifests: &str, blobs: &str, subject: Option<&str>) {
             let list = |letters: &str| letters.chars().map(|c| d(&c.to_string())).collect();
+            let blobs: Vec<Descriptor> = list(blobs);
             let mut names = Names {
                 manifests: list(manifests),
-                blobs: list(blobs),
+                blobs: blobs.iter().map(|blob| (blob.digest, blob.size)).collect(),
                 subject: subject.map(|subject| d(subject).digest),
             };
             if let Some(subject) = subject {

@@ -7,7 +7,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::io::{self, Write};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::walk::{FilesOf, JoinedFile, Links, Step, Walk, is_its_fault};
 use crate::blob::Blob;
@@ -139,6 +139,40 @@ pub fn names(
     })?;
     known.extend(looked);
     Ok(findings(named, &known))
+}
+
+/// What is wrong with what the manifests `roots` lead to, as [`names`] tells it with
+/// [`Scrutiny::Sizes`]: each thing once, with the first name that leads to it. Many
+/// roots take little memory, and those that are right none.
+///
+/// # Errors
+/// As [`names`].
+pub fn wrong(store: &dyn ReadStore, roots: Vec<Descriptor>, run: Run<'_>) -> Result<Vec<Finding>> {
+    let (walk, seen) = (Walk::new(store, run), Mutex::new(HashSet::new()));
+    // A set is consistent even after a panic elsewhere.
+    let is_new = |one: &Named| {
+        let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.insert((one.blob.digest, one.blob.size))
+    };
+    let found = walk.for_each(roots, |root, stop| {
+        let (name, watch) = (
+            Target::Digest(root.digest),
+            Watch::new(run.watch.progress, stop),
+        );
+        let below = walk.root(&name).and_then(|root| walk.below(&root, 1));
+        let below = below.map_err(|e| corrupt(&name, e))?;
+        let mut wrong = Vec::new();
+        for one in below.into_iter().map(Named::new).filter(&is_new) {
+            let looked = match one.role {
+                Role::Manifest => None,
+                _ => fault(look(store, &one.blob, Scrutiny::Sizes, watch))?,
+            };
+            let finding = one.finding(&name, looked);
+            wrong.extend(Some(finding).filter(|one| !one.verdict().is_good()));
+        }
+        Ok(wrong)
+    })?;
+    Ok(found.into_iter().flatten().collect())
 }
 
 /// Reads the configs and layers of an image, or of each image of an index, and

@@ -14,11 +14,11 @@ use crate::descriptor::{Descriptor, annotation};
 use crate::digest::Digest;
 use crate::error::{Error, Result, if_found};
 use crate::image::MAX_DEPTH;
-use crate::manifest::{Kind, Manifest, is_manifest};
+use crate::manifest::{Kind, Manifest, is_index, is_manifest};
 use crate::parallel;
 use crate::reference::{Tag, Target};
 use crate::store::ReadStore;
-use crate::stream::Run;
+use crate::stream::{Run, Stop};
 
 /// What a manifest names, without its bytes.
 #[derive(Debug, Clone)]
@@ -199,6 +199,32 @@ impl<'a> Walk<'a> {
         let links = Arc::new(Links::of(&fetch()?, digest, self.files_of)?);
         *slot = Some(links.clone());
         Ok(links)
+    }
+
+    /// Calls `work` for each of `roots`, several at once. Those of images are forgotten
+    /// after their turn, so that many of them take no memory; indexes are first, so
+    /// that an image that one of them names too is still fetched once.
+    ///
+    /// # Errors
+    /// The first of `work`.
+    pub(crate) fn for_each<R: Send>(
+        &self,
+        roots: Vec<Descriptor>,
+        work: impl Fn(&Descriptor, &Stop) -> Result<R> + Sync,
+    ) -> Result<Vec<R>> {
+        let (run, mut all) = (self.run, Vec::new());
+        let (indexes, images): (Vec<_>, Vec<_>) = roots.into_iter().partition(is_index);
+        for roots in [indexes, images] {
+            let done = parallel::map(run.jobs, roots, run.watch.stop, |root, stop| {
+                let done = work(&root, stop)?;
+                if !is_index(&root) {
+                    locked(&self.known).remove(&root.digest);
+                }
+                Ok(done)
+            })?;
+            all.extend(done);
+        }
+        Ok(all)
     }
 
     /// The manifest that an index names, which must be as large as it says.

@@ -138,9 +138,9 @@ impl<'a> Describer<'a> {
             .iter()
             .filter_map(|(_, head)| head.as_ref().ok()?.clone());
         let unique: Vec<Descriptor> = found.filter(|head| seen.insert(head.digest)).collect();
-        let described = parallel::map(run.jobs, unique, stop, |head, _| {
-            Ok((head.digest, own(self.of(&head))?))
-        })?;
+        let described = self
+            .walk
+            .for_each(unique, |head, _| Ok((head.digest, own(self.of(head))?)))?;
         let described: HashMap<Digest, _> = described.into_iter().collect();
         let tagged = heads.into_iter().map(|(tag, head)| {
             let digest = head

@@ -203,4 +203,23 @@ impl Store for Layout {
         }
         self.save(index)
     }
+
+    fn untag_all(&self, tags: &[(Tag, Digest)]) -> Result<Option<Vec<Option<Digest>>>> {
+        if tags.is_empty() {
+            return Ok(Some(Vec::new()));
+        }
+        let _held = self.hold()?;
+        let mut index = Index::clone(&*self.index()?);
+        let mut found = Vec::with_capacity(tags.len());
+        let mut is_changed = false;
+        for (tag, digest) in tags {
+            let there = index.tagged(tag)?.map(|entry| entry.digest);
+            is_changed |= there == Some(*digest) && index.untag(tag);
+            found.push(there);
+        }
+        if is_changed {
+            self.save(index)?;
+        }
+        Ok(Some(found))
+    }
 }

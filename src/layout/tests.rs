@@ -361,6 +361,34 @@ fn manifests_live_by_tag_and_digest() {
 }
 
 #[test]
+fn tags_are_removed_in_one_step_unless_they_moved() {
+    let f = Fixture::new();
+    let repo = f.repo("a");
+    let (one, two) = (f.push(&repo, b"1"), f.push(&repo, b"2"));
+    let (one, two) = (alias(&[&one]), alias(&[&two]));
+    for name in ["v", "w", "x"] {
+        repo.put_manifest(&one, &tag(name)).unwrap();
+    }
+    repo.put_manifest(&two, &tag("x")).unwrap();
+    trace::take();
+    let gone = ["v", "w", "x", "y"].map(|name| (t(name), one.digest()));
+    let found = repo.untag_all(&gone).unwrap().unwrap();
+    let renames = trace::take()
+        .into_iter()
+        .filter(|one| one == "rename index.json");
+    assert_eq!(renames.count(), 1);
+    let (one, two) = (Some(one.digest()), Some(two.digest()));
+    assert_eq!(found, [one, one, two, None]);
+    assert_eq!(tags(&repo), ["x"]);
+    // The manifest stays, as that of a registry does.
+    assert_eq!(repo.manifests().unwrap().len(), 2);
+    assert_eq!(repo.untag_all(&[]).unwrap(), Some(Vec::new()));
+    trace::take();
+    repo.untag_all(&gone).unwrap();
+    assert!(trace::take().is_empty(), "nothing to change");
+}
+
+#[test]
 fn referrers_are_found_by_their_subject() {
     let f = Fixture::new();
     let repo = f.repo("a");

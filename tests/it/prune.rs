@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use super::readme::page;
 use super::support::dxf::{Dxf, Output};
-use super::support::peers::each_server;
+use super::support::peers::{Distribution3, each_server};
 use super::support::registry::Registry;
 use super::support::rules::{GET, HEAD, on};
 use super::support::scratch;
@@ -299,6 +299,34 @@ fn what_is_kept_is_asked_for_again() {
     let broken = repo.prune(&["--keep-last", "3", "--yes"]).run();
     assert_eq!(broken.code, Some(65), "{broken}");
     assert!(broken.stderr.contains("missing or wrong"), "{broken}");
+}
+
+/// Tags of one manifest cost a HEAD each and one GET together, after the deletes too.
+#[test]
+fn what_is_kept_is_read_once_a_manifest() {
+    let Some(registry) = Distribution3::start() else {
+        return;
+    };
+    let repo = Repo::on(&registry);
+    repo.days();
+    let kept = repo.made("kept", Some("2024-06-01T00:00:00Z"), Some("k1"));
+    for tag in ["k2", "k3", "k4"] {
+        let tag = tag.parse().unwrap();
+        repo.store.put_manifest(&kept, &tag).unwrap();
+    }
+    let folder = scratch();
+    let front = Server::before(&registry, []);
+    let at_front = Repo {
+        host: front.host(),
+        ..Repo::on(&registry)
+    };
+    let plan = folder.path().join("plan").display().to_string();
+    at_front.prune(&["--keep-last", "1", "--plan", &plan]).ok();
+    let before = front.count(GET, "/v2/a/manifests/*");
+    let done = at_front.dxf(&["prune-aliases", "a", "--apply", &plan]).ok();
+    assert_eq!(repo.tags(), "k1 k2 k3 k4", "{done}");
+    assert!(done.stderr.contains("4 were kept and verified"), "{done}");
+    assert_eq!(front.count(GET, "/v2/a/manifests/*") - before, 1, "{done}");
 }
 
 #[test]

@@ -9,7 +9,7 @@ use crate::descriptor::Descriptor;
 use crate::digest::Digest;
 use crate::error::{Error, Result, if_found};
 use crate::graph::mark::{Reached, mark};
-use crate::graph::verify::{Finding, Scrutiny, names};
+use crate::graph::verify::{Finding, wrong};
 use crate::layout::Layout;
 use crate::parallel;
 use crate::reference::{Tag, Target};
@@ -30,7 +30,7 @@ pub struct Applied {
     pub with: usize,
     /// The tags that were asked for afterwards.
     pub kept: usize,
-    /// What is wrong with them.
+    /// What is wrong with what they name.
     pub wrong: Vec<Finding>,
 }
 
@@ -167,6 +167,16 @@ impl Work<'_> {
     }
 
     fn delete(&mut self, due: Vec<(Tag, Digest)>) -> Result<()> {
+        if let Some(found) = self.store.untag_all(&due)? {
+            for ((tag, digest), found) in due.into_iter().zip(found) {
+                match found.filter(|found| *found != digest) {
+                    Some(found) => self.leave(&tag, moved(&found)),
+                    // Of one that is gone, another prune was faster.
+                    None => self.done.deleted.push(tag.to_string()),
+                }
+            }
+            return Ok(());
+        }
         for (tag, digest) in due {
             self.run.watch.stop.check()?;
             if self.gone.contains(&digest) {
@@ -264,6 +274,18 @@ impl Work<'_> {
     /// Deletes what belonged to what is gone.
     fn with(&mut self) -> Result<()> {
         let owned: Vec<Belonging> = self.owned().into_iter().cloned().collect();
+        let tagged = owned.iter().filter_map(|one| {
+            let tag = one.tag.as_deref()?.parse::<Tag>();
+            Some(tag.map(|tag| (tag, one.digest)))
+        });
+        let tagged = tagged.collect::<Result<Vec<_>>>()?;
+        if let Some(found) = self.store.untag_all(&tagged)? {
+            let done = tagged.iter().zip(found);
+            let done = done.filter(|((_, digest), found)| found.as_ref() == Some(digest));
+            self.done.with += done.count();
+            // Where tags are removed, manifests are the store's to collect.
+            return Ok(());
+        }
         for one in owned {
             self.run.watch.stop.check()?;
             let done = match &one.tag {
@@ -290,17 +312,14 @@ impl Work<'_> {
         let left = self.done.left.iter().map(|one| one.tag.parse());
         kept.extend(left.collect::<Result<Vec<Target>>>()?);
         let heads = parallel::map(self.run.jobs, kept, self.run.watch.stop, |target, _| {
-            let there = self.store.head(&target)?.is_some();
-            Ok(there.then_some(target))
+            self.store.head(&target)
         })?;
-        // Deleted by another meanwhile.
-        let there: Vec<Target> = heads.into_iter().flatten().collect();
-        self.done.kept = there.len();
-        let found = names(self.store, there, Scrutiny::Sizes, self.run)?;
-        self.done.wrong = found
-            .into_iter()
-            .filter(|one| !one.verdict().is_good())
-            .collect();
+        // One without was deleted by another meanwhile.
+        let mut roots: Vec<Descriptor> = heads.into_iter().flatten().collect();
+        self.done.kept = roots.len();
+        let mut seen = HashSet::new();
+        roots.retain(|root| seen.insert(root.digest));
+        self.done.wrong = wrong(self.store, roots, self.run)?;
         Ok(())
     }
 }

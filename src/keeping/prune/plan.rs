@@ -278,9 +278,13 @@ fn fill(
     run: Run<'_>,
 ) -> Result<()> {
     let size = |digest: &Digest| sizes.get(digest).copied().unwrap_or_default();
-    let root = |planned: &Planned| Descriptor::new("", planned.digest, size(&planned.digest));
-    let stay: Vec<Descriptor> = plan.keep.iter().chain(&plan.unknown).map(root).collect();
-    let go: Vec<Descriptor> = plan.delete.iter().map(root).collect();
+    let roots = |planned: &mut dyn Iterator<Item = &Planned>| -> Vec<Descriptor> {
+        let digests: HashSet<Digest> = planned.map(|one| one.digest).collect();
+        let root = |digest: Digest| Descriptor::new("", digest, size(&digest));
+        digests.into_iter().map(root).collect()
+    };
+    let stay = roots(&mut plan.keep.iter().chain(&plan.unknown));
+    let go = roots(&mut plan.delete.iter());
     let all = mark(source, stay.iter().chain(&go).cloned(), run)?;
     // Tags made of the digest of something that is elsewhere are kept.
     let mut owned = HashSet::new();
