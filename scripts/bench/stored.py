@@ -1,8 +1,12 @@
-"""What README.md keeps: the tables that --write puts there, and --check reads."""
+"""What is kept: the tables in README.md that --write puts there and --check
+reads, and the runs of a measurement that --keep continues."""
 
+import json
 import os
+from dataclasses import asdict
 
 import report
+from measure import Usage
 
 README = os.path.join(os.path.dirname(os.path.abspath(__file__)), "README.md")
 # How much worse a figure may get. The tables round, which must not count.
@@ -11,7 +15,7 @@ ROUNDED = {"wall": 0.005, "cpu": 0.005, "peak": 0.5, "requests": 0.5}
 
 
 class NoTable(Exception):
-    """A file without the tables that are looked for."""
+    """A file without the tables or runs that are looked for."""
 
 
 def marks(name):
@@ -40,6 +44,38 @@ def replace(path, name, text):
     before, _, rest = whole.partition(begin)
     with open(path, "w") as file:
         file.write(f"{before}{begin}{text.strip()}\n{end}{rest.partition(end)[2]}")
+
+
+def keep(path, about, results):
+    """Writes the runs of `results` to a file, with what they were measured on."""
+    cases = {result.case.name: kept(result) for result in results}
+    with open(f"{path}.new", "w") as file:
+        json.dump({"about": about, "cases": cases}, file)
+    os.replace(f"{path}.new", path)
+
+
+def kept(result):
+    runs = {tool: [asdict(usage) for usage in usages] for tool, usages in result.runs.items()}
+    return {"title": result.title, "runs": runs, "failed": result.failed}
+
+
+def continued(path, about, cases):
+    """The results that `keep` wrote, of those cases; none without a file, and
+    `NoTable` if it is about other programs or sizes."""
+    if not os.path.exists(path):
+        return {}
+    with open(path) as file:
+        known = json.load(file)
+    if known["about"] != about:
+        raise NoTable(f"{path} has runs of other programs or with other options: remove it, or name another file")
+    results = {}
+    for case in cases:
+        if case.name in known["cases"]:
+            one = known["cases"][case.name]
+            result = results[case.name] = report.Result(case, one["title"])
+            result.runs = {tool: [Usage(**usage) for usage in usages] for tool, usages in one["runs"].items()}
+            result.failed = one["failed"]
+    return results
 
 
 def figures(text):

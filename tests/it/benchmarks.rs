@@ -6,6 +6,8 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
+use serde_json::{Value, json};
+
 use crate::support::dxf::Dxf;
 use crate::support::scratch;
 
@@ -105,10 +107,16 @@ fn two_builds_are_compared() {
     let folder = scratch();
     let slow = folder.path().join("slow");
     // Written by another process: see `Tool::on_path`.
+    // It takes processor time, which other tests at the same moment do not change.
+    let count = "i=0; while [ $i -lt 500000 ]; do i=$((i + 1)); done";
     let write =
-        "printf '#!/bin/sh\\nsleep 1\\nexec %s \"$@\"\\n' \"$2\" > \"$1\" && chmod +x \"$1\"";
+        "printf '#!/bin/sh\\n%s\\nexec %s \"$@\"\\n' \"$3\" \"$2\" > \"$1\" && chmod +x \"$1\"";
     let made = Dxf::foreign(Path::new("/bin/sh")).args(["-c", write, "sh"]);
-    made.arg(&slow).arg(dxf).env("PATH", "/bin:/usr/bin").ok();
+    made.arg(&slow)
+        .arg(dxf)
+        .arg(count)
+        .env("PATH", "/bin:/usr/bin")
+        .ok();
     let compared = |ours: &Path, before: &Path| {
         let words = ["--quick", "--runs", "1", "--only", "push-existing"];
         let bench = bench().args(words).env("TMPDIR", folder.path());
@@ -121,7 +129,7 @@ fn two_builds_are_compared() {
     };
     let out = compared(&slow, Path::new(dxf));
     assert_eq!(out.code, Some(3), "{out}");
-    assert!(out.stderr.contains("wall is"), "{out}");
+    assert!(out.stderr.contains("cpu is"), "{out}");
     let names: Vec<_> = rows(out.text()).iter().map(|row| row[1]).collect();
     assert_eq!(names, ["", "dxf", "before"], "{out}");
 }
@@ -165,6 +173,28 @@ fn tables_are_written_and_compared_with() {
     assert_eq!(listing("--check", &table).run().code, Some(2));
     fs::write(&table, "no tables").unwrap();
     assert_eq!(listing("--check", &table).run().code, Some(2));
+}
+
+/// A run that was ended after some cases measures the others when it is repeated.
+#[test]
+fn a_run_is_continued() {
+    let folder = scratch();
+    let kept = folder.path().join("runs.json");
+    listing("--keep", &kept).ok();
+    let text = fs::read_to_string(&kept).unwrap();
+    let mut runs: Value = serde_json::from_str(&text).unwrap();
+    runs["cases"]["start-up"]["runs"]["dxf"][0]["wall"] = json!(777.0);
+    fs::write(&kept, runs.to_string()).unwrap();
+    let again = listing("--keep", &kept)
+        .args(["--only", "far-set-alias"])
+        .ok();
+    let (old, new) = (rows(again.text()), again.text().contains("name 10 blobs"));
+    assert!(old.iter().any(|row| row[2] == "777.00") && new, "{again}");
+    runs["about"]["build"] = json!("another");
+    fs::write(&kept, runs.to_string()).unwrap();
+    let refused = listing("--keep", &kept).run();
+    assert_eq!(refused.code, Some(2), "{refused}");
+    assert!(refused.stderr.contains("other programs"), "{refused}");
 }
 
 /// With the test's own build, whose numbers mean nothing: release builds are what
