@@ -10,7 +10,7 @@ use dxf_registry::http::Scheme;
 use dxf_registry::layout::Layouts;
 use dxf_registry::registry::Settings;
 use dxf_registry::stream::Watch;
-use dxf_registry::{Blob, Descriptor, Digest, Manifest, Registry as Client, Store, Target};
+use dxf_registry::{Blob, Descriptor, Digest, Manifest, Registry as Client, Store, Tag, Target};
 use serde_json::{Value, json};
 
 use super::readme::page;
@@ -118,6 +118,11 @@ impl Repo {
         let document = json!({"schemaVersion": 2, "mediaType": media_type::OCI_MANIFEST,
             "config": config, "layers": [layer]});
         self.manifest(document, Some(at))
+    }
+
+    /// A repository, as commands about images name it.
+    fn place(&self, repository: &str) -> String {
+        format!("{}/{repository}", self.host)
     }
 
     fn has(&self, digest: &Digest) -> bool {
@@ -254,10 +259,7 @@ each_store!(a_backup_brings_everything_back, |repo| {
         .map(|file| file.unwrap().metadata().unwrap().len())
         .sum();
     assert!(size < 8192, "manifests only: {size}");
-    let to = match repo.host.strip_prefix("oci:") {
-        Some(folder) => format!("oci:{folder}/a"),
-        None => format!("{}/a", repo.host),
-    };
+    let to = repo.place("a");
     let from = format!("{at}/a");
     repo.dxf(&["copy-image", "--all-tags", &from, &to]).ok();
     assert_eq!(repo.tags(), "d1 d2 d3 d4 d5");

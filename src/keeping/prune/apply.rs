@@ -152,6 +152,10 @@ impl Work<'_> {
         tag: Option<&Tag>,
         backup: &Layout,
     ) -> Result<()> {
+        // An earlier run that was interrupted may have deleted it.
+        if self.store.head(&Target::Digest(*digest))?.is_none() {
+            return Ok(());
+        }
         let below = mark(source, [Descriptor::new("", *digest, 0)], self.run)?;
         for (digest, _) in below.iter().filter(|(_, reached)| reached.is_manifest) {
             let by_digest = Target::Digest(*digest);
@@ -273,7 +277,7 @@ impl Work<'_> {
 
     /// Deletes what belonged to what is gone.
     fn with(&mut self) -> Result<()> {
-        let owned: Vec<Belonging> = self.owned().into_iter().cloned().collect();
+        let mut owned: Vec<Belonging> = self.owned().into_iter().cloned().collect();
         let tagged = owned.iter().filter_map(|one| {
             let tag = one.tag.as_deref()?.parse::<Tag>();
             Some(tag.map(|tag| (tag, one.digest)))
@@ -286,6 +290,9 @@ impl Work<'_> {
             // Where tags are removed, manifests are the store's to collect.
             return Ok(());
         }
+        // Lists before their entries: a registry client that deletes an entry
+        // updates the list, which then is no longer what the plan says.
+        owned.sort_by_key(|one| one.tag.is_none());
         for one in owned {
             self.run.watch.stop.check()?;
             let done = match &one.tag {

@@ -79,6 +79,32 @@ each_store!(
     }
 );
 
+each_store!(a_list_of_referrers_goes_with_its_subject, |repo| {
+    repo.made("kept", Some(NEW), Some("kept"));
+    let gone = repo.made("gone", Some(OLD), Some("gone"));
+    let its = repo.about(&gone, "its");
+    let folder = scratch();
+    let plan = folder.path().join("plan.json").display().to_string();
+    let backup = format!("oci:{}", folder.path().join("removed").display());
+    repo.prune(&["--keep-last", "1", "--plan", &plan]).ok();
+    let apply = ["prune-aliases", "--apply", &plan, "--backup", &backup];
+    let done = repo.dxf(&apply).ok();
+    let tags: Vec<Tag> = repo.store.tags().map(Result::unwrap).collect();
+    assert_eq!(tags, ["kept".parse::<Tag>().unwrap()], "{done}");
+    // The same once more, as after an interruption.
+    let again = repo.dxf(&apply).ok();
+    assert!(again.stderr.contains("1 no longer existed"), "{again}");
+    let to = repo.place("a");
+    let from = format!("{backup}/a");
+    repo.dxf(&["copy-image", "--all-tags", "--referrers", &from, &to])
+        .ok();
+    let listed = repo.dxf(&["list-referrers", &format!("{to}:gone")]).ok();
+    assert!(
+        listed.text().contains(&its.digest().to_string()),
+        "{listed}"
+    );
+});
+
 // https://github.com/goharbor/harbor/issues/8717: two tags deleted, six gone
 each_store!(a_digest_that_other_tags_share_goes_with_one, |repo| {
     let shared = repo.made("shared", Some(OLD), Some("t1"));
