@@ -9,7 +9,7 @@ use super::{Bundle, Entry, Names};
 use crate::blob::Blob;
 use crate::digest::Digest;
 use crate::error::{Error, Result};
-use crate::graph::{Action, Budget, Nondistributable, PushTarget, Remote, Select, plan};
+use crate::graph::{Action, Budget, Lists, Nondistributable, PushTarget, Remote, Select, plan};
 use crate::image::Node;
 use crate::image::layer::is_foreign;
 use crate::manifest::Manifest;
@@ -133,7 +133,7 @@ impl From<'_> {
         };
         let subject = manifest.subject()?.map(|subject| subject.digest);
         looked.image.is_referrer = subject.is_some();
-        let is_listed = is_there && is_listed(&**store, subject.as_ref(), digest)?;
+        let is_listed = is_there && Lists::default().has(&**store, subject.as_ref(), &digest)?;
         if is_listed && !is_tag {
             return Ok(looked);
         }
@@ -222,16 +222,6 @@ fn has(store: &dyn Store, target: &Target, digest: Digest) -> Result<bool> {
     Ok(store
         .head(target)?
         .is_some_and(|there| there.digest == digest))
-}
-
-/// Whether an existing manifest is listed under its subject, if it has one:
-/// a load may have ended between the two.
-fn is_listed(store: &dyn Store, subject: Option<&Digest>, digest: Digest) -> Result<bool> {
-    let Some(subject) = subject else {
-        return Ok(true);
-    };
-    let listed = store.referrers(subject)?;
-    Ok(listed.iter().any(|one| one.digest == digest))
 }
 
 /// The error for what can't be loaded, in one line.

@@ -31,6 +31,7 @@ pub use plan::{Action, Plan, plan};
 pub use pull::{Remote, UrlFetcher};
 pub use push::{Nondistributable, PushTarget, Summary, push, push_manifest};
 pub(crate) use push::{push_again, send_all};
+pub(crate) use referrers::Lists;
 pub use referrers::{Referrer, Scheme};
 pub use related::{Related, is_referrers_tag, is_related_tag, referrers_lists};
 pub(crate) use related::{list_tag, related_stem};

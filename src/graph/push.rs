@@ -6,6 +6,7 @@ use std::cmp::Reverse;
 use std::collections::HashSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use super::referrers::Lists;
 use crate::blob::Blob;
 use crate::descriptor::Descriptor;
 use crate::digest::Digest;
@@ -174,6 +175,7 @@ pub(super) fn put_missing(
 }
 
 /// What lies below a node and the store lacked.
+#[derive(Default)]
 pub(super) struct Below<'a> {
     /// Its children, innermost last, which are not put yet.
     children: Vec<&'a Child>,
@@ -265,9 +267,19 @@ pub(super) fn put_all(
     run: Run<'_>,
 ) -> Result<()> {
     let mut all = Vec::new();
+    let mut lists = Lists::default();
     for (digest, node) in nodes {
-        if known.has(digest) || to.store.head(&Target::Digest(*digest))?.is_some() {
-            known.add([*digest]);
+        if known.has(digest) {
+            continue;
+        }
+        if to.store.head(&Target::Digest(*digest))?.is_some() {
+            let subject = node.manifest().subject()?.map(|subject| subject.digest);
+            if lists.has(to.store, subject.as_ref(), digest)? {
+                known.add([*digest]);
+            } else {
+                // The store lists it with the PUT.
+                all.push((*digest, node.manifest(), Below::default()));
+            }
             continue;
         }
         let (below, _) = put_below(node, to, known, run)?;

@@ -2,7 +2,7 @@
 //! own list or the fallback tag, cosign's tags, and the attestations that
 //! BuildKit puts into the index beside the image.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use super::Remote;
 use super::related::Seen;
@@ -13,10 +13,40 @@ use crate::error::{Error, Result, if_found};
 use crate::manifest::{ATTESTED, Kind, Manifest, is_attestation};
 use crate::parallel;
 use crate::reference::Target;
+use crate::store::ReadStore;
 use crate::stream::Run;
 
 /// Deeper chains of referrers are refused.
 const MAX_DEPTH: u32 = bounds::REFERRER_LEVELS;
+
+/// The lists of referrers of one store, each asked for once.
+#[derive(Default)]
+pub(crate) struct Lists {
+    by_subject: HashMap<Digest, HashSet<Digest>>,
+}
+
+impl Lists {
+    /// Whether an existing manifest is listed under its subject, if it has one: a
+    /// copy may have ended between the two, or the list may have been deleted.
+    pub fn has(
+        &mut self,
+        store: &dyn ReadStore,
+        subject: Option<&Digest>,
+        digest: &Digest,
+    ) -> Result<bool> {
+        let Some(subject) = subject else {
+            return Ok(true);
+        };
+        if let Some(list) = self.by_subject.get(subject) {
+            return Ok(list.contains(digest));
+        }
+        let list = store.referrers(subject)?.into_iter();
+        let list: HashSet<Digest> = list.map(|one| one.digest).collect();
+        let is_listed = list.contains(digest);
+        self.by_subject.insert(*subject, list);
+        Ok(is_listed)
+    }
+}
 
 /// How a referrer is found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
