@@ -735,6 +735,11 @@ each_place!(files_of_another_folder_are_named_from_there, |place| {
         here
     );
     assert_eq!(listed(), "./app ./d/a.txt ./d/b.o ./d/deep/c.o");
+    let all = push(files.path(), &["-C", "dist", "app", "d"]);
+    assert_eq!(push(files.path(), &["-C", "dist", "."]), all);
+    assert_eq!(push(&at, &["./"]), all);
+    push(files.path(), &["-C", "dist", "--exclude", "d", "."]);
+    assert_eq!(listed(), "./app");
     let out = [
         "-C",
         "dist",

@@ -1,7 +1,7 @@
 //! An artifact of the files, types and annotations that the command line gives.
 
 use std::collections::BTreeMap;
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -41,7 +41,7 @@ pub enum Form {
 pub fn artifact(
     s: &mut Session<'_, '_>,
     about: &About,
-    paths: &[std::ffi::OsString],
+    paths: &[OsString],
     form: Form,
 ) -> Result<Artifact, Failure> {
     let mut notes = notes(about, s.context.epoch)?;
@@ -135,14 +135,14 @@ fn patterns(about: &About) -> Result<Vec<Pattern>> {
 fn inputs(
     s: &mut Session<'_, '_>,
     about: &About,
-    paths: &[std::ffi::OsString],
+    paths: &[OsString],
     form: Form,
     notes: &mut Notes,
 ) -> Result<Vec<Input>, Failure> {
     let mut inputs = Vec::new();
     let base = about.directory.as_deref().unwrap_or(Path::new(""));
     let exclude = patterns(about)?;
-    for word in paths {
+    for word in &expanded(paths, base, &exclude)? {
         let (path, kind) = split(word, base)?;
         let kind = kind.as_deref();
         let found = if path == Path::new("-") {
@@ -179,6 +179,29 @@ fn inputs(
         ));
     }
     Ok(inputs)
+}
+
+/// The paths, with those of everything in the folder `base` for `.`, in order.
+fn expanded(paths: &[OsString], base: &Path, exclude: &[Pattern]) -> Result<Vec<OsString>> {
+    let here = Path::new(".");
+    let mut all = Vec::new();
+    for word in paths {
+        // Of equal components; `./` is the same.
+        if Path::new(word) != here {
+            all.push(word.clone());
+            continue;
+        }
+        let folder = base.join(here);
+        let failed = |e| Error::io(folder.display().to_string(), e);
+        let mut names = Vec::new();
+        for entry in fs::read_dir(&folder).map_err(failed)? {
+            names.push(entry.map_err(failed)?.file_name());
+        }
+        names.sort();
+        names.retain(|name| !name.to_str().is_some_and(|name| excludes(exclude, name)));
+        all.extend(names.iter().map(|name| here.join(name).into_os_string()));
+    }
+    Ok(all)
 }
 
 /// The file that standard input is.
