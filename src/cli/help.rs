@@ -64,16 +64,22 @@ fn topic(word: &OsStr) -> Option<&'static str> {
 const NEW: &str = "edit-image with the image scratch";
 
 /// What other tools call something, and the commands for it here.
-const POINTERS: [(&str, &str); 22] = [
+const POINTERS: [(&str, &str); 32] = [
     ("-v", "dxf --version"),
+    ("backup", "dxf help housekeeping"),
     ("build", NEW),
     ("build-image", NEW),
+    ("bundle", "save-bundle, load-bundle or show-bundle"),
     ("catalog", "list-repos"),
     ("copy", "copy-image"),
     ("create-image", NEW),
+    ("cron", "dxf help housekeeping"),
+    ("del-image", "del-alias"),
     ("delete", "del-alias or del-blob"),
     ("digest", "get-digest"),
     ("download", "pull-blob, pull-files or pull-image"),
+    ("du", "show-usage"),
+    ("garbage-collect", "gc"),
     ("get", "pull-blob, pull-files or pull-image"),
     ("images", "list-repos or list-aliases"),
     ("inspect", "get-manifest, get-config or list-layers"),
@@ -82,11 +88,15 @@ const POINTERS: [(&str, &str); 22] = [
     ("make-image", NEW),
     ("manifest", "get-manifest"),
     ("new-image", NEW),
+    ("publish", "push-files"),
     ("put", "push-blob, push-files or push-image"),
+    ("restore", "pull-blob, or dxf help housekeeping"),
+    ("rotation", "dxf help housekeeping"),
     ("rm", "del-alias or del-blob"),
     ("run", "run-image"),
     ("tags", "list-aliases"),
     ("upload", "push-blob, push-files or push-image"),
+    ("verify", "verify-alias or verify-image"),
 ];
 
 /// The commands for what other tools call `word`.
@@ -119,7 +129,8 @@ pub fn explain(error: &clap::Error, words: &[OsString]) -> (String, String) {
         ),
         _ => {
             let first = rendered.lines().next().unwrap_or_default();
-            first.trim_start_matches("error: ").to_string()
+            let said = first.trim_start_matches("error: ");
+            said.replace("invalid digit found in string", "it takes a whole number")
         }
     };
     let hint =
@@ -146,7 +157,8 @@ fn meant(error: &clap::Error, word: Option<&OsStr>) -> Option<String> {
             // Docker's option; a password on the command line shows in lists of processes.
             Some("login") if wrong == "-p" => Some("--password-stdin".to_string()),
             Some(word) if word == wrong => pointer(&wrong),
-            _ => None,
+            Some(word) => longer(word, &wrong),
+            None => None,
         }
     });
     let guessed = [
@@ -158,6 +170,18 @@ fn meant(error: &clap::Error, word: Option<&OsStr>) -> Option<String> {
         let mut guessed = guessed.into_iter();
         guessed.find_map(|kind| best(error.get(kind)?))
     })
+}
+
+/// The only option of a command whose name ends as `wrong` does: `--keep-daily` for
+/// `--daily`.
+fn longer(command: &str, wrong: &str) -> Option<String> {
+    let end = format!("-{}", wrong.strip_prefix("--")?);
+    let known = Cli::command();
+    let command = known.find_subcommand(command)?;
+    let mut names = command.get_arguments().filter_map(|arg| arg.get_long());
+    let found = names.find(|name| name.ends_with(&end))?;
+    let is_only = !names.any(|name| name.ends_with(&end));
+    is_only.then(|| format!("--{found}"))
 }
 
 /// The image that was meant where its tag is an argument of its own, as in commands

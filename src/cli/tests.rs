@@ -277,6 +277,7 @@ fn help_and_version_need_nothing() {
         ("rm", "del-alias or del-blob"),
         ("-v", "did you mean dxf --version?"),
         ("inspect", "get-manifest"),
+        ("restore", "dxf help housekeeping"),
     ] {
         let done = place.run(&[word]);
         assert_eq!((done.code, done.out.as_str()), (2, ""), "{done:?}");
@@ -292,6 +293,8 @@ fn help_and_version_need_nothing() {
         (["help", "imagse"], "images"),
         (["cache", "prnue"], "prune"),
         (["completions", "fsh"], "fish"),
+        (["help", "rotation"], "dxf help housekeeping"),
+        (["prune-aliases", "--daily"], "--keep-daily"),
     ] {
         let said = place.run(&words).err;
         assert!(

@@ -50,6 +50,18 @@ each_place!(set_alias_takes_digests_and_files_in_order, |at| {
         ""
     );
     assert_eq!(at.tags("a"), ["v1"]);
+    // A manifest's digest, and another alias.
+    let manifest = at.says(["get-digest", "--manifest", "a", "v1"]);
+    let manifest = manifest.trim();
+    // A folder keeps manifests among its blobs.
+    if at.bench.is_some() {
+        at.run(["set-alias", "a", "v2", manifest])
+            .fails(2)
+            .says(&format!("dxf tag-image a@{manifest} v2"));
+    }
+    at.run(["set-alias", "a", "v2", "@v1"])
+        .fails(2)
+        .says("dxf tag-image a:OLD v2");
 });
 
 each_place!(set_alias_moves_a_name, |at| {

@@ -82,10 +82,7 @@ fn words_that_are_none_are_told_before_anything_is_asked() {
         (&["blob-size", "a", &some.to_uppercase()], "SHA256"),
         (&["del-blob", "a", "@"], "alias"),
         (&["mount-blob", "a", "b", "sha256:"], "digest"),
-        (
-            &["set-alias", "a", "v", "name"],
-            "an alias is written @NAME",
-        ),
+        (&["set-alias", "a", "v", "name"], "a file is written ./NAME"),
         (&["set-alias", "a", "-v", &some], "-v"),
         (&["set-alias", "a", "a b", &some], "a b"),
         (&["set-alias", "a", &long, &some], "aaa"),

@@ -1,6 +1,7 @@
 //! Bundles that are damaged, hostile or in the wrong place: one line that says
 //! what is wrong, and no tag on anything.
 
+use std::fs;
 use std::path::Path;
 
 use serde_json::{Value, json};
@@ -89,7 +90,7 @@ fn right() -> Vec<Member> {
 }
 
 fn load(far: &Registry, folder: &Path, bytes: &[u8]) -> [Output; 2] {
-    std::fs::write(folder.join("bad.tar"), bytes).expect("a bundle");
+    fs::write(folder.join("bad.tar"), bytes).expect("a bundle");
     let run = || Dxf::new().plain(far.host()).current_dir(folder);
     let to = format!("{}/below", far.host());
     let file = run().args(["load-bundle", "bad.tar", &to]).run();
@@ -342,7 +343,7 @@ fn too_many_members_are_refused() {
 fn near(folder: &Path) -> Registry {
     let registry = Registry::http();
     for seed in 0..2 {
-        std::fs::write(folder.join("f"), blob(seed, 300_000)).expect("a file");
+        fs::write(folder.join("f"), blob(seed, 300_000)).expect("a file");
         let alias = format!("@v{seed}");
         let push = ["push-blob", "team/app", "f", &alias];
         Dxf::new()
@@ -369,9 +370,9 @@ fn parts_of_a_former_save_do_not_stay() {
     save("128KiB", &both).ok();
     let many = count();
     assert!(many > 4, "{many}");
-    std::fs::copy(path(many), work.path().join("old")).expect("a part");
+    fs::copy(path(many), work.path().join("old")).expect("a part");
     // A part was carried away meanwhile.
-    std::fs::remove_file(path(1)).expect("a part");
+    fs::remove_file(path(1)).expect("a part");
     save("512KiB", &both).ok();
     assert_eq!(count(), 2);
     // The same images in other pieces are another set.
@@ -379,7 +380,7 @@ fn parts_of_a_former_save_do_not_stay() {
     run().args(load).fails(65).says("or cut to another size");
     // What is not proven to be of the former save is in the way.
     for name in ["old", "f"] {
-        std::fs::copy(work.path().join(name), path(many)).expect("a file");
+        fs::copy(work.path().join(name), path(many)).expect("a file");
         let refused = save("512KiB", &both[..1]).fails(1);
         assert!(
             refused.stderr.contains("it is not of the save"),
@@ -387,7 +388,7 @@ fn parts_of_a_former_save_do_not_stay() {
         );
         assert_eq!(count(), 3);
     }
-    std::fs::remove_file(path(many)).expect("a file");
+    fs::remove_file(path(many)).expect("a file");
     save("512KiB", &both[..1]).ok();
     assert_eq!(count(), 1);
     run().args(["show-bundle", "--verify", "b.001"]).ok();
@@ -423,6 +424,20 @@ fn words_that_fit_no_bundle_are_refused() {
     refused(&["load-bundle", "."], ".");
     refused(&["save-bundle", ".", "team/app:v0"], ".");
     refused(&["save-bundle", "--list", "none", "x.tar"], "none");
+    // --list was forgotten.
+    for name in ["images.txt", "x.001"] {
+        fs::write(work.path().join(name), "team/app:v0\n").unwrap();
+    }
+    let no_bundle = "it exists and is no bundle";
+    refused(&["save-bundle", "images.txt", "team/app:v0"], no_bundle);
+    refused(
+        &["save-bundle", "--part-size", "1MiB", "x", "team/app:v0"],
+        no_bundle,
+    );
+    for name in ["images.txt", "x.001"] {
+        let kept = fs::read_to_string(work.path().join(name)).unwrap();
+        assert_eq!(kept, "team/app:v0\n");
+    }
     assert!(far.raw().tags("below/team/app").is_empty());
     // Two images that would get one name.
     run()
@@ -442,12 +457,12 @@ fn lists_come_from_every_editor() {
     let one = near(work.path());
     let run = || Dxf::new().plain(one.host()).current_dir(work.path());
     let list = "\u{feff}# two\r\n\r\n  team/app:v0  \r\n\t# and\r\nteam/app:v1";
-    std::fs::write(work.path().join("list"), list).expect("a list");
+    fs::write(work.path().join("list"), list).expect("a list");
     // What was there stays until the bundle is complete.
-    std::fs::write(work.path().join("b.tar"), "foreign").expect("a file");
+    fs::write(work.path().join("b.tar"), "foreign").expect("a file");
     let save = ["save-bundle", "b.tar", "--list", "list", "team/app:gone"];
     run().args(save).fails(2).says("gone");
-    let old = std::fs::read(work.path().join("b.tar")).expect("a file");
+    let old = fs::read(work.path().join("b.tar")).expect("a file");
     assert_eq!(old, b"foreign");
     let saved = run().args(["save-bundle", "b.tar", "--list", "list"]).ok();
     assert_eq!(saved.lines().len(), 3, "{saved}");
@@ -469,7 +484,7 @@ fn full_disks_are_told_and_what_was_fetched_stays() {
     let (work, far) = (scratch(), Registry::http());
     let one = near(work.path());
     let run = || Dxf::new().plain(one.host()).current_dir(work.path());
-    std::fs::write(work.path().join("f"), blob(9, 4 << 20)).expect("a file");
+    fs::write(work.path().join("f"), blob(9, 4 << 20)).expect("a file");
     run().args(["push-blob", "team/app", "f", "@large"]).ok();
     run().args(["save-bundle", "b.tar", "team/app:large"]).ok();
     let mount = "mount -t tmpfs -o size=400k none \"$2\" || exit 99; ";

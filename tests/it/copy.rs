@@ -644,9 +644,17 @@ each_place!(more_tags_for_what_is_there, |place| {
     place
         .run(["tag-image", "a:one"])
         .misused("too few arguments");
+    // The repository and its tag as two words, as other commands take them.
+    place.run(["tag-image", "a:one", "latest"]).ok();
+    place
+        .run(["tag-image", "a", "two", "stable"])
+        .fails(2)
+        .says("write a:two stable");
+    place.run(["tag-image", "a", "new", "two"]).ok();
     let listed = place.run(["list-aliases", "a"]).ok();
     let listed: BTreeSet<_> = listed.lines().into_iter().collect();
-    assert_eq!(listed, BTreeSet::from(["one", "three", "two"]));
+    let all = ["latest", "new", "one", "three", "two"];
+    assert_eq!(listed, BTreeSet::from(all));
 });
 
 #[test]

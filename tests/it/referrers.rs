@@ -94,6 +94,7 @@ each_place! {
         let found = listed(at, &["--type", "test/signature", &of_digest]);
         assert_eq!(found[0]["referrers"].as_array().expect("a list").len(), 1);
         assert_eq!(found[0]["referrers"][0]["referrers"][0]["digest"], signature["digest"]);
+        at.run(["list-referrers", "--type", "sbom", &of_digest]).fails(2).says("a media type is");
         let none = listed(at, &["--type", "test/none", &of_digest]);
         assert_eq!(none, json!([{"digest": image["digest"], "referrers": []}]));
         let one = at.says(["list-referrers", "--platform", "linux/arm64", "team/app:v1"]);

@@ -174,7 +174,7 @@ fn what_the_source_lost_goes_within_bounds() {
         .args(["del-alias", "--only", "a", "v1", "v2", "v3"])
         .ok();
     let dry = sync(&["--delete", "--exclude", "own", "--dry-run"]).ok();
-    assert_eq!(dry.text().matches("deleted a:").count(), 1, "{dry}");
+    assert_eq!(dry.text().matches("delete a:").count(), 1, "{dry}");
     assert_eq!(tags(of(target.path()), "a"), "own v1 v2 v3 v4 v5");
     // A tenth is one; the rest is named.
     let one = sync(&["--delete", "--exclude", "own"]).ok();
@@ -182,6 +182,22 @@ fn what_the_source_lost_goes_within_bounds() {
     assert_eq!(tags(of(target.path()), "a"), "own v2 v3 v4 v5");
     sync(&["--delete", "--exclude", "own", "--max-delete", "50%"]).ok();
     assert_eq!(tags(of(target.path()), "a"), "own v4 v5");
+}
+
+/// A registry that got blobs and no alias yet, as after an upload that was ended.
+#[test]
+fn a_repository_without_aliases_has_nothing_to_copy() {
+    let (from, to) = (Registry::http(), scratch());
+    from.raw().push_blob("lib/base", b"a blob");
+    let dxf = || Dxf::new().plain(from.host());
+    assert_eq!(dxf().args(["list-repos"]).ok().text(), "lib/base\n");
+    let target = at(to.path());
+    let whole = dxf().args(["sync", from.host(), &target]).ok();
+    assert!(whole.stderr.contains("0 failed"), "{whole}");
+    let named = dxf().args(["sync", "--repo", "none", from.host(), &target]);
+    let named = named.run();
+    assert_eq!(named.code, Some(1), "{named}");
+    assert!(named.stderr.contains("repository none: "), "{named}");
 }
 
 /// A list that is empty or can't be read is more likely a fault of the source.

@@ -131,8 +131,10 @@ pub enum Command {
         after_help = "Examples:\n  dxf verify-alias team/models v1\n  dxf verify-alias --fast --all team/models"
     )]
     VerifyAlias(Later<VerifyAlias>),
-    /// Print the config digests of aliases: an image's id
+    /// Print the config digests of aliases, or with --manifest the digests to pull by
     ///
+    /// The digest of the config is an image's id. All artifacts without a config have the
+    /// same one. --manifest prints the digests that push-image and push-files print.
     /// Without arguments, dxf reads a manifest from standard input.
     #[command(
         after_help = "Examples:\n  dxf get-digest team/app v1\n  dxf get-digest --manifest team/app v1"

@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::path::Path;
 
 use dxf_registry::store::Expected;
-use dxf_registry::{Digest, Error, Result, Tag, alias};
+use dxf_registry::{Digest, Error, Result, Store, Tag, Target, alias};
 
 use crate::cli::args::{self, SetAlias};
 use crate::cli::exit::Failure;
@@ -20,11 +20,38 @@ pub fn run(s: &mut Session<'_, '_>, args: &SetAlias) -> Result<(), Failure> {
     };
     let tag: Tag = args::text(&rest[0])?.parse()?;
     let named: Result<Vec<Named<'_>>> = rest[1..].iter().map(|word| blob(word)).collect();
-    let named = named?;
-    let store = s.store(repo)?;
+    let named = named.map_err(|error| match error.what() {
+        Error::Invalid { what: "digest", .. } => Failure::Hinted(
+            Box::new(error),
+            format!(
+                "a file is written ./NAME; to give an image or artifact another tag: \
+                 dxf tag-image {repo}:OLD {tag}"
+            ),
+        ),
+        _ => error.into(),
+    })?;
+    let store = s.store(repo.clone())?;
     let digests: Result<Vec<Digest>> = named.iter().map(|blob| blob.digest(s)).collect();
-    let manifest = alias::set(&*store, &tag, &digests?, settings, s.run())?;
+    let digests = digests?;
+    let set = alias::set(&*store, &tag, &digests, settings, s.run());
+    let manifest = set.map_err(|error| match manifest_among(&*store, &digests, &error) {
+        Some(digest) => Failure::Hinted(
+            Box::new(error),
+            format!("it is a manifest, which gets a tag with: dxf tag-image {repo}@{digest} {tag}"),
+        ),
+        None => error.into(),
+    })?;
     s.document(manifest.bytes())
+}
+
+/// The first of `digests` that is a manifest, if one of them is no blob.
+fn manifest_among(store: &dyn Store, digests: &[Digest], error: &Error) -> Option<Digest> {
+    let is_manifest = |digest: &&Digest| {
+        let head = store.head(&Target::Digest(**digest));
+        matches!(head, Ok(Some(_)))
+    };
+    let digests = digests.iter().filter(|_| error.is_not_found());
+    digests.copied().find(|digest| is_manifest(&digest))
 }
 
 /// What `--if-match` says.

@@ -4,9 +4,10 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use dxf_registry::archive::Archive;
+use dxf_registry::files::is_media_type;
 use dxf_registry::graph::{Budget, Referrer, Remote, Resolver, Select};
 use dxf_registry::manifest::{Kind, Manifest};
-use dxf_registry::{Digest, Place, Platform, Target, json, text};
+use dxf_registry::{Digest, Error, Place, Platform, Target, json, text};
 use serde_json::{Value, json};
 
 use crate::cli::args::ListReferrers;
@@ -21,6 +22,10 @@ use crate::cli::session::Session;
 /// `list-referrers [--type T] [--depth N] [--platform P] <image>`
 pub fn run(s: &mut Session<'_, '_>, args: &ListReferrers) -> Result<(), Failure> {
     let words = args.words.take(1, 1)?;
+    if let Some(kind) = args.kind.as_deref().filter(|kind| !is_media_type(kind)) {
+        let why = "a media type is two names with a slash between, such as application/spdx+json";
+        return Err(Error::invalid("--type", kind, why).into());
+    }
     let platform: Option<Platform> = args.platform.as_deref().map(str::parse).transpose()?;
     let place = open::to_read(s, &words[0])?;
     let (remote, target) = opened(s, &place)?;

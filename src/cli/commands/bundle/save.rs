@@ -48,6 +48,7 @@ pub fn run(s: &mut Session<'_, '_>, args: &SaveBundle) -> Result<(), Failure> {
     }
     no_image(&words[0])?;
     let part = args.part_size.as_deref().map(part_size).transpose()?;
+    no_other_file(path, part.is_some())?;
     let platform = args.platform.as_deref().filter(|word| *word != "all");
     let platform: Option<Platform> = platform.map(str::parse).transpose()?;
     let mut options = SaveOptions::default().with_nondistributable(args.nondistributable.choice());
@@ -116,6 +117,34 @@ fn no_image(word: &OsStr) -> Result<(), Failure> {
         false => Err(args::usage(format!(
             "{text} looks like an image, and the file to write comes first; ./{text} writes a file of that name"
         ))),
+    }
+}
+
+/// Refuses to replace a file that is no archive, such as the list of images: `--list`
+/// was forgotten.
+fn no_other_file(path: &Path, in_parts: bool) -> Result<(), Failure> {
+    let first = match in_parts {
+        true => format!("{}.001", path.display()).into(),
+        false => path.to_path_buf(),
+    };
+    let mut head = Vec::new();
+    let is_file = is_plain(&first) && first.is_file();
+    let read = |file: File| file.take(512).read_to_end(&mut head);
+    if !is_file || File::open(&first).and_then(read).is_err() {
+        return Ok(());
+    }
+    // A tar begins with the header of a member (POSIX.1-1988, ustar).
+    let is_tar = head.get(257..262) == Some(b"ustar");
+    match is_tar || head.is_empty() {
+        true => Ok(()),
+        false => {
+            let name = first.display().to_string();
+            let why = format!(
+                "it exists and is no bundle; remove it first, or read the images from it with \
+                 --list {name}"
+            );
+            Err(Error::invalid("file", name, why).into())
+        }
     }
 }
 

@@ -147,7 +147,7 @@ fn explain(s: &Session<'_, '_>, args: &PruneAliases, plan: &RepoPlan) {
     if unknown > 0 {
         let hint = match args.rules.date_from_tag {
             None => "if their names contain a date, --date-from-tag '*%Y-%m-%d*' reads it",
-            Some(_) => "--date-from-tag reads no date in their names",
+            Some(_) => "--date-from-tag reads no date in their names, or one in the future (UTC)",
         };
         s.console.warn(&format!(
             "{repo}: {unknown} of {} aliases are kept because their age is unknown; {hint}",

@@ -38,6 +38,7 @@ pub fn run(s: &mut Session<'_, '_>, args: &Sync) -> Result<(), Failure> {
     let mut options = CopyOptions::default().with_referrers(Referrers::Copy);
     options.platform = platform.as_ref();
     let mut told = Told::default();
+    let is_listed = from.prefix().is_some() && args.repo.is_empty() && args.repos_from.is_none();
     for name in names(s, args, &from, &source)? {
         s.interrupt.stop().check()?;
         let into = to.name_for(&from, &name)?;
@@ -55,6 +56,8 @@ pub fn run(s: &mut Session<'_, '_>, args: &Sync) -> Result<(), Failure> {
         };
         match job.run(s, &mut told) {
             Ok(()) => {}
+            // A catalog names repositories that have blobs and no alias yet.
+            Err(Failure::Error(error)) if is_listed && error.is_not_found() => {}
             // A repository that can't be read or written stops no other.
             Err(Failure::Error(error)) if !is_fatal(&error) => {
                 told.failed += 1;
@@ -285,7 +288,7 @@ impl Job<'_> {
             false => prune::apply(self.pair.target(), &plan, None, s.run())?.left,
         };
         let is_left = |tag: &str| left.iter().any(|one| one.tag == tag);
-        told.deleted(s, self.name, &plan, &is_left)
+        told.deleted(s, self.name, &plan, &is_left, self.args.dry_run)
     }
 }
 
@@ -353,13 +356,15 @@ impl Told {
         name: &RepoName,
         plan: &RepoPlan,
         is_left: &dyn Fn(&str) -> bool,
+        is_dry: bool,
     ) -> Result<(), Failure> {
         for one in &plan.delete {
             let word = match is_left(&one.tag) {
                 true => "left",
+                false if is_dry => "delete",
                 false => "deleted",
             };
-            self.deleted += usize::from(word == "deleted");
+            self.deleted += usize::from(word != "left");
             match s.context.shape {
                 Shape::Json => self
                     .rows
