@@ -30,7 +30,7 @@ pub(crate) fn mirror(from: &str, to: &str) -> Result<usize, Box<dyn Error>> {
     let (copier, mut sent) = (Copier::new(&from, &*to, options), 0);
     for tag in from.store().tags() {
         let tag = Target::Tag(tag?);
-        // What exists already is not sent again.
+        // Existing blobs are not sent again.
         sent += copier.copy(&tag, &tag, Run::default())?.summary.uploaded;
     }
     Ok(sent)

@@ -39,8 +39,9 @@ const GITHUB: [(&str, &str); 4] = [
 ];
 
 /// Variables that GitLab and Jenkins set.
-const CI: [(&str, &str); 7] = [
+const CI: [(&str, &str); 8] = [
     ("CI_REGISTRY", "registry.example"),
+    ("CI_REGISTRY_IMAGE", "registry.example/team/app"),
     ("CI_REGISTRY_USER", "me"),
     ("CI_REGISTRY_PASSWORD", "secret"),
     ("CI_PROJECT_PATH", "team/app"),
@@ -348,7 +349,10 @@ fn images(at: &Stage) {
 fn the_pages_about_images() {
     run("images", images);
     run("editing-images", |_| ());
-    run("ci", images);
+    run("ci", |at| {
+        images(at);
+        at.file("report.json", "{}");
+    });
 }
 
 #[test]
