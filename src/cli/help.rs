@@ -176,7 +176,8 @@ fn meant(error: &clap::Error, word: Option<&OsStr>) -> Option<String> {
 /// `--daily`.
 fn longer(command: &str, wrong: &str) -> Option<String> {
     let end = format!("-{}", wrong.strip_prefix("--")?);
-    let known = Cli::command();
+    let mut known = guide::command();
+    known.build();
     let command = known.find_subcommand(command)?;
     let mut names = command.get_arguments().filter_map(|arg| arg.get_long());
     let found = names.find(|name| name.ends_with(&end))?;

@@ -458,12 +458,13 @@ fn lists_come_from_every_editor() {
     let run = || Dxf::new().plain(one.host()).current_dir(work.path());
     let list = "\u{feff}# two\r\n\r\n  team/app:v0  \r\n\t# and\r\nteam/app:v1";
     fs::write(work.path().join("list"), list).expect("a list");
-    // What was there stays until the bundle is complete.
-    fs::write(work.path().join("b.tar"), "foreign").expect("a file");
+    // An older bundle stays until the new one is complete.
+    run().args(["save-bundle", "b.tar", "team/app:v1"]).ok();
+    let old = fs::read(work.path().join("b.tar")).expect("a bundle");
     let save = ["save-bundle", "b.tar", "--list", "list", "team/app:gone"];
     run().args(save).fails(2).says("gone");
-    let old = fs::read(work.path().join("b.tar")).expect("a file");
-    assert_eq!(old, b"foreign");
+    let kept = fs::read(work.path().join("b.tar")).expect("a bundle");
+    assert!(kept == old);
     let saved = run().args(["save-bundle", "b.tar", "--list", "list"]).ok();
     assert_eq!(saved.lines().len(), 3, "{saved}");
     let save = run()
@@ -472,7 +473,7 @@ fn lists_come_from_every_editor() {
     assert_eq!(save.ok().text(), saved.text());
     // A line that names no image is named itself.
     let list = format!("{list}\nteam/App:v1 # oh\n");
-    std::fs::write(work.path().join("list"), &list).expect("a list");
+    fs::write(work.path().join("list"), &list).expect("a list");
     let save = ["save-bundle", "d.tar", "--list"];
     run().args(save).arg("list").fails(2).says("list, line 6: ");
     let piped = run().args(save).arg("-").stdin(&*list);

@@ -152,7 +152,7 @@ each_place!(what_can_not_be_stored_is_told, |place| {
         (&["../x"], 1, "No such file"),
         (&["d/one", "d/one"], 2, "twice"),
         (&["d", "d/one"], 2, "it is in d"),
-        (&["."], 2, "write the names of its files"),
+        (&[".:text/plain"], 2, "write the names of its files"),
         (&["d/one:plain"], 2, "two names with a slash"),
         (&["none"], 1, "No such file"),
         (&["-"], 2, "--name"),

@@ -131,7 +131,7 @@ pub enum Command {
         after_help = "Examples:\n  dxf verify-alias team/models v1\n  dxf verify-alias --fast --all team/models"
     )]
     VerifyAlias(Later<VerifyAlias>),
-    /// Print the config digests of aliases, or with --manifest the digests to pull by
+    /// Print the digests of configs (image ids) or manifests
     ///
     /// The digest of the config is an image's id. All artifacts without a config have the
     /// same one. --manifest prints the digests that push-image and push-files print.
