@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::thread;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -100,7 +101,16 @@ fn a_killed_push_leaves_a_whole_blob_or_none() {
             fs::write(&file, &bytes).expect("a file");
             let name = digest(&bytes);
             let output = killer.kill(push.clone());
-            let there = raw.blob("a", &name);
+            let mut there = raw.blob("a", &name);
+            // The registry is still storing what the killed process had sent, and
+            // its link to the blob is empty for a moment.
+            for _ in 0..50 {
+                if there.status != 500 {
+                    break;
+                }
+                thread::sleep(Duration::from_millis(20));
+                there = raw.blob("a", &name);
+            }
             assert!(
                 there.status == 200 || !reported(&output, &name),
                 "lost: {output}"
