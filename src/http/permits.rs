@@ -21,6 +21,9 @@ const LOOK: Duration = Duration::from_millis(100);
 /// After so many requests without a refusal, one more is permitted: the server
 /// may have been busy with others.
 const CALM: u32 = 64;
+/// How many refusals of a request that ran alone are not believed meanwhile, where
+/// there is a limit: the server may not have noticed that the others have ended.
+const LONE: u32 = 3;
 
 /// The permits of all servers. Clones share them.
 #[derive(Clone, Default)]
@@ -43,6 +46,8 @@ struct Server {
     limit: Option<usize>,
     /// Requests that ended since the limit changed.
     calm: u32,
+    /// Requests that were refused alone since it rose.
+    lone: u32,
 }
 
 impl Server {
@@ -60,7 +65,7 @@ impl Server {
     fn ended(&mut self) {
         self.calm += 1;
         if let (Some(limit), true) = (self.limit, self.calm >= CALM) {
-            (self.limit, self.calm) = (Some(limit + 1), 0);
+            (self.limit, self.calm, self.lone) = (Some(limit + 1), 0, 0);
         }
     }
 }
@@ -148,13 +153,19 @@ impl Permit {
     /// worth sending again after they have ended.
     pub fn was_refused(&mut self) -> bool {
         self.give_back();
-        if self.others == 0 {
-            return false;
-        }
         let mut servers = self.permits.lock();
-        let server = servers.entry(self.origin.clone()).or_default();
-        server.lower(self.others);
-        !self.nested
+        if self.others == 0 {
+            let limited = servers.get_mut(&self.origin);
+            let limited = limited.filter(|server| server.limit.is_some() && server.lone < LONE);
+            limited.is_some_and(|server| {
+                server.lone += 1;
+                !self.nested
+            })
+        } else {
+            let server = servers.entry(self.origin.clone()).or_default();
+            server.lower(self.others);
+            !self.nested
+        }
     }
 
     /// Waits until the server has noticed what ended.
@@ -204,6 +215,25 @@ mod tests {
         drop(at("http://a/"));
         assert!(refused.was_refused());
         assert_eq!(limit("http://a/"), Some(1));
+    }
+
+    /// A server may take a moment to notice that other requests have ended.
+    #[test]
+    fn where_there_is_a_limit_a_few_lone_refusals_are_not_believed() {
+        let (permits, stop) = (Permits::default(), Stop::new());
+        let at = |url| permits.acquire(origin(url), &stop).unwrap();
+        permits
+            .lock()
+            .entry(origin("http://a/"))
+            .or_default()
+            .lower(1);
+        for _ in 0..LONE {
+            assert!(at("http://a/").was_refused());
+        }
+        assert!(!at("http://a/").was_refused(), "it ends");
+        (0..CALM).for_each(|_| drop(at("http://a/")));
+        assert!(at("http://a/").was_refused());
+        assert!(!at("http://b/").was_refused(), "another server");
     }
 
     #[test]
