@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 
 use super::readme::page;
 use super::support::dxf::{Dxf, Output};
+use super::support::full_disk::full_disk;
 use super::support::peers::{Distribution3, each_server};
 use super::support::registry::Registry;
 use super::support::rules::{GET, HEAD, on};
@@ -272,20 +273,10 @@ fn a_backup_on_a_full_disk_deletes_nothing() {
     let registry = Registry::http();
     let repo = Repo::on(&registry);
     repo.days();
-    let at = scratch();
-    let script = "mount -t tmpfs -o size=4k none \"$2\" || exit 99
-        \"$1\" prune-aliases a --keep-last 1 --max-delete 9 --yes --backup \"oci:$2\"";
-    let unshare = Dxf::foreign(Path::new("/usr/bin/unshare")).plain(registry.host());
-    let words = ["-rm", "sh", "-c", script, "sh", env!("CARGO_BIN_EXE_dxf")];
-    let done = unshare.env("PATH", "/usr/bin:/bin").args(words);
-    let done = done.arg(at.path()).run();
-    if done.code == Some(99) || done.stderr.contains("unshare") {
-        eprintln!("SKIPPED: a full disk: no mount namespace here: {done}");
+    let script = r#""$1" prune-aliases a --keep-last 1 --max-delete 9 --yes --backup "oci:$2""#;
+    if full_disk("4k", registry.host(), script, |dxf| dxf).is_none() {
         return;
     }
-    assert_eq!(done.code, Some(1), "{done}");
-    assert_eq!(done.stderr.lines().count(), 1, "{done}");
-    assert!(done.stderr.contains("free space"), "{done}");
     assert_eq!(repo.tags(), "d1 d2 d3 d4 d5");
 }
 

@@ -5,6 +5,7 @@ pub mod bench;
 pub mod data;
 pub mod dxf;
 pub mod exchange;
+pub mod full_disk;
 pub mod helper;
 pub mod memory;
 pub mod peers;
