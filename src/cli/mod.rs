@@ -36,6 +36,7 @@ use exit::Failure;
 use interrupt::Interrupt;
 use out::bars;
 use out::console::{Console, Out, Terminals, stdout};
+use out::label::{Label, Names};
 use out::tally::Verb;
 use session::{Input, Session};
 
@@ -175,14 +176,19 @@ fn begin(
         | Command::MakeIndex(_) => context.source(env, input.terminal)?,
         _ => None,
     };
-    let hits = Hits::default();
-    let progress = bars::progress(context.show, input.console, verb(command), &hits);
+    let (hits, names) = (Hits::default(), Names::default());
+    let label = Label::Blob {
+        verb: verb(command),
+        hits: hits.clone(),
+        names: names.clone(),
+    };
+    let progress = bars::progress(context.show, input.console, label);
     let input = Input {
         stdin: &mut *input.stdin,
         ..input
     };
     let mut session = Session::new(&context, out, input, &*progress);
-    (session.source, session.hits) = (source, hits);
+    (session.source, session.hits, session.names) = (source, hits, names);
     let done = dispatch(&mut session, command).and_then(|()| session.end());
     done.map_err(|failure| half_a_login(failure, &context))
 }

@@ -25,6 +25,7 @@ use crate::cli::env::{Context, Shape, vars};
 use crate::cli::exit::Failure;
 use crate::cli::interrupt::Interrupt;
 use crate::cli::out::console::{Console, Out, Terminals, stdout};
+use crate::cli::out::label::Names;
 use crate::cli::out::log::Logger;
 use crate::cli::repos::Repos;
 
@@ -58,6 +59,8 @@ pub struct Session<'s, 'o> {
     pub interrupt: &'s Interrupt,
     /// The layers that come from the cache.
     pub hits: Hits,
+    /// The blobs that progress calls by the names of their files.
+    pub names: Names,
     /// What to do where a registry limits requests.
     pub on_limit: OnLimit,
     progress: &'s dyn Progress,
@@ -81,6 +84,7 @@ impl<'s, 'o> Session<'s, 'o> {
             terminal: input.terminal,
             interrupt: input.interrupt,
             hits: Hits::default(),
+            names: Names::default(),
             on_limit: OnLimit::default(),
             progress,
             odd: RefCell::default(),

@@ -130,7 +130,7 @@ const NO_BOUNDS: &[(&str, &[&str])] = &[
             "cli/exit LIMITED",
             "cli/image/engine MOST_WORDS",
             "cli/out/bars MOST",
-            "cli/out/bars MAX_NAME",
+            "cli/out/label MAX_NAME",
             "cli/out/console MAX_WARNING",
             "cli/commands/image/export MAX_NAMED",
             "cli/commands/tool/complete MOST",

@@ -283,3 +283,43 @@ fn parts_that_exist_are_counted() {
     let some = "dump.sql: 6 parts: 1 uploaded, 5 already there, 1.0 MiB in ";
     assert!(screen.starts_with(some), "{screen}");
 }
+
+#[test]
+fn files_are_called_by_their_names() {
+    let at = Place::folder();
+    let names = ["summary.json", "charts/one.svg"];
+    std::fs::create_dir(at.work().join("charts")).unwrap();
+    for (seed, name) in (0..).zip(names) {
+        std::fs::write(at.work().join(name), blob(seed, 1_000_000)).unwrap();
+    }
+    let shown = |words: &[&str]| {
+        let dxf = at.dxf().env("DXF_PROGRESS", "1");
+        dxf.args(words).ok().stderr
+    };
+    let pushed = shown(&[&["push-files", "r", "v"][..], &names].concat());
+    let pulled = shown(&["pull-files", "r", "v", "-o", "all"]);
+    let single = shown(&["pull-files", "r", "v", "--file", names[0], "-o", "one"]);
+    for (shown, names) in [
+        (&pushed, &names[..]),
+        (&pulled, &names),
+        (&single, &names[..1]),
+    ] {
+        for name in names {
+            let done = format!("{name}: 100% 1000000/1000000 bytes");
+            assert!(shown.contains(&done), "{shown}");
+        }
+    }
+    assert!(!pulled.contains("sha256:"), "{pulled}");
+    shown(&["push-files", "r", "p", "--split", "512KiB", names[0]]);
+    let parts = shown(&["pull-files", "r", "p", "-o", "parts"]);
+    for part in ["1/2", "2/2"] {
+        let done = format!("{} {part}: 100% ", names[0]);
+        assert!(parts.contains(&done), "{parts}");
+    }
+    // On a terminal the last line of a single file has its name, too.
+    let screen = screen_after(&at, 80, "pull-files r v --file summary.json -o two");
+    assert!(
+        screen.starts_with("summary.json 100% 976.5 KiB"),
+        "{screen}"
+    );
+}

@@ -9,6 +9,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use dxf_registry::artifact::Split;
 use dxf_registry::files::{self, Artifact, Input, Making, is_media_type, title};
+use dxf_registry::image::Image;
 use dxf_registry::image::make::{Modified, Pattern, excludes};
 use dxf_registry::{Blob, Error, Result};
 
@@ -90,6 +91,17 @@ pub fn artifact(
         made = made.with_config(config.with_annotations(of_config));
     }
     Ok(made.with_annotations(manifest))
+}
+
+/// The image that an artifact is; progress calls its blobs by the names of their files.
+///
+/// # Errors
+/// Those of [`Artifact::image`].
+pub fn image(s: &Session<'_, '_>, artifact: &Artifact) -> Result<Image> {
+    let image = artifact.image()?;
+    s.names
+        .add(&files::entries(image.manifest()).unwrap_or_default());
+    Ok(image)
 }
 
 /// All annotations, and the time, which `SOURCE_DATE_EPOCH` gives too.

@@ -8,14 +8,14 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use dxf_registry::Digest;
-use dxf_registry::cache::Hits;
 use dxf_registry::progress::{Progress, Skipped};
 use dxf_registry::text::one_line;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::cli::out::console::Console;
+use crate::cli::out::label::{Label, short};
 use crate::cli::out::size;
-use crate::cli::out::tally::{Tally, Verb};
+use crate::cli::out::tally::Tally;
 
 /// How progress is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,23 +30,9 @@ pub enum Show {
     Bars,
 }
 
-/// Shows progress as `show` says, and a sum at the end: the command does `verb`
-/// with the blobs, except those in `hits`.
-pub fn progress(show: Show, console: &Console, verb: Verb, hits: &Hits) -> Box<dyn Progress> {
-    let hits = hits.clone();
-    labelled(show, console, Label::Digest { verb, hits })
-}
-
-/// The same for something that has a better name than its digest, without a sum.
-pub fn named(show: Show, console: &Console, name: &str) -> Box<dyn Progress> {
-    let name = match show {
-        Show::Lines => one_line(name),
-        _ => short(name, MAX_NAME),
-    };
-    labelled(show, console, Label::Name(name))
-}
-
-fn labelled(show: Show, console: &Console, label: Label) -> Box<dyn Progress> {
+/// Shows progress as `show` says, and a sum at the end, of blobs that are called as
+/// `label` says.
+pub fn progress(show: Show, console: &Console, label: Label) -> Box<dyn Progress> {
     match show {
         Show::Nothing => Box::new(()),
         Show::Lines => Box::new(Lines::new(console.clone(), label)),
@@ -54,53 +40,9 @@ fn labelled(show: Show, console: &Console, label: Label) -> Box<dyn Progress> {
     }
 }
 
-/// What a line begins with, and what is said at the end.
-enum Label {
-    /// Enough of a digest to tell it from its neighbours: `sha256:ba7816bf`. At the
-    /// end a sum.
-    Digest { verb: Verb, hits: Hits },
-    /// A name. At the end nothing: its owner knows what it consists of.
-    Name(String),
-}
-
-impl Label {
-    fn of(&self, blob: &Digest) -> String {
-        match self {
-            Label::Digest { .. } => format!("{}:{}", blob.algorithm(), &blob.hex()[..8]),
-            Label::Name(name) => name.clone(),
-        }
-    }
-
-    /// Counts a blob of which `bytes` moved.
-    fn count(&self, tally: &mut Tally, blob: &Digest, bytes: u64) {
-        match self {
-            Label::Digest { verb, hits } if *verb != Verb::Uploaded && hits.contains(blob) => {
-                tally.cached();
-            }
-            _ => tally.moved(bytes),
-        }
-    }
-
-    /// The sum, where there is one.
-    fn sum(&self, tally: &Tally, took: Duration) -> Option<String> {
-        match self {
-            Label::Digest { verb, .. } => Some(tally.line("blob", *verb, took)),
-            Label::Name(_) => None,
-        }
-    }
-}
-
-/// The end of a name, on one line: paths differ there.
-fn short(name: &str, most: usize) -> String {
-    let name = one_line(name);
-    let count = name.chars().count();
-    match count > most {
-        true => format!(
-            "…{}",
-            name.chars().skip(count + 1 - most).collect::<String>()
-        ),
-        false => name,
-    }
+/// The same for something that has a better name than its digest, without a sum.
+pub fn named(show: Show, console: &Console, name: &str) -> Box<dyn Progress> {
+    progress(show, console, Label::Name(one_line(name)))
 }
 
 /// A bar for each blob under way, [`MOST`] of them at once; with several blobs,
@@ -116,9 +58,6 @@ struct Bars {
 const MOST: usize = 8;
 /// From this many columns on, a line has room for a bar and all numbers.
 const WIDE: u16 = 72;
-/// The most characters of a name: with a percentage and a rate they fit into 40
-/// columns.
-const MAX_NAME: usize = 20;
 /// Reading a file is shown from this time on: most take less.
 const PATIENCE: Duration = Duration::from_millis(300);
 
@@ -136,13 +75,13 @@ impl Styles {
             _ => "{wide_bar}",
         };
         let wide = format!(
-            "{{prefix}} {{percent:>3}}% {bar} {{bytes}}/{{total_bytes}} {{bytes_per_sec}} {{eta}}"
+            "{{prefix:15}} {{percent:>3}}% {bar} {{bytes}}/{{total_bytes}} {{bytes_per_sec}} {{eta}}"
         );
         let (known, total) = match columns >= WIDE {
             true => (wide.as_str(), wide.as_str()),
             false => (
-                "{prefix} {percent:>3}% {bytes_per_sec}",
-                "{prefix} {percent:>3}% {bytes} {eta}",
+                "{prefix:15} {percent:>3}% {bytes_per_sec}",
+                "{prefix:15} {percent:>3}% {bytes} {eta}",
             ),
         };
         let style = |template: &str| {
@@ -153,7 +92,7 @@ impl Styles {
         };
         Styles {
             known: style(known),
-            unknown: style("{prefix} {spinner} {bytes} {bytes_per_sec}"),
+            unknown: style("{prefix:15} {spinner} {bytes} {bytes_per_sec}"),
             total: style(total),
         }
     }
@@ -209,7 +148,7 @@ impl Bars {
         if shown.filter(|moving| moving.bar.is_some()).count() >= MOST {
             return None;
         }
-        Some(self.add(state, self.label.of(blob), total))
+        Some(self.add(state, short(&self.label.of(blob)), total))
     }
 
     /// A bar above the line for all.
@@ -295,7 +234,7 @@ impl Progress for Bars {
         let left = moving.size.unwrap_or_default().saturating_sub(moving.moved);
         state.size = state.size.saturating_sub(left);
         state.moved += moving.moved;
-        state.label = self.label.of(blob);
+        state.label = short(&self.label.of(blob));
         self.label.count(&mut state.tally, blob, moving.moved);
         self.show_total(&mut state);
     }
@@ -329,7 +268,7 @@ impl Progress for Bars {
         if let Some(bar) = &reading.bar {
             bar.set_position(done);
         } else if reading.begun.elapsed() >= PATIENCE {
-            let bar = self.add(&state, format!("reading {}", short(what, MAX_NAME)), total);
+            let bar = self.add(&state, format!("reading {}", short(what)), total);
             bar.set_position(done);
             if let Some(reading) = state.prepared.get_mut(what) {
                 reading.bar = Some(bar);
@@ -527,10 +466,18 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::out::label::Names;
+    use crate::cli::out::tally::Verb;
     use crate::cli::tests::Shared;
+    use dxf_registry::cache::Hits;
 
     fn shows(show: Show, console: &Console) -> Box<dyn Progress> {
-        progress(show, console, Verb::Uploaded, &Hits::default())
+        progress(show, console, label(Verb::Uploaded, &Hits::default()))
+    }
+
+    fn label(verb: Verb, hits: &Hits) -> Label {
+        let (hits, names) = (hits.clone(), Names::default());
+        Label::Blob { verb, hits, names }
     }
 
     fn shown(work: impl FnOnce(&dyn Progress, &Digest)) -> Vec<String> {
@@ -642,7 +589,7 @@ mod tests {
         let console = Console::new(Box::new(buffer.clone()));
         hits.add(&Digest::of(b"a"));
         for show in [Show::Bars, Show::Lines] {
-            let shown = progress(show, &console, Verb::Downloaded, &hits);
+            let shown = progress(show, &console, label(Verb::Downloaded, &hits));
             for bytes in [&b"a"[..], b"bc"] {
                 let digest = Digest::of(bytes);
                 shown.start(&digest, Some(bytes.len() as u64));
@@ -653,12 +600,6 @@ mod tests {
         let text = buffer.text();
         let sum = "2 blobs: 1 downloaded, 1 from the cache, 2 B in 0.0 s";
         assert_eq!(text.matches(sum).count(), 2, "{text}");
-    }
-
-    #[test]
-    fn long_names_keep_their_end() {
-        assert_eq!(short("dump.sql", 20), "dump.sql");
-        assert_eq!(short("/var/backups/2026/dump.sql", 12), "…26/dump.sql");
     }
 
     #[test]

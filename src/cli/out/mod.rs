@@ -4,6 +4,7 @@ pub mod bars;
 pub mod console;
 pub mod file;
 pub mod json;
+pub mod label;
 pub mod log;
 pub mod size;
 pub mod sum;

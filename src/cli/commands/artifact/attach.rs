@@ -37,7 +37,7 @@ pub fn run(s: &mut Session<'_, '_>, args: &Attach) -> Result<(), Failure> {
     }
     let artifact = make::artifact(s, about, paths, Form::Layers)?;
     let subject = subject(s, &*store, &place, platform.as_ref())?;
-    let image = artifact.with_subject(subject).image()?;
+    let image = make::image(s, &artifact.with_subject(subject))?;
     let digest = image.manifest().digest();
     let (target, node) = (Target::Digest(digest), Node::Image(image));
     let done = push(&node, &PushTarget::new(&*store, &target), s.run())?;

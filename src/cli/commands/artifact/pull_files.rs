@@ -30,6 +30,7 @@ pub fn run(s: &mut Session<'_, '_>, args: &PullFiles) -> Result<(), Failure> {
     let (store, target) = source(s, args)?;
     let manifest = chosen(s, &*store, &target, args.platform.as_deref())?;
     let mut found = entries_in(&*store, &manifest)?;
+    s.names.add(&found);
     if let Some(name) = &args.file {
         return one(s, &*store, &found, name, args);
     }

@@ -103,7 +103,7 @@ fn for_platform(
     tag: &Tag,
     platform: Platform,
 ) -> Result<Digest> {
-    let image = artifact.clone().with_platform(&platform).image()?;
+    let image = make::image(s, &artifact.clone().with_platform(&platform))?;
     let manifest = image.manifest();
     let mut entry = manifest.descriptor();
     let kind = manifest.referrer()?;
@@ -183,7 +183,7 @@ fn put(
     artifact: &Artifact,
     target: &Target,
 ) -> Result<Digest> {
-    let image = artifact.image()?;
+    let image = make::image(s, artifact)?;
     let digest = image.manifest().digest();
     push(
         &Node::Image(image),
