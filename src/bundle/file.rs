@@ -119,6 +119,13 @@ pub(super) fn sums(names: &[String], digests: &[Digest]) -> Vec<u8> {
 pub(super) struct Written(Vec<Opened>);
 
 impl Written {
+    /// The numbers, from 1, of those that were not complete and right before.
+    pub fn numbers(&self) -> Vec<usize> {
+        let tars = (1..).zip(&self.0);
+        let new = tars.filter(|(_, one)| one.partial.is_some());
+        new.map(|(number, _)| number).collect()
+    }
+
     /// Gives them their names.
     pub fn commit(self) -> Result<()> {
         self.0.into_iter().try_for_each(Opened::commit)

@@ -35,7 +35,7 @@ pub use listing::{LISTING, Listing, MAX_LISTING};
 pub use load::{Image, Load, Loaded, Outcome, Stores};
 pub use names::Names;
 pub use read::{Bounded, Bundle, Cut, Entry};
-pub use save::{Plan, SaveOptions, Wanted, plan};
+pub use save::{Plan, SaveOptions, SavedParts, Wanted, plan};
 
 pub use crate::descriptor::annotation::BUNDLE_NAME as NAME;
 

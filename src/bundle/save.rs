@@ -95,6 +95,17 @@ pub struct Plan {
     pub omitted: (usize, u64),
 }
 
+/// The parts that a bundle was written to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SavedParts {
+    /// How many there are.
+    pub count: usize,
+    /// The numbers, from 1, of those that were written. The others existed, and were
+    /// right.
+    pub written: Vec<usize>,
+}
+
 impl Plan {
     /// Writes the bundle to the file at `path`, which appears when it is
     /// complete. What an earlier call left in `NAME.partial` is checked and
@@ -112,13 +123,13 @@ impl Plan {
     /// Writes the bundle to files smaller than `size` bytes: `NAME.001`,
     /// `NAME.002` and so on. Existing parts that are right stay as they are. Parts
     /// that a former call wrote beyond the last one are removed when all of these
-    /// are complete. Gives the number of parts.
+    /// are complete.
     ///
     /// # Errors
     /// As [`Plan::write_file`]; [`Error::Unsupported`] for a file that has the name of
     /// a part beyond the last one and is not such a part; [`Error::Invalid`] for a size in which index and
     /// manifests have no room, or that makes too many parts.
-    pub fn write_parts(&self, path: &Path, size: u64, run: Run<'_>) -> Result<usize> {
+    pub fn write_parts(&self, path: &Path, size: u64, run: Run<'_>) -> Result<SavedParts> {
         let (tars, blobs) = parts::several(&self.members, path, size)?;
         let former = parts::former(path, tars.len(), run)?;
         let written = file::write(&tars, &blobs, run)?;
@@ -126,8 +137,12 @@ impl Plan {
         for path in former {
             fs::remove_file(&path).map_err(|e| Error::io(path.display().to_string(), e))?;
         }
+        let parts = SavedParts {
+            count: tars.len(),
+            written: written.numbers(),
+        };
         written.commit()?;
-        Ok(tars.len())
+        Ok(parts)
     }
 
     /// The blobs that [`Plan::write_parts`] cuts for this size, bytes: each of

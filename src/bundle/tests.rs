@@ -190,7 +190,7 @@ fn a_stream_in_another_order_is_kept() {
     let bytes = written(&plan);
     let dir = tempfile::tempdir().unwrap();
     let part = plan.write_parts(&dir.path().join("b"), 64 << 20, Run::default());
-    assert_eq!(part.unwrap(), 1);
+    assert_eq!(part.unwrap().count, 1);
     let part = std::fs::read(dir.path().join("b.001")).unwrap();
     let mut zeros = [&bytes[..], &[0; 70_000]].concat();
     // An empty member in front.
@@ -570,10 +570,10 @@ fn listings_that_lie_are_refused() {
 /// The parts of a bundle of three blobs, one of them larger than a part.
 fn parts_in(store: &Arc<Noted>, dir: &std::path::Path) -> Vec<std::path::PathBuf> {
     let plan = planned(store, &["r.example/a:v1"]);
-    let count = plan
+    let parts = plan
         .write_parts(&dir.join("b.tar"), 64 << 10, Run::default())
         .unwrap();
-    (1..=count)
+    (1..=parts.count)
         .map(|number| dir.join(format!("b.tar.{number:03}")))
         .collect()
 }

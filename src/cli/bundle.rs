@@ -115,6 +115,12 @@ pub fn numbered(numbers: &[usize]) -> String {
     format!("{what} {}", series(ranges.collect()))
 }
 
+/// `part 2 is`, `parts 2 and 3 are`.
+pub fn is_or_are(numbers: &[usize]) -> String {
+    let verb = if numbers.len() == 1 { "is" } else { "are" };
+    format!("{} {verb}", numbered(numbers))
+}
+
 /// `a`, `a and b`, `a, b and c`.
 fn series(mut words: Vec<String>) -> String {
     match (words.pop(), words.is_empty()) {
@@ -125,9 +131,14 @@ fn series(mut words: Vec<String>) -> String {
 
 /// Which parts have to be loaded together: `parts 2 to 5 in one command`.
 pub fn together(cuts: &[Cut]) -> String {
-    let groups = cuts.iter();
-    let groups = groups.map(|cut| format!("{} in one command", numbered(&cut.parts)));
-    series(groups.collect())
+    let mut groups: Vec<&[usize]> = cuts.iter().map(|cut| cut.parts.as_slice()).collect();
+    groups.sort_unstable();
+    let groups = groups.iter();
+    series(
+        groups
+            .map(|parts| format!("{} in one command", numbered(parts)))
+            .collect(),
+    )
 }
 
 #[cfg(test)]

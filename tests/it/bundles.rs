@@ -556,7 +556,16 @@ fn parts_are_loaded_one_by_one_and_remade() {
 
     let before = fetched(&one);
     std::fs::remove_file(work.path().join("b.002")).expect("a part");
-    save();
+    let elsewhere = Registry::http();
+    let lost = run().args(["load-bundle", "b", elsewhere.host()]).fails(2);
+    let named = "stored 2 of 3 parts; part 2 is missing (b.002); load part 2 next; ";
+    assert!(lost.stderr.contains(named), "{lost}");
+    let saved = save();
+    let one_part = ", in 3 parts: wrote part 2, kept the others\n";
+    assert!(saved.text().ends_with(one_part), "{saved}");
+    let saved = save();
+    let none = ", in 3 parts: kept all of them\n";
+    assert!(saved.text().ends_with(none), "{saved}");
     assert_eq!(fetched(&one) - before, 2, "the two blobs of the part");
     let verify = |parts: &[&str]| run().args(["show-bundle", "--verify"]).args(parts);
     let all = verify(&["b.002", "b.001", "b.003"]).ok();
@@ -620,6 +629,17 @@ fn a_layer_larger_than_a_part_needs_its_parts_at_once() {
     let both = |words: &String| words.contains("; load part ") && words.contains(", and parts ");
     assert!(pending.iter().any(both), "{pending:?}");
     assert!(target.raw().tags("far/team/app").is_empty());
+    std::fs::rename(work.path().join(parts[1]), work.path().join("away")).expect("a part");
+    let lost = load(&["b.tar"]).fails(2);
+    let (named, remedy) = (
+        "part 2 is missing (b.tar.002); ",
+        format!("b.tar {to} there"),
+    );
+    assert!(
+        lost.stderr.contains(named) && lost.stderr.contains(&remedy),
+        "{lost}"
+    );
+    std::fs::rename(work.path().join("away"), work.path().join(parts[1])).expect("a part");
     load(&["b.tar"]).ok();
     assert_eq!(target.raw().tags("far/team/app").len(), 2);
 }

@@ -10,7 +10,7 @@ use dxf_registry::{RepoName, Result, Root, Store};
 use serde_json::json;
 
 use crate::cli::args::{self, LoadBundle};
-use crate::cli::bundle::{base, found, incoming, numbered, opened, together};
+use crate::cli::bundle::{base, found, incoming, is_or_are, numbered, opened, together};
 use crate::cli::env::Shape;
 use crate::cli::env::vars;
 use crate::cli::exit::Failure;
@@ -89,7 +89,13 @@ fn next(bundle: &Bundle, load: &Load, words: &[OsString]) -> String {
     let cut: usize = cuts.iter().map(|cut| cut.parts.len()).sum();
     let all = bundle.part_count();
     let stored = all.saturating_sub(alone.len() + cut);
-    let said = format!("stored {stored} of {all} parts; load ");
+    let file = words.first().and_then(|word| Path::new(word).file_name());
+    let part_of = file.and_then(base);
+    let gone = match (file, part_of) {
+        (Some(file), None) => missing(file, &load.absent_parts()),
+        _ => String::new(),
+    };
+    let said = format!("stored {stored} of {all} parts; {gone}load ");
     let what = match (alone.is_empty(), together(cuts)) {
         (_, groups) if groups.is_empty() => {
             return said + &numbered(&alone) + " next; tags are set after the last part";
@@ -97,9 +103,9 @@ fn next(bundle: &Bundle, load: &Load, words: &[OsString]) -> String {
         (true, groups) => groups,
         (false, groups) => format!("{}, and {groups}", numbered(&alone)),
     };
-    let file = words.first().map(OsString::as_os_str);
-    let file = file.and_then(|file| base(Path::new(file).file_name()?));
-    let file = file.map_or("FILE…".into(), OsStr::to_string_lossy);
+    let file = part_of
+        .or(file)
+        .map_or("FILE…".into(), OsStr::to_string_lossy);
     let to = words.last().filter(|_| words.len() > 1);
     let to = to.and_then(|word| target(word).ok()?.map(|_| word.to_string_lossy()));
     let to = to.map(|to| format!(" {to}")).unwrap_or_default();
@@ -107,6 +113,15 @@ fn next(bundle: &Bundle, load: &Load, words: &[OsString]) -> String {
         "{what}, because a layer is larger than a part: copy the parts into one folder and run dxf \
          load-bundle {file}{to} there"
     )
+}
+
+/// Which parts of the bundle called `name` are not there.
+fn missing(name: &OsStr, parts: &[usize]) -> String {
+    let file = match parts {
+        [one] => format!(" ({}.{one:03})", name.display()),
+        _ => String::new(),
+    };
+    format!("{} missing{file}; ", is_or_are(parts))
 }
 
 /// Where images go: a registry or a folder, and what repositories are below.

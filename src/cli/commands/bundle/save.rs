@@ -9,7 +9,9 @@ use std::sync::Arc;
 
 use dxf_registry::archive::Archive;
 use dxf_registry::bounds;
-use dxf_registry::bundle::{Bundle, Listing, MAX_LISTING, Plan, SaveOptions, Wanted, plan};
+use dxf_registry::bundle::{
+    Bundle, Listing, MAX_LISTING, Plan, SaveOptions, SavedParts, Wanted, plan,
+};
 use dxf_registry::error::if_found;
 use dxf_registry::graph::{Referrers, Remote};
 use dxf_registry::stream::read_bounded;
@@ -20,7 +22,7 @@ use dxf_registry::{
 use serde_json::json;
 
 use crate::cli::args::{self, SaveBundle};
-use crate::cli::bundle::{self, together};
+use crate::cli::bundle::{self, numbered, together};
 use crate::cli::env::Shape;
 use crate::cli::exit::Failure;
 use crate::cli::image::destination::left_out;
@@ -89,20 +91,20 @@ pub fn run(s: &mut Session<'_, '_>, args: &SaveBundle) -> Result<(), Failure> {
             s.console.warn(&what);
         }
         s.interrupt.keep();
-        let count = plan.write_parts(path, part, s.run())?;
-        return report(s, &plan, count);
+        let parts = plan.write_parts(path, part, s.run())?;
+        return report(s, &plan, Some(&parts));
     }
     if is_plain(path) {
         s.interrupt.keep();
         plan.write_file(path, s.run())?;
-        return report(s, &plan, 1);
+        return report(s, &plan, None);
     }
     let (mut output, run) = (Output::open(Some(path), s.interrupt)?, s.run());
     let (name, is_stdout) = (output.name(), output.is_stdout());
     plan.write_stream(&name, output.writer(s.out), run)?;
     match is_stdout {
         true => Ok(()),
-        false => report(s, &plan, 1),
+        false => report(s, &plan, None),
     }
 }
 
@@ -463,13 +465,16 @@ fn in_archive(s: &Session<'_, '_>, place: &Place) -> Result<Vec<Wanted>, Failure
     Ok(wanted.collect())
 }
 
-fn report(s: &mut Session<'_, '_>, plan: &Plan, parts: usize) -> Result<(), Failure> {
+fn report(s: &mut Session<'_, '_>, plan: &Plan, parts: Option<&SavedParts>) -> Result<(), Failure> {
     if s.context.shape == Shape::Json {
         let images = plan.images.iter();
         let images =
             images.map(|(name, digest)| json!({"name": name.to_string(), "digest": digest}));
-        let value = json!({"images": images.collect::<Vec<_>>(), "bytes": plan.bytes,
-            "omitted": plan.omitted.1, "parts": parts});
+        let mut value = json!({"images": images.collect::<Vec<_>>(), "bytes": plan.bytes,
+            "omitted": plan.omitted.1, "parts": parts.map_or(1, |parts| parts.count)});
+        if let Some(parts) = parts {
+            value["written"] = parts.written.as_slice().into();
+        }
         return s.line(json::python(&value));
     }
     for (name, digest) in &plan.images {
@@ -483,8 +488,13 @@ fn report(s: &mut Session<'_, '_>, plan: &Plan, parts: usize) -> Result<(), Fail
     if plan.omitted.0 > 0 {
         line += &format!(", {} left out", size::show(plan.omitted.1));
     }
-    if parts > 1 {
-        line += &format!(", in {parts} parts");
+    if let Some(parts) = parts.filter(|parts| parts.count > 1) {
+        line += &format!(", in {} parts", parts.count);
+        line += &match parts.written.len() {
+            0 => ": kept all of them".to_string(),
+            all if all == parts.count => String::new(),
+            _ => format!(": wrote {}, kept the others", numbered(&parts.written)),
+        };
     }
     s.line(line)
 }

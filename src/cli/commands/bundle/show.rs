@@ -10,7 +10,7 @@ use dxf_registry::{Digest, Error, Manifest, ReadStore, Result, Target, json, tex
 use serde_json::{Value, json};
 
 use crate::cli::args::ShowBundle;
-use crate::cli::bundle::{numbered, opened, together};
+use crate::cli::bundle::{is_or_are, opened, together};
 use crate::cli::env::Shape;
 use crate::cli::exit::Failure;
 use crate::cli::out::size;
@@ -78,12 +78,6 @@ pub fn run(s: &mut Session<'_, '_>, args: &ShowBundle) -> Result<(), Failure> {
         Shape::Text => s.line(verified),
         Shape::Json => Ok(()),
     }
-}
-
-/// `part 2 is`, `parts 2 and 3 are`.
-fn is_or_are(numbers: &[usize]) -> String {
-    let verb = if numbers.len() == 1 { "is" } else { "are" };
-    format!("{} {verb}", numbered(numbers))
 }
 
 /// The failure for what is wrong with a bundle: it names every file to be brought
