@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use dxf_registry::alias::{self, ByPlatform, Run};
 use dxf_registry::cache::{Cache, Hits};
+use dxf_registry::credentials::Credentials;
 use dxf_registry::http::OnLimit;
 use dxf_registry::layout::{Layout, Layouts};
 use dxf_registry::progress::Progress;
@@ -164,8 +165,14 @@ impl<'s, 'o> Session<'s, 'o> {
 
     /// The registry at `host`, as `context` wants it talked to.
     pub fn registry_by(&self, context: &Context, host: &Host) -> Result<Registry> {
-        let credentials = context.credentials(host);
+        let credentials = self.credentials(context, host);
         context.connect(host, self.settings_by(context), credentials)
+    }
+
+    /// Who to be at `host`, as `context` says.
+    pub fn credentials(&self, context: &Context, host: &Host) -> Credentials {
+        let console = self.console.clone();
+        context.credentials(host, move |text| console.warn(text))
     }
 
     /// The cache of blobs, where there is one.

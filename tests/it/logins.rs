@@ -78,6 +78,17 @@ each_registry!(a_login_is_checked_kept_and_used, |reg| {
         fresh.args(words)
     };
     assert_eq!(again(&["blob-size", "a", &name]).ok().text(), "3\n");
+    // Half of another login is worth a warning, unless it counts for nothing.
+    let half = |variable: &str, value: &str| {
+        let fresh = again(&["blob-size", "a", &name]).env("DXF_PASSWORD", "half-of-it");
+        fresh.env(variable, value)
+    };
+    let warned = half("DXF_PROGRESS", "0").ok().stderr;
+    let said = "DXF_PASSWORD is set, but DXF_USERNAME is not: dxf uses the login in ";
+    assert!(warned.contains(said), "{warned}");
+    assert_eq!(warned.lines().count(), 1, "{warned}");
+    let header = format!("Basic {}", pair());
+    assert_eq!(half("DXF_AUTHORIZATION", &header).ok().stderr, "");
     // Known by its name alone, whatever DXF_HOST is.
     let host = reg.host();
     again(&["logout", &host])

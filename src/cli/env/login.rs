@@ -4,9 +4,10 @@ use std::collections::HashSet;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Once};
 
-use dxf_registry::credentials::{Files, Login};
-use dxf_registry::{Error, Result, Secret};
+use dxf_registry::credentials::{Files, Found, Login, Provider};
+use dxf_registry::{Error, Host, RepoName, Result, Secret};
 
 use crate::cli::env::vars::{self, Env};
 
@@ -51,6 +52,35 @@ pub fn half(env: Env<'_>) -> Option<(&'static str, &'static str)> {
         (None, Some(password)) => Some((name(password), name(&vars::USERNAME))),
         (Some(_), None) => Some((name(&vars::USERNAME), name(&vars::PASSWORD))),
         _ => None,
+    }
+}
+
+/// The logins of others, where half of one is set in the environment: the first that
+/// is used is worth a warning.
+pub struct Instead {
+    /// The logins of others.
+    pub inner: Arc<dyn Provider>,
+    /// The variable that is set, and the one that is not ([`half`]).
+    pub half: (&'static str, &'static str),
+    /// Shows a warning.
+    pub warn: Box<dyn Fn(&str) + Send + Sync>,
+    /// Shows it once.
+    pub once: Once,
+}
+
+impl Provider for Instead {
+    fn find(&self, host: &Host, repo: Option<&RepoName>) -> Result<Found> {
+        let found = self.inner.find(host, repo)?;
+        if found.login != Login::Anonymous {
+            let ((set, unset), source) = (self.half, &found.source);
+            let text = format!("{set} is set, but {unset} is not: dxf uses the login in {source}");
+            self.once.call_once(|| (self.warn)(&text));
+        }
+        Ok(found)
+    }
+
+    fn has_login(&self, host: &Host, repo: Option<&RepoName>) -> bool {
+        self.inner.has_login(host, repo)
     }
 }
 

@@ -4,11 +4,11 @@
 //! that a wrong variable is reported before anything happens.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Once};
 
 use dxf_registry::alias::Format;
 use dxf_registry::artifact::Split;
-use dxf_registry::credentials::{Credentials, Files, Helpers, Login};
+use dxf_registry::credentials::{Credentials, Files, Helpers, Login, Provider};
 use dxf_registry::registry::{Scheme, Settings};
 use dxf_registry::{Error, Host, Platform, Registry, Result, Root, Secret};
 
@@ -208,9 +208,15 @@ impl Context {
         }
     }
 
-    /// Who to be at `host`: what the environment says is for `DXF_HOST` alone.
-    pub fn credentials(&self, host: &Host) -> Credentials {
+    /// Who to be at `host`: what the environment says is for `DXF_HOST` alone. `warn`
+    /// shows what is odd about it, if it matters.
+    pub fn credentials(
+        &self,
+        host: &Host,
+        warn: impl Fn(&str) + Send + Sync + 'static,
+    ) -> Credentials {
         let here = self.is_here(host);
+        let others: Arc<dyn Provider> = Arc::new(self.files.clone());
         match &self.login {
             Some((login, source)) if here || self.anonymous => Credentials {
                 token: self.token.clone().filter(|_| here),
@@ -218,7 +224,15 @@ impl Context {
             },
             _ => Credentials {
                 token: self.token.clone().filter(|_| here),
-                provider: Arc::new(self.files.clone()),
+                provider: match self.half_login.filter(|_| here) {
+                    Some(half) => Arc::new(login::Instead {
+                        inner: others,
+                        half,
+                        warn: Box::new(warn),
+                        once: Once::new(),
+                    }),
+                    None => others,
+                },
             },
         }
     }
@@ -328,7 +342,7 @@ mod tests {
         let mut all = vec![("DXF_HOST", "r.example")];
         all.extend_from_slice(pairs);
         let host: Host = "r.example".parse().unwrap();
-        let credentials = made(&all).unwrap().credentials(&host);
+        let credentials = made(&all).unwrap().credentials(&host, |_| {});
         let token = credentials.token.map_or("", |_| "token, ");
         let found = credentials.provider.find(&host, None).unwrap();
         format!("{token}{}", found.source)
@@ -408,7 +422,7 @@ mod tests {
         ];
         let context = made(&variables).unwrap();
         let other: Host = "b.example".parse().unwrap();
-        assert!(context.credentials(&other).token.is_none());
+        assert!(context.credentials(&other, |_| {}).token.is_none());
         let scheme = |host: &str| {
             let settings = context.settings.clone();
             let host = host.parse().unwrap();

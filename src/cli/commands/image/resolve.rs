@@ -41,7 +41,7 @@ pub fn run(s: &mut Session<'_, '_>, args: &ResolveImage) -> Result<(), Failure> 
     settings.http.observer = heard.clone();
     let registry = s
         .context
-        .connect(host, settings, s.context.credentials(host))?;
+        .connect(host, settings, s.credentials(s.context, host))?;
     let repository = registry.repository(reference.repo.clone());
     let done = walk(s, args, &repository, &place, &heard);
     // Whatever broke, what was reached until then is worth knowing.
