@@ -24,6 +24,14 @@ fn a_word_that_is_missing_or_in_another_place_is_named() {
         .says("write - first: dxf push-blob a - @x");
     dxf(&["push-blob", "a", "f", "x"])
         .misused("invalid alias x: an alias is written with @ here: @x");
+    let hex = "5891b5b522d5df086d0ff0b110fbd9d21bb4fc7163af34d08286a2e846f6be03";
+    for (word, meant) in [
+        ("v1", "; an alias is written @v1".to_string()),
+        (hex, format!("; did you mean sha256:{hex}?")),
+    ] {
+        dxf(&["del-blob", "a", word]).fails(2).says(&meant);
+        dxf(&["mount-blob", "a", "b", word]).fails(2).says(&meant);
+    }
     dxf(&["push-files", "team/build", "build"]).misused("too few arguments (files to store");
     let kind = "--type=application/vnd.example";
     dxf(&["push-files", kind, "team/empty", "v1"]).ok();

@@ -3,9 +3,9 @@
 
 use std::io::ErrorKind;
 
-use dxf_registry::Error;
 use dxf_registry::error::{CertificateFault, NetworkKind};
 use dxf_registry::text::one_line;
+use dxf_registry::{Error, Tag};
 
 /// What could be done about `error`, on the side where it happened.
 pub fn of(error: &Error) -> Option<String> {
@@ -57,7 +57,11 @@ fn hint(error: &Error) -> Option<String> {
             "the registry named this token server; DXF_AUTH_HOST replaces its host"
         }
         Error::InsecureAuth { .. } => "try https, or DXF_ALLOW_INSECURE_AUTH=1",
-        Error::Invalid { what: "digest", .. } => "an alias is written @NAME, a file ./NAME",
+        Error::Invalid {
+            what: "digest",
+            value,
+            ..
+        } => return digest_hint(value),
         Error::Invalid {
             what: "alias",
             value,
@@ -82,6 +86,18 @@ fn hint(error: &Error) -> Option<String> {
         _ => return None,
     };
     Some(fixed.to_string())
+}
+
+/// What was meant by a digest that is none.
+fn digest_hint(value: &str) -> Option<String> {
+    let is_hex = value.len() == 64 && value.bytes().all(|byte| byte.is_ascii_hexdigit());
+    match is_hex {
+        true => Some(format!("did you mean sha256:{}?", value.to_lowercase())),
+        false => {
+            let alias: Tag = value.parse().ok()?;
+            Some(format!("an alias is written @{alias}"))
+        }
+    }
 }
 
 /// Where there is no room for the file `what`.
