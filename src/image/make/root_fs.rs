@@ -82,11 +82,11 @@ impl RootFs {
             let member = seen.get(name);
             member.is_some_and(|member| member.file.kind == Kind::Symlink)
         };
+        let is_late = |name: &Name| name.ancestors().any(|above| is_link(&above));
         // Entries below a link follow when its target exists.
-        let (late, early): (Vec<_>, Vec<_>) = seen
-            .iter()
-            .partition(|(name, _)| name.ancestors().any(|above| is_link(&above)));
-        for (name, member) in early.into_iter().chain(late) {
+        let early = seen.iter().filter(|(name, _)| !is_late(name));
+        let late = seen.iter().filter(|(name, _)| is_late(name));
+        for (name, member) in early.chain(late) {
             stop.check()?;
             let content = contents.part(member.file.offset, member.file.size);
             let mut content: Box<dyn Read> = match content {
@@ -117,7 +117,7 @@ impl<R: Read> Read for Stoppable<'_, R> {
 /// A folder that is being filled.
 struct Tree {
     root: PathBuf,
-    /// Where the first name of a file is, by the file's number.
+    /// Where the first name of a file is that has several, by the file's number.
     links: HashMap<u64, PathBuf>,
     /// The permissions that folders get when everything is in them.
     modes: Vec<(PathBuf, u32)>,
@@ -163,7 +163,9 @@ impl Tree {
                 return Ok(());
             }
         }
-        self.links.insert(member.id, path);
+        if member.has_links() {
+            self.links.insert(member.id, path);
+        }
         Ok(())
     }
 

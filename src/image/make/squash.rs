@@ -1,6 +1,6 @@
 //! Several layers made one.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
@@ -31,20 +31,52 @@ pub(super) struct Member {
     pub id: u64,
 }
 
+impl Member {
+    /// Whether the file may have another name.
+    pub fn has_links(&self) -> bool {
+        Arc::strong_count(&self.file) > 1
+    }
+}
+
 impl stack::Member for Member {
     fn kind(&self) -> Kind {
         self.file.kind
     }
 
     fn weight(&self) -> usize {
-        self.file.weight() + size_of::<Member>() + size_of::<Entry>()
+        // Its place in the list of what is visible, which is made at the end
+        // while the tree still exists.
+        let listed = size_of::<(Name, Member)>();
+        self.file.weight() + size_of::<Member>() + size_of::<Entry>() + listed
     }
 }
 
 /// What some layers show, and the contents of it.
 pub(super) struct Merged {
-    pub seen: BTreeMap<Name, Member>,
+    pub seen: Seen,
     pub contents: Section,
+}
+
+/// Visible members by name, in the order of names: a list, because a second
+/// tree of a million files would take a third of the memory that they may take.
+pub(super) struct Seen(Vec<(Name, Member)>);
+
+impl Seen {
+    fn of(stack: Stack<Member>) -> Seen {
+        let all = stack.finish().into_iter();
+        let mut all: Vec<(Name, Member)> = all.map(|(name, member)| (Name(name), member)).collect();
+        all.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
+        Seen(all)
+    }
+
+    pub fn get(&self, name: &Name) -> Option<&Member> {
+        let at = self.0.binary_search_by(|(other, _)| other.cmp(name));
+        at.ok().map(|at| &self.0[at].1)
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = (&Name, &Member)> {
+        self.0.iter().map(|(name, member)| (name, member))
+    }
 }
 
 /// Layers on their way into one.
@@ -85,9 +117,8 @@ pub(super) fn merge(layers: &[Blob], folder: &Path, run: Run<'_>) -> Result<Merg
     for blob in layers {
         squash.lay(blob)?;
     }
-    let seen = squash.stack.finish().into_iter();
     Ok(Merged {
-        seen: seen.map(|(name, member)| (Name(name), member)).collect(),
+        seen: Seen::of(squash.stack),
         contents: squash.spool.finish(),
     })
 }
@@ -160,7 +191,8 @@ impl Squash<'_> {
                 copied.map_err(|e| e.naming(what, self.folder.display().to_string()))?;
         }
         entry.offset = start;
-        entry.path.clear();
+        // Emptied only, it would keep its memory.
+        entry.path = Vec::new();
         self.files += 1;
         Ok(Member {
             file: Arc::new(entry),
@@ -172,11 +204,13 @@ impl Squash<'_> {
 /// What is to be seen as members of a tar, sorted; the first name of a file has
 /// its content, and the others are links to it.
 pub(super) fn members(
-    seen: BTreeMap<Name, Member>,
+    seen: Seen,
     contents: &Section,
 ) -> impl Iterator<Item = Result<tar::Member<'_>>> + Send {
     let mut first: HashMap<u64, Vec<u8>> = HashMap::new();
-    seen.into_iter().map(move |(name, Member { file, id })| {
+    seen.0.into_iter().map(move |(name, member)| {
+        let has_links = member.has_links();
+        let Member { file, id } = member;
         let mut entry = Entry::clone(&file);
         entry.path = match name.0.as_slice() {
             b"" => b"./".to_vec(),
@@ -188,7 +222,7 @@ pub(super) fn members(
             entry.kind = Kind::HardLink;
             entry.size = 0;
         } else {
-            if Arc::strong_count(&file) > 1 {
+            if has_links {
                 first.insert(id, name.0);
             }
             if entry.kind == Kind::File {
@@ -198,4 +232,29 @@ pub(super) fn members(
         }
         Ok(tar::Member { entry, content })
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::image::tests::{Made, image, layer_of};
+
+    #[test]
+    fn what_is_kept_of_a_name_is_the_name_alone() {
+        let long = "n".repeat(200);
+        let names: Vec<String> = (0..100).map(|i| format!("{long}/{i}")).collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let layer = layer_of(&names);
+        let image = image(&[Made::Gzip(&layer)]);
+        let merged = merge(image.layers(), &std::env::temp_dir(), Run::default()).unwrap();
+        let all: Vec<_> = merged.seen.iter().collect();
+        assert_eq!(all.len(), 100);
+        for (name, member) in &all {
+            assert!(name.0.starts_with(long.as_bytes()));
+            assert_eq!(member.file.path.capacity(), 0);
+            assert!(merged.seen.get(name).is_some_and(|it| it.id == member.id));
+        }
+        let sorted = all.windows(2).all(|two| two[0].0 < two[1].0);
+        assert!(sorted && merged.seen.get(&Name(b"n".to_vec())).is_none());
+    }
 }
