@@ -28,6 +28,7 @@ use crate::cli::interrupt::Interrupt;
 use crate::cli::out::console::{Console, Out, Terminals, stdout};
 use crate::cli::out::label::Names;
 use crate::cli::out::log::Logger;
+use crate::cli::out::table::table;
 use crate::cli::repos::Repos;
 
 /// The rest of what a command is given.
@@ -279,6 +280,7 @@ impl<'s, 'o> Session<'s, 'o> {
 
     /// Writes bytes to standard output as they are.
     pub fn write(&mut self, bytes: &[u8]) -> Result<(), Failure> {
+        self.clear();
         self.out.write_all(bytes).map_err(stdout)
     }
 
@@ -296,12 +298,24 @@ impl<'s, 'o> Session<'s, 'o> {
         }
     }
 
-    /// Writes a line to standard output, made fit for a terminal.
-    pub fn line(&mut self, line: impl std::fmt::Display) -> Result<(), Failure> {
+    /// Writes rows in columns to standard output; those in `right` are aligned at their
+    /// ends.
+    pub fn table(&mut self, rows: &[Vec<String>], right: &[usize]) -> Result<(), Failure> {
+        self.clear();
+        table(self.out, rows, right)
+    }
+
+    /// Removes bars from the screen that standard output is written to: they would
+    /// stay above it.
+    fn clear(&self) {
         if self.terminal.stdout {
-            // On the same screen a bar would stay above the line.
             self.console.clear();
         }
+    }
+
+    /// Writes a line to standard output, made fit for a terminal.
+    pub fn line(&mut self, line: impl std::fmt::Display) -> Result<(), Failure> {
+        self.clear();
         writeln!(self.out, "{}", one_line(&line.to_string())).map_err(stdout)
     }
 

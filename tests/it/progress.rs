@@ -247,6 +247,24 @@ fn bars_fit_the_terminal_and_end_with_the_sum() {
 }
 
 #[test]
+fn no_bar_stays_above_a_table() {
+    let at = Place::folder();
+    for n in 0..6 {
+        std::fs::write(at.work().join(format!("f{n}")), blob(n, 1_000_000)).unwrap();
+    }
+    let names = (0..6).map(|n| format!("f{n}"));
+    let push = ["push-files", "r", "v"].map(str::to_string);
+    at.run(push.into_iter().chain(names)).ok();
+    // Standard output on the terminal, too.
+    for words in ["verify-image r:v", "verify-alias r v"] {
+        let screen = screen_after(&at, 200, &format!("{words}; true"));
+        assert!(screen.starts_with("ok "), "{words}: {screen}");
+        assert!(screen.contains(" read, 5.7 MiB in "), "{words}: {screen}");
+        assert!(!screen.contains('%'), "{words}: {screen}");
+    }
+}
+
+#[test]
 fn every_copy_ends_with_a_sum() {
     let at = Place::registry(Mode::Http);
     at.put("from", b"abc");

@@ -75,7 +75,7 @@ impl Styles {
             _ => "{wide_bar}",
         };
         let wide = format!(
-            "{{prefix:15}} {{percent:>3}}% {bar} {{bytes}}/{{total_bytes}} {{bytes_per_sec}} {{eta}}"
+            "{{prefix:20}} {{percent:>3}}% {bar} {{bytes}}/{{total_bytes}} {{bytes_per_sec}} {{eta}}"
         );
         let (known, total) = match columns >= WIDE {
             true => (wide.as_str(), wide.as_str()),

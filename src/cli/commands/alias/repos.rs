@@ -12,7 +12,6 @@ use crate::cli::args::ListRepos;
 use crate::cli::env::Shape;
 use crate::cli::exit::Failure;
 use crate::cli::out::json::List;
-use crate::cli::out::table::table;
 use crate::cli::repos::Repos;
 use crate::cli::session::Session;
 
@@ -45,11 +44,7 @@ pub fn run(s: &mut Session<'_, '_>, args: &ListRepos) -> Result<(), Failure> {
                     newest.unwrap_or_else(|| "-".into()),
                 ]
             };
-            table(
-                s.out,
-                &rows.into_iter().map(cells).collect::<Vec<_>>(),
-                &[1],
-            )?;
+            s.table(&rows.into_iter().map(cells).collect::<Vec<_>>(), &[1])?;
         }
     }
     Ok(())

@@ -9,7 +9,6 @@ use crate::cli::args::{self, Words};
 use crate::cli::env::Shape;
 use crate::cli::exit::Failure;
 use crate::cli::out::size;
-use crate::cli::out::table::table;
 use crate::cli::session::Session;
 
 /// `show-usage [<repo> …]`
@@ -47,7 +46,7 @@ pub fn run(s: &mut Session<'_, '_>, words: &Words) -> Result<(), Failure> {
                 &json!({"total": counter.total(), "repositories": repos}),
             ))?;
         }
-        Shape::Text => table(s.out, &rows(&usage, counter.total()), &[1, 2, 3, 4])?,
+        Shape::Text => s.table(&rows(&usage, counter.total()), &[1, 2, 3, 4])?,
     }
     let tags = usage.iter().flat_map(|repo| &repo.tags);
     match tags.filter(|tag| tag.found.is_err()).count() {

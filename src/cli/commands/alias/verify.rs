@@ -9,7 +9,6 @@ use crate::cli::args::{self, VerifyAlias};
 use crate::cli::env::Shape;
 use crate::cli::exit::Failure;
 use crate::cli::out::size;
-use crate::cli::out::table::table;
 use crate::cli::session::Session;
 
 /// `verify-alias [--fast] <repo> <alias> …|--all`
@@ -48,7 +47,7 @@ fn report(s: &mut Session<'_, '_>, found: &[Finding]) -> Result<(), Failure> {
         Shape::Json => s.line(json::python(&found.iter().map(value).collect())),
         Shape::Text => {
             let rows: Vec<_> = found.iter().map(cells).collect();
-            table(s.out, &rows, &[3])
+            s.table(&rows, &[3])
         }
     }
 }

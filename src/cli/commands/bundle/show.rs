@@ -14,7 +14,6 @@ use crate::cli::bundle::{is_or_are, opened, together};
 use crate::cli::env::Shape;
 use crate::cli::exit::Failure;
 use crate::cli::out::size;
-use crate::cli::out::table::table;
 use crate::cli::session::Session;
 
 /// `show-bundle FILE… [--verify]`
@@ -45,7 +44,7 @@ pub fn run(s: &mut Session<'_, '_>, args: &ShowBundle) -> Result<(), Failure> {
             "cuts": cuts.iter().map(|cut| json!({"digest": cut.digest, "parts": cut.parts}))
                 .collect::<Value>()})))?,
         Shape::Text => {
-            table(s.out, &shown.rows(), &[2])?;
+            s.table(&shown.rows(), &[2])?;
             if count > 0 {
                 let (bytes, against) = (size::show(bytes), omitted.against().join(", "));
                 s.line(format_args!("left out: {bytes} that are in {against}"))?;

@@ -22,7 +22,6 @@ use crate::cli::image::platform::{choose, must_fit, platform_missing};
 use crate::cli::image::read::{called, compressed, images_of, only, uncached};
 use crate::cli::image::transfer::Transfer;
 use crate::cli::out::json::List;
-use crate::cli::out::table::table;
 use crate::cli::session::Session;
 
 /// `copy-image [options] <image> <image>`
@@ -327,7 +326,7 @@ impl Job<'_> {
             return s.line(json::python(&whole));
         }
         let rows: Vec<_> = transfer.rows().collect();
-        table(s.out, &rows, &[])?;
+        s.table(&rows, &[])?;
         for (_, digest) in copied {
             s.line(format_args!("would print {}@{digest}", self.to.name))?;
         }

@@ -10,7 +10,6 @@ use crate::cli::env::Shape;
 use crate::cli::exit::Failure;
 use crate::cli::image::read::one;
 use crate::cli::out::size;
-use crate::cli::out::table::table;
 use crate::cli::session::Session;
 
 /// `list-layers <image>`
@@ -46,5 +45,5 @@ pub fn run(s: &mut Session<'_, '_>, look: &Look) -> Result<(), Failure> {
             text::clean(by(i)),
         ]
     });
-    table(s.out, &rows.collect::<Vec<_>>(), &[0, 2])
+    s.table(&rows.collect::<Vec<_>>(), &[0, 2])
 }

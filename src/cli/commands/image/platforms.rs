@@ -10,7 +10,6 @@ use crate::cli::env::Shape;
 use crate::cli::exit::Failure;
 use crate::cli::image::open;
 use crate::cli::image::read::{node, remote};
-use crate::cli::out::table::table;
 use crate::cli::session::Session;
 
 /// `list-platforms <image>`
@@ -38,7 +37,7 @@ pub fn run(s: &mut Session<'_, '_>, words: &Words) -> Result<(), Failure> {
         None => String::new(),
     };
     let rows = found.iter().map(|e| vec![full(e), e.digest.to_string()]);
-    table(s.out, &rows.collect::<Vec<_>>(), &[])
+    s.table(&rows.collect::<Vec<_>>(), &[])
 }
 
 /// What an index says itself is not fetched.

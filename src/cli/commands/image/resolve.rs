@@ -16,7 +16,6 @@ use crate::cli::env::Shape;
 use crate::cli::exit::Failure;
 use crate::cli::image::open;
 use crate::cli::image::platform::platform_missing;
-use crate::cli::out::table::table;
 use crate::cli::session::Session;
 
 /// `resolve-image [-4|-6] <image>`
@@ -232,6 +231,6 @@ fn report(s: &mut Session<'_, '_>, args: &ResolveImage, hops: &[Hop]) -> Result<
     }
     match s.context.shape {
         Shape::Json => s.line(json::python(&Value::Array(values))),
-        Shape::Text => table(s.out, &rows, &[]),
+        Shape::Text => s.table(&rows, &[]),
     }
 }

@@ -9,7 +9,6 @@ use serde_json::{Value, json};
 use crate::cli::args::{self, Doctor};
 use crate::cli::env::Shape;
 use crate::cli::exit::Failure;
-use crate::cli::out::table::table;
 use crate::cli::session::Session;
 
 /// The repository that is used where none is named.
@@ -84,7 +83,7 @@ fn report(s: &mut Session<'_, '_>, checks: &[Check]) -> Result<(), Failure> {
         };
         vec![one.name.to_string(), word(one.ability).to_string(), said]
     });
-    table(s.out, &rows.collect::<Vec<_>>(), &[])
+    s.table(&rows.collect::<Vec<_>>(), &[])
 }
 
 fn advice(check: &Check) -> Option<&'static str> {

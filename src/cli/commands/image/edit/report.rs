@@ -13,7 +13,6 @@ use crate::cli::exit::Failure;
 use crate::cli::image::destination::Destination;
 use crate::cli::image::transfer::Transfer;
 use crate::cli::out::size;
-use crate::cli::out::table::table;
 use crate::cli::session::Session;
 
 /// An image, and what became of it.
@@ -44,7 +43,7 @@ pub fn report(
     let mut rows = Vec::new();
     diffs.iter().for_each(|diff| diff.rows(&mut rows));
     rows.extend(transfer.rows());
-    table(s.out, &rows, &[])?;
+    s.table(&rows, &[])?;
     s.line(format_args!("would print {name}@{digest}"))
 }
 
