@@ -226,7 +226,11 @@ mod tests {
             ("parts of a bundle", n(BUNDLE_PARTS)),
             (
                 "the index of a bundle (`--since`), and each of its lists",
-                format!("{}, {} places and needs", s(BUNDLE_LIST), n(BUNDLE_LINKS)),
+                format!(
+                    "{}, {} repositories and dependencies",
+                    s(BUNDLE_LIST),
+                    n(BUNDLE_LINKS)
+                ),
             ),
             ("the head of an answer", s(HEAD as u64)),
             ("the body of an error (the rest is not read)", s(ERROR_BODY)),

@@ -167,7 +167,7 @@ impl Feed<'_> {
         };
         self.count += 1;
         if self.count > Parts::MOST {
-            let advice = "cut it into larger ones".to_string();
+            let advice = "use larger parts".to_string();
             return Err(too_many(self.split, "one more".into(), advice));
         }
         let fresh = self.seen.insert(piece.descriptor.digest);

@@ -159,7 +159,7 @@ impl Head {
             let name = normal(&entry.path).unwrap_or_default();
             let is_file = entry.kind == tar::Kind::File && !entry.sparse;
             if !is_file || is_first != (name == INDEX) {
-                return Ok(Order::Other("its index is not in front"));
+                return Ok(Order::Other("its index does not come first"));
             }
             if name == TABLE {
                 return Ok(Order::Other("it is a part of a bundle"));
@@ -169,7 +169,7 @@ impl Head {
             if digest.is_some() && role.is_none() {
                 return Ok(match self.wanted.is_empty() {
                     true => Order::Ours(Some(entry)),
-                    false => Order::Other("its manifests are not in front"),
+                    false => Order::Other("its manifests do not come first"),
                 });
             }
             let limit = match role {
@@ -452,7 +452,7 @@ impl<'a, 'l> Receiver<'a, 'l> {
         };
         if let Some(missing) = self.wanted.iter().filter_map(missing).min() {
             let why = format!(
-                "it ends before {missing} came; run it again, stored blobs are not sent again"
+                "it ends before {missing}; run the command again: stored blobs are not sent again"
             );
             return Err(Error::malformed(&self.rest.what, why));
         }

@@ -33,7 +33,7 @@ pub const LISTING: &str = "application/vnd.dxf.bundle.index.v1+json";
 const ROUNDS: usize = 8;
 /// The longest listing that is read, bytes.
 pub const MAX_LISTING: u64 = bounds::BUNDLE_LIST;
-/// The most places and needs of all items of one.
+/// The most repositories and dependencies of all items of one.
 const MAX_LINKS: usize = bounds::BUNDLE_LINKS;
 
 /// Manifests and blobs, and the repositories that have them.
@@ -75,7 +75,7 @@ struct Line {
 }
 
 impl Line {
-    /// How many places and needs it has.
+    /// How many repositories and dependencies it has.
     fn links(&self) -> usize {
         self.r#in.len() + self.needs.as_ref().map_or(0, Vec::len)
     }
@@ -89,7 +89,10 @@ pub(super) fn omission<'e>(
 ) -> Result<Option<&'e Descriptor>> {
     let mut found = entries.iter().filter(|entry| is_omission(entry));
     match (found.next(), found.next()) {
-        (_, Some(_)) => Err(Error::malformed(what, "it says twice what it leaves out")),
+        (_, Some(_)) => Err(Error::malformed(
+            what,
+            "it has two lists of what it leaves out",
+        )),
         (one, None) => Ok(one),
     }
 }
@@ -113,10 +116,10 @@ impl Listing {
         }
         let links = read.items.iter().map(Line::links);
         if links.fold(0, usize::saturating_add) > MAX_LINKS {
-            let why = format!("it has more than {MAX_LINKS} places and needs of items");
+            let why = format!("it lists more than {MAX_LINKS} repositories and dependencies");
             return Err(Error::malformed(what, why));
         }
-        let astray = || Error::malformed(what, "a number in it leads nowhere");
+        let astray = || Error::malformed(what, "it refers to an item that it does not list");
         let names: Vec<Arc<str>> = read.repositories.into_iter().map(Arc::from).collect();
         let digests: Vec<Digest> = read.items.iter().map(|line| line.digest).collect();
         let mut items = BTreeMap::new();

@@ -83,7 +83,7 @@ impl Bundle {
         };
         let same = bytes(self)? == bytes(&other)?;
         let (Some(ours), Some(theirs), true) = (&mut self.table, other.table, same) else {
-            let why = format!("it is no part of the bundle that {first} is a part of");
+            let why = format!("it belongs to another bundle than {first}");
             return Err(Error::malformed(other.what, why));
         };
         if (&ours.places, &ours.cut) != (&theirs.places, &theirs.cut) {
@@ -173,7 +173,7 @@ impl Bundle {
         let layer = manifest.layers.into_iter().next();
         let layer = layer.filter(|layer| layer.media_type == LISTING);
         let blob = layer.map(|layer| self.blob(&layer)).transpose()?.flatten();
-        let why = "it does not say what it leaves out";
+        let why = "it has no list of what it leaves out";
         let blob = blob.ok_or_else(|| Error::malformed(&self.what, why))?;
         Listing::parse(&self.what, &blob.read(MAX_LISTING)?)
     }

@@ -125,8 +125,8 @@ pub(super) fn former(path: &Path, count: usize, run: Run<'_>) -> Result<Vec<Path
             true => Ok(path),
             false => Err(Error::Unsupported {
                 what: format!(
-                    "{}: it is not of the save that is replaced, and would be loaded as a part \
-                     of this one; remove it, or save under another name",
+                    "{}: it belongs to another bundle, and would be loaded as a part of this \
+                     one; remove it, or save under another name",
                     path.display()
                 ),
             }),
@@ -272,8 +272,8 @@ fn packed(members: &[Member], size: u64) -> Result<Vec<Vec<Piece>>> {
         }
     }
     let why = format!(
-        "use at least {high}KiB for these images: index and manifests are in each part, and \
-         there are {MAX_PARTS} parts at most"
+        "use at least {high}KiB for these images: each part contains the index and the \
+         manifests, and a bundle has at most {MAX_PARTS} parts"
     );
     Err(Error::invalid("--part-size", size.to_string(), why))
 }

@@ -197,7 +197,7 @@ fn a_stream_in_another_order_is_kept() {
     let extra = crate::archive::header("extra", 0).unwrap();
     let late = [&extra[..], &bytes].concat();
     for (bytes, expected) in [
-        (&late, Some("its index is not in front")),
+        (&late, Some("its index does not come first")),
         (&part, Some("it is a part of a bundle")),
         (&zeros, None),
     ] {
@@ -547,7 +547,7 @@ fn listings_that_lie_are_refused() {
     );
     let error = Listing::parse("x", many.as_bytes()).unwrap_err();
     assert!(
-        error.is_corrupt() && error.to_string().contains("1000000 places"),
+        error.is_corrupt() && error.to_string().contains("1000000 repositories"),
         "{error}"
     );
     // One that needs itself has an end, too.
@@ -785,7 +785,10 @@ fn parts_that_do_not_fit_are_refused() {
     let said = open_parts(&[paths[0].clone(), others[0].clone()])
         .err()
         .unwrap();
-    assert!(said.to_string().contains("no part of the bundle"), "{said}");
+    assert!(
+        said.to_string().contains("belongs to another bundle"),
+        "{said}"
+    );
     let plan = planned(&store, &["r.example/a:v1"]);
     let mut least = std::collections::BTreeSet::new();
     for size in [0, 1, 1000, 30_000] {

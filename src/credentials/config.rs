@@ -74,7 +74,7 @@ impl Config {
                 Ok(_) => return Err(bad("it is not a JSON object")),
                 // Line and column only: a parser's words may quote a secret.
                 Err(e) => {
-                    let why = format!("no JSON at line {}, column {}", e.line(), e.column());
+                    let why = format!("invalid JSON at line {}, column {}", e.line(), e.column());
                     return Err(bad(&why));
                 }
             },

@@ -99,7 +99,7 @@ impl fmt::Display for Error {
             }
             Error::Malformed { what, why } => write!(f, "malformed {what}: {why}"),
             Error::Conflict { what, found } => match found {
-                Some(found) => write!(f, "{what} is not as expected: it points at {found}"),
+                Some(found) => write!(f, "{what} is not as expected: it points to {found}"),
                 None => write!(f, "{what} is not as expected: it does not exist"),
             },
             Error::ChangedWhileRead { what } => write!(f, "{what}: changed while it was read"),

@@ -323,7 +323,11 @@ impl Filling<'_> {
                         let root = self.root.clone();
                         self.folders.push((root, entry.mode, entry.modified));
                     }
-                    _ => return Err(self.bad(&entry, "the folder itself is none")),
+                    _ => {
+                        return Err(
+                            self.bad(&entry, "it is named like the folder, but is no folder")
+                        );
+                    }
                 }
                 continue;
             }

@@ -131,7 +131,7 @@ pub fn mark(
             reached.insert(entry.digest, Reached { size, is_manifest });
             let Some(names) = names else {
                 if roots.contains(&entry.digest) {
-                    let what = format!("manifest {}, which a tag names", entry.digest);
+                    let what = format!("manifest {}, although an alias names it", entry.digest);
                     return Err(Error::NotFound { what });
                 }
                 continue;

@@ -212,7 +212,7 @@ fn a_manifest_that_cannot_be_read_stops_the_run() {
     fs::write(path(&bad), "{}").unwrap();
     refused("nothing was deleted");
     fs::remove_file(path(&bad)).unwrap();
-    refused("which a tag names");
+    refused("although an alias names it");
     fs::write(path(&bad), bytes).unwrap();
     let at = folder.path().join("b/index.json");
     let text = fs::read_to_string(&at).unwrap();

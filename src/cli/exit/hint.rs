@@ -253,7 +253,7 @@ fn network_hint(kind: NetworkKind, url: &str) -> Option<&'static str> {
         NetworkKind::Name => "check the spelling of the host name",
         NetworkKind::Connect => "check that the registry is running, and the port",
         NetworkKind::NoTls => {
-            "if it speaks http, set DXF_INSECURE=1, which is for DXF_HOST and this machine"
+            "if it speaks http, set DXF_INSECURE=1 (for DXF_HOST and this machine only)"
         }
         NetworkKind::Certificate(fault) => certificate_hint(fault),
         NetworkKind::ClientCertificate => {

@@ -215,7 +215,7 @@ impl Work<'_> {
         }
         if self.must_stay(digest)? {
             return Ok(Some(format!(
-                "the registry deletes manifests only, and what is kept needs {digest}"
+                "the registry deletes only whole manifests, and a kept alias needs {digest}"
             )));
         }
         match self.store.delete_manifest(digest) {

@@ -229,7 +229,7 @@ pub fn plan_deletion(
     for (tag, head) in tags {
         let (is_gone, is_room) = (gone(&tag), plan.delete.len() < most);
         let reason = match (is_gone, is_room) {
-            (true, true) => "the source does not have it".to_string(),
+            (true, true) => "the source has no such alias".to_string(),
             (true, false) => held(most),
             (false, _) => String::new(),
         };

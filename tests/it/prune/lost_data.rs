@@ -117,7 +117,7 @@ each_store!(a_digest_that_other_tags_share_goes_with_one, |repo| {
     let done = repo.prune(&rules).ok();
     let tags = repo.tags();
     assert!(tags.starts_with("t1 t2 t3 t4"), "{tags}: {done}");
-    let left = done.text().contains("deletes manifests only");
+    let left = done.text().contains("deletes only whole manifests");
     assert_eq!(tags.ends_with("t5 t6"), left, "{tags}: {done}");
     stays(repo, &done, &[&shared]);
 });

@@ -44,7 +44,7 @@ pub fn run(s: &mut Session<'_, '_>, args: &PullBlob) -> Result<(), Failure> {
     let base = {
         let [Piece::Row(_, Some(parts))] = &pieces[..] else {
             return Err(args::usage(
-                "--base belongs to one alias that push-blob --split made",
+                "--base works only with one alias that push-blob --split made",
             ));
         };
         Base::new(&*store, parts, old.0, old.1, s.interrupt.stop())?

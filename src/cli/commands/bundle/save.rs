@@ -286,7 +286,7 @@ fn in_repository(s: &Session<'_, '_>, word: &OsStr) -> Result<Listing, Failure> 
             _ => None,
         };
         let empty = is_repo.then(Listing::default);
-        let what = format!("{word}, neither a file nor a repository or names below one");
+        let what = format!("{word}, neither a file nor a repository, nor a prefix of repositories");
         return below.or(empty).ok_or_else(|| nothing(what));
     };
     let name = name(&place, target)?;
@@ -414,8 +414,8 @@ fn name(place: &Place, target: &Target) -> Result<Reference> {
             let last = last.as_deref().unwrap_or(folder).file_name();
             let last = last.unwrap_or_default().to_string_lossy();
             let repo = last.parse().map_err(|_| {
-                let why = "a folder's name is the image's in the bundle, and this is none; set \
-                           DXF_HOST=oci:FOLDER, and name the folder below that";
+                let why = "a bundle names the image like its folder, and this is not the name of a \
+                           repository; rename the folder";
                 Error::invalid("image", last, why)
             })?;
             let (tag, _) = place.tag_and_digest();

@@ -87,7 +87,7 @@ fn report(
         }
         if collected.is_untagged {
             s.console.warn(&format!(
-                "{repo} has no alias, so it was skipped; --allow-empty frees all of it"
+                "{repo} has no alias, so it was skipped; --allow-empty deletes all of it"
             ));
         }
     }

@@ -18,7 +18,6 @@ use crate::cli::args::{self, PruneAliases, RuleArgs};
 use crate::cli::env::Shape;
 use crate::cli::exit::Failure;
 use crate::cli::out::size;
-use crate::cli::out::table::table;
 use crate::cli::session::Session;
 
 /// The largest plan that is read, bytes.
@@ -356,7 +355,7 @@ fn text(s: &mut Session<'_, '_>, plan: &RepoPlan, done: Option<&Applied>) -> Res
             &one.reason,
         ));
     }
-    table(s.out, &rows, &[])?;
+    s.table(&rows, &[])?;
     s.console.line(&summary(plan, done));
     Ok(())
 }
@@ -377,12 +376,13 @@ fn summary(plan: &RepoPlan, done: Option<&Applied>) -> String {
     };
     let (count, kept) = (done.deleted.len(), done.kept);
     let mut said = format!("{repo}: deleted {count} of {all} aliases");
-    if !done.left.is_empty() || !done.gone.is_empty() {
-        said += &format!(
-            ", left {}, {} no longer existed",
-            done.left.len(),
-            done.gone.len()
-        );
+    match done.left.len() {
+        0 => {}
+        left => said += &format!(", left {left}"),
+    }
+    match done.gone.len() {
+        0 => {}
+        gone => said += &format!(", {gone} no longer existed"),
     }
     let were = if kept == 1 { "was" } else { "were" };
     said += &match done.wrong.len() {

@@ -25,7 +25,9 @@ pub fn run(s: &mut Session<'_, '_>, args: &Args) -> Result<(), Failure> {
             cache.map_or(Ok(Usage::default()), |c| c.prune(&limits))?,
         ),
         _ if args.older_than.is_some() || args.max_size.is_some() => {
-            return Err(args::usage("limits are for prune"));
+            return Err(args::usage(
+                "--older-than and --max-size are for cache prune",
+            ));
         }
         _ => ("", cache.map_or(Ok(Usage::default()), |c| c.usage())?),
     };
