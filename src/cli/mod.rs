@@ -190,7 +190,7 @@ fn begin(
     let mut session = Session::new(&context, out, input, &*progress);
     (session.source, session.hits, session.names) = (source, hits, names);
     let done = dispatch(&mut session, command).and_then(|()| session.end());
-    done.map_err(|failure| half_a_login(failure, &context))
+    done.map_err(|failure| no_login(failure, &context))
 }
 
 /// What a command does with the blobs that it moves.
@@ -214,12 +214,18 @@ fn verb(command: &Command) -> Verb {
     }
 }
 
-/// A refusal where half of a login is set, which counts for nothing.
-fn half_a_login(failure: Failure, context: &Context) -> Failure {
+/// A refusal where half of a login is set, which counts for nothing, or where no
+/// login could be looked up.
+fn no_login(failure: Failure, context: &Context) -> Failure {
     match (failure, context.half_login) {
         (Failure::Error(error), Some((set, unset))) if is_no_login(&error) => {
             let hint = format!("{set} is set, but {unset} is not; it takes both");
             Failure::Hinted(Box::new(error), hint)
+        }
+        (Failure::Error(error), None) if is_no_login(&error) && context.lacks_home => {
+            let hint = "HOME is not set, so dxf cannot read the login that is stored there; set \
+                        HOME, or DXF_USERNAME and DXF_PASSWORD";
+            Failure::Hinted(Box::new(error), hint.to_string())
         }
         (failure, _) => failure,
     }

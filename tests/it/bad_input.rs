@@ -442,6 +442,8 @@ fn a_wrong_password_is_told_with_where_it_came_from() {
             let nobody = reg.anonymous().args(words);
             let said = failed(nobody, 13).says("set DXF_USERNAME and DXF_PASSWORD");
             said.says("dxf login");
+            let homeless = reg.anonymous().env_remove("HOME").args(words);
+            failed(homeless, 13).says("HOME is not set");
             for (set, unset) in [
                 ("DXF_USERNAME", "DXF_PASSWORD"),
                 ("DXF_PASSWORD", "DXF_USERNAME"),

@@ -32,6 +32,18 @@ fn a_word_that_is_missing_or_in_another_place_is_named() {
         dxf(&["del-blob", "a", word]).fails(2).says(&meant);
         dxf(&["mount-blob", "a", "b", word]).fails(2).says(&meant);
     }
+    dxf(&["push-blob", "a", "DAY", "--", "echo", "x"])
+        .misused("invalid alias DAY: an alias is written with @ here: @DAY");
+    dxf(&["sync", "oci:x", "./y"])
+        .fails(2)
+        .says("a folder is written oci:./y");
+    dxf(&["list-aliases", "team/build", "v*"])
+        .misused("did you mean dxf list-aliases --long team/build 'v*'?");
+    dxf(&["pull-files", "team/build:v1", "f"]).misused("did you mean team/build:v1 --file f?");
+    fs::create_dir(dir.path().join("plain")).unwrap();
+    dxf(&["push", "plain", "team/build:v2"])
+        .fails(65)
+        .says("push-files stores the files of a folder");
     dxf(&["push-files", "team/build", "build"]).misused("too few arguments (files to store");
     let kind = "--type=application/vnd.example";
     dxf(&["push-files", kind, "team/empty", "v1"]).ok();

@@ -489,7 +489,7 @@ fn what_is_wrong_is_told_blob_by_blob() {
     std::fs::remove_file(bench.registry.blob_file(second)).unwrap();
     let wrong = bench.dxf().env("DXF_OUTPUT", "json");
     let wrong = wrong.args(["verify-image", "team/app:v1"]).fails(65);
-    assert!(wrong.stderr.contains("2 of the 4"), "{wrong}");
+    assert!(wrong.stderr.contains("2 of 4 blobs"), "{wrong}");
     let rows = wrong.json();
     let verdicts: Vec<(&str, &str)> = rows
         .as_array()

@@ -137,7 +137,7 @@ pub enum Sort {
     Created,
     /// By the bytes that they reach.
     Size,
-    /// By version: the names are versions.
+    /// As versions, such as v1.2.3.
     Semver,
 }
 

@@ -98,7 +98,7 @@ const CHANGES: [Row; 19] = [
         Verb::AddPath,
         "add-path",
         &["SRC[:DEST]"],
-        "Add a file or folder (SRC/.: its contents) at DEST (default: the root)",
+        "Add a file or folder at DEST, or into DEST/ (default: the root); SRC/.: its contents",
     ),
     (
         Verb::AddFile,

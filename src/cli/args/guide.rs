@@ -12,18 +12,17 @@ use crate::cli::manual::TOPICS;
 /// A group of commands, and its commands.
 type Group = (&'static str, &'static [Guide]);
 
-/// A command's name, the page of the manual about it, and its variables.
+/// A command's name, the page of the manual about it, and its variables, if any.
 type Guide = (&'static str, &'static str, &'static str);
 
 const STORE: &str = "DXF_HOST, DXF_INSECURE, DXF_USERNAME, DXF_PASSWORD";
-const LIST: &str = "DXF_HOST, DXF_USERNAME, DXF_PASSWORD, DXF_OUTPUT";
-const READ: &str =
-    "DXF_HOST, DXF_USERNAME, DXF_PASSWORD, DXF_PLATFORM, DXF_JOBS, DXF_CACHE, DXF_PROGRESS";
-const PUSH: &str =
-    "DXF_HOST, DXF_USERNAME, DXF_PASSWORD, DXF_UPLOAD, DXF_JOBS, DXF_TMPDIR, DXF_PROGRESS";
-const VERIFY: &str = "DXF_HOST, DXF_USERNAME, DXF_PASSWORD, DXF_PLATFORM, DXF_JOBS, DXF_PROGRESS";
-const LOOK: &str = "DXF_HOST, DXF_USERNAME, DXF_PASSWORD, DXF_PLATFORM, DXF_OUTPUT";
-const COPY: &str = "DXF_HOST, DXF_USERNAME, DXF_PASSWORD, DXF_FROM_HOST, DXF_FROM_USERNAME, DXF_FROM_PASSWORD, DXF_JOBS";
+const LIST: &str = "DXF_HOST, DXF_INSECURE, DXF_USERNAME, DXF_PASSWORD, DXF_OUTPUT";
+const READ: &str = "DXF_HOST, DXF_INSECURE, DXF_USERNAME, DXF_PASSWORD, DXF_PLATFORM, DXF_JOBS, DXF_CACHE, DXF_PROGRESS";
+const PUSH: &str = "DXF_HOST, DXF_INSECURE, DXF_USERNAME, DXF_PASSWORD, DXF_UPLOAD, DXF_JOBS, DXF_TMPDIR, DXF_PROGRESS";
+const VERIFY: &str =
+    "DXF_HOST, DXF_INSECURE, DXF_USERNAME, DXF_PASSWORD, DXF_PLATFORM, DXF_JOBS, DXF_PROGRESS";
+const LOOK: &str = "DXF_HOST, DXF_INSECURE, DXF_USERNAME, DXF_PASSWORD, DXF_PLATFORM, DXF_OUTPUT";
+const COPY: &str = "DXF_HOST, DXF_INSECURE, DXF_USERNAME, DXF_PASSWORD, DXF_FROM_HOST, DXF_FROM_USERNAME, DXF_FROM_PASSWORD, DXF_JOBS";
 const LOGIN: &str = "DXF_HOST, DOCKER_CONFIG, REGISTRY_AUTH_FILE";
 
 /// Every command, in groups, in the order of the help.
@@ -34,12 +33,12 @@ const GROUPS: &[Group] = &[
             (
                 "push-blob",
                 "large-files",
-                "DXF_HOST, DXF_USERNAME, DXF_PASSWORD, DXF_SPLIT, DXF_JOBS, DXF_UPLOAD, DXF_TMPDIR",
+                "DXF_HOST, DXF_INSECURE, DXF_USERNAME, DXF_PASSWORD, DXF_SPLIT, DXF_JOBS, DXF_UPLOAD, DXF_TMPDIR",
             ),
             (
                 "pull-blob",
                 "large-files",
-                "DXF_HOST, DXF_USERNAME, DXF_PASSWORD, DXF_JOBS, DXF_PLATFORM, DXF_BLOB_INFO",
+                "DXF_HOST, DXF_INSECURE, DXF_USERNAME, DXF_PASSWORD, DXF_JOBS, DXF_PLATFORM, DXF_BLOB_INFO",
             ),
             ("blob-size", "blobs-and-aliases", STORE),
             ("mount-blob", "blobs-and-aliases", STORE),
@@ -47,7 +46,7 @@ const GROUPS: &[Group] = &[
             (
                 "set-alias",
                 "blobs-and-aliases",
-                "DXF_HOST, DXF_USERNAME, DXF_PASSWORD, DXF_ALIAS_FORMAT",
+                "DXF_HOST, DXF_INSECURE, DXF_USERNAME, DXF_PASSWORD, DXF_ALIAS_FORMAT",
             ),
             ("get-alias", "blobs-and-aliases", LOOK),
             ("del-alias", "blobs-and-aliases", STORE),
@@ -74,13 +73,17 @@ const GROUPS: &[Group] = &[
             ("get-config", "images", LOOK),
             ("get-history", "images", LOOK),
             ("list-layers", "images", LOOK),
-            ("get-layer", "images", LOOK),
+            ("get-layer", "images", READ),
             ("list-files", "images", LOOK),
-            ("get-file", "images", LOOK),
-            ("export-image", "images", LOOK),
+            ("get-file", "images", READ),
+            ("export-image", "images", READ),
             ("diff-images", "images", LOOK),
             ("resolve-image", "images", LOOK),
-            ("verify-image", "images", VERIFY),
+            (
+                "verify-image",
+                "images",
+                "DXF_HOST, DXF_INSECURE, DXF_USERNAME, DXF_PASSWORD, DXF_JOBS, DXF_PROGRESS",
+            ),
         ],
     ),
     (
@@ -89,7 +92,7 @@ const GROUPS: &[Group] = &[
             (
                 "push-files",
                 "artifacts",
-                "DXF_HOST, DXF_USERNAME, DXF_PASSWORD, DXF_JOBS, SOURCE_DATE_EPOCH",
+                "DXF_HOST, DXF_INSECURE, DXF_USERNAME, DXF_PASSWORD, DXF_JOBS, SOURCE_DATE_EPOCH",
             ),
             ("pull-files", "artifacts", READ),
             ("attach", "artifacts", STORE),
@@ -124,7 +127,7 @@ const GROUPS: &[Group] = &[
             (
                 "auth",
                 "logins",
-                "DXF_HOST, DXF_USERNAME, DXF_PASSWORD, DXF_AUTHORIZATION, DXF_AUTH_HOST",
+                "DXF_HOST, DXF_INSECURE, DXF_USERNAME, DXF_PASSWORD, DXF_AUTHORIZATION, DXF_AUTH_HOST",
             ),
         ],
     ),
@@ -135,7 +138,7 @@ const GROUPS: &[Group] = &[
             ("show-env", "configuration", "DXF_OUTPUT"),
             ("doctor", "registries", STORE),
             ("completions", "getting-started", "DXF_HOST"),
-            ("man", "getting-started", "HOME"),
+            ("man", "getting-started", ""),
         ],
     ),
 ];
@@ -174,9 +177,11 @@ fn guided(sub: Command) -> Command {
     };
     let examples = sub.get_after_help().map(ToString::to_string);
     let examples = examples.map(|text| text + "\n\n").unwrap_or_default();
-    sub.after_help(format!(
-        "{examples}Variables: {variables}\nSee: dxf help {topic}"
-    ))
+    let variables = match variables {
+        "" => String::new(),
+        some => format!("Variables: {some}\n"),
+    };
+    sub.after_help(format!("{examples}{variables}See: dxf help {topic}"))
 }
 
 /// What there is to say of a command.
@@ -239,7 +244,7 @@ mod tests {
                 panic!("{name} is in no group: list it in GROUPS of src/cli/args/guide.rs");
             };
             assert!(TOPICS.contains(&topic), "{name}: no page {topic}");
-            for variable in variables.split(", ") {
+            for variable in variables.split(", ").filter(|name| !name.is_empty()) {
                 let is_known = vars::ALL.iter().any(|var| var.name == variable);
                 assert!(is_known, "{name}: {variable}");
             }

@@ -162,6 +162,17 @@ pub struct Look {
     pub platform: Option<String>,
 }
 
+/// What `verify-image` takes.
+#[derive(Args)]
+pub struct VerifyImage {
+    /// The arguments.
+    #[command(flatten)]
+    pub words: Named<words::Image>,
+    /// os/architecture[/variant] to check of an index (default: all)
+    #[arg(long, value_name = "P")]
+    pub platform: Option<String>,
+}
+
 /// What `get-layer` takes.
 #[derive(Args)]
 pub struct GetLayer {

@@ -15,10 +15,10 @@ pub struct Gc {
     /// Keep blobs stored or used within this time, such as 15m (default: 1h)
     #[arg(long, value_name = "DURATION")]
     pub grace: Option<String>,
-    /// Print what would be freed without changing anything
+    /// Print what would be deleted, and delete nothing
     #[arg(long)]
     pub dry_run: bool,
-    /// Also free repositories without aliases
+    /// Also delete everything in repositories without aliases
     #[arg(long)]
     pub allow_empty: bool,
 }
@@ -41,7 +41,8 @@ pub struct PruneAliases {
     /// Delete the aliases instead of only listing them
     #[arg(long)]
     pub yes: bool,
-    /// Store the deleted manifests there; copy-image --all-tags restores them
+    /// Store the deleted manifests there; copy-image --all-tags --referrers restores
+    /// them
     #[arg(long, value_name = "oci:FOLDER")]
     pub backup: Option<String>,
     /// Delete at most this many aliases of a repository, the oldest first (default: 10%)
@@ -61,16 +62,16 @@ pub struct RuleArgs {
     /// Keep aliases at most this much older than the newest, such as 30d
     #[arg(long, value_name = "DURATION", conflicts_with = "apply")]
     pub keep_within: Option<String>,
-    /// Keep the newest of each of the last N days (UTC)
+    /// Keep the newest alias of each day, for the last N days that have one (UTC)
     #[arg(long, value_name = "N", conflicts_with = "apply")]
     pub keep_daily: Option<usize>,
-    /// Keep the newest of each of the last N weeks
+    /// The same for weeks
     #[arg(long, value_name = "N", conflicts_with = "apply")]
     pub keep_weekly: Option<usize>,
-    /// Keep the newest of each of the last N months
+    /// The same for months
     #[arg(long, value_name = "N", conflicts_with = "apply")]
     pub keep_monthly: Option<usize>,
-    /// Keep the newest of each of the last N years
+    /// The same for years
     #[arg(long, value_name = "N", conflicts_with = "apply")]
     pub keep_yearly: Option<usize>,
     /// Keep aliases that match, such as 'v*'
@@ -79,10 +80,11 @@ pub struct RuleArgs {
     /// Keep versions of a range, such as '>=1.2, <2'
     #[arg(long, value_name = "RANGE", conflicts_with = "apply")]
     pub keep_semver: Vec<String>,
-    /// Keep all aliases that do not match; the other rules apply to the rest
+    /// Apply the rules only to matching aliases, and keep all others
     #[arg(long, value_name = "GLOB", conflicts_with = "apply")]
     pub only: Vec<String>,
-    /// Apply the rules to each group of aliases with the same captures
+    /// Apply the rules to each group of aliases with the same captures, such as
+    /// '^(.*)-[0-9]+$'
     #[arg(long, value_name = "REGEX", conflicts_with = "apply")]
     pub group_by: Option<String>,
     /// Take the date from the alias: '%Y-%m-%d', or '*-%Y-%m-%d' with other text before it

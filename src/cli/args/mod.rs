@@ -28,7 +28,7 @@ pub use bundles::{LoadBundle, SaveBundle, ShowBundle};
 pub use edit::{EditImage, Step, Verb};
 pub use images::{
     Convert, CopyImage, DiffImages, Engine, ExportImage, Form, GetFile, GetLayer, ListFiles,
-    LoadImage, Look, Nondistributable, PullImage, PushImage, ResolveImage, RunImage,
+    LoadImage, Look, Nondistributable, PullImage, PushImage, ResolveImage, RunImage, VerifyImage,
 };
 pub use keeping::{Doctor, Gc, PruneAliases, RuleArgs, Sync};
 pub use repo::repo;
@@ -61,8 +61,8 @@ pub enum Command {
     ///
     /// With --split, dxf prints the digest of each part, and @alias names the
     /// whole file. `cdc` chooses the boundaries by content, so that versions of
-    /// a file share most parts; AVG is the average part, a power of two from
-    /// 16KiB to 16MiB (default 4MiB). After --, dxf runs CMD and stores its
+    /// a file share most parts; AVG is the average size of a part, a power of two
+    /// from 16KiB to 16MiB (default 4MiB). After --, dxf runs CMD and stores its
     /// output; it sets @alias only if CMD exits with 0.
     #[command(
         override_usage = "dxf push-blob [OPTIONS] <repo> <file> [@alias] | <repo> @alias -- <CMD>...",
@@ -93,8 +93,8 @@ pub enum Command {
     MountBlob(Later<Named<words::RepoMount>>),
     /// Delete blobs; with @alias, the alias and its blobs
     ///
-    /// Blobs that another alias names are kept, unless --force is given.
-    /// Without arguments, dxf reads a manifest from standard input and deletes
+    /// Of @alias, blobs that another alias names are kept, unless --force is
+    /// given. A digest is deleted even if an alias names it. Without arguments, dxf reads a manifest from standard input and deletes
     /// its blobs.
     #[command(
         after_help = "Examples:\n  dxf del-blob team/models @v1\n  dxf del-blob --keep-alias team/models @v1"
@@ -126,7 +126,7 @@ pub enum Command {
     /// Check that all blobs of aliases exist and are intact
     ///
     /// dxf reads each blob once and checks its digest, prints a line for each
-    /// alias, and exits with 65 if a blob is missing or wrong.
+    /// blob of each alias, and exits with 65 if one is missing or wrong.
     #[command(
         after_help = "Examples:\n  dxf verify-alias team/models v1\n  dxf verify-alias --fast --all team/models"
     )]
@@ -199,7 +199,7 @@ pub enum Command {
         after_help = "Examples:\n  DXF_TOKEN=$(dxf auth team/models pull push)\n  dxf auth --explain team/models pull"
     )]
     Auth(Later<Auth>),
-    /// Write an image to a file that `docker load` reads, or a folder
+    /// Write an image to a file that `docker load` reads, or to a folder
     ///
     /// The file is a docker-archive and an OCI layout at once, named after the
     /// repository unless FILE is given; - is standard output.
@@ -240,7 +240,8 @@ pub enum Command {
     /// Print what refers to an image: signatures, SBOMs, artifacts
     ///
     /// The output is a tree: below the image each referrer with its type,
-    /// digest, size and annotations, and below it what refers to that one.
+    /// digest, the size of its manifest and annotations, and below it what refers to
+    /// that one.
     #[command(
         after_help = "Examples:\n  dxf list-referrers team/app:v1\n  dxf list-referrers --type application/spdx+json team/app:v1"
     )]
@@ -312,7 +313,7 @@ pub enum Command {
         after_help = "Examples:\n  dxf run-image docker.io/library/alpine:3.20 uname -a\n  dxf run-image --engine-arg=--network=none team/app:v1"
     )]
     RunImage(Later<RunImage>),
-    /// Copy what a registry, a repository or a folder has to another place
+    /// Copy a registry, a repository or a folder; skip what is up to date
     ///
     /// A place is HOST, HOST/PREFIX/ (all repositories below), HOST/REPOSITORY, or
     /// oci:FOLDER. dxf skips aliases that are the same on both sides. If an alias
@@ -323,9 +324,10 @@ pub enum Command {
     Sync(Later<Sync>),
     /// Delete old aliases by rules; print which, and why
     ///
-    /// Nothing is deleted without --yes or --apply. An alias stays if one rule
-    /// keeps it; so do aliases that no rule is about, those whose age is unknown,
-    /// and the last one of a repository. What is kept keeps its referrers.
+    /// Nothing is deleted without --yes or --apply. An alias is kept if one rule
+    /// keeps it, if its age is unknown, or if it is the last one of its repository;
+    /// --keep and --keep-semver alone delete nothing. An image that is kept keeps
+    /// its referrers.
     #[command(
         after_help = "Examples:\n  dxf prune-aliases team/dumps --keep-daily 7 --keep-weekly 4 --date-from-tag %Y-%m-%d --yes\n  dxf prune-aliases team/app --only 'pr-*' --keep-within 30d --plan plan.json\n  dxf prune-aliases --apply plan.json --backup oci:./removed"
     )]
@@ -337,9 +339,9 @@ pub enum Command {
     /// a bug report.
     #[command(after_help = "Examples:\n  dxf doctor team/app\n  dxf doctor --read-only team/app")]
     Doctor(Later<Doctor>),
-    /// Free what no alias reaches, in a folder; print what is freed
+    /// Delete the blobs of a folder that no alias reaches; print them
     ///
-    /// Without arguments, dxf frees all repositories of the folder. It keeps
+    /// Without arguments, dxf goes through all repositories of the folder. It keeps
     /// everything that was stored or used within the last hour, because its alias may
     /// follow. A manifest that cannot be read stops the command before anything is
     /// deleted.
@@ -391,7 +393,7 @@ pub enum Command {
         after_help = "Examples:\n  dxf list-layers team/app:v1\n  DXF_OUTPUT=json dxf list-layers team/app:v1"
     )]
     ListLayers(Later<Look>),
-    /// Write one layer of an image
+    /// Write one layer of an image to standard output or a file
     #[command(
         after_help = "Examples:\n  dxf get-layer -o layer.tgz team/app:v1 0\n  dxf get-layer --uncompressed team/app:v1 0 | tar t"
     )]
@@ -439,11 +441,12 @@ pub enum Command {
     /// Check every digest, size and diff id of an image
     ///
     /// dxf reads everything that the image refers to, without the cache, and
-    /// exits with 65 if something is missing or wrong.
+    /// exits with 65 if something is missing or wrong. It does not read what refers
+    /// to the image, such as signatures.
     #[command(
         after_help = "Examples:\n  dxf verify-image team/app:v1\n  dxf verify-image oci:./layout:v1"
     )]
-    VerifyImage(Later<Look>),
+    VerifyImage(Later<VerifyImage>),
     /// Show a page of the manual, or the help of a command
     ///
     /// Without a topic, dxf lists the commands and topics.

@@ -82,8 +82,8 @@ fn named(name: &str, word: &str) -> Result<RepoName> {
 
 fn alias(repo: &str, tag: &Tag) -> String {
     format!(
-        "the alias is an argument of its own: {repo} @{tag} in commands about blobs, \
-         {repo} {tag} in those about aliases"
+        "the alias is an argument of its own: {repo} {tag}, or {repo} @{tag} in commands \
+         about blobs"
     )
 }
 
@@ -129,9 +129,9 @@ mod tests {
             ("r.example", "h:5000/app", "DXF_HOST=h:5000 dxf … app"),
             ("r.example", "r.example:443/app", "DXF_HOST=r.example:443"),
             ("oci:store", "h:5000/app", "DXF_HOST=h:5000 dxf … app"),
-            ("r.example", "team/app:v1", "own: team/app @v1 in"),
-            ("r.example", "r.example/team/app:v1", "own: team/app @v1 in"),
-            ("r.example", "team/app@v1", "own: team/app @v1 in"),
+            ("r.example", "team/app:v1", "own: team/app v1, or"),
+            ("r.example", "r.example/team/app:v1", "own: team/app v1, or"),
+            ("r.example", "team/app@v1", "own: team/app v1, or"),
             ("r.example", "Team/App", "names are lower-case: team/app"),
             ("r.example", "https://q.example/team", "leave out https://"),
             ("r.example", "team//app", "separated by /"),

@@ -214,7 +214,8 @@ const SYNC_FROM: Positional = Positional::new(
     "What to copy: HOST, HOST/PREFIX/, HOST/REPOSITORY or oci:FOLDER",
 )
 .hint(ValueHint::Other);
-const SYNC_TO: Positional = Positional::new("DST", "Where to: the same").hint(ValueHint::Other);
+const SYNC_TO: Positional =
+    Positional::new("DST", "Where to copy it, written in the same way").hint(ValueHint::Other);
 const TARGET: Positional = Positional::new(
     "FILE|DIR|-",
     "Where to write (default: a file named after the repository)",
@@ -230,7 +231,7 @@ const TAGS: Positional = Positional::new("tag", "Tags to set").count(Count::Seve
 const IN_IMAGE: Positional = Positional::new("PATH", "File in the image, such as /etc/os-release");
 const EXPORT: Positional = Positional::new(
     "DIR|-",
-    "Folder to make, or - for a tar to standard output, as without it",
+    "Folder to make, or - to write a tar to standard output (default: -)",
 )
 .hint(ValueHint::DirPath)
 .count(Count::AtMostOne);
@@ -269,8 +270,8 @@ const MANIFEST_FILE: Positional =
         .hint(ValueHint::FilePath);
 const REFERRER: Positional = Positional::new("digest", "Digest of the artifact to delete");
 const INDEX: Positional = IMAGE.id("index", "Where to put the index");
-const BUNDLE: Positional =
-    Positional::new("FILE|-", "Bundle, or - for standard output").hint(ValueHint::FilePath);
+const BUNDLE: Positional = Positional::new("FILE|-", "Bundle to write, or - for standard output")
+    .hint(ValueHint::FilePath);
 const SAVED: Positional = IMAGE.id("saved", "Images to save").count(Count::Any);
 const BUNDLES: Positional = Positional::new("FILE|-", "Bundle, or - for standard input")
     .hint(ValueHint::FilePath)

@@ -84,6 +84,13 @@ impl Provider for Instead {
     }
 }
 
+/// Whether no folder is known in which Docker keeps logins.
+pub fn lacks_home(env: Env<'_>) -> bool {
+    [&vars::HOME, &vars::DOCKER_CONFIG]
+        .iter()
+        .all(|var| env.path(var).is_none())
+}
+
 fn password_file(env: Env<'_>) -> Result<Option<Secret>> {
     let Some(path) = env.path(&vars::PASSWORD_FILE) else {
         return Ok(None);

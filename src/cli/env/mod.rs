@@ -58,6 +58,9 @@ pub struct Context {
     login: Option<(Login, &'static str)>,
     /// A user's name without a password, or the reverse ([`login::half`]).
     pub half_login: Option<(&'static str, &'static str)>,
+    /// Whether no folder is known in which Docker keeps logins, as in the jobs of some
+    /// crons.
+    pub lacks_home: bool,
     /// Whom login and token are for.
     bound: Bound,
     /// The files with logins for every host, in the order they are asked.
@@ -112,6 +115,7 @@ impl Context {
             token: env.header(&vars::TOKEN)?.filter(|_| !anonymous),
             login: login::login(env, anonymous)?,
             half_login: login::half(env),
+            lacks_home: !anonymous && login::lacks_home(env),
             bound: Bound::Root,
             files: login::files(env, &login_files)?.with_helpers(helpers.clone()),
             login_files,

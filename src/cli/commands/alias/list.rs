@@ -14,7 +14,6 @@ use crate::cli::env::Shape;
 use crate::cli::exit::Failure;
 use crate::cli::out::json::List;
 use crate::cli::out::size;
-use crate::cli::out::table::table;
 use crate::cli::session::Session;
 
 /// `list-aliases [-l] [--sort BY] [-r] [--all] <repo> [GLOB …]`
@@ -22,6 +21,12 @@ pub fn run(s: &mut Session<'_, '_>, args: &ListAliases) -> Result<(), Failure> {
     let is_plain = !args.long && args.sort.is_none() && !args.reverse;
     // python-dxf takes one argument.
     let most = if is_plain { 0 } else { usize::MAX };
+    if is_plain && let Ok([repo, pattern, ..]) = args.words.take(2, usize::MAX) {
+        let (repo, pattern) = (repo.display(), pattern.display());
+        return Err(args::usage(format!(
+            "too many arguments; did you mean dxf list-aliases --long {repo} '{pattern}'?"
+        )));
+    }
     let (repo, rest) = s.repo(&args.words, 0, most)?;
     let store = s.store(repo)?;
     if is_plain {
@@ -146,7 +151,7 @@ fn long(s: &mut Session<'_, '_>, rows: &[Row]) -> Result<(), Failure> {
         }
         return list.end(s.out);
     }
-    table(s.out, &rows.iter().map(cells).collect::<Vec<_>>(), &[3])
+    s.table(&rows.iter().map(cells).collect::<Vec<_>>(), &[3])
 }
 
 fn value(row: &Row) -> Value {

@@ -19,7 +19,6 @@ use crate::cli::exit::Failure;
 use crate::cli::image::open;
 use crate::cli::out::file::Output;
 use crate::cli::out::size;
-use crate::cli::out::table::table;
 use crate::cli::session::Session;
 
 /// How many names an error has at most.
@@ -63,6 +62,14 @@ fn source(s: &Session<'_, '_>, args: &PullFiles) -> Result<(Arc<dyn Store>, Targ
         if place.is_named() {
             return Ok((open::store(s, s.context, &place)?, place.target()?));
         }
+    }
+    if let Ok([first, file]) = args.words.take(2, 2)
+        && open::to_read(s, first).is_ok_and(|place| place.is_named())
+    {
+        let (first, file) = (first.display(), file.display());
+        return Err(args::usage(format!(
+            "{first} names the artifact already; did you mean {first} --file {file}?"
+        )));
     }
     let (repo, rest) = s.repo(&args.words, 1, 1)?;
     let word = args::text(&rest[0])?;
@@ -252,5 +259,5 @@ fn list(s: &mut Session<'_, '_>, found: &[Entry]) -> Result<(), Failure> {
         ]
     };
     let rows: Vec<Vec<String>> = found.iter().map(row).collect();
-    table(s.out, &rows, &[1])
+    s.table(&rows, &[1])
 }

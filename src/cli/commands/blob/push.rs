@@ -73,6 +73,13 @@ fn runs(args: &PushBlob) -> bool {
 /// Refuses a program without an alias, which would be taken for a file: a word
 /// after `--` that begins with no dash needs no `--`.
 fn names_an_alias(args: &PushBlob) -> Result<(), Failure> {
+    let is_alias = |word: &OsString| word.as_encoded_bytes().starts_with(b"@");
+    // A file may be followed by an alias, and by nothing else.
+    if let (Ok([_, name]), Some(false)) =
+        (args.words.take(2, 2), args.command.first().map(is_alias))
+    {
+        args::alias(Some(name))?;
+    }
     let ([repo], Some(program)) = (args.words.take(1, 1).unwrap_or(&[]), args.command.first())
     else {
         return Ok(());
@@ -217,7 +224,7 @@ fn enough(name: &str, size: u64, least: u64) -> Result<()> {
 /// Warns that standard input or a program gave nothing, which no backup means to.
 fn warn_of_nothing(s: &Session<'_, '_>, name: &str) {
     s.console.warn(&format!(
-        "{name} was empty: 0 bytes are stored; --min-size 1 refuses that"
+        "{name} was empty: stored 0 bytes; --min-size 1 refuses that"
     ));
 }
 

@@ -126,7 +126,8 @@ fn layout_items(
     target: Option<&Target>,
 ) -> Result<Vec<Item>, Failure> {
     if !path.join("oci-layout").exists() {
-        let why = "it has no file oci-layout, so it is not an image layout";
+        let why = "it has no file oci-layout, so it is not an image layout; push-files stores the files of \
+                   a folder";
         return Err(Error::malformed(path.display().to_string(), why).into());
     }
     let layout = Layout::at(path);

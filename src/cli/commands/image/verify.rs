@@ -8,18 +8,17 @@ use dxf_registry::image::{Image, Node};
 use dxf_registry::{Error, Place, Platform, json, text};
 use serde_json::{Value, json};
 
-use crate::cli::args::Look;
+use crate::cli::args::VerifyImage;
 use crate::cli::env::Shape;
 use crate::cli::exit::Failure;
 use crate::cli::image::open;
 use crate::cli::image::platform::{must_fit, platform_missing};
 use crate::cli::image::read::{self, node, uncached};
 use crate::cli::out::size;
-use crate::cli::out::table::table;
 use crate::cli::session::Session;
 
 /// `verify-image [--platform P|all] <image>`
-pub fn run(s: &mut Session<'_, '_>, args: &Look) -> Result<(), Failure> {
+pub fn run(s: &mut Session<'_, '_>, args: &VerifyImage) -> Result<(), Failure> {
     let node = match args.platform.as_deref() {
         None | Some("all") => {
             let words = args.words.take(1, 1)?;
@@ -35,7 +34,7 @@ pub fn run(s: &mut Session<'_, '_>, args: &Look) -> Result<(), Failure> {
     }
     let what = format!("image {}", node.manifest().digest());
     let why = format!(
-        "{wrong} of the {} things it refers to are missing or wrong",
+        "{wrong} of {} blobs and manifests are missing or wrong",
         found.len()
     );
     Err(Error::malformed(what, why).into())
@@ -51,7 +50,7 @@ fn fetch(s: &Session<'_, '_>, place: &Place) -> Result<Node, Failure> {
 }
 
 /// The image for one platform, past the cache.
-fn one(s: &Session<'_, '_>, args: &Look) -> Result<Image, Failure> {
+fn one(s: &Session<'_, '_>, args: &VerifyImage) -> Result<Image, Failure> {
     let words = args.words.take(1, 1)?;
     let place = open::to_read(s, &words[0])?;
     let platform: Option<Platform> = args.platform.as_deref().map(str::parse).transpose()?;
@@ -64,7 +63,7 @@ fn one(s: &Session<'_, '_>, args: &Look) -> Result<Image, Failure> {
         }
     }
     // An archive: its blobs are never cached.
-    read::one(s, args)
+    read::one_of(s, &words[0], args.platform.as_deref())
 }
 
 fn kind(found: &Finding) -> &'static str {
@@ -114,7 +113,7 @@ fn report(s: &mut Session<'_, '_>, found: &[Finding]) -> Result<(), Failure> {
         Shape::Json => s.line(json::python(&found.iter().map(value).collect())),
         Shape::Text => {
             let cells: Vec<_> = found.iter().map(cells).collect();
-            table(s.out, &cells, &[3])
+            s.table(&cells, &[3])
         }
     }
 }

@@ -131,6 +131,10 @@ impl Side {
                 folder => Ok(Side::Folder(folder.into())),
             };
         }
+        if text.starts_with(['.', '/']) {
+            let why = format!("a folder is written oci:{text}");
+            return Err(Error::invalid("place", text, why));
+        }
         let (host, path) = text.split_once('/').unwrap_or((text, ""));
         let side = Side::Registry(host.parse()?, path.to_string());
         // What is before a final / must be a name, too.

@@ -80,8 +80,10 @@ fn of_command(page: Man, command: &Command) -> io::Result<Vec<u8>> {
     let Some((_, topic, variables)) = guide::guide(command.get_name()) else {
         return Ok(out);
     };
-    writeln!(out, ".SH ENVIRONMENT")?;
-    for name in variables.split(", ") {
+    if !variables.is_empty() {
+        writeln!(out, ".SH ENVIRONMENT")?;
+    }
+    for name in variables.split(", ").filter(|name| !name.is_empty()) {
         let var = vars::ALL.iter().find(|var| var.name == name);
         let meaning = var.map_or("", |var| var.meaning);
         writeln!(out, ".TP\n.B {name}\n{}", roff::line(meaning))?;
