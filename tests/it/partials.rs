@@ -183,6 +183,56 @@ fn an_older_file_stays_until_the_new_one_is_whole() {
 }
 
 #[test]
+fn of_many_files_killed_at_half_only_the_rest_is_fetched() {
+    const COUNT: usize = 24;
+    let size = MIB;
+    let (registry, files) = (Registry::http(), scratch());
+    let name = |n: usize| format!("d/{n:02}");
+    std::fs::create_dir(files.path().join("d")).unwrap();
+    for n in 0..COUNT {
+        std::fs::write(files.path().join(name(n)), blob(n as u64, size)).unwrap();
+    }
+    let dxf = |host: &str| Dxf::new().plain(host).current_dir(files.path());
+    let push = dxf(registry.host()).args(["push-files", "a", "v1"]);
+    push.args((0..COUNT).map(name)).ok();
+    // Half of the files come, and half of each of the four after them.
+    let stalls = (COUNT / 2..COUNT / 2 + 4).map(|n| {
+        let served = served(&blob(n as u64, size)).times(1);
+        served.stall_after(size as u64 / 2)
+    });
+    let front = Server::before(&registry, stalls);
+    let pull = || {
+        let pull = dxf(&front.host()).args(["pull-files", "a", "v1", "-o", "out"]);
+        pull.env("DXF_JOBS", "4")
+    };
+    let out = files.path().join("out");
+    let last = out.join(format!("{}.partial", name(COUNT / 2 + 3)));
+    let running = pull().spawn();
+    let held = || {
+        let file = |n| len(&out.join(name(n))) + len(&out.join(name(n) + ".partial"));
+        (0..COUNT).map(file).sum::<u64>()
+    };
+    let half = (COUNT / 2 * size + 4 * size / 2) as u64;
+    let until = Instant::now() + Duration::from_secs(30);
+    while held() < half {
+        assert!(Instant::now() < until, "{} of {half}", held());
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    kill_at(running, &last, size as u64 / 2);
+    let before = front.sent();
+    let fetched = pull().ok();
+    let again = front.sent() - before;
+    let rest = (COUNT * size) as u64 - half;
+    // And the manifest.
+    assert!((rest..rest + 40_000).contains(&again), "{again} of {rest}");
+    assert_eq!(fetched.lines().len(), COUNT / 2);
+    for n in 0..COUNT {
+        assert!(std::fs::read(out.join(name(n))).unwrap() == blob(n as u64, size));
+    }
+    assert_eq!(std::fs::read_dir(out.join("d")).unwrap().count(), COUNT);
+}
+
+#[test]
 fn a_folder_killed_at_half_fetches_the_rest_and_a_damaged_one_is_begun_again() {
     let (registry, files) = (Registry::http(), scratch());
     std::fs::create_dir(files.path().join("d")).unwrap();
