@@ -32,6 +32,9 @@ const WORTH: u64 = 8 << 20;
 /// fetched at once: each of those waits for the others anyway.
 pub const BUFFERS: usize = 4;
 const BUFFERS_OF_MANY: usize = 2;
+/// The largest of several blobs for which no thread is made that hashes it, bytes: those
+/// that fetch the others use the processors meanwhile, and each thread more costs memory.
+const SMALL_OF_MANY: u64 = 16 << 20;
 
 /// Bytes on their way, not yet verified.
 type Bytes<'a> = Box<dyn Read + Send + 'a>;
@@ -99,11 +102,6 @@ impl<'a> Download<'a> {
     /// if that is slow.
     fn alone(&mut self, item: &Item, to: &mut Sink<'_>) -> Result<()> {
         let (watch, digest, seen) = (self.run.watch, item.wanted.digest, self.check.seen());
-        let buffers = if self.run.jobs > 1 {
-            BUFFERS
-        } else {
-            BUFFERS_OF_MANY
-        };
         let begun = Instant::now();
         let content = self.store.open_blob(&digest, seen);
         let content = content.map_err(|error| item.explain(error))?;
@@ -114,6 +112,7 @@ impl<'a> Download<'a> {
             watch.progress.advance(&digest, seen);
         }
         let mut reader = content.reader;
+        let buffers = self.buffers();
         loop {
             let size = self.check.size().unwrap_or(0);
             let left = size.saturating_sub(self.check.seen());
@@ -133,6 +132,16 @@ impl<'a> Download<'a> {
         self.check.end_blob()?;
         watch.progress.finish(&digest);
         Ok(())
+    }
+
+    /// How many buffers there are between reading and hashing the blob that comes now.
+    fn buffers(&self) -> usize {
+        let is_small = |size| size <= SMALL_OF_MANY;
+        match self.run.jobs {
+            2.. => BUFFERS,
+            _ if self.check.size().is_some_and(is_small) => 1,
+            _ => BUFFERS_OF_MANY,
+        }
     }
 
     /// Makes a place for what several connections bring.

@@ -12,9 +12,9 @@ use crate::stream::Buffer;
 /// A buffer, and how many of its bytes count.
 type Filled = (Buffer, usize);
 
-/// Brings what `from` yields to `to`, with so many `buffers` between reading and hashing;
-/// it belongs to the blob that `check` expects now. [`Check::end_blob`] checks that it was
-/// all of it.
+/// Brings what `from` yields to `to`, with so many `buffers` between reading and hashing,
+/// or with one, and no thread for the hash; it belongs to the blob that `check` expects
+/// now. [`Check::end_blob`] checks that it was all of it.
 pub fn copy(
     check: &mut Check,
     from: &mut dyn Read,
@@ -23,10 +23,9 @@ pub fn copy(
 ) -> Result<()> {
     let mut first = Buffer::new();
     let n = fill(check, from, &mut first)?;
-    if n < first.len() {
-        // Small enough that a thread would cost more than it saves.
-        check.hashers().update(&first[..n]);
-        return to.write(&first[..n]);
+    // What fits one buffer is hashed before a thread would have begun.
+    if buffers <= 1 || n < first.len() {
+        return one_by_one(check, (first, n), from, to);
     }
     let pipes = Pipes {
         full: Pipe::new(buffers),
@@ -54,6 +53,25 @@ pub fn copy(
     );
     *check.hashers() = hashers;
     moved
+}
+
+/// Hashes and writes each buffer before it reads the next.
+fn one_by_one(
+    check: &mut Check,
+    first: Filled,
+    from: &mut dyn Read,
+    to: &mut Sink<'_>,
+) -> Result<()> {
+    let (mut buffer, mut n) = first;
+    loop {
+        check.hashers().update(&buffer[..n]);
+        to.write(&buffer[..n])?;
+        // A buffer that is not full had the end in it.
+        if n < buffer.len() {
+            return Ok(());
+        }
+        n = fill(check, from, &mut buffer)?;
+    }
 }
 
 /// Between the thread that moves bytes and the one that hashes them.

@@ -771,3 +771,29 @@ each_place!(files_of_another_folder_are_named_from_there, |place| {
         .fails(2)
         .says("leads upwards");
 });
+
+/// The peak memory of a pull of 200 files of 1 MiB, so many at once.
+fn peak_of_many(registry: &Registry, jobs: &str) -> u64 {
+    let out = scratch();
+    let pull = Dxf::new().plain(registry.host()).current_dir(out.path());
+    let pull = pull.env("DXF_JOBS", jobs).args(["pull-files", "a", "v1"]);
+    let mut running = pull.spawn();
+    let peak = running.peak();
+    assert_eq!(running.finish().code, Some(0));
+    assert_eq!(fs::read_dir(out.path()).unwrap().count(), 200);
+    peak
+}
+
+#[test]
+fn several_files_at_once_take_a_buffer_each() {
+    let (registry, files) = (Registry::http(), scratch());
+    let names: Vec<String> = (0..200).map(|n| format!("f{n}")).collect();
+    for (n, name) in names.iter().enumerate() {
+        fs::write(files.path().join(name), blob(n as u64, 1 << 20)).unwrap();
+    }
+    let push = Dxf::new().plain(registry.host()).current_dir(files.path());
+    push.args(["push-files", "a", "v1"]).args(&names).ok();
+    let (one, many) = (peak_of_many(&registry, "1"), peak_of_many(&registry, "8"));
+    // Nothing that a thread of its own for every hash takes.
+    assert!(one > 0 && many < one + (8 << 10), "{one} KiB, {many} KiB");
+}
