@@ -30,7 +30,7 @@ use crate::stream::{Run, Watch};
 use check::Check;
 use download::Download;
 pub use partial::into_file;
-pub(crate) use partial::{Partial, followed};
+pub(crate) use partial::{Partial, followed, into_unsynced_folder};
 pub use range::ByteRange;
 pub use reader::Reader;
 

@@ -41,6 +41,34 @@ pub fn into_file(
     path: &Path,
     run: Run<'_>,
 ) -> Result<u64> {
+    let (partial, bytes) = fetched(store, row, path, run)?;
+    partial.commit()?;
+    Ok(bytes)
+}
+
+/// The same for one file of many: the name survives a loss of power when its folder was
+/// synced, which the caller does once for all of them.
+///
+/// # Errors
+/// As [`into_file`].
+pub(crate) fn into_unsynced_folder(
+    store: &dyn ReadStore,
+    row: &[Sequence],
+    path: &Path,
+    run: Run<'_>,
+) -> Result<u64> {
+    let (partial, bytes) = fetched(store, row, path, run)?;
+    partial.commit_name()?;
+    Ok(bytes)
+}
+
+/// A file to which all of its bytes were written, and how many those are.
+fn fetched(
+    store: &dyn ReadStore,
+    row: &[Sequence],
+    path: &Path,
+    run: Run<'_>,
+) -> Result<(Partial, u64)> {
     let mut partial = Partial::open(path)?;
     let (synced, filled) = match partial.file.try_clone() {
         // It is brought to the disk at the end, in one go.
@@ -68,10 +96,7 @@ pub fn into_file(
         return Err(error);
     }
     match filled {
-        Ok(bytes) => {
-            partial.commit()?;
-            Ok(bytes)
-        }
+        Ok(bytes) => Ok((partial, bytes)),
         Err(error) => Err(partial.given_up(error)),
     }
 }
@@ -335,15 +360,22 @@ impl Partial {
     /// # Errors
     /// [`Error::Io`].
     pub fn commit(self) -> Result<()> {
+        let place = self.commit_name()?;
+        let synced = file::sync_folder(file::parent(&place));
+        synced.map_err(|e| Error::io(place.display().to_string(), e))
+    }
+
+    /// The same, but the folder is not synced; returns the place.
+    fn commit_name(self) -> Result<PathBuf> {
         if let Err(error) = file::sync_file(&self.file, &self.beside) {
             let error = self.failed(error);
             // Not to be trusted by the next call.
             self.discard();
             return Err(error);
         }
-        file::rename(&self.beside, &self.place)
-            .and_then(|()| file::sync_folder(file::parent(&self.place)))
-            .map_err(|e| Error::io(self.place.display().to_string(), e))
+        let renamed = file::rename(&self.beside, &self.place);
+        renamed.map_err(|e| Error::io(self.place.display().to_string(), e))?;
+        Ok(self.place)
     }
 
     /// Removes it after an error that makes it worthless, else leaves it to the

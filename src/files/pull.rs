@@ -1,7 +1,7 @@
 //! Files of an artifact, written into a folder: each atomically, several
 //! at once, and never outside of the folder.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::fs::{self, File, Permissions};
 use std::io::ErrorKind;
 use std::os::unix::fs::PermissionsExt;
@@ -16,7 +16,7 @@ use super::unpack::{Archive, Members, decompress, is_below, unpack};
 use crate::digest::{Digest, Hasher};
 use crate::error::{Error, Result};
 use crate::fetch;
-use crate::file::{SHARED, make_folder, rename, sync_folder};
+use crate::file::{SHARED, make_folder, parent, rename, sync_folder};
 use crate::image::make::Modified;
 use crate::parallel;
 use crate::store::ReadStore;
@@ -82,7 +82,7 @@ impl<'a> Pull<'a> {
         let single = several.len() <= 1;
         let merging = Mutex::new(self.others(entries));
         let names: HashSet<String> = entries.iter().map(|e| e.name.to_lowercase()).collect();
-        parallel::map(
+        let pulled = parallel::map(
             run.jobs,
             several,
             run.watch.stop,
@@ -102,7 +102,9 @@ impl<'a> Pull<'a> {
                     _ => self.one(store, entry, run),
                 }
             },
-        )
+        )?;
+        self.sync_folders(entries)?;
+        Ok(pulled)
     }
 
     /// Refuses what is in the way, before anything is fetched.
@@ -159,7 +161,7 @@ impl<'a> Pull<'a> {
         if entry.form == Form::File {
             let there = holds(&path, entry, run.watch.stop)?;
             if !there {
-                fetch::into_file(store, row, &path, run)?;
+                fetch::into_unsynced_folder(store, row, &path, run)?;
             }
             make_executable(&path, entry)?;
             return Ok(if there {
@@ -243,7 +245,7 @@ impl<'a> Pull<'a> {
             let unpacked = unpack(&archive(entry, None), open()?, path, run.watch.stop)?;
             return unpacked.commit(path);
         }
-        self.place(&fetched, path)
+        fetched.place(path)
     }
 
     /// Fetches a file under a name that no other file has.
@@ -251,7 +253,7 @@ impl<'a> Pull<'a> {
         let path = self.path(entry)?;
         let there = holds(&path, entry, run.watch.stop)?;
         if !there {
-            self.place(&self.fetched(store, entry, &path, run)?, &path)?;
+            self.fetched(store, entry, &path, run)?.place(&path)?;
         }
         make_executable(&path, entry)?;
         Ok(match there {
@@ -271,15 +273,24 @@ impl<'a> Pull<'a> {
         let fetched = Fetched(beside(path, entry));
         if !holds(&fetched.0, entry, run.watch.stop)? {
             let row = std::slice::from_ref(&entry.content);
-            fetch::into_file(store, row, &fetched.0, run)?;
+            fetch::into_unsynced_folder(store, row, &fetched.0, run)?;
         }
         Ok(fetched)
     }
 
-    fn place(&self, fetched: &Fetched, path: &Path) -> Result<()> {
-        let folder = path.parent().unwrap_or(self.folder);
-        let renamed = rename(&fetched.0, path).and_then(|()| sync_folder(folder));
-        renamed.map_err(|e| Error::io(path.display().to_string(), e))
+    /// Makes the names of files survive a loss of power: each folder is synced once, after
+    /// all of its files are there, because that takes long. A file that was there may be
+    /// one of a call that was killed before this.
+    fn sync_folders(&self, entries: &[Entry]) -> Result<()> {
+        // Archives are synced with what is in them.
+        let is_file = |entry: &&Entry| matches!(entry.form, Form::File | Form::Either);
+        let files = entries.iter().filter(is_file);
+        let paths = files.map(|entry| self.folder.join(&entry.name));
+        let folders: BTreeSet<PathBuf> = paths.map(|path| parent(&path).into()).collect();
+        for folder in folders {
+            sync_folder(&folder).map_err(|e| Error::io(folder.display().to_string(), e))?;
+        }
+        Ok(())
     }
 }
 
@@ -317,6 +328,12 @@ fn beside(path: &Path, entry: &Entry) -> PathBuf {
 
 /// An archive that is of no more use when its folder is complete, or that is damaged.
 struct Fetched(PathBuf);
+
+impl Fetched {
+    fn place(&self, path: &Path) -> Result<()> {
+        rename(&self.0, path).map_err(|e| Error::io(path.display().to_string(), e))
+    }
+}
 
 impl Drop for Fetched {
     fn drop(&mut self) {

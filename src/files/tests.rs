@@ -10,6 +10,7 @@ use super::*;
 use crate::blob::Blob;
 use crate::descriptor::media_type;
 use crate::error::{Error, Result};
+use crate::file::trace;
 use crate::graph::{PushTarget, push};
 use crate::image::Node;
 use crate::manifest::{Builder, Manifest};
@@ -95,6 +96,34 @@ fn files_and_folders_come_back_as_they_were() {
     assert_eq!(again[2], Pulled::Written);
     assert_eq!(fs::read(out.join("d/one")).unwrap(), b"1");
     assert_eq!(fs::read(out.join("d/own")).unwrap(), b"mine");
+}
+
+#[test]
+fn a_folder_of_many_files_is_synced_once_and_after_them() {
+    let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let names = ["a", "b", "below/c"];
+    fs::create_dir(from.path().join("below")).unwrap();
+    for name in names {
+        fs::write(from.path().join(name), name).unwrap();
+    }
+    let (store, manifest) = stored(&made(from.path(), &names).unwrap());
+    let out = to.path().join("out");
+    fs::create_dir_all(out.join("below")).unwrap();
+    trace::take();
+    let pull = || {
+        let run = Run::new(1, Watch::default());
+        let pulled = Pull::new(&out).write(&store, &entries(&manifest).unwrap(), run);
+        (pulled.unwrap(), trace::take())
+    };
+    let file = |name: &str| [format!("sync {name}.partial"), format!("rename {name}")];
+    let folders = [
+        "sync folder out".to_string(),
+        "sync folder below".to_string(),
+    ];
+    let all = [&file("a")[..], &file("b"), &file("c"), &folders].concat();
+    assert_eq!(pull(), (vec![Pulled::Written; 3], all));
+    // They may be those of a call that was killed before it synced the folders.
+    assert_eq!(pull(), (vec![Pulled::Unchanged; 3], folders.to_vec()));
 }
 
 #[test]
