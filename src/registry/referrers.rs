@@ -23,6 +23,7 @@ use crate::digest::{Digest, Hasher};
 use crate::error::{Error, Result};
 use crate::file::{PRIVATE, make_folder, try_lock};
 use crate::http::Request;
+use crate::http::retry::Budget;
 use crate::manifest::{Manifest, ReferrersList};
 use crate::reference::{RepoName, Tag, Target};
 use crate::registry::Repository;
@@ -49,6 +50,9 @@ const MAX_REFUSED: usize = 50;
 const SETTLE: u32 = 3;
 const MIN_SETTLE: Duration = Duration::from_millis(100);
 const MAX_SETTLE: Duration = Duration::from_secs(2);
+/// How old a list may be when a changed one is put in its place. Other writers read the
+/// list again a few times as long after their change as it took, and not later.
+const MAX_AGE: Duration = Duration::from_secs(1);
 /// The longest wait for other processes of this machine, and between two looks.
 const MAX_TURN: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(10);
@@ -286,7 +290,8 @@ impl Change<'_> {
 /// before this change has written it soon after, so the list is read again only
 /// after a few times as long as the slowest round took. Once others were seen to
 /// change it, it has to be the same in [`CALM`] looks in a row: each of them may undo what
-/// another wrote, and be slower than this one.
+/// another wrote, and be slower than this one. No list is put that was read long before:
+/// not after a slow answer, and not a second time after a PUT that failed.
 /// The specification obliges no registry to honour `If-Match`, which the PUT has where
 /// the list came with an entity tag, so the gap is narrow and not closed.
 ///
@@ -299,12 +304,14 @@ fn change(repository: &Repository, subject: &Digest, change: &Change<'_>) -> Res
         subject,
         change,
         target,
+        budget: Budget::new(),
         refused: Refused::default(),
+        is_old: false,
         seen: Seen::default(),
     };
     loop {
         match writing.round()? {
-            Round::Done => return Ok(writing.seen.writes > 0),
+            Round::Done => return Ok(writing.seen.has_written),
             Round::Impossible => return Ok(false),
             Round::Again(Duration::ZERO) => {}
             Round::Again(wait) => repository.registry().settings().stop.wait(wait)?,
@@ -320,7 +327,11 @@ struct Writing<'a> {
     target: Target,
     /// What errors call it.
     what: String,
+    /// For PUTs that fail.
+    budget: Budget,
     refused: Refused,
+    /// Whether the last look took so long that what it found was not put.
+    is_old: bool,
     seen: Seen,
 }
 
@@ -358,7 +369,9 @@ impl Writing<'_> {
         if is_made && self.seen.is_calm() {
             return Ok(Round::Done);
         }
-        if !is_made && !self.write(list, etag)? {
+        // Once: where every answer is that slow, the others wait longer, too.
+        self.is_old = !is_made && !self.is_old && begun.elapsed() > MAX_AGE;
+        if self.is_old || !is_made && !self.write(list, etag)? {
             return Ok(Round::Again(Duration::ZERO));
         }
         Ok(Round::Again(self.seen.wait(begun.elapsed(), is_made)))
@@ -384,8 +397,18 @@ impl Writing<'_> {
                 self.refused.etag = condition;
                 return Ok(false);
             }
-            sent => sent?,
+            Err(error) => {
+                // It may have arrived nevertheless, or arrive later.
+                self.seen.has_written = true;
+                self.seen.raced = true;
+                let settings = self.repository.registry().settings();
+                self.budget.again(settings, error)?;
+                return Ok(false);
+            }
+            Ok(()) => {}
         }
+        self.budget.progress();
+        self.seen.has_written = true;
         self.seen.writes += 1;
         Ok(true)
     }
@@ -395,6 +418,8 @@ impl Writing<'_> {
 #[derive(Default)]
 struct Seen {
     writes: usize,
+    /// Whether it was written, or may have been.
+    has_written: bool,
     /// How often it was read and had the change, after the first write.
     looks: usize,
     /// How many looks in a row found it as it was.
@@ -411,7 +436,7 @@ impl Seen {
     /// Notes what the list contains with the change, and whether it had the change.
     fn look(&mut self, digests: Vec<Digest>, is_made: bool) {
         let is_same = std::mem::replace(&mut self.last, digests) == self.last && is_made;
-        if self.writes == 0 {
+        if !self.has_written {
             return;
         }
         self.looks += usize::from(is_made);
@@ -422,7 +447,7 @@ impl Seen {
     /// Whether others have finished with the list, as far as can be told.
     fn is_calm(&self) -> bool {
         let enough = if self.raced { CALM } else { 1 };
-        self.writes == 0 || self.same >= enough || self.looks > LOOKS
+        !self.has_written || self.same >= enough || self.looks > LOOKS
     }
 
     /// How long to leave the list alone after a round that took so long, and which found

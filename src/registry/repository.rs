@@ -284,7 +284,7 @@ impl Repository {
     }
 
     /// Puts a list of referrers under its tag, if that has the entity tag `etag`
-    /// still, where one is given.
+    /// still, where one is given. Without retries: the list is read again first.
     pub(super) fn send_list(
         &self,
         list: &Manifest,
@@ -296,7 +296,7 @@ impl Repository {
             Some(etag) => request.header(IF_MATCH, etag),
             None => request,
         };
-        let answer = self.run(&["pull", "push"], &request, &PUT)?;
+        let answer = self.attempt(&["pull", "push"], &request, &PUT)?;
         Self::was_put(answer, list, target).map(drop)
     }
 

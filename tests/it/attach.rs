@@ -2,6 +2,8 @@
 //! and where a registry does not do its part.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -177,6 +179,52 @@ fn a_list_that_changed_since_it_was_read_is_read_again() {
     front.add([refused.reply(412)]);
     let two = attach(dxf(), "2");
     assert_eq!(listed(dxf(), "team/app:v1"), [one, two]);
+}
+
+#[test]
+fn no_list_is_put_that_was_read_long_before() {
+    const LIST: &str = "/v2/team/app/manifests/sha256-*";
+    // A PUT that fails, before and after it arrived, and an answer that takes its time;
+    // each time another writer is faster.
+    for case in ["refused", "lost", "slow"] {
+        let registry = Arc::new(Registry::http());
+        let front = Server::before(&registry, []);
+        let dxf = || Dxf::new().plain(&front.host());
+        subject(dxf());
+        let first = attach(dxf(), "1");
+        let theirs = Arc::new(Mutex::new(String::new()));
+        let (other, told) = (registry.clone(), theirs.clone());
+        let meanwhile = move || {
+            let note = attach(Dxf::new().plain(other.host()), "theirs");
+            *told.lock().unwrap() = note;
+        };
+        let raw = registry.clone();
+        let stall = match case {
+            "slow" => on(GET, LIST).with(move |request| {
+                let list = request.path.rsplit('/').next().unwrap();
+                let old = raw.raw().manifest("team/app", list).body;
+                meanwhile();
+                std::thread::sleep(Duration::from_millis(1100));
+                Response::new(200).header("Content-Type", INDEX).body(old)
+            }),
+            _ => on(PUT, LIST).with(move |request| {
+                if case == "lost" {
+                    let list = request.path.rsplit('/').next().unwrap();
+                    raw.raw()
+                        .put_manifest("team/app", list, INDEX, &request.body);
+                }
+                meanwhile();
+                Response::new(502)
+            }),
+        };
+        front.add([stall.times(1)]);
+        let ours = attach(dxf(), "ours");
+        let mut expected = vec![first, theirs.lock().unwrap().clone(), ours];
+        let mut found = listed(dxf(), "team/app:v1");
+        expected.sort();
+        found.sort();
+        assert_eq!(found, expected, "{case}");
+    }
 }
 
 #[test]
