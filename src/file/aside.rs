@@ -42,11 +42,19 @@ impl Aside {
     /// # Errors
     /// When the file can't be made, or links lead nowhere.
     pub fn beside(path: &Path) -> io::Result<Aside> {
+        Aside::beside_as(path, 0o666)
+    }
+
+    /// The same; a file that is new has the permissions `new`, before the umask.
+    ///
+    /// # Errors
+    /// As [`Aside::beside`].
+    pub fn beside_as(path: &Path, new: u32) -> io::Result<Aside> {
         let target = follow(path)?;
         let old = fs::metadata(&target).ok();
         let mode = old.as_ref().map(|old| old.mode() & 0o777);
         let folder = parent(&target).to_path_buf();
-        let made = Aside::make(&folder, target, mode.unwrap_or(0o666))?;
+        let made = Aside::make(&folder, target, mode.unwrap_or(new & 0o777))?;
         if let Some(mode) = mode {
             // The umask is for new files.
             made.file().set_permissions(Permissions::from_mode(mode))?;

@@ -56,7 +56,7 @@ pub use artifact::{Artifact, SpecVersion, is_media_type};
 pub use entries::{Entry, Form, entries, entries_in};
 pub use input::{Input, Making, layers};
 pub use model::{MODEL_CONFIG, MODEL_TYPE, model_config, model_files};
-pub use pull::{Pull, Pulled};
+pub use pull::{Pull, Pulled, write_as};
 pub use split::files_in_parts;
 pub use title::title;
 

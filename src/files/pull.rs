@@ -40,6 +40,16 @@ pub enum Pulled {
     Unchanged,
 }
 
+/// Writes the bytes of one entry, which is a file, to `path` instead of its name: as
+/// [`fetch::into_file`], and executable where the entry is.
+///
+/// # Errors
+/// Those of [`fetch::into_file`]; [`Error::Io`].
+pub fn write_as(store: &dyn ReadStore, entry: &Entry, path: &Path, run: Run<'_>) -> Result<()> {
+    fetch::into_file(store, std::slice::from_ref(&entry.content), path, run)?;
+    make_executable(path, entry)
+}
+
 impl<'a> Pull<'a> {
     /// Into `folder`, which is made where it is missing.
     pub fn new(folder: &'a Path) -> Pull<'a> {

@@ -137,6 +137,21 @@ each_place!(files_come_back_and_the_same_is_not_fetched, |place| {
     place.says(["verify-image", "team/files:v1"]);
 });
 
+each_place!(a_script_can_be_run_under_another_name_too, |place| {
+    let files = scratch();
+    let at = |name: &str| files.path().join(name);
+    for (name, mode) in [("run.sh", 0o755), ("text", 0o644)] {
+        fs::write(at(name), name).unwrap();
+        fs::set_permissions(at(name), Permissions::from_mode(mode)).unwrap();
+    }
+    let dxf = |words: &[&str]| place.dxf().current_dir(files.path()).args(words).ok();
+    dxf(&["push-files", "a", "v1", "run.sh", "text"]);
+    dxf(&["pull-files", "a", "v1", "--file", "run.sh", "-o", "go"]);
+    dxf(&["pull-files", "a", "v1", "--file", "text", "-o", "read"]);
+    let runs = |name| fs::metadata(at(name)).unwrap().permissions().mode() & 0o111;
+    assert_eq!((runs("go"), runs("read")), (runs("run.sh"), 0));
+});
+
 each_place!(what_can_not_be_stored_is_told, |place| {
     let files = scratch();
     tree(files.path());

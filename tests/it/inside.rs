@@ -1,7 +1,8 @@
 //! Looks inside images without an engine: one file, all of them, and what differs
 //! between two.
 
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
 
 use dxf_registry::image::layer::Family;
 use dxf_registry::image::{Image, Node};
@@ -66,6 +67,43 @@ each_place!(one_file_is_written_as_it_is, |at| {
     }
     assert_eq!(at.names(), ["hello"]);
 });
+
+/// The permissions of a file below the work folder, those of its set-user-ID bits too.
+fn mode(at: &Place, name: &str) -> u32 {
+    let meta = fs::metadata(at.work().join(name)).unwrap();
+    meta.permissions().mode() & 0o7777
+}
+
+each_place!(
+    one_file_keeps_its_permissions_and_none_of_another_user,
+    |at| {
+        fill(at);
+        let image = named(at, "tools");
+        let allow = |name: &str, mode| {
+            fs::write(at.work().join(name), name).unwrap();
+            fs::set_permissions(at.work().join(name), Permissions::from_mode(mode)).unwrap();
+        };
+        allow("tool", 0o4755);
+        allow("secret", 0o400);
+        allow("old", 0o640);
+        fs::create_dir(at.work().join("plain")).unwrap();
+        let by_umask = mode(at, "plain");
+        at.run(["edit-image", "--add-path", "tool", "--add-path", "secret"])
+            .args([&named(at, "both"), &image])
+            .ok();
+        let listed = at.run(["list-files", &image]).ok();
+        assert!(listed.text().contains("-rwsr-xr-x"), "{}", listed.text());
+        for (from, to, expected) in [
+            ("tool", "new", 0o755 & by_umask),
+            ("secret", "quiet", 0o400 & by_umask),
+            ("tool", "old", 0o640),
+        ] {
+            at.run(["get-file", "-o", to, &image, from]).ok();
+            assert_eq!(fs::read(at.work().join(to)).unwrap(), from.as_bytes());
+            assert_eq!(mode(at, to), expected, "{to}");
+        }
+    }
+);
 
 each_place!(a_file_system_becomes_a_folder_or_a_tar, |at| {
     fill(at);

@@ -31,6 +31,14 @@ impl Output {
     /// # Errors
     /// For a folder, and whatever keeps the file from being made.
     pub fn open(path: Option<&Path>, interrupt: &Interrupt) -> Result<Output> {
+        Output::open_as(path, 0o666, interrupt)
+    }
+
+    /// The same; a file that is new has the permissions `new`, before the umask.
+    ///
+    /// # Errors
+    /// As [`Output::open`].
+    pub fn open_as(path: Option<&Path>, new: u32, interrupt: &Interrupt) -> Result<Output> {
         let Some(path) = path.filter(|path| !is_stdout(path)) else {
             return Ok(Output::Stdout);
         };
@@ -43,7 +51,7 @@ impl Output {
             let file = OpenOptions::new().write(true).open(path).map_err(failed)?;
             return Ok(Output::Through(file, path.to_path_buf()));
         }
-        let made = interrupt.litter(|| Aside::beside(path));
+        let made = interrupt.litter(|| Aside::beside_as(path, new));
         let (aside, litter) = made.map_err(failed)?;
         Ok(Output::Aside(Box::new(aside), litter))
     }

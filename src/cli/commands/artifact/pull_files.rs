@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use dxf_registry::fetch::Sink;
-use dxf_registry::files::{Entry, Form, Pull, Pulled, entries_in};
+use dxf_registry::files::{Entry, Form, Pull, Pulled, entries_in, write_as};
 use dxf_registry::graph::{Budget, Resolver, Select};
 use dxf_registry::image::make::Pattern;
 use dxf_registry::manifest::{is_attestation, is_manifest};
@@ -17,7 +17,7 @@ use crate::cli::args::{self, PullFiles};
 use crate::cli::env::Shape;
 use crate::cli::exit::Failure;
 use crate::cli::image::open;
-use crate::cli::out::file::Output;
+use crate::cli::out::file::{Output, is_plain};
 use crate::cli::out::size;
 use crate::cli::session::Session;
 
@@ -204,12 +204,11 @@ fn one(
         );
         return Err(Error::NotAllowed { what }.into());
     }
-    let row = std::slice::from_ref(entry.sequence());
-    if crate::cli::out::file::is_plain(output) {
+    if is_plain(output) {
         s.interrupt.keep();
-        fetch::into_file(store, row, output, s.run())?;
-        return Ok(());
+        return Ok(write_as(store, entry, output, s.run())?);
     }
+    let row = std::slice::from_ref(entry.sequence());
     let mut to = Output::open(Some(output), s.interrupt)?;
     let (run, shown) = (s.run(), to.name());
     let sink = Sink::new(&shown, to.writer(s.out)).with_folder(&s.context.tmpdir);

@@ -41,7 +41,7 @@ pub fn run(s: &mut Session<'_, '_>, args: &GetFile) -> Result<(), Failure> {
             false => error.into(),
         }
     })?;
-    let mut output = Output::open(args.output.as_deref(), s.interrupt)?;
+    let mut output = Output::open_as(args.output.as_deref(), found.entry.mode, s.interrupt)?;
     let (name, watch) = (output.name(), s.watch());
     found.copy_to(&name, output.writer(s.out), watch)?;
     Ok(output.commit()?)
