@@ -20,11 +20,13 @@ const CASES: [(&str, &str); 7] = [
 
 /// Runs a script in `shell` with a store; it prints a line for each case, which
 /// ends with the completed word.
-fn record(shell: &str, args: &[&str], script: &str) {
+/// `own` are cases of this shell alone; nothing is offered where the word is empty.
+fn record(shell: &str, args: &[&str], script: &str, own: &[(&str, &str)]) {
     let program = Path::new("/usr/bin").join(shell);
     if !program.exists() {
         return missing(shell);
     }
+    let cases = [&CASES[..], own].concat();
     let at = scratch();
     let host = format!("oci:{}", at.path().join("store").display());
     let push = Dxf::new().env("DXF_HOST", &host).stdin("dump");
@@ -39,14 +41,18 @@ fn record(shell: &str, args: &[&str], script: &str) {
         .env("DXF_HOST", &host)
         .args(args)
         .arg(script)
-        .args(CASES.map(|(line, _)| line))
+        .args(cases.iter().map(|(line, _)| line))
         .ok();
-    let lines: Vec<&str> = recorded.lines();
-    assert_eq!(lines.len(), CASES.len(), "{recorded}");
-    for ((line, word), found) in CASES.iter().zip(lines) {
+    let lines: Vec<&str> = recorded.text().lines().collect();
+    assert_eq!(lines.len(), cases.len(), "{recorded}");
+    for ((line, word), found) in cases.iter().zip(lines) {
         // zsh adds what a value follows.
         let found = found.trim_end_matches('=');
-        assert!(found.ends_with(word), "{line}: {found}");
+        let is_right = match *word {
+            "" => found.is_empty(),
+            word => found.ends_with(word),
+        };
+        assert!(is_right, "{line}: {found}");
     }
 }
 
@@ -56,11 +62,19 @@ fn bash_completes() {
         source ./_dxf
         for line in "$0" "$@"; do
             COMP_LINE=$line COMP_POINT=${#line} COMP_WORDS=($line) COMPREPLY=()
+            [[ $line == *" " ]] && COMP_WORDS+=("")
             COMP_CWORD=$((${#COMP_WORDS[@]} - 1))
             _dxf_names dxf "${COMP_WORDS[COMP_CWORD]}" "${COMP_WORDS[COMP_CWORD-1]}"
             echo "${COMPREPLY[@]}"
         done"#;
-    record("bash", &["--norc", "-c"], script);
+    // Where files may stand, bash offers those itself if nothing else is.
+    let own = [
+        ("dxf push-image ", ""),
+        ("dxf push-files team/models v1 ", ""),
+        ("dxf cache ", "size prune"),
+        ("dxf push-blob -", "--help"),
+    ];
+    record("bash", &["--norc", "-c"], script, &own);
 }
 
 #[test]
@@ -71,7 +85,13 @@ fn fish_completes() {
             complete -C $line | string split -f 1 \t | string join " "
         end
         true"#;
-    record("fish", &["--no-config", "-c"], script);
+    // No files among aliases and repositories.
+    let own = [
+        ("dxf get-alias team/models ", "monday"),
+        ("dxf list-aliases ", "team/models"),
+        ("dxf push-files team/models v1 _d", "_dxf"),
+    ];
+    record("fish", &["--no-config", "-c"], script, &own);
 }
 
 #[test]
@@ -93,5 +113,9 @@ fn zsh_completes() {
             print -r -- "${found%% }"
         done
         zpty -d z"#;
-    record("zsh", &["-f", "-c"], script);
+    let own = [
+        ("dxf push-files team/models v1 _d", "_dxf"),
+        ("dxf attach team/models:monday _d", "_dxf"),
+    ];
+    record("zsh", &["-f", "-c"], script, &own);
 }

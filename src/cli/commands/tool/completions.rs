@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use clap::{Arg, CommandFactory, ValueEnum};
+use clap::{Arg, CommandFactory, ValueEnum, ValueHint};
 use clap_complete::Shell;
 use dxf_registry::Error;
 
@@ -45,6 +45,9 @@ fn for_zsh(script: &str) -> String {
                 line = format!("{argument}:_dxf_nothing' \\");
             }
             line = line.replacen("'*::", "'*:", 1);
+            if let Some((name, about)) = line.split_once(" -- ") {
+                line = format!("{} -- {about}", escaped(name));
+            }
         }
         if let (true, Some((about, value))) = (line.starts_with('\''), line.split_once("]:")) {
             line = format!("{about}]:{}", value.replace("[:", "[\\:"));
@@ -55,7 +58,17 @@ fn for_zsh(script: &str) -> String {
     all
 }
 
-/// Lines for fish with the words that arguments can be, which clap's script lacks.
+/// The beginning of an argument for zsh, which takes a colon for the end of it.
+fn escaped(argument: &str) -> String {
+    let start = argument.rfind(['\'', '*']).map_or(0, |at| at + 1);
+    let (lead, name) = argument.split_at(start);
+    let colons = name.len() - name.trim_start_matches(':').len();
+    let (more, name) = name.split_at(colons);
+    format!("{lead}{more}{}", name.replace(':', "\\:"))
+}
+
+/// Lines for fish with the words that arguments can be, and without files where none of
+/// them is one, which clap's script lacks.
 fn values() -> String {
     let mut all = Cli::command();
     all.build();
@@ -63,18 +76,21 @@ fn values() -> String {
     for command in all.get_subcommands() {
         let values = command.get_positionals().flat_map(Arg::get_possible_values);
         let values: Vec<String> = values.map(|value| value.get_name().to_string()).collect();
+        let mut hints = command.get_positionals().map(Arg::get_value_hint);
+        let name = command.get_name();
+        let lead = format!("complete -c dxf -n \"__fish_dxf_using_subcommand {name}\" -f");
         if !values.is_empty() {
-            let (name, values) = (command.get_name(), values.join(" "));
-            lines += &format!(
-                "complete -c dxf -n \"__fish_dxf_using_subcommand {name}\" -f -a \"{values}\"\n"
-            );
+            lines += &format!("{lead} -a \"{}\"\n", values.join(" "));
+        } else if hints.all(|hint| matches!(hint, ValueHint::Other | ValueHint::Hostname)) {
+            lines += &format!("{lead}\n");
         }
     }
     lines
 }
 
-/// Adds the names in `DXF_HOST` to what clap's script completes. Bash takes `:`
-/// and `@` for ends of words, so only what follows them is given back.
+/// Adds the names in `DXF_HOST` to what clap's script completes, and leaves options out
+/// until a dash is typed: bash would insert it, and offer no files. Bash takes `:` and
+/// `@` for ends of words, so only what follows them is given back.
 const BASH: &str = r#"
 _dxf_names() {
     _dxf "$@"
@@ -82,6 +98,12 @@ _dxf_names() {
     read -ra words <<< "$line"
     [[ $line == *[[:space:]] ]] && words+=("")
     word=${words[-1]}
+    if [[ $word != -* ]]; then
+        for name in "${COMPREPLY[@]}"; do
+            [[ $name == -* ]] || found+=("$name")
+        done
+        COMPREPLY=("${found[@]}") found=()
+    fi
     [[ ${#words[@]} -gt 2 && $word != -* ]] || return 0
     head=${word%"${word##*[:@]}"}
     while IFS= read -r name; do
