@@ -386,6 +386,10 @@ fn one_repository_goes_to_another_or_below_a_prefix() {
         .args(["sync", host, &format!("{host}/one")])
         .fails(2)
         .says("end it with /");
+    let above = format!("{host}/team");
+    let lines = dxf().args(["sync", &above, &at(chosen.path())]).run();
+    assert_eq!(lines.code, Some(1), "{lines}");
+    lines.says(&format!("{above}/ is all repositories below it"));
     dxf()
         .args(["sync", &format!("{host}/none/"), host])
         .fails(2)

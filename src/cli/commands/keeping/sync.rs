@@ -61,11 +61,8 @@ pub fn run(s: &mut Session<'_, '_>, args: &Sync) -> Result<(), Failure> {
             // A repository that can't be read or written stops no other.
             Err(Failure::Error(error)) if !is_fatal(&error) => {
                 told.failed += 1;
-                let line = exit::line(
-                    "sync",
-                    &Failure::Error(error.at(&format!("repository {into}"))),
-                );
-                s.console.line(&line);
+                let failure = from.failed(error, &words[0].to_string_lossy(), &into);
+                s.console.line(&exit::line("sync", &failure));
             }
             Err(failure) => return Err(failure),
         }
@@ -143,6 +140,21 @@ impl Side {
             name.parse::<RepoName>()?;
         }
         Ok(side)
+    }
+
+    /// What a repository of this source failed with; `word` is what was written.
+    fn failed(&self, error: Error, word: &str, into: &RepoName) -> Failure {
+        let is_one = self.prefix().is_none() && error.is_not_found();
+        let error = error.at(&format!("repository {into}"));
+        match is_one {
+            true => Failure::Hinted(
+                Box::new(error),
+                format!(
+                    "there is no repository of this name; {word}/ is all repositories below it"
+                ),
+            ),
+            false => Failure::Error(error),
+        }
     }
 
     fn open(&self, s: &mut Session<'_, '_>, which: Which) -> Result<Opened, Failure> {
@@ -391,10 +403,8 @@ impl Told {
         ));
         match self.failed {
             0 => Ok(()),
-            failed => Err(Failure::Error(Error::Unsupported {
-                what: format!(
-                    "{failed} of the aliases or repositories could not be copied; the others were"
-                ),
+            _ => Err(Failure::Error(Error::Unsupported {
+                what: "some aliases or repositories could not be copied: see above".to_string(),
             })),
         }
     }
