@@ -181,6 +181,11 @@ fn man_pages_are_made_without_a_warning() {
     };
     assert!(of("1") >= 40, "{files:?}");
     assert_eq!(of("7"), pages().len());
+    for file in &files {
+        let page = fs::read_to_string(file).unwrap();
+        let foot = concat!("\"dxf ", env!("CARGO_PKG_VERSION"), "\" \"dxf manual\"");
+        assert!(page.contains(foot), "{}", file.display());
+    }
     let mut groff = Command::new("groff");
     groff
         .args(["-k", "-man", "-ww", "-z", "-Tutf8"])

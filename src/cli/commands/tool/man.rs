@@ -23,7 +23,7 @@ pub fn run(words: &Words) -> Result<(), Failure> {
     all.build();
     let mut pages = vec![("dxf.1".to_string(), overview(&all))];
     for command in all.get_subcommands() {
-        let page = Man::new(command.clone());
+        let page = man(command);
         pages.push((page.get_filename(), of_command(page, command)));
     }
     for page in PAGES {
@@ -38,6 +38,14 @@ pub fn run(words: &Words) -> Result<(), Failure> {
     Ok(())
 }
 
+/// The page of a command, with the program and the manual at its foot.
+fn man(command: &Command) -> Man {
+    let source = concat!("dxf ", env!("CARGO_PKG_VERSION"));
+    Man::new(command.clone())
+        .source(source)
+        .manual("dxf manual")
+}
+
 fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut aside = Aside::beside(path)?;
     aside.file_mut().write_all(bytes)?;
@@ -46,7 +54,7 @@ fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
 
 /// The page about the program as a whole.
 fn overview(all: &Command) -> io::Result<Vec<u8>> {
-    let page = Man::new(all.clone());
+    let page = man(all);
     let mut out = Vec::new();
     page.render_title(&mut out)?;
     page.render_name_section(&mut out)?;
