@@ -360,7 +360,7 @@ fn layout_index() {
                 index.descriptors().count(),
                 index.untag(&tag),
             );
-            Index::parse("index.json", &index.to_bytes()).unwrap();
+            Index::parse("index.json", index.to_bytes()).unwrap();
         }
         in_archive("index.json", input, folder.path());
     });

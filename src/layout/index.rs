@@ -8,7 +8,8 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::fmt;
-use std::sync::{Mutex, PoisonError};
+use std::ops::Range;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::Deserialize;
 use serde::de::{self, Deserializer, MapAccess, SeqAccess, Visitor};
@@ -38,14 +39,24 @@ const ANNOTATIONS: &str = "annotations";
 /// memory than the document; tags and digests are found without reading them.
 #[derive(Debug)]
 pub(crate) struct Index {
+    /// The document as it was read, which copies share.
+    text: Arc<String>,
     /// The members of the document in order, as JSON; that of `manifests` is
     /// not used.
     members: Vec<(String, Box<str>)>,
     /// The entries in order; an empty one was removed.
-    entries: Vec<Box<str>>,
+    entries: Vec<Entry>,
     by_tag: BTreeSet<(Tag, usize)>,
     by_digest: BTreeSet<(Digest, Named, usize)>,
     subjects: Mutex<Option<Subjects>>,
+}
+
+/// The text of an entry; an empty one was removed.
+#[derive(Debug, Clone)]
+enum Entry {
+    /// A part of the document.
+    Read(Range<u32>),
+    Written(Box<str>),
 }
 
 /// Whether an entry has a name, a tag or any other.
@@ -67,6 +78,7 @@ pub(crate) struct Subjects {
 impl Clone for Index {
     fn clone(&self) -> Index {
         Index {
+            text: self.text.clone(),
             members: self.members.clone(),
             entries: self.entries.clone(),
             by_tag: self.by_tag.clone(),
@@ -81,15 +93,17 @@ impl Index {
     /// An index of nothing.
     pub fn new() -> Index {
         let member = |name: &str, value: Value| (name.to_string(), value.to_string().into());
-        Index::of(vec![
+        let members = vec![
             member("schemaVersion", json!(2)),
             member("mediaType", json!(media_type::OCI_INDEX)),
             member(MANIFESTS, json!([])),
-        ])
+        ];
+        Index::of(Arc::default(), members)
     }
 
-    fn of(members: Vec<(String, Box<str>)>) -> Index {
+    fn of(text: Arc<String>, members: Vec<(String, Box<str>)>) -> Index {
         Index {
+            text,
             members,
             entries: Vec::new(),
             by_tag: BTreeSet::new(),
@@ -99,13 +113,14 @@ impl Index {
     }
 
     /// Reads the document `what`.
-    pub fn parse(what: &str, bytes: &[u8]) -> Result<Index> {
+    pub fn parse(what: &str, bytes: impl Into<Vec<u8>>) -> Result<Index> {
         let wrong = |why: &dyn fmt::Display| {
             let hint = "the manifests are still in blobs/: move this file away, and tag them again \
                         by their digests";
             Error::malformed(what, format!("{why}; {hint}"))
         };
-        let document: Document = serde_json::from_slice(bytes).map_err(|e| wrong(&e))?;
+        let text = Arc::new(String::from_utf8(bytes.into()).map_err(|e| wrong(&e))?);
+        let document: Document = serde_json::from_str(&text).map_err(|e| wrong(&e))?;
         let listed = document.0.iter().find(|(name, _)| name == MANIFESTS);
         let (_, listed) = listed.ok_or_else(|| wrong(&"it has no list of manifests"))?;
         let listed: Entries = serde_json::from_str(listed.get()).map_err(|e| wrong(&e))?;
@@ -114,17 +129,21 @@ impl Index {
             let text = if is_list { "[]" } else { value.get() };
             (name.clone(), text.into())
         });
-        let mut index = Index::of(members.collect());
-        index.entries.reserve_exact(listed.0.len());
-        for entry in listed.0 {
-            index.push(entry.get().into());
-        }
+        let mut index = Index::of(text.clone(), members.collect());
+        let entries = listed.0.into_iter().map(|entry| part(&text, entry.get()));
+        index.entries = entries.collect();
+        // All at once, which takes less memory than one after the other.
+        let keys = |at: usize| keys(index.entry(at), at);
+        let all = 0..index.entries.len();
+        let (tags, digests): (Vec<_>, Vec<_>) = all.map(keys).unzip();
+        index.by_tag = tags.into_iter().flatten().collect();
+        index.by_digest = digests.into_iter().flatten().collect();
         Ok(index)
     }
 
     /// The document as JSON.
     pub fn to_bytes(&self) -> Vec<u8> {
-        let room: usize = self.entries.iter().map(|entry| entry.len() + 1).sum();
+        let room: usize = self.texts().map(|entry| entry.len() + 1).sum();
         let mut out = String::with_capacity(room + 256);
         for (at, (name, value)) in self.members.iter().enumerate() {
             out.push(if at == 0 { '{' } else { ',' });
@@ -136,7 +155,7 @@ impl Index {
             }
             out.push('[');
             let mut lead = "";
-            for entry in self.entries.iter().filter(|entry| !entry.is_empty()) {
+            for entry in self.texts() {
                 out.push_str(lead);
                 out.push_str(entry);
                 lead = ",";
@@ -184,8 +203,20 @@ impl Index {
 
     /// Every entry, in the order of the document.
     pub fn descriptors(&self) -> impl Iterator<Item = Result<Descriptor>> + '_ {
-        let entries = self.entries.iter().filter(|entry| !entry.is_empty());
-        entries.map(|entry| descriptor(value(entry)))
+        self.texts().map(|entry| descriptor(value(entry)))
+    }
+
+    /// The entries that are left.
+    fn texts(&self) -> impl Iterator<Item = &str> + '_ {
+        let all = (0..self.entries.len()).map(|at| self.entry(at));
+        all.filter(|entry| !entry.is_empty())
+    }
+
+    fn entry(&self, at: usize) -> &str {
+        match &self.entries[at] {
+            Entry::Read(part) => &self.text[part.start as usize..part.end as usize],
+            Entry::Written(text) => text,
+        }
     }
 
     /// The tags, sorted, each once. Names that are no tags (some tools write
@@ -207,7 +238,7 @@ impl Index {
     pub fn tag(&mut self, manifest: &Descriptor, tag: &Tag) {
         self.untag(tag);
         let free = self.at_digest(&manifest.digest, Named::No);
-        let free = free.map(|at| (at, value(&self.entries[at])));
+        let free = free.map(|at| (at, value(self.entry(at))));
         let free = free.filter(|(_, old)| descriptor(old.clone()).is_ok());
         let (at, mut target) = match { free }.next() {
             Some((at, old)) => (Some(at), old),
@@ -232,7 +263,7 @@ impl Index {
     pub fn untag(&mut self, tag: &Tag) -> bool {
         let found: Vec<usize> = self.at_tag(tag).collect();
         for at in &found {
-            let mut entry = value(&self.entries[*at]);
+            let mut entry = value(self.entry(*at));
             let digest = sum(&entry);
             let copies = digest.map_or(0, |digest| {
                 let [unnamed, named] = [Named::No, Named::Yes].map(|n| self.at_digest(&digest, n));
@@ -288,25 +319,33 @@ impl Index {
     }
 
     fn descriptor_at(&self, at: Option<usize>) -> Result<Option<Descriptor>> {
-        at.map(|at| descriptor(value(&self.entries[at])))
-            .transpose()
+        at.map(|at| descriptor(value(self.entry(at)))).transpose()
     }
 
     fn push(&mut self, entry: Box<str>) {
-        self.entries.push("".into());
+        self.entries.push(Entry::Read(0..0));
         self.set(self.entries.len() - 1, entry);
     }
 
     /// Replaces an entry, or removes it for an empty one.
     fn set(&mut self, at: usize, entry: Box<str>) {
-        let old = std::mem::replace(&mut self.entries[at], entry);
-        let (tag, digest) = keys(&old, at);
+        let (tag, digest) = keys(self.entry(at), at);
         tag.map(|key| self.by_tag.remove(&key));
         digest.map(|key| self.by_digest.remove(&key));
-        let (tag, digest) = keys(&self.entries[at], at);
+        let (tag, digest) = keys(&entry, at);
+        self.entries[at] = Entry::Written(entry);
         self.by_tag.extend(tag);
         self.by_digest.extend(digest);
     }
+}
+
+/// Where `entry`, which is a part of `text`, is in it.
+fn part(text: &str, entry: &str) -> Entry {
+    let at = (entry.as_ptr() as usize).checked_sub(text.as_ptr() as usize);
+    let part =
+        at.and_then(|at| Some(u32::try_from(at).ok()?..u32::try_from(at + entry.len()).ok()?));
+    // The largest document ends far below 4 GiB.
+    part.map_or_else(|| Entry::Written(entry.into()), Entry::Read)
 }
 
 type Keys = (Option<(Tag, usize)>, Option<(Digest, Named, usize)>);
@@ -536,7 +575,7 @@ mod tests {
             let other = m(&i.to_le_bytes());
             index.tag(if i % 2 == 0 { &one } else { &other }, name);
         }
-        let again = Index::parse("i", &index.to_bytes()).unwrap();
+        let again = Index::parse("i", index.to_bytes()).unwrap();
         for name in &names {
             assert!(again.tagged(name).unwrap().is_some());
             assert!(index.untag(name));
@@ -598,7 +637,7 @@ mod tests {
         fn hostile_documents_never_panic(entries in proptest::collection::vec(value(), 0..5), cut in 0usize..400) {
             let bytes = json!({"manifests": entries}).to_string().into_bytes();
             let _ = Index::parse("i", &bytes[..cut.min(bytes.len())]);
-            let mut index = Index::parse("i", &bytes).unwrap();
+            let mut index = Index::parse("i", &bytes[..]).unwrap();
             let _ = (index.tags(), index.descriptors().count());
             let _ = (index.tagged(&t("a")), index.listed(&m(b"1").digest));
             index.add(&m(b"2"));
@@ -607,7 +646,7 @@ mod tests {
             prop_assert_eq!(index.tagged(&t("a")).unwrap().unwrap().digest, m(b"1").digest);
             index.remove(&m(b"1").digest);
             prop_assert!(index.tagged(&t("a")).unwrap().is_none());
-            prop_assert!(Index::parse("i", &index.to_bytes()).is_ok());
+            prop_assert!(Index::parse("i", index.to_bytes()).is_ok());
         }
     }
 }

@@ -481,7 +481,7 @@ impl Files for Layout {
             return Ok(Arc::new(Index::new()));
         };
         let what = path.display().to_string();
-        let index = Index::parse(&what, &read_bounded(&what, &file, INDEX_MAX)?)?;
+        let index = Index::parse(&what, read_bounded(&what, &file, INDEX_MAX)?)?;
         let read = last.index.insert(Read::new(&path, file, Arc::new(index))?);
         Ok(read.found.clone())
     }
