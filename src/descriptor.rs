@@ -4,10 +4,10 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use crate::digest::Digest;
-use crate::json;
+use crate::json::{self, Members};
 use crate::platform::Platform;
 
 /// The media types of manifests, configs and layers.
@@ -60,7 +60,8 @@ pub mod annotation {
     pub const BASE_NAME: &str = "org.opencontainers.image.base.name";
 }
 
-/// What points at a blob or manifest: its type, digest and size.
+/// What points at a blob or manifest: its type, digest and size. What few have is
+/// elsewhere, because a repository's descriptors are many.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
@@ -74,7 +75,7 @@ pub struct Descriptor {
     pub size: u64,
     /// Where an entry of an index runs; legal to be missing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub platform: Option<Platform>,
+    pub platform: Option<Box<Platform>>,
     /// Free text about the content.
     #[serde(
         default,
@@ -84,7 +85,7 @@ pub struct Descriptor {
     pub annotations: BTreeMap<String, String>,
     /// Members of later versions of the specification, kept as they came.
     #[serde(flatten)]
-    pub rest: Map<String, Value>,
+    pub rest: Members,
 }
 
 impl Descriptor {
@@ -96,7 +97,7 @@ impl Descriptor {
             size,
             platform: None,
             annotations: BTreeMap::new(),
-            rest: Map::new(),
+            rest: Members::default(),
         }
     }
 
@@ -138,6 +139,11 @@ mod tests {
             "{again}"
         );
         assert!(serde_json::from_str::<Descriptor>(&json.replace("3,", "-3,")).is_err());
+    }
+
+    #[test]
+    fn most_take_little_memory() {
+        assert!(size_of::<Descriptor>() <= 144);
     }
 
     #[test]

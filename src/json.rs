@@ -5,10 +5,12 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::ops::{Deref, DerefMut};
+use std::sync::LazyLock;
 
 use serde::{Deserialize, Deserializer, Serialize};
-use serde_json::Value;
 use serde_json::ser::{CharEscape, Formatter, Serializer};
+use serde_json::{Map, Value};
 
 /// `value` as Python writes it with `sort_keys=True`.
 pub fn python(value: &Value) -> String {
@@ -49,6 +51,47 @@ where
     Ok(words
         .filter_map(|(name, word)| Some((name, word?)))
         .collect())
+}
+
+/// Members of a JSON object that are rare: none take no more memory than a pointer.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(from = "Map<String, Value>", into = "Map<String, Value>")]
+pub struct Members(Option<Box<Map<String, Value>>>);
+
+static NONE: LazyLock<Map<String, Value>> = LazyLock::new(Map::new);
+
+impl Deref for Members {
+    type Target = Map<String, Value>;
+
+    fn deref(&self) -> &Map<String, Value> {
+        self.0.as_deref().unwrap_or(&NONE)
+    }
+}
+
+impl DerefMut for Members {
+    fn deref_mut(&mut self) -> &mut Map<String, Value> {
+        self.0.get_or_insert_default()
+    }
+}
+
+impl PartialEq for Members {
+    fn eq(&self, other: &Members) -> bool {
+        **self == **other
+    }
+}
+
+impl Eq for Members {}
+
+impl From<Map<String, Value>> for Members {
+    fn from(members: Map<String, Value>) -> Members {
+        Members((!members.is_empty()).then(|| Box::new(members)))
+    }
+}
+
+impl From<Members> for Map<String, Value> {
+    fn from(members: Members) -> Map<String, Value> {
+        members.0.map(|members| *members).unwrap_or_default()
+    }
 }
 
 /// Members in the order of their names, all the way down.

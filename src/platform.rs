@@ -5,10 +5,10 @@ use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use crate::error::{Error, Result};
-use crate::json;
+use crate::json::{self, Members};
 
 /// The member with the version of the operating system; Windows images differ
 /// by it alone.
@@ -41,7 +41,7 @@ pub struct Platform {
     pub variant: Option<String>,
     /// `os.version`, `os.features` and members of later specifications.
     #[serde(flatten)]
-    pub rest: Map<String, Value>,
+    pub rest: Members,
 }
 
 impl Platform {
@@ -51,7 +51,7 @@ impl Platform {
             os: os.into(),
             architecture: architecture.into(),
             variant: None,
-            rest: Map::new(),
+            rest: Members::default(),
         }
     }
 

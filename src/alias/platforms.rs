@@ -105,7 +105,7 @@ pub(super) fn children(index: &Manifest) -> Result<ByPlatform<Descriptor>> {
 }
 
 fn key(entry: &Descriptor) -> String {
-    let platform = entry.platform.as_ref();
+    let platform = entry.platform.as_deref();
     platform.map_or_else(|| "unknown/unknown".to_string(), Platform::to_string)
 }
 

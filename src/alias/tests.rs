@@ -37,7 +37,7 @@ fn index(entries: &[(&str, &str, &Manifest)]) -> Manifest {
         .iter()
         .map(|(platform, annotation, child)| {
             let mut entry = child.descriptor();
-            entry.platform = (!platform.is_empty()).then(|| p(platform));
+            entry.platform = (!platform.is_empty()).then(|| p(platform).into());
             if !annotation.is_empty() {
                 entry.annotations.insert((*annotation).into(), "x".into());
             }

@@ -111,7 +111,9 @@ pub(crate) fn index_entries(item: &Item) -> Vec<Descriptor> {
         && image.is_runnable()
     {
         let platform = image.config().map(|config| config.platform()).ok();
-        plain.platform = platform.filter(|platform| !platform.is_unknown());
+        plain.platform = platform
+            .filter(|platform| !platform.is_unknown())
+            .map(Box::new);
     }
     let named = |annotations: &[(&str, String)]| {
         let mut entry = plain.clone();

@@ -133,7 +133,7 @@ impl<'a> Resolver<'a> {
         if manifest.kind() == Kind::Index {
             return self.with_platforms(self.entries(manifest, depth)?, depth);
         }
-        entry.platform = self.platform_of(manifest)?;
+        entry.platform = self.platform_of(manifest)?.map(Box::new);
         Ok(Some(entry).filter(is_selectable).into_iter().collect())
     }
 
@@ -256,7 +256,7 @@ mod tests {
     fn an_entry_without_a_platform_is_for_that_of_its_config() {
         let spy = Spy::default();
         let mut said = stored(&spy, "linux/amd64");
-        said.platform = Some("linux/amd64".parse().unwrap());
+        said.platform = Some(Box::new("linux/amd64".parse().unwrap()));
         let entries = [
             stored(&spy, "linux/arm64"),
             said,
@@ -319,7 +319,7 @@ mod tests {
     fn an_image_is_not_taken_for_an_index() {
         let spy = Spy::default();
         let mut entry = stored(&spy, "linux/amd64");
-        entry.platform = Some("linux/amd64".parse().unwrap());
+        entry.platform = Some(Box::new("linux/amd64".parse().unwrap()));
         entry.media_type = media_type::OCI_INDEX.to_string();
         let top = index(&[entry.clone()]);
         let budget = Budget::default();

@@ -120,7 +120,7 @@ fn point(child: &mut Child, family: Family, renamed: &[(Digest, Digest)]) -> Res
     if let (Family::Docker, false, Node::Image(image)) = (family, is_selectable(entry), &child.node)
         && entry.platform.is_none()
     {
-        entry.platform = Some(image.config()?.platform());
+        entry.platform = Some(image.config()?.platform().into());
     }
     Ok(())
 }

@@ -313,7 +313,7 @@ impl Node {
             let is_alone = matches!(self, Node::Image(_));
             let refers = !is_alone && image.manifest().subject()?.is_some();
             if entry.platform.is_none() && image.is_runnable() && !refers {
-                entry.platform = Some(image.config()?.platform());
+                entry.platform = Some(image.config()?.platform().into());
             }
             if is_selectable(&entry) {
                 found.push((entry, image));
@@ -466,7 +466,7 @@ pub(crate) mod tests {
             .iter()
             .map(|image| {
                 let mut descriptor = image.manifest().descriptor();
-                descriptor.platform = Some(image.config().unwrap().platform());
+                descriptor.platform = Some(image.config().unwrap().platform().into());
                 Child {
                     descriptor,
                     node: Node::Image(image.clone()),
@@ -481,7 +481,7 @@ pub(crate) mod tests {
             "config": config.descriptor(), "layers": [statement.descriptor()]});
         let manifest = Manifest::new(None, manifest.to_string().into_bytes()).unwrap();
         let mut descriptor = manifest.descriptor();
-        descriptor.platform = Some("unknown/unknown".parse().unwrap());
+        descriptor.platform = Some(Box::new("unknown/unknown".parse().unwrap()));
         descriptor
             .annotations
             .insert(ATTESTATION.into(), "attestation-manifest".into());

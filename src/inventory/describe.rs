@@ -1,7 +1,7 @@
 //! What a tag names: its kind, how many bytes it reaches, when it was made and
 //! where it runs. Manifests and configs are read, layers are not.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -129,24 +129,30 @@ impl<'a> Describer<'a> {
     /// wrong with a tag's manifest is in its [`Tagged::found`].
     pub fn each(&self, tags: Vec<Tag>) -> Result<Vec<Tagged>> {
         let (run, stop) = (self.run, self.run.watch.stop);
+        let unique = Mutex::new(HashMap::new());
         let heads = parallel::map(run.jobs, tags, stop, |tag, _| {
             let head = own(self.store.head(&Target::Tag(tag.clone())))?;
-            Ok((tag, head))
+            let digest = head.map(|head| {
+                let head = head?;
+                let digest = head.digest;
+                // A map that a panic left is whole.
+                let mut unique = unique.lock().unwrap_or_else(PoisonError::into_inner);
+                unique.entry(digest).or_insert(head);
+                Some(digest)
+            });
+            Ok((tag, digest))
         })?;
-        let mut seen = HashSet::new();
+        let mut unique = unique.into_inner().unwrap_or_else(PoisonError::into_inner);
         let found = heads
             .iter()
-            .filter_map(|(_, head)| head.as_ref().ok()?.clone());
-        let unique: Vec<Descriptor> = found.filter(|head| seen.insert(head.digest)).collect();
+            .filter_map(|(_, digest)| digest.as_ref().ok()?.as_ref());
+        let unique: Vec<Descriptor> = found.filter_map(|digest| unique.remove(digest)).collect();
         let described = self
             .walk
             .for_each(unique, |head, _| Ok((head.digest, own(self.of(head))?)))?;
         let described: HashMap<Digest, _> = described.into_iter().collect();
         let tagged = heads.into_iter().map(|(tag, head)| {
-            let digest = head
-                .as_ref()
-                .ok()
-                .and_then(|head| Some(head.as_ref()?.digest));
+            let digest = head.as_ref().ok().copied().flatten();
             let found = match (head, digest.and_then(|digest| described.get(&digest))) {
                 (Err(error), _) => Err(error),
                 (Ok(_), Some(found)) => found.clone(),
@@ -219,6 +225,7 @@ impl<'a> Describer<'a> {
             newest = made.created.clone();
             found.platforms.extend(made.platform.clone());
         }
+        found.platforms.shrink_to_fit();
         found.created = self.written(root.created.as_deref()).or(newest);
         Ok(())
     }
@@ -239,7 +246,11 @@ impl<'a> Describer<'a> {
         let mut created = self
             .written(noted)
             .or_else(|| self.written(links.created.as_deref()));
-        let mut platform = entry.platform.clone().filter(|_| is_selectable(entry));
+        let mut platform = entry
+            .platform
+            .as_deref()
+            .cloned()
+            .filter(|_| is_selectable(entry));
         if created.is_none() || entry.platform.is_none() {
             let made = self.made(links)?;
             created = created.or_else(|| made.created.clone());

@@ -19,7 +19,7 @@ use crate::platform::Platform;
 /// let config = Blob::empty();
 /// let image = Builder::new(media_type::OCI_MANIFEST).config(config.descriptor());
 /// let mut entry = image.layers([config.descriptor()]).build()?.descriptor();
-/// entry.platform = Some("linux/amd64".parse()?);
+/// entry.platform = Some(Box::new("linux/amd64".parse()?));
 /// let mut index = IndexBuilder::default();
 /// index.add(&entry);
 /// assert_eq!(index.build()?.index()?.manifests, [entry]);
@@ -61,7 +61,7 @@ impl IndexBuilder {
     pub fn add(&mut self, entry: &Descriptor) -> Option<Digest> {
         let fits = is_selectable(entry);
         let is_same = |known: Descriptor| {
-            known.digest == entry.digest || fits && is_for(&known, entry.platform.as_ref())
+            known.digest == entry.digest || fits && is_for(&known, entry.platform.as_deref())
         };
         let mut known = self.entries.iter().map(read);
         let at = known.position(|known| known.is_some_and(is_same));
@@ -128,5 +128,5 @@ fn read(value: &Value) -> Option<Descriptor> {
 }
 
 fn is_for(entry: &Descriptor, platform: Option<&Platform>) -> bool {
-    is_selectable(entry) && entry.platform.as_ref() == platform
+    is_selectable(entry) && entry.platform.as_deref() == platform
 }

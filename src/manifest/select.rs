@@ -110,7 +110,7 @@ mod tests {
 
     fn entry(platform: &str) -> Descriptor {
         let mut entry = Descriptor::new("", Digest::of(platform.as_bytes()), 1);
-        entry.platform = Some(platform.parse().unwrap());
+        entry.platform = Some(Box::new(platform.parse().unwrap()));
         entry
     }
 

@@ -137,7 +137,7 @@ pub fn multi() -> Node {
         .map(|platform| {
             let image = image(platform, Family::Oci, GZIP);
             let mut descriptor = image.manifest().descriptor();
-            descriptor.platform = Some(platform.parse().unwrap());
+            descriptor.platform = Some(Box::new(platform.parse().unwrap()));
             let node = Node::Image(image);
             Child { descriptor, node }
         })

@@ -43,7 +43,7 @@ pub fn index(family: Family, style: Style, platforms: &[&str]) -> Node {
     let child = |platform: &&str| {
         let image = restyled(&image(platform, family, GZIP), style);
         let mut descriptor = image.manifest().descriptor();
-        descriptor.platform = Some(platform.parse().unwrap());
+        descriptor.platform = Some(Box::new(platform.parse().unwrap()));
         let node = Node::Image(image);
         Child { descriptor, node }
     };

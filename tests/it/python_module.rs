@@ -442,7 +442,7 @@ fn multi(store: &dyn Store) {
     for platform in ["linux/amd64", "linux/arm64/v8"] {
         let manifest = set(store, &platform.replace('/', "-"), &[bytes(platform)]);
         let mut entry = manifest.descriptor();
-        entry.platform = Some(platform.parse().unwrap());
+        entry.platform = Some(Box::new(platform.parse().unwrap()));
         entries.push(entry);
     }
     let index = serde_json::json!({

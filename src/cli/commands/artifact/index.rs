@@ -144,7 +144,9 @@ fn described(image: &Image, mut entry: Descriptor) -> Result<Descriptor> {
     }
     if config::has_platform(&image.manifest().image()?) {
         let platform = image.config()?.platform();
-        entry.platform = Some(platform).filter(|p| image.is_runnable() || !p.is_unknown());
+        entry.platform = Some(platform)
+            .filter(|p| image.is_runnable() || !p.is_unknown())
+            .map(Box::new);
     }
     if image.is_runnable() {
         return Ok(entry);

@@ -110,7 +110,7 @@ fn for_platform(
     if let Some(kind) = kind.artifact_type() {
         entry.rest.insert("artifactType".to_string(), kind.into());
     }
-    entry.platform = Some(platform);
+    entry.platform = Some(platform.into());
     let target = Target::Digest(entry.digest);
     push(
         &Node::Image(image),

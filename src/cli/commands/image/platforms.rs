@@ -18,14 +18,14 @@ pub fn run(s: &mut Session<'_, '_>, words: &Words) -> Result<(), Failure> {
     let place = open::to_read(s, &words[0])?;
     let found = platforms(s, &place)?;
     let name = |entry: &Descriptor| {
-        let platform = entry.platform.as_ref();
+        let platform = entry.platform.as_deref();
         platform.map(ToString::to_string).unwrap_or_default()
     };
     if s.context.shape == Shape::Json {
         let one = |entry: &Descriptor| {
             let mut line = json!({"platform": name(entry), "digest": entry.digest,
                 "size": entry.size, "mediaType": entry.media_type});
-            if let Some(version) = entry.platform.as_ref().and_then(Platform::os_version) {
+            if let Some(version) = entry.platform.as_deref().and_then(Platform::os_version) {
                 line["osVersion"] = version.into();
             }
             line
