@@ -7,6 +7,7 @@
 //! registry have the same rules.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use crate::bounds;
 use crate::descriptor::Descriptor;
@@ -26,7 +27,7 @@ pub trait Manifests: Sync {
     ///
     /// # Errors
     /// Why it can't be read: nothing must be deleted then.
-    fn names(&self, entry: &Descriptor) -> Result<Option<Names>>;
+    fn names(&self, entry: &Descriptor) -> Result<Option<Arc<Names>>>;
 
     /// The manifests that refer to `subject`, by whatever scheme.
     ///
@@ -81,6 +82,7 @@ impl Names {
             names.subject = Some(subject.digest);
             names.manifests.push(subject);
         }
+        names.blobs.shrink_to_fit();
         Ok(names)
     }
 }
@@ -123,25 +125,26 @@ pub fn mark(
                 Some(_) => source.related(&entry.digest)?,
                 None => Vec::new(),
             };
-            Ok((entry, names, related))
+            // The rest of the entry is no longer of use, and there are many.
+            Ok((entry.digest, entry.size, names, related))
         })?;
         level = Vec::new();
-        for (entry, names, related) in read {
-            let (size, is_manifest) = (entry.size, names.is_some());
-            reached.insert(entry.digest, Reached { size, is_manifest });
+        for (digest, size, names, related) in read {
+            let is_manifest = names.is_some();
+            reached.insert(digest, Reached { size, is_manifest });
             let Some(names) = names else {
-                if roots.contains(&entry.digest) {
-                    let what = format!("manifest {}, although an alias names it", entry.digest);
+                if roots.contains(&digest) {
+                    let what = format!("manifest {digest}, although an alias names it");
                     return Err(Error::NotFound { what });
                 }
                 continue;
             };
-            for (digest, size) in names.blobs {
-                let is_manifest = false;
-                let blob = reached.entry(digest);
+            for (digest, size) in &names.blobs {
+                let (size, is_manifest) = (*size, false);
+                let blob = reached.entry(*digest);
                 blob.or_insert(Reached { size, is_manifest });
             }
-            level.extend(names.manifests);
+            level.extend(names.manifests.iter().cloned());
             level.extend(related);
         }
     }
@@ -193,12 +196,12 @@ mod tests {
     }
 
     impl Manifests for Repository {
-        fn names(&self, entry: &Descriptor) -> Result<Option<Names>> {
+        fn names(&self, entry: &Descriptor) -> Result<Option<Arc<Names>>> {
             self.reads.lock().unwrap().push(entry.digest);
             if *entry == d("x") {
                 return Err(Error::malformed("manifest", "x"));
             }
-            Ok(self.names.get(&entry.digest).cloned())
+            Ok(self.names.get(&entry.digest).cloned().map(Arc::new))
         }
 
         fn related(&self, subject: &Digest) -> Result<Vec<Descriptor>> {

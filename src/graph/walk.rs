@@ -283,6 +283,10 @@ impl Links {
             }
             Kind::Unknown => links.blobs = manifest.artifact_blobs()?,
         }
+        // A walk may keep those of a whole repository.
+        links.children.shrink_to_fit();
+        links.blobs.shrink_to_fit();
+        links.files.shrink_to_fit();
         Ok(links)
     }
 }

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::io::{Cursor, Read};
 use std::ops::Range;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::cache::Cache;
 use crate::descriptor::Descriptor;
@@ -23,8 +23,11 @@ use crate::stream::read_bounded;
 pub struct Documents<'a> {
     store: &'a dyn ReadStore,
     cache: Option<Cache>,
-    noted: Option<Mutex<HashMap<Digest, Names>>>,
+    noted: Option<Mutex<Noted>>,
 }
+
+/// What manifests name; without anything those that the store does not contain.
+type Noted = HashMap<Digest, Option<Arc<Names>>>;
 
 impl<'a> Documents<'a> {
     /// `store`, with a cache or without one.
@@ -45,7 +48,7 @@ impl<'a> Documents<'a> {
     }
 
     /// What was noted so far; it is noted no longer.
-    pub(crate) fn take_noted(&self) -> HashMap<Digest, Names> {
+    pub(crate) fn take_noted(&self) -> Noted {
         let noted = self.noted.as_ref().map(locked);
         noted
             .map(|mut noted| std::mem::take(&mut *noted))
@@ -55,7 +58,7 @@ impl<'a> Documents<'a> {
     fn note(&self, digest: &Digest, manifest: &Manifest) {
         // What can't be noted is an error for those who need it.
         if let (Some(noted), Ok(names)) = (&self.noted, Names::of(manifest)) {
-            locked(noted).insert(*digest, names);
+            locked(noted).insert(*digest, Some(Arc::new(names)));
         }
     }
 

@@ -109,8 +109,8 @@ impl Counter {
         let mut added = HashMap::new();
         for (root, blobs) in roots {
             let places: Vec<u32> = blobs
-                .into_iter()
-                .map(|(digest, size)| self.place(digest, size))
+                .iter()
+                .map(|(digest, size)| self.place(*digest, *size))
                 .collect();
             for place in &places {
                 self.roots[*place as usize] += 1;
@@ -202,8 +202,8 @@ impl Counter {
     }
 }
 
-/// Blobs and their sizes.
-type Blobs = HashMap<Digest, u64>;
+/// Blobs and their sizes, each once.
+type Blobs = Arc<[(Digest, u64)]>;
 
 /// What one manifest reaches.
 struct Found {
@@ -226,14 +226,18 @@ impl Tagged {
         let heads = parallel::map(run.jobs, tags, stop, |tag, _| {
             let head = store.head(&Target::Tag(tag.clone()))?;
             // One that is gone meanwhile reaches nothing.
-            Ok(head.map(|head| (tag, head.digest)))
+            Ok(head.map(|head| (tag, head)))
         })?;
-        let tags: Vec<(Tag, Digest)> = heads.into_iter().flatten().collect();
-        let mut roots: Vec<Digest> = tags.iter().map(|(_, root)| *root).collect();
-        roots.sort();
-        roots.dedup();
+        let (mut tags, mut roots, mut seen) = (Vec::new(), Vec::new(), HashSet::new());
+        for (tag, head) in heads.into_iter().flatten() {
+            tags.push((tag, head.digest));
+            if seen.insert(head.digest) {
+                roots.push(head);
+            }
+        }
         let walk = Walk::new(store, run);
-        let found = parallel::map(run.jobs, roots, stop, |root, _| {
+        let found = walk.for_each(roots, |root, _| {
+            let root = root.digest;
             Ok((root, own(reach(store, &walk, root, &related))?))
         })?;
         let found = found.into_iter().collect();
@@ -292,20 +296,25 @@ impl Tagged {
         related: &HashMap<&str, Vec<Digest>>,
         covered: &mut HashSet<String>,
     ) -> Option<Blobs> {
-        let (mut blobs, mut seen, mut left) = (Blobs::new(), HashSet::from([*root]), vec![*root]);
-        self.found.get(root)?.as_ref().ok()?;
+        let its = self.found.get(root)?.as_ref().ok()?;
+        let (mut blobs, mut seen, mut left) = (None, HashSet::from([*root]), vec![*root]);
         while let Some(next) = left.pop() {
             let Some(Ok(found)) = self.found.get(&next) else {
                 continue;
             };
-            blobs.extend(&found.blobs);
+            if next != *root {
+                let all: &mut HashMap<Digest, u64> =
+                    blobs.get_or_insert_with(|| its.blobs.iter().copied().collect());
+                all.extend(found.blobs.iter().copied());
+            }
             for stem in found.manifests.iter().map(list_tag) {
                 let about = related.get(stem.as_str()).into_iter().flatten();
                 left.extend(about.filter(|root| seen.insert(**root)));
                 covered.insert(stem);
             }
         }
-        Some(blobs)
+        // Most have none about them.
+        Some(blobs.map_or_else(|| its.blobs.clone(), |all| all.into_iter().collect()))
     }
 }
 
@@ -316,10 +325,7 @@ fn reach(
     root: Digest,
     tags: &HashSet<Tag>,
 ) -> Result<Found> {
-    let mut found = Found {
-        blobs: Blobs::new(),
-        manifests: Vec::new(),
-    };
+    let mut found = Below::default();
     let mut seen = HashSet::from([root]);
     let mut left = vec![root];
     while let Some(next) = left.pop() {
@@ -339,10 +345,20 @@ fn reach(
             return Err(Error::malformed("lists of referrers", why));
         }
     }
-    Ok(found)
+    Ok(Found {
+        blobs: found.blobs.into_iter().collect(),
+        manifests: found.manifests,
+    })
 }
 
-impl Found {
+/// What is below one manifest, as far as that is known.
+#[derive(Default)]
+struct Below {
+    blobs: HashMap<Digest, u64>,
+    manifests: Vec<Digest>,
+}
+
+impl Below {
     /// Adds a manifest and all below it; the manifests that are new.
     fn add(&mut self, walk: &Walk<'_>, links: &Links) -> Result<Vec<Digest>> {
         let mut manifests = vec![links.manifest.clone()];

@@ -17,7 +17,7 @@ use crate::file::Inode;
 use crate::graph::mark::{Manifests, Names, mark};
 use crate::graph::{is_referrers_tag, is_related_tag};
 use crate::layout::Layout;
-use crate::layout::sweep::{Frozen, Stored};
+use crate::layout::sweep::{Frozen, Listed, Stored};
 use crate::manifest::{Kind, Manifest, ReferrersList};
 use crate::parallel;
 use crate::stream::Run;
@@ -134,7 +134,7 @@ impl<'a> Collection<'a> {
 
     fn look(&self, frozen: &Frozen<'_>, run: Run<'_>) -> Result<Found> {
         let entries = frozen.entries()?;
-        if self.empty == Emptying::Refuse && !entries.iter().any(|(_, named)| *named) {
+        if self.empty == Emptying::Refuse && !entries.iter().any(|entry| entry.is_named) {
             return Ok(Found::default());
         }
         let stored = frozen.stored()?;
@@ -162,10 +162,9 @@ impl<'a> Collection<'a> {
         let unreached = stored
             .into_iter()
             .filter(|blob| !reached.contains_key(&blob.digest));
-        let (young, mut garbage): (Vec<_>, Vec<_>) = unreached.partition(is_young);
-        garbage.sort_by_key(|blob| blob.digest);
+        let (young, garbage): (Vec<_>, Vec<_>) = unreached.partition(is_young);
         Ok(Found {
-            listed: entries.iter().map(|(entry, _)| entry.digest).collect(),
+            listed: entries.iter().map(|entry| entry.digest).collect(),
             garbage,
             young: young.len() as u64,
             is_tagged: true,
@@ -223,7 +222,7 @@ impl<'c, 'f> Reading<'c, 'f> {
     fn new(
         collection: &'c Collection<'c>,
         frozen: &'f Frozen<'f>,
-        entries: &[(Descriptor, bool)],
+        entries: &[Listed],
         stored: &[Stored],
         run: Run<'_>,
     ) -> Result<Reading<'c, 'f>> {
@@ -233,23 +232,25 @@ impl<'c, 'f> Reading<'c, 'f> {
             about: HashMap::new(),
             by_stem: HashMap::new(),
         };
-        let there: HashSet<Digest> = stored.iter().map(|blob| blob.digest).collect();
+        let is_there = |entry: &&Listed| {
+            let found = stored.binary_search_by_key(&entry.digest, |blob| blob.digest);
+            found.is_ok()
+        };
         let mut seen = HashSet::new();
-        let listed = entries.iter().map(|(entry, _)| entry);
-        let listed = listed.filter(|entry| there.contains(&entry.digest));
+        let listed = entries.iter().filter(is_there);
         let listed: Vec<_> = listed.filter(|entry| seen.insert(entry.digest)).collect();
         let read = parallel::map(run.jobs, listed, run.watch.stop, |entry, _| {
             let names = reading.known_names(&entry.digest)?;
             let subject = names.and_then(|names| names.subject);
-            Ok(subject.map(|subject| (subject, entry.clone())))
+            Ok(subject.map(|subject| (subject, descriptor(entry))))
         })?;
         for (subject, entry) in read.into_iter().flatten() {
             reading.about.entry(subject).or_default().push(entry);
         }
-        for (entry, _) in entries {
+        for entry in entries {
             if let Some(stem) = stem(entry) {
                 let named = reading.by_stem.entry(stem.to_string()).or_default();
-                named.push(entry.clone());
+                named.push(descriptor(entry));
             }
         }
         Ok(reading)
@@ -257,20 +258,25 @@ impl<'c, 'f> Reading<'c, 'f> {
 
     /// What has a name of its own: all names but those made of the digest of a
     /// manifest that the layout contains, which are kept and go with that.
-    fn roots(&self, entries: &[(Descriptor, bool)], stored: &[Stored]) -> Result<Vec<Descriptor>> {
-        let mut stems = HashMap::new();
+    fn roots(&self, entries: &[Listed], stored: &[Stored]) -> Result<Vec<Descriptor>> {
+        let mut stems: HashMap<&str, Option<Digest>> = HashMap::new();
+        stems.extend(entries.iter().filter_map(stem).map(|stem| (stem, None)));
+        let stored = if stems.is_empty() { &[] } else { stored };
         for blob in stored {
-            stems.insert(ReferrersList::tag(&blob.digest)?.to_string(), blob.digest);
+            let tag = ReferrersList::tag(&blob.digest)?;
+            if let Some(subject) = stems.get_mut(tag.as_str()) {
+                *subject = Some(blob.digest);
+            }
         }
-        let mut roots = Vec::new();
-        for (entry, named) in entries {
-            let subject = stem(entry).and_then(|stem| stems.get(stem));
+        let (mut roots, mut seen) = (Vec::new(), HashSet::new());
+        for entry in entries {
+            let subject = stem(entry).and_then(|stem| stems.get(stem)?.as_ref());
             let belongs = match subject {
                 Some(subject) => self.belongs(entry, subject)?,
                 None => false,
             };
-            if *named && !belongs {
-                roots.push(entry.clone());
+            if entry.is_named && !belongs && seen.insert(entry.digest) {
+                roots.push(descriptor(entry));
             }
         }
         Ok(roots)
@@ -278,8 +284,8 @@ impl<'c, 'f> Reading<'c, 'f> {
 
     /// Whether what has a tag made of the digest of `subject` is cosign's, or a
     /// list of referrers: an image can have such a tag as well.
-    fn belongs(&self, entry: &Descriptor, subject: &Digest) -> Result<bool> {
-        let tag = Frozen::tag_of(entry).unwrap_or_default();
+    fn belongs(&self, entry: &Listed, subject: &Digest) -> Result<bool> {
+        let tag = entry.tag.as_deref().unwrap_or_default();
         if !is_referrers_tag(tag) {
             return Ok(true);
         }
@@ -318,9 +324,8 @@ impl<'c, 'f> Reading<'c, 'f> {
 }
 
 impl Manifests for Reading<'_, '_> {
-    fn names(&self, entry: &Descriptor) -> Result<Option<Names>> {
-        let names = self.known_names(&entry.digest)?;
-        Ok(names.map(|names| Names::clone(&names)))
+    fn names(&self, entry: &Descriptor) -> Result<Option<Arc<Names>>> {
+        self.known_names(&entry.digest)
     }
 
     fn related(&self, subject: &Digest) -> Result<Vec<Descriptor>> {
@@ -332,9 +337,13 @@ impl Manifests for Reading<'_, '_> {
 }
 
 /// What the tag of an entry has of a digest, if it is made of one.
-fn stem(entry: &Descriptor) -> Option<&str> {
-    let tag = Frozen::tag_of(entry).filter(|tag| is_related_tag(tag))?;
+fn stem(entry: &Listed) -> Option<&str> {
+    let tag = entry.tag.as_deref().filter(|tag| is_related_tag(tag))?;
     Some(tag.split('.').next().unwrap_or(tag))
+}
+
+fn descriptor(entry: &Listed) -> Descriptor {
+    Descriptor::new("", entry.digest, entry.size)
 }
 
 fn unreadable(digest: &Digest, error: &Error, hint: &str) -> Error {

@@ -32,6 +32,19 @@ pub(crate) struct Frozen<'a> {
     held: Option<Held<'a>>,
 }
 
+/// An entry of the index: what a mark needs of it, because they are many.
+#[derive(Clone)]
+pub(crate) struct Listed {
+    /// The manifest.
+    pub digest: Digest,
+    /// Bytes, as the entry says.
+    pub size: u64,
+    /// Its tag, where its name is one.
+    pub tag: Option<Box<str>>,
+    /// Whether it has a name of any kind.
+    pub is_named: bool,
+}
+
 /// A file among the blobs.
 pub(crate) struct Stored {
     /// What it is called.
@@ -94,20 +107,17 @@ impl Layout {
 }
 
 impl Frozen<'_> {
-    /// The entries of the index, each with whether it has a name of any kind.
-    pub fn entries(&self) -> Result<Vec<(Descriptor, bool)>> {
+    /// The entries of the index.
+    pub fn entries(&self) -> Result<Vec<Listed>> {
         let named = |entry: &Descriptor| NAMES.iter().any(|n| entry.annotations.contains_key(*n));
-        let with_name = |entry: Descriptor| {
-            let is_named = named(&entry);
-            (entry, is_named)
+        let listed = |mut entry: Descriptor| Listed {
+            digest: entry.digest,
+            size: entry.size,
+            is_named: named(&entry),
+            tag: entry.annotations.remove(NAMES[0]).map(String::into),
         };
         let entries = self.index.descriptors();
-        entries.map(|entry| entry.map(with_name)).collect()
-    }
-
-    /// The tag of an entry, where its name is one.
-    pub fn tag_of(entry: &Descriptor) -> Option<&str> {
-        entry.annotations.get(NAMES[0]).map(String::as_str)
+        entries.map(|entry| entry.map(listed)).collect()
     }
 
     /// The manifest in a blob; `None` where there is none, and for a blob that is
@@ -134,7 +144,7 @@ impl Frozen<'_> {
         Some(byte[0])
     }
 
-    /// Every file among the blobs whose name is a digest.
+    /// Every file among the blobs whose name is a digest, by that.
     pub fn stored(&self) -> Result<Vec<Stored>> {
         let mut stored = Vec::new();
         let top = self.layout.dir()?.join("blobs");
@@ -163,6 +173,7 @@ impl Frozen<'_> {
                 }
             }
         }
+        stored.sort_unstable_by_key(|blob| blob.digest);
         Ok(stored)
     }
 

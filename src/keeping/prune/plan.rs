@@ -285,16 +285,23 @@ fn fill(
     };
     let stay = roots(&mut plan.keep.iter().chain(&plan.unknown));
     let go = roots(&mut plan.delete.iter());
-    let all = mark(source, stay.iter().chain(&go).cloned(), run)?;
+    let left = mark(source, go.iter().cloned(), run)?;
+    let mut kept = mark(source, stay.iter().cloned(), run)?;
     // Tags made of the digest of something that is elsewhere are kept.
     let mut owned = HashSet::new();
-    for (digest, _) in all.iter().filter(|(_, reached)| reached.is_manifest) {
+    let all = left.iter().chain(&kept);
+    for (digest, _) in all.filter(|(_, reached)| reached.is_manifest) {
         owned.extend(source.belongings(digest)?.into_iter().map(|(tag, _)| tag));
     }
     let lone = related.iter().filter(|(tag, _)| !owned.contains(tag));
-    let lone = lone.map(|(_, manifest)| manifest.clone());
-    let kept = mark(source, stay.into_iter().chain(lone), run)?;
-    let free = all.iter().filter(|(digest, _)| !kept.contains_key(*digest));
+    let lone: Vec<Descriptor> = lone.map(|(_, manifest)| manifest.clone()).collect();
+    if !lone.is_empty() {
+        drop(kept);
+        kept = mark(source, stay.into_iter().chain(lone), run)?;
+    }
+    let free = left
+        .iter()
+        .filter(|(digest, _)| !kept.contains_key(*digest));
     plan.bytes = free
         .map(|(_, reached)| reached.size)
         .fold(0, u64::saturating_add);

@@ -44,10 +44,8 @@ impl<'a> Source<'a> {
     }
 
     /// The same, with what is known of manifests that were read.
-    pub fn with_known(self, names: HashMap<Digest, Names>) -> Source<'a> {
-        let known = names.into_iter();
-        let known = known.map(|(digest, names)| (digest, Some(Arc::new(names))));
-        let known = Mutex::new(known.collect());
+    pub fn with_known(self, names: HashMap<Digest, Option<Arc<Names>>>) -> Source<'a> {
+        let known = Mutex::new(names);
         Source { known, ..self }
     }
 
@@ -123,13 +121,12 @@ fn locked<T>(map: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Manifests for Source<'_> {
-    fn names(&self, entry: &Descriptor) -> Result<Option<Names>> {
+    fn names(&self, entry: &Descriptor) -> Result<Option<Arc<Names>>> {
         // An entry of another type is a blob: none of those is deleted here.
         if !is_manifest(entry) {
             return Ok(None);
         }
-        let names = self.known(&entry.digest)?;
-        Ok(names.map(|names| Names::clone(&names)))
+        self.known(&entry.digest)
     }
 
     fn related(&self, subject: &Digest) -> Result<Vec<Descriptor>> {
