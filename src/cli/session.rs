@@ -298,16 +298,19 @@ impl<'s, 'o> Session<'s, 'o> {
         }
     }
 
-    /// Writes rows in columns to standard output; those in `right` are aligned at their
-    /// ends.
-    pub fn table(&mut self, rows: &[Vec<String>], right: &[usize]) -> Result<(), Failure> {
+    /// Writes rows in columns to standard output, as [`table`] does.
+    pub fn table<R: AsRef<[String]>>(
+        &mut self,
+        rows: impl IntoIterator<Item = R, IntoIter: Clone>,
+        right: &[usize],
+    ) -> Result<(), Failure> {
         self.clear();
         table(self.out, rows, right)
     }
 
     /// Removes bars from the screen that standard output is written to: they would
     /// stay above it.
-    fn clear(&self) {
+    pub fn clear(&self) {
         if self.terminal.stdout {
             self.console.clear();
         }

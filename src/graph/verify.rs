@@ -6,8 +6,9 @@
 //! the bytes.
 
 use std::collections::{HashMap, HashSet};
+use std::hash::Hash;
 use std::io::{self, Write};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::walk::{FilesOf, JoinedFile, Links, Step, Walk, is_its_fault};
 use crate::blob::Blob;
@@ -54,11 +55,12 @@ pub enum Role {
 #[non_exhaustive]
 pub struct Finding {
     /// The name that leads to it; `None` for anything below a node that was given.
-    pub name: Option<Target>,
+    pub name: Option<Arc<Target>>,
     /// What it is named as.
     pub role: Role,
-    /// Its digest, size and type, as its entry names them.
-    pub blob: Descriptor,
+    /// Its digest, size and type, as its entry names them. Findings share it, because
+    /// names that lead to the same are many.
+    pub blob: Arc<Descriptor>,
     /// What is wrong with it, if anything.
     pub wrong: Option<Arc<Error>>,
 }
@@ -123,22 +125,43 @@ pub fn names(
     if let Scrutiny::Digests { files_of } = scrutiny {
         walk = walk.with_files(files_of);
     }
+    let below = Mutex::new(HashMap::<Digest, Arc<[Named]>>::new());
     let named = parallel::map(run.jobs, targets, stop, |name, _| {
-        let found = walk.root(&name).and_then(|root| walk.below(&root, jobs));
-        let found = found.map_err(|e| corrupt(&name, e))?;
-        Ok((name, found.into_iter().map(Named::new).collect()))
+        let read = || {
+            let root = walk.root(&name)?;
+            let digest = root.manifest.digest;
+            if let Some(found) = locked(&below).get(&digest) {
+                return Ok(found.clone());
+            }
+            let found = walk.below(&root, jobs)?.into_iter().map(Named::new);
+            let found: Arc<[Named]> = found.collect();
+            locked(&below).insert(digest, found.clone());
+            Ok(found)
+        };
+        let found = read().map_err(|e| corrupt(&name, e))?;
+        Ok((Arc::new(name), found))
     })?;
     let mut known = files(store, &named, run)?;
     let unknown = |one: &&Named| {
         one.parts.is_none() && one.role != Role::Manifest && !known.contains_key(&one.key())
     };
-    let blobs = unique(named.iter().flat_map(|(_, found)| found).filter(unknown));
-    let looked = parallel::map(run.jobs, blobs, stop, |one, stop| {
+    let blobs = unique(named.iter().flat_map(|(_, found)| &**found).filter(unknown));
+    // Of what is right nothing is noted: it is most, or all.
+    let wrong = Mutex::new(Known::new());
+    parallel::for_each(run.jobs, blobs, stop, |one, stop| {
         let watch = Watch::new(run.watch.progress, stop);
-        Ok((one.key(), fault(look(store, &one.blob, scrutiny, watch))?))
+        if let Some(error) = fault(look(store, &one.blob, scrutiny, watch))? {
+            locked(&wrong).insert(one.key(), Some(error));
+        }
+        Ok(())
     })?;
-    known.extend(looked);
-    Ok(findings(named, &known))
+    known.extend(wrong.into_inner().unwrap_or_else(PoisonError::into_inner));
+    Ok(findings(&named, &known))
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // A map or set is consistent even after a panic elsewhere.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// What is wrong with what the manifests `roots` lead to, as [`names`] tells it with
@@ -149,16 +172,10 @@ pub fn names(
 /// As [`names`].
 pub fn wrong(store: &dyn ReadStore, roots: Vec<Descriptor>, run: Run<'_>) -> Result<Vec<Finding>> {
     let (walk, seen) = (Walk::new(store, run), Mutex::new(HashSet::new()));
-    // A set is consistent even after a panic elsewhere.
-    let is_new = |one: &Named| {
-        let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
-        seen.insert((one.blob.digest, one.blob.size))
-    };
+    let is_new = |one: &Named| locked(&seen).insert((one.blob.digest, one.blob.size));
     let found = walk.for_each(roots, |root, stop| {
-        let (name, watch) = (
-            Target::Digest(root.digest),
-            Watch::new(run.watch.progress, stop),
-        );
+        let name = Arc::new(Target::Digest(root.digest));
+        let watch = Watch::new(run.watch.progress, stop);
         let below = walk.root(&name).and_then(|root| walk.below(&root, 1));
         let below = below.map_err(|e| corrupt(&name, e))?;
         let mut wrong = Vec::new();
@@ -184,10 +201,10 @@ pub fn wrong(store: &dyn ReadStore, roots: Vec<Descriptor>, run: Run<'_>) -> Res
 /// # Errors
 /// What keeps a blob from being read at all, such as the network.
 pub fn node(node: &Node, files_of: FilesOf, run: Run<'_>) -> Result<Vec<Finding>> {
-    let right = |role, blob| Finding {
+    let right = |role, blob: Descriptor| Finding {
         name: None,
         role,
-        blob,
+        blob: Arc::new(blob),
         wrong: None,
     };
     let mut findings = Vec::new();
@@ -250,7 +267,7 @@ pub fn node(node: &Node, files_of: FilesOf, run: Run<'_>) -> Result<Vec<Finding>
     findings.extend(files.iter().filter_map(|file| {
         Some(Finding {
             wrong: known.get(&file.key())?.clone(),
-            ..right(Role::File, file.blob.clone())
+            ..right(Role::File, Descriptor::clone(&file.blob))
         })
     }));
     Ok(findings)
@@ -290,7 +307,10 @@ fn fault(looked: Result<()>) -> Result<Option<Arc<Error>>> {
 /// Something that a name leads to.
 struct Named {
     role: Role,
-    blob: Descriptor,
+    /// Its digest, size and type.
+    blob: Arc<Descriptor>,
+    /// Whether its makers keep it (image-spec, layer.md, "Non-Distributable Layers").
+    elsewhere: bool,
     /// What is wrong with it, of a manifest, which the walk fetched.
     wrong: Option<Arc<Error>>,
     /// Of a file in parts its parts, in order.
@@ -316,7 +336,8 @@ impl Named {
         };
         Named {
             role,
-            blob,
+            elsewhere: blob.rest.contains_key("urls"),
+            blob: bare(blob),
             wrong: links
                 .and_then(|links: Result<Arc<Links>>| links.err())
                 .map(Arc::new),
@@ -327,7 +348,8 @@ impl Named {
     fn file(file: JoinedFile) -> Named {
         Named {
             role: Role::File,
-            blob: file.whole,
+            elsewhere: false,
+            blob: bare(file.whole),
             wrong: None,
             parts: Some(file.parts),
         }
@@ -338,49 +360,72 @@ impl Named {
     }
 
     /// The finding about it; `known` is the result of reading its bytes.
-    fn finding(self, name: &Target, known: Option<Arc<Error>>) -> Finding {
-        let mut wrong = self.wrong.or(known);
+    fn finding(&self, name: &Arc<Target>, known: Option<Arc<Error>>) -> Finding {
+        let mut wrong = self.wrong.clone().or(known);
         let missing = wrong.as_ref().is_some_and(|error| error.is_not_found());
-        // Its makers keep it (image-spec, layer.md, "Non-Distributable Layers").
-        if missing && self.blob.rest.contains_key("urls") {
+        if missing && self.elsewhere {
             let what = self.blob.digest.to_string();
             wrong = Some(Arc::new(Error::Elsewhere { what }));
         }
         Finding {
             name: Some(name.clone()),
             role: self.role,
-            // Findings do not show annotations.
-            blob: Descriptor::new(self.blob.media_type, self.blob.digest, self.blob.size),
+            blob: self.blob.clone(),
             wrong,
         }
     }
 }
 
+/// Findings do not show annotations.
+fn bare(blob: Descriptor) -> Arc<Descriptor> {
+    Arc::new(Descriptor::new(blob.media_type, blob.digest, blob.size))
+}
+
+/// What came of looking at some things; of others nothing is known to be wrong.
 type Known = HashMap<Key, Option<Arc<Error>>>;
+
+/// Something by what it is looked at once for, which takes no memory of its own.
+struct Once<'a>(&'a Named);
+
+impl PartialEq for Once<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.key() == other.0.key()
+    }
+}
+
+impl Eq for Once<'_> {}
+
+impl Hash for Once<'_> {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        self.0.key().hash(state);
+    }
+}
 
 fn unique<'a>(found: impl Iterator<Item = &'a Named>) -> Vec<&'a Named> {
     let mut seen = HashSet::new();
-    found.filter(|one| seen.insert(one.key())).collect()
+    found.filter(|one| seen.insert(Once(one))).collect()
 }
 
-fn findings(named: Vec<(Target, Vec<Named>)>, known: &Known) -> Vec<Finding> {
-    let mut findings = Vec::new();
-    for (name, found) in named {
-        for one in found {
-            match known.get(&one.key()) {
-                // A file that was not joined, because a part of it is wrong.
-                None if one.parts.is_some() => {}
-                looked => findings.push(one.finding(&name, looked.cloned().flatten())),
-            }
-        }
-    }
-    findings
+fn findings(named: &[NamedBelow], known: &Known) -> Vec<Finding> {
+    let looked = |one: &Named| match known.get(&one.key()) {
+        // A file that was not joined, because a part of it is wrong.
+        None if one.parts.is_some() => None,
+        looked => Some(looked.cloned().flatten()),
+    };
+    let all = named
+        .iter()
+        .flat_map(|(name, found)| found.iter().map(move |one| (name, one)));
+    let all = all.filter_map(|(name, one)| Some(one.finding(name, looked(one)?)));
+    all.collect()
 }
+
+/// A name, and what it leads to; names of the same share it.
+type NamedBelow = (Arc<Target>, Arc<[Named]>);
 
 /// Reads the files in parts, several at once; what that says of them and of
 /// their parts.
-fn files(store: &dyn ReadStore, named: &[(Target, Vec<Named>)], run: Run<'_>) -> Result<Known> {
-    let all = named.iter().flat_map(|(_, found)| found);
+fn files(store: &dyn ReadStore, named: &[NamedBelow], run: Run<'_>) -> Result<Known> {
+    let all = named.iter().flat_map(|(_, found)| &**found);
     let files = unique(all.filter(|one| one.parts.is_some()));
     joined(&|digest| store.open_blob(digest, 0), files, run)
 }

@@ -208,3 +208,85 @@ fn a_writer_that_waits_for_another_says_so_and_can_be_stopped() {
     drop(held);
     set().ok();
 }
+
+/// An OCI layout at `folder` with images of one layer, and `tags` tags of them.
+fn many(folder: &Path, images: usize, tags: usize) {
+    let blobs = folder.join("blobs/sha256");
+    std::fs::create_dir_all(&blobs).unwrap();
+    let put = |kind: &str, bytes: &[u8]| {
+        let digest = Digest::of(bytes);
+        std::fs::write(blobs.join(digest.hex()), bytes).unwrap();
+        Descriptor::new(kind, digest, bytes.len() as u64)
+    };
+    let made = |i: usize| {
+        let layer = put(
+            "application/vnd.oci.image.layer.v1.tar+gzip",
+            format!("layer {i}").as_bytes(),
+        );
+        let created = format!(
+            "2024-01-01T{:02}:{:02}:{:02}Z",
+            i / 3600,
+            i / 60 % 60,
+            i % 60
+        );
+        let config = serde_json::json!({"architecture": "amd64", "os": "linux", "created": created,
+            "rootfs": {"type": "layers", "diff_ids": [layer.digest]}});
+        let config = put(media_type::OCI_CONFIG, config.to_string().as_bytes());
+        let manifest = serde_json::json!({"schemaVersion": 2, "mediaType": media_type::OCI_MANIFEST,
+            "config": config, "layers": [layer]});
+        put(media_type::OCI_MANIFEST, manifest.to_string().as_bytes())
+    };
+    let images: Vec<Descriptor> = (0..images).map(made).collect();
+    let entry = |i: usize| {
+        let mut entry = images[i % images.len()].clone();
+        entry
+            .annotations
+            .insert("org.opencontainers.image.ref.name".into(), format!("v{i}"));
+        entry
+    };
+    let entries: Vec<Descriptor> = (0..tags).map(entry).collect();
+    let index = serde_json::json!({"schemaVersion": 2, "manifests": entries});
+    std::fs::write(folder.join("index.json"), index.to_string()).unwrap();
+    std::fs::write(
+        folder.join("oci-layout"),
+        r#"{"imageLayoutVersion":"1.0.0"}"#,
+    )
+    .unwrap();
+}
+
+/// Of a repository's many tags and blobs little is in memory, whatever is asked.
+#[test]
+fn ten_thousand_tags_take_little_memory() {
+    let folder = scratch();
+    many(&folder.path().join("a"), 2500, 10_000);
+    let peak = |words: &[&str]| {
+        let dxf = Dxf::new().env("DXF_HOST", format!("oci:{}", folder.path().display()));
+        let dxf = dxf.env("DXF_CACHE", "0").env("DXF_JOBS", "8");
+        let mut running = dxf.args(words).spawn();
+        let peak = running.peak();
+        let done = running.finish();
+        assert_eq!(done.code, Some(0), "{done}");
+        peak
+    };
+    let least = peak(&["list-aliases", "a"]);
+    for (words, most) in [
+        (&["list-aliases", "-l", "a"][..], 12),
+        (&["show-usage", "a"], 12),
+        (
+            &[
+                "prune-aliases",
+                "a",
+                "--keep-last",
+                "2475",
+                "--max-delete",
+                "50",
+            ],
+            18,
+        ),
+        (&["gc", "a", "--grace", "0s", "--dry-run"], 16),
+        (&["verify-alias", "a", "--all"], 16),
+    ] {
+        let more = peak(words).saturating_sub(least);
+        assert!(more < most << 10, "{words:?}: {more} KiB more than {least}");
+    }
+}

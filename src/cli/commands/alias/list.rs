@@ -151,7 +151,7 @@ fn long(s: &mut Session<'_, '_>, rows: &[Row]) -> Result<(), Failure> {
         }
         return list.end(s.out);
     }
-    s.table(&rows.iter().map(cells).collect::<Vec<_>>(), &[3])
+    s.table(rows.iter().map(cells), &[3])
 }
 
 fn value(row: &Row) -> Value {

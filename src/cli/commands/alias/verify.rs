@@ -2,12 +2,13 @@
 
 use dxf_registry::files::files_in_parts;
 use dxf_registry::graph::verify::{self, Finding, Scrutiny, Verdict};
-use dxf_registry::{ReadStore, Result, Target, json};
+use dxf_registry::{ReadStore, Result, Target};
 use serde_json::{Value, json};
 
 use crate::cli::args::{self, VerifyAlias};
 use crate::cli::env::Shape;
 use crate::cli::exit::Failure;
+use crate::cli::out::json::List;
 use crate::cli::out::size;
 use crate::cli::session::Session;
 
@@ -44,11 +45,15 @@ pub fn run(s: &mut Session<'_, '_>, args: &VerifyAlias) -> Result<(), Failure> {
 
 fn report(s: &mut Session<'_, '_>, found: &[Finding]) -> Result<(), Failure> {
     match s.context.shape {
-        Shape::Json => s.line(json::python(&found.iter().map(value).collect())),
-        Shape::Text => {
-            let rows: Vec<_> = found.iter().map(cells).collect();
-            s.table(&rows, &[3])
+        Shape::Json => {
+            s.clear();
+            let mut list = List::new();
+            for one in found {
+                list.item(s.out, &value(one))?;
+            }
+            list.end(s.out)
         }
+        Shape::Text => s.table(found.iter().map(cells), &[3]),
     }
 }
 
@@ -67,7 +72,7 @@ fn words(found: &Finding) -> (&'static str, Value) {
 fn name(found: &Finding) -> String {
     found
         .name
-        .as_ref()
+        .as_deref()
         .map(Target::to_string)
         .unwrap_or_default()
 }
