@@ -35,8 +35,8 @@ pub fn run(s: &mut Session<'_, '_>, args: &ListRepos) -> Result<(), Failure> {
             list.end(s.out)?;
         }
         Shape::Text => {
-            let cells = |row: Row| {
-                let newest = row.newest.map(|time| time.utc().to_string());
+            let cells = |row: &Row| {
+                let newest = row.newest.as_ref().map(|time| time.utc().to_string());
                 let name = text::clean(row.repo.as_str());
                 vec![
                     name,
@@ -44,7 +44,7 @@ pub fn run(s: &mut Session<'_, '_>, args: &ListRepos) -> Result<(), Failure> {
                     newest.unwrap_or_else(|| "-".into()),
                 ]
             };
-            s.table(&rows.into_iter().map(cells).collect::<Vec<_>>(), &[1])?;
+            s.table(rows.iter().map(cells), &[1])?;
         }
     }
     Ok(())

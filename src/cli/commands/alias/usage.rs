@@ -46,7 +46,7 @@ pub fn run(s: &mut Session<'_, '_>, words: &Words) -> Result<(), Failure> {
                 &json!({"total": counter.total(), "repositories": repos}),
             ))?;
         }
-        Shape::Text => s.table(&rows(&usage, counter.total()), &[1, 2, 3, 4])?,
+        Shape::Text => s.table(rows(&usage, counter.total()), &[1, 2, 3, 4])?,
     }
     let tags = usage.iter().flat_map(|repo| &repo.tags);
     match tags.filter(|tag| tag.found.is_err()).count() {

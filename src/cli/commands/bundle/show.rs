@@ -44,7 +44,7 @@ pub fn run(s: &mut Session<'_, '_>, args: &ShowBundle) -> Result<(), Failure> {
             "cuts": cuts.iter().map(|cut| json!({"digest": cut.digest, "parts": cut.parts}))
                 .collect::<Value>()})))?,
         Shape::Text => {
-            s.table(&shown.rows(), &[2])?;
+            s.table(shown.rows(), &[2])?;
             if count > 0 {
                 let (bytes, against) = (size::show(bytes), omitted.against().join(", "));
                 s.line(format_args!("left out: {bytes} that are in {against}"))?;

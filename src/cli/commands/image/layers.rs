@@ -45,5 +45,5 @@ pub fn run(s: &mut Session<'_, '_>, look: &Look) -> Result<(), Failure> {
             text::clean(by(i)),
         ]
     });
-    s.table(&rows.collect::<Vec<_>>(), &[0, 2])
+    s.table(rows.collect::<Vec<_>>(), &[0, 2])
 }

@@ -37,7 +37,7 @@ pub fn run(s: &mut Session<'_, '_>, words: &Words) -> Result<(), Failure> {
         None => String::new(),
     };
     let rows = found.iter().map(|e| vec![full(e), e.digest.to_string()]);
-    s.table(&rows.collect::<Vec<_>>(), &[])
+    s.table(rows.collect::<Vec<_>>(), &[])
 }
 
 /// What an index says itself is not fetched.

@@ -83,7 +83,7 @@ fn report(s: &mut Session<'_, '_>, checks: &[Check]) -> Result<(), Failure> {
         };
         vec![one.name.to_string(), word(one.ability).to_string(), said]
     });
-    s.table(&rows.collect::<Vec<_>>(), &[])
+    s.table(rows.collect::<Vec<_>>(), &[])
 }
 
 fn advice(check: &Check) -> Option<&'static str> {
