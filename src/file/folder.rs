@@ -27,6 +27,10 @@ pub fn make_folder(path: &Path, mode: u32) -> io::Result<()> {
     match DirBuilder::new().mode(mode).create(path) {
         // Another process may have been faster.
         Err(e) if e.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
+        // That something exists is no reason why it is no folder.
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
+            Err(io::ErrorKind::NotADirectory.into())
+        }
         Err(e) => Err(e),
         Ok(()) => sync_folder(above),
     }

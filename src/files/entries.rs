@@ -126,7 +126,9 @@ fn listed(manifest: &Manifest, config: &Value) -> Result<Vec<Entry>> {
     let image = manifest.image()?;
     let named = image.layers.iter().any(|layer| name_of(layer).is_some());
     if !named && config::is_file_system(&image) {
-        return unsupported("an image of a file system; pull-image writes it");
+        return unsupported(
+            "an image, which has a file system and no files by name; pull-image writes it, and get-file one file of it",
+        );
     }
     let mut found = Vec::new();
     let layers = joined(&image.layers)?;

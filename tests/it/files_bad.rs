@@ -154,6 +154,30 @@ fn an_image_is_no_artifact_of_files() {
 }
 
 #[test]
+fn what_can_not_be_pulled_is_told_in_the_words_of_pull_files() {
+    let (registry, folder) = (Registry::http(), scratch());
+    let dxf = || Dxf::new().plain(registry.host()).current_dir(folder.path());
+    fs::write(folder.path().join("a"), "a").unwrap();
+    let push = dxf().args(["push-files", "a", "v1", "--platform", "linux/arm64", "a"]);
+    push.ok();
+    let pull = |words: &[&str]| {
+        let pull = dxf().args(["pull-files", "a", "v1", "--platform"]);
+        pull.args(words).run()
+    };
+    refused(&pull(&["linux/s390x"]), 1, "linux/arm64; try --platform");
+    let other = &["linux/arm64", "-o"][..];
+    for file in ["a", "a/b"] {
+        let refusal = pull(&[other, &[file]].concat());
+        refused(&refusal, 1, &format!("{file}: not a directory"));
+    }
+    let pattern = pull(&["linux/arm64", "--only", "["]);
+    refused(&pattern, 2, "invalid pattern \"[\"");
+    let push = dxf().args(["push-files", "a", "v1", "--created", "today", "a"]);
+    refused(&push.run(), 2, "now, epoch");
+    assert_eq!(below(folder.path()), ["a"]);
+}
+
+#[test]
 fn a_full_disk_is_told_and_the_old_file_stays() {
     let registry = Registry::http();
     let folder = scratch();

@@ -550,7 +550,10 @@ pub fn time(word: &str) -> Result<Timestamp> {
     match word {
         "now" => Ok(SystemTime::now().into()),
         "epoch" => Ok(UNIX_EPOCH.into()),
-        moment => moment.parse(),
+        moment => moment.parse().map_err(|_| {
+            let why = "it must be now, epoch, or look like 2024-01-31T12:00:00Z";
+            Error::invalid("time", moment, why)
+        }),
     }
 }
 

@@ -22,6 +22,9 @@ pub const NETWORK: u8 = 69;
 /// Asked too often: EX_TEMPFAIL.
 pub const LIMITED: u8 = 75;
 
+/// What to do where an image or artifact is not for a platform.
+pub const OTHER_PLATFORM: &str = "try --platform with one of these";
+
 /// Why a command ended early.
 #[derive(Debug)]
 pub enum Failure {
@@ -110,10 +113,7 @@ pub fn line(operation: &str, failure: &Failure) -> String {
             Some("try DXF_HOST=registry.example:5000, or DXF_HOST=oci:FOLDER for a folder".into()),
         ),
         Failure::Missing(error) if hint::lists_nothing(error) => (error.to_string(), None),
-        Failure::Missing(error) => (
-            error.to_string(),
-            Some("try --platform with one of these".into()),
-        ),
+        Failure::Missing(error) => (error.to_string(), Some(OTHER_PLATFORM.into())),
         Failure::Hinted(error, hint) => (error.to_string(), Some(hint.clone())),
         Failure::Error(error) => (error.to_string(), hint::of(error)),
     };

@@ -29,7 +29,7 @@ impl FromStr for Pattern {
     type Err = Error;
 
     fn from_str(word: &str) -> Result<Pattern> {
-        let bad = |why: &str| Error::invalid("exclude pattern", word, why);
+        let bad = |why: &str| Error::invalid("pattern", word, why);
         let (takes_in, rest) = match word.strip_prefix('!') {
             Some(rest) => (true, rest),
             None => (false, word),

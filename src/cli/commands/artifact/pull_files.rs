@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use crate::cli::args::{self, PullFiles};
 use crate::cli::env::Shape;
-use crate::cli::exit::Failure;
+use crate::cli::exit::{Failure, OTHER_PLATFORM};
 use crate::cli::image::open;
 use crate::cli::out::file::{Output, is_plain};
 use crate::cli::out::size;
@@ -27,7 +27,8 @@ const SHOWN: usize = 5;
 /// `pull-files [-o DIR] [--only GLOB]… [--keep] <repo> <alias|digest>`
 pub fn run(s: &mut Session<'_, '_>, args: &PullFiles) -> Result<(), Failure> {
     let (store, target) = source(s, args)?;
-    let manifest = chosen(s, &*store, &target, args.platform.as_deref())?;
+    let manifest = chosen(s, &*store, &target, args.platform.as_deref());
+    let manifest = manifest.map_err(of_platform)?;
     let mut found = entries_in(&*store, &manifest)?;
     s.names.add(&found);
     if let Some(name) = &args.file {
@@ -99,6 +100,16 @@ fn chosen(
             only_one(store, &manifest)
         }
         chosen => chosen,
+    }
+}
+
+/// The failure to find a platform, which has an option here.
+fn of_platform(error: Error) -> Failure {
+    match &error {
+        Error::NoPlatform { available, .. } if !available.is_empty() => {
+            Failure::Hinted(Box::new(error), OTHER_PLATFORM.to_string())
+        }
+        _ => error.into(),
     }
 }
 
