@@ -759,6 +759,17 @@ fn what_stays_behind_is_counted() {
             .stderr
             .contains("not copied")
     );
+    // Of many tags, the lists among them tell.
+    let all = |more: &[&str]| {
+        let words = ["cp", "--all-tags", "a/b", "d/all"];
+        bench.dxf().args(words).args(more).ok().stderr
+    };
+    let told = all(&[]);
+    assert!(
+        told.contains("what refers to 1 image is not copied"),
+        "{told}"
+    );
+    assert_eq!(all(&["--referrers"]), "");
     // Where everything was there, nothing is asked.
     bench.requests();
     cp("c/two:1", &[]);

@@ -156,6 +156,7 @@ impl Job<'_> {
             return Ok(vec![self.from.target()?]);
         }
         let mut found = s.valid(remote.store().tags())?;
+        self.lists_left_behind(s, &found);
         // Copying referrers updates the destination's list.
         found.retain(|tag| self.fits(tag.as_str()) && !is_referrers_tag(tag.as_str()));
         match found.is_empty() {
@@ -269,6 +270,22 @@ impl Job<'_> {
         s.console.warn(&format!(
             "{count} {verb} not copied (signatures, SBOMs and the like of {name}); --referrers copies {them}, too"
         ));
+    }
+
+    /// Says the same of many tags, as far as those tell: nothing is asked for it.
+    fn lists_left_behind(&self, s: &Session<'_, '_>, tags: &[Tag]) {
+        let lists = tags.iter().filter(|tag| is_referrers_tag(tag.as_str()));
+        let images = match lists.count() {
+            0 => return,
+            1 => "1 image".to_string(),
+            count => format!("{count} images"),
+        };
+        if self.args.all_tags && !self.args.referrers {
+            s.console.warn(&format!(
+                "what refers to {images} is not copied (signatures, SBOMs and the like); \
+                 --referrers copies it, too"
+            ));
+        }
     }
 
     /// The names that an image gets in a repository.
