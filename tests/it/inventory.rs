@@ -146,7 +146,7 @@ each_place!(repositories_with_their_newest_alias, |at| {
     assert_eq!(
         rows,
         [
-            vec!["a/b", "6", "2020-01-01T00:00:00Z"],
+            vec!["a/b", "5", "2020-01-01T00:00:00Z"],
             vec!["empty", "0", "-"]
         ]
     );
@@ -159,7 +159,7 @@ each_place!(repositories_with_their_newest_alias, |at| {
     let found = list.iter().find(|repo| repo["name"] == "a/b").unwrap();
     assert_eq!(
         (&found["aliases"], &found["newest"]),
-        (&6.into(), &"2020-01-01T00:00:00Z".into())
+        (&5.into(), &"2020-01-01T00:00:00Z".into())
     );
 });
 

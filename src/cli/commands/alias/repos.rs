@@ -1,6 +1,7 @@
 //! `list-repos`: the names of the registry's repositories, and how many aliases
 //! they have.
 
+use dxf_registry::graph::is_related_tag;
 use dxf_registry::image::Timestamp;
 use dxf_registry::inventory::{Describer, Documents};
 use dxf_registry::store::valid_names;
@@ -70,7 +71,9 @@ fn rows(s: &Session<'_, '_>, repos: Vec<RepoName>, all: &Repos) -> Result<Vec<Ro
             jobs: inner,
             ..run.stopped_by(stop)
         };
-        let tags = tags(&*store)?;
+        let mut tags = tags(&*store)?;
+        // As `list-aliases -l` lists them.
+        tags.retain(|tag| !is_related_tag(tag.as_str()));
         let aliases = tags.len();
         let documents = Documents::new(&*store, cache.clone());
         let found = Describer::new(&documents, run).each(tags)?;
