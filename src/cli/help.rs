@@ -64,7 +64,7 @@ fn topic(word: &OsStr) -> Option<&'static str> {
 const NEW: &str = "edit-image with the image scratch";
 
 /// What other tools call something, and the commands for it here.
-const POINTERS: [(&str, &str); 32] = [
+const POINTERS: [(&str, &str); 33] = [
     ("-v", "dxf --version"),
     ("backup", "dxf help housekeeping"),
     ("build", NEW),
@@ -96,6 +96,7 @@ const POINTERS: [(&str, &str); 32] = [
     ("run", "run-image"),
     ("tags", "list-aliases"),
     ("upload", "push-blob, push-files or push-image"),
+    ("usage", "show-usage"),
     ("verify", "verify-alias or verify-image"),
 ];
 

@@ -194,10 +194,10 @@ impl Doctor<'_> {
             .authenticate(Some(self.repository.repo_name()), &actions);
         let granted = granted.map(|granted| {
             let rights = granted.granted.unwrap_or_else(|| "not told".into());
-            format!(
-                "{} by {}, granted: {rights}",
-                granted.scheme, granted.source
-            )
+            match granted.scheme {
+                "none" => "the registry asks for none".to_string(),
+                scheme => format!("{scheme} by {}, granted: {rights}", granted.source),
+            }
         });
         self.note("login", granted, LOGIN);
     }

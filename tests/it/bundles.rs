@@ -468,9 +468,9 @@ fn what_is_written_wrong_is_named() {
     ] {
         save(&["--since", since, "b.tar"]).fails(code).says(why);
     }
-    save(&["--part-size", "1", "b.tar"])
+    save(&["--part-size", "1K", "b.tar"])
         .fails(2)
-        .says("use at least ");
+        .says("invalid --part-size \"1K\": use at least ");
     assert!(!work.path().join("b.tar").exists());
     save(&["b.tar"]).ok();
     let load = |words: &[&str]| run().arg("load-bundle").args(words);

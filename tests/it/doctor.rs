@@ -30,6 +30,10 @@ each_server!(a_registry_is_examined_and_left_as_it_was, |registry| {
     let dxf = || Dxf::new().plain(&front.host());
     let output = json(dxf()).arg("team/app").ok();
     let can = abilities(&output);
+    assert!(
+        output.text().contains("the registry asks for none"),
+        "{output}"
+    );
     for name in [
         "connection",
         "clock",

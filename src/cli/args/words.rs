@@ -269,7 +269,8 @@ const MANIFEST_FILE: Positional =
     Positional::new("FILE|-", "File with the manifest, or - for standard input")
         .hint(ValueHint::FilePath);
 const REFERRER: Positional = Positional::new("digest", "Digest of the artifact to delete");
-const INDEX: Positional = IMAGE.id("index", "Where to put the index");
+const INDEX: Positional =
+    Positional::new("index", "Where to put the index").hint(ValueHint::AnyPath);
 const BUNDLE: Positional = Positional::new("FILE|-", "Bundle to write, or - for standard output")
     .hint(ValueHint::FilePath);
 const SAVED: Positional = IMAGE.id("saved", "Images to save").count(Count::Any);

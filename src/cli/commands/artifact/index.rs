@@ -26,7 +26,11 @@ pub fn run(s: &mut Session<'_, '_>, args: &MakeIndex) -> Result<(), Failure> {
                 "--add and --remove change one index; use --add for each image",
             ));
         }
-        (false, []) => return Err(args::usage("too few arguments")),
+        (false, []) => {
+            return Err(args::usage(
+                "too few arguments (images to list in the index)",
+            ));
+        }
         (false, sources) => &sources.to_vec(),
     };
     let annotations = annotations(&args.annotation)?;

@@ -84,7 +84,13 @@ pub fn run(s: &mut Session<'_, '_>, args: &SaveBundle) -> Result<(), Failure> {
         if !is_plain(path) {
             return Err(args::usage("--part-size needs the name of a file"));
         }
-        let cuts = plan.cuts(part)?;
+        let cuts = plan.cuts(part).map_err(|error| match error {
+            Error::Invalid { why, .. } => {
+                let text = args.part_size.clone().unwrap_or_default();
+                Error::invalid("--part-size", text, why)
+            }
+            error => error,
+        })?;
         if !cuts.is_empty() {
             let (layers, parts) = (size::count(cuts.len(), "layer"), together(&cuts));
             let what = format!("{layers} larger than a part: load-bundle needs {parts}");

@@ -81,7 +81,7 @@ fn slot<'a>(before: &[&'a str], current: &'a str) -> Option<Slot<'a>> {
         "repo" | "from-repo" => Some(Slot::Repos),
         "alias" | "alias|digest" => in_first(""),
         "@alias" | "digest|@alias" => in_first("@"),
-        "image" | "image|scratch" => match current.rsplit_once(':') {
+        "image" | "image|scratch" | "index" => match current.rsplit_once(':') {
             Some((repo, _)) => Some(Slot::Aliases(repo, format!("{repo}:"))),
             None => Some(Slot::Repos),
         },
@@ -158,6 +158,7 @@ mod tests {
             (&["get-alias", "team/a", "v1"], "v", aliases("team/a", "")),
             (&["pull-image"], "team/a:", aliases("team/a", "team/a:")),
             (&["copy-image", "team/a:1"], "te", Some(Slot::Repos)),
+            (&["make-index"], "te", Some(Slot::Repos)),
             (&["nope"], "", None),
             (&[], "", None),
         ] {
