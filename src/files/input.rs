@@ -11,6 +11,7 @@ use serde_json::json;
 use super::artifact::must_be_media_type;
 use super::split::{Cut, must_fit};
 use super::title::checked;
+use super::unpack::stays_inside;
 use super::{CONTENT_DIGEST, FILE_METADATA, FILE_PATH, TITLE, UNPACK, model};
 use crate::artifact::Split;
 use crate::blob::{Blob, FileRange, SourceRange};
@@ -67,7 +68,12 @@ pub struct Making<'a> {
     pub exclude: &'a [Pattern],
     /// How many files are read at once, watched by whom.
     pub run: Run<'a>,
+    /// Hears what can be stored and is of no use there.
+    notice: Option<Notice<'a>>,
 }
+
+/// Hears words to a person.
+type Notice<'a> = &'a (dyn Fn(&str) + Sync);
 
 impl<'a> Making<'a> {
     /// Layers whose files are all from 1970.
@@ -78,7 +84,16 @@ impl<'a> Making<'a> {
             split: None,
             exclude: &[],
             run,
+            notice: None,
         }
+    }
+
+    /// The same; `notice` hears of symbolic links for which [`super::Pull`] and other
+    /// tools refuse a folder.
+    #[must_use]
+    pub fn with_notice(self, notice: &'a (dyn Fn(&str) + Sync)) -> Making<'a> {
+        let notice = Some(notice);
+        Making { notice, ..self }
     }
 
     /// The same with other times of files in folders.
@@ -301,10 +316,30 @@ pub(super) fn contents(
     Ok(contents)
 }
 
+/// Tells of the first link for which the folder could not be unpacked.
+fn tell_outside(input: &Input, contents: &Contents, notice: Notice<'_>) {
+    let slashes = |name: &[u8]| name.iter().filter(|byte| **byte == b'/').count();
+    // The folder's own name is above its members.
+    let top = slashes(input.title.as_bytes()) + 1;
+    let is_outside = |name, to| !stays_inside(slashes(name).saturating_sub(top), to);
+    let mut links = contents.links();
+    if let Some((name, _)) = links.find(|(name, to)| is_outside(name, to)) {
+        notice(&format!(
+            "{} is a link that points outside {}, which pull-files and oras refuse to unpack \
+             with it; exclude it",
+            String::from_utf8_lossy(name),
+            input.title
+        ));
+    }
+}
+
 /// A folder as one layer or its parts, in the form of oras: every name in the tar
 /// begins with the title.
 fn folder(input: &Input, path: &Path, making: Making<'_>) -> Result<Vec<Blob>> {
     let contents = contents(path, &input.title, making.modified, making.exclude)?;
+    if let Some(notice) = making.notice {
+        tell_outside(input, &contents, notice);
+    }
     let layer = Layer::from_contents(
         &contents,
         LayerOptions {

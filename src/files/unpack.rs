@@ -230,7 +230,7 @@ fn parts(name: &[u8]) -> Option<Vec<&[u8]>> {
 }
 
 /// Whether a symbolic link in `folder`, so many parts deep, stays inside.
-fn stays_inside(depth: usize, link: &[u8]) -> bool {
+pub(super) fn stays_inside(depth: usize, link: &[u8]) -> bool {
     if link.is_empty() || link[0] == b'/' || link.contains(&0) {
         return false;
     }

@@ -152,6 +152,32 @@ each_place!(a_script_can_be_run_under_another_name_too, |place| {
     assert_eq!((runs("go"), runs("read")), (runs("run.sh"), 0));
 });
 
+#[test]
+fn a_link_that_points_outside_its_folder_is_told_when_it_is_pushed() {
+    let (registry, files) = (Registry::http(), scratch());
+    let top = files.path().join("some/d");
+    fs::create_dir_all(top.join("sub")).unwrap();
+    symlink("../sub", top.join("sub/inside")).unwrap();
+    let push = |more: &[&str]| {
+        let push = Dxf::new().plain(registry.host()).current_dir(files.path());
+        let push = push.args(["push-files", "a", "v1", "some/d"]).args(more);
+        push.ok().stderr
+    };
+    assert_eq!(push(&[]), "");
+    symlink("../../d", top.join("sub/outside")).unwrap();
+    let told = push(&[]);
+    assert!(told.contains("some/d/sub/outside is a link"), "{told}");
+    assert_eq!(told.lines().count(), 1, "{told}");
+    // The one is refused of which it said so.
+    let pull = Dxf::new().plain(registry.host()).current_dir(files.path());
+    let pull = pull.args(["pull-files", "a", "v1", "-o", "out"]);
+    pull.fails(65).says("some/d/sub/outside");
+    assert_eq!(push(&["--exclude", "sub/outside"]), "");
+    fs::remove_file(top.join("sub/outside")).unwrap();
+    symlink("/usr/bin/python3", top.join("python")).unwrap();
+    assert!(push(&[]).contains("some/d/python is a link"));
+}
+
 each_place!(what_can_not_be_stored_is_told, |place| {
     let files = scratch();
     tree(files.path());

@@ -67,7 +67,9 @@ pub fn artifact(
     };
     let exclude = patterns(about)?;
     let making = Making::new(&s.context.tmpdir, s.run()).with_modified(modified);
-    let mut making = making.without(&exclude);
+    let console = s.console.clone();
+    let notice = |text: &str| console.warn(text);
+    let mut making = making.without(&exclude).with_notice(&notice);
     if let Form::Parts(split) = form {
         making = making.with_split(split);
     }

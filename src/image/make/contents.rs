@@ -81,6 +81,16 @@ impl Contents {
         self.parts.is_empty() && self.removed.is_empty()
     }
 
+    /// The symbolic links, each with its name and what it points to.
+    pub(crate) fn links(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        self.parts
+            .iter()
+            .filter_map(|(name, part)| match &part.body {
+                Body::Symlink(to) => Some((name.0.as_slice(), to.as_slice())),
+                _ => None,
+            })
+    }
+
     /// Adds a file, a symbolic link or a folder with all that is in it, but for
     /// what fits `exclude` (relative to `src`).
     ///
