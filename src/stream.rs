@@ -304,6 +304,15 @@ impl<'a> Run<'a> {
         Run { jobs, watch }
     }
 
+    /// For so many images: how many of them to transfer at once, and how to transfer
+    /// each. Many are transferred side by side, few with several blobs at once.
+    pub fn split(self, images: usize) -> (usize, Run<'a>) {
+        match images >= self.jobs {
+            true => (self.jobs, Run::new(1, self.watch)),
+            false => (1, self),
+        }
+    }
+
     /// The same with another request to end, as [`crate::parallel`] hands out.
     pub fn stopped_by<'b>(self, stop: &'b Stop) -> Run<'b>
     where

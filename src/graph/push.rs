@@ -4,7 +4,8 @@
 
 use std::cmp::Reverse;
 use std::collections::HashSet;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use super::referrers::Lists;
 use crate::blob::Blob;
@@ -22,6 +23,8 @@ use crate::stream::Run;
 
 /// How often blobs that a store denies are sent again.
 const MAX_SENDS: usize = 2;
+/// How often a thread that waits for another looks whether it is to end.
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// What a push does with non-distributable layers, which the image's makers keep
 /// elsewhere (image-spec, layer.md, "Non-Distributable Layers").
@@ -101,22 +104,76 @@ pub fn push(node: &Node, to: &PushTarget<'_>, run: Run<'_>) -> Result<Summary> {
     }
 }
 
-/// What a store is known to hold, because it was put there a moment ago.
+/// What a store is known to hold, because it was put there a moment ago, and what
+/// is being put. Threads that copy images share it.
 #[derive(Default)]
-pub(super) struct Known(Mutex<HashSet<Digest>>);
+pub(super) struct Known {
+    stored: Mutex<Stored>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct Stored {
+    known: HashSet<Digest>,
+    busy: HashSet<Digest>,
+}
 
 impl Known {
     fn has(&self, digest: &Digest) -> bool {
-        self.lock().contains(digest)
+        self.lock().known.contains(digest)
     }
 
     fn add(&self, digests: impl IntoIterator<Item = Digest>) {
-        self.lock().extend(digests);
+        self.lock().known.extend(digests);
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashSet<Digest>> {
+    /// Puts a blob, unless another thread puts it just now: then this one waits for
+    /// that, and puts the blob itself only if the other failed.
+    fn put_once(
+        &self,
+        blob: &Blob,
+        run: Run<'_>,
+        put: impl FnOnce() -> Result<Put>,
+    ) -> Result<Put> {
+        let digest = *blob.digest();
+        let mut stored = self.lock();
+        while stored.busy.contains(&digest) {
+            run.watch.stop.check()?;
+            let waited = self.changed.wait_timeout(stored, PAUSE);
+            (stored, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        }
+        if stored.known.contains(&digest) {
+            drop(stored);
+            report_existing([blob.descriptor()], run);
+            return Ok(Put::Existed);
+        }
+        stored.busy.insert(digest);
+        drop(stored);
+        let _busy = Busy {
+            known: self,
+            digest,
+        };
+        let put = put()?;
+        self.add([digest]);
+        Ok(put)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Stored> {
         // A set is consistent even after a panic elsewhere.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.stored.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A blob that is being put, until this is dropped.
+struct Busy<'a> {
+    known: &'a Known,
+    digest: Digest,
+}
+
+impl Drop for Busy<'_> {
+    fn drop(&mut self) {
+        self.known.lock().busy.remove(&self.digest);
+        self.known.changed.notify_all();
     }
 }
 
@@ -212,7 +269,8 @@ fn put_below<'a>(
         .partition(|blob| is_from(blob, home.as_ref()));
     summary.existed += assumed.len();
     let done = parallel::map(run.jobs, blobs, run.watch.stop, |blob, stop| {
-        let put = to.store.put_blob(blob, run.stopped_by(stop).watch)?;
+        let run = run.stopped_by(stop);
+        let put = known.put_once(blob, run, || to.store.put_blob(blob, run.watch))?;
         Ok((blob, put))
     })?;
     let doubtful = summary.count(done);

@@ -191,18 +191,13 @@ impl<'a> Pair<'a> {
             .iter()
             .filter(|one| matches!(one.step, Step::Copy))
             .count();
-        // Many small tags are copied side by side, few with several blobs at once.
-        let (outer, inner) = match due >= run.jobs {
-            true => (run.jobs, 1),
-            false => (1, run.jobs),
-        };
+        let (outer, each) = run.split(due);
         parallel::map(outer, tags, run.watch.stop, |one, stop| {
             if !matches!(one.step, Step::Copy) {
                 return Ok(one);
             }
             let target = Target::Tag(one.tag.clone());
-            let run = Run::new(inner, run.stopped_by(stop).watch);
-            let step = match copier.copy(&target, &target, run) {
+            let step = match copier.copy(&target, &target, each.stopped_by(stop)) {
                 Ok(done) => Step::Copied {
                     sent: done.summary.uploaded,
                     mounted: done.summary.mounted,

@@ -31,8 +31,15 @@ pub(super) struct Patience {
 
 /// Keeps other writers away while it lives.
 pub(super) struct Held<'a> {
-    _file: File,
+    file: File,
     _turn: MutexGuard<'a, ()>,
+}
+
+impl Held<'_> {
+    /// The lock alone, which any thread may release.
+    pub fn into_file(self) -> File {
+        self.file
+    }
 }
 
 impl Patience {
@@ -60,10 +67,7 @@ impl Patience {
         let (began, mut told, mut pause) = (Instant::now(), false, PAUSE);
         loop {
             if let Some(file) = file::try_lock(path)? {
-                return Ok(Held {
-                    _file: file,
-                    _turn: turn,
-                });
+                return Ok(Held { file, _turn: turn });
             }
             if !told && began.elapsed() >= SILENT {
                 told = true;

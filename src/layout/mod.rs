@@ -10,6 +10,7 @@
 //! Knows nothing of registries.
 
 mod blobs;
+mod commit;
 mod files;
 pub(crate) mod index;
 mod lock;
@@ -37,6 +38,7 @@ use crate::store::{Expected, Names, ReadStore, needs};
 use crate::stream::{Stop, read_bounded};
 
 use blobs::Blobs;
+use commit::Commits;
 use index::Index;
 use lock::{Held, Patience};
 use read::{Bytes, Files};
@@ -88,10 +90,10 @@ pub struct Layout {
     synced: SharedSync,
     /// Clones share what they read.
     last: Arc<Mutex<Last>>,
+    commits: Commits,
     patience: Patience,
 }
 
-/// `index.json` as it was read or written last.
 /// What was read last, so that it is read again only after it changed.
 #[derive(Debug, Default)]
 struct Last {
@@ -153,6 +155,7 @@ impl Layouts {
             within: Some((name.clone(), self.clone())),
             synced: SharedSync::default(),
             last: Arc::default(),
+            commits: Commits::default(),
             patience: self.patience.another(),
         }
     }
@@ -216,6 +219,7 @@ impl Layout {
             within: None,
             synced: SharedSync::default(),
             last: Arc::default(),
+            commits: Commits::default(),
             patience: Patience::default(),
         }
     }
@@ -439,27 +443,48 @@ impl Layout {
             expect(None)?;
         }
         self.create()?;
-        let _held = self.hold()?;
-        let (mut index, blobs) = (Index::clone(&*self.index()?), self.blobs()?);
-        if let Target::Tag(tag) = target {
-            expect(index.tagged(tag)?)?;
+        self.commits.make(self, &|index| {
+            if let Target::Tag(tag) = target {
+                expect(index.tagged(tag)?)?;
+            }
+            self.check(manifest)?;
+            let blobs = self.blobs()?;
+            // Four MiB at most, which need not be interruptible.
+            if !blobs.holds(&entry.digest, &Stop::new())? {
+                blobs.write(&entry.digest, &mut manifest.bytes())?;
+            }
+            self.list(index, manifest, &entry, target)
+        })
+    }
+
+    /// Changes what `index` says of a manifest, and the list of what refers to its
+    /// subject; gives the digest of a list that is no longer listed.
+    fn list(
+        &self,
+        index: &mut Index,
+        manifest: &Manifest,
+        entry: &Descriptor,
+        target: &Target,
+    ) -> Result<Option<Digest>> {
+        let enter = |index: &mut Index| match target {
+            Target::Tag(tag) => index.tag(entry, tag),
+            Target::Digest(_) => index.add(entry),
+        };
+        if let Ok(None) = manifest.subject() {
+            enter(index);
+            return Ok(None);
         }
-        self.check(manifest)?;
-        // Four MiB at most, which need not be interruptible.
-        if !blobs.holds(&entry.digest, &Stop::new())? {
-            blobs.write(&entry.digest, &mut manifest.bytes())?;
-        }
-        match target {
-            Target::Tag(tag) => index.tag(&entry, tag),
-            Target::Digest(_) => index.add(&entry),
-        }
+        // All of it or nothing.
+        let mut changed = index.clone();
+        enter(&mut changed);
+        let blobs = self.blobs()?;
         let writing = Writing {
-            index: &mut index,
+            index: &mut changed,
             blobs: &blobs,
         };
         let unused = self.relist(writing, manifest, &entry.digest, Change::Add)?;
-        self.save(index)?;
-        unused.map_or(Ok(()), |list| blobs.remove(&list).map(drop))
+        *index = changed;
+        Ok(unused)
     }
 }
 

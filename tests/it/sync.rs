@@ -115,6 +115,34 @@ fn a_registry_follows_another_and_a_second_run_costs_a_head_a_tag() {
 }
 
 #[test]
+fn many_tags_of_one_image_send_its_blobs_once() {
+    let folder = scratch();
+    let bytes = blob(3, 8 << 20);
+    fill(folder.path(), &[("a", "t0", &bytes)]);
+    for i in 1..20 {
+        let words = ["copy-image", "a:t0", &format!("a:t{i}")];
+        of(folder.path()).args(words).ok();
+    }
+    let from = format!("oci:{}/a", folder.path().display());
+    for words in [
+        &["sync", &at(folder.path()), "HOST"][..],
+        &["copy-image", "--all-tags", &from, "HOST/a"],
+    ] {
+        let registry = Registry::http();
+        let to = Server::before(&registry, []);
+        let host = to.host();
+        let words: Vec<String> = words.iter().map(|w| w.replace("HOST", &host)).collect();
+        Dxf::new().plain(&host).args(&words).ok();
+        let tags = tags(Dxf::new().plain(registry.host()), "a");
+        assert_eq!(tags.split(' ').count(), 20, "{tags}");
+        let seen = to.seen();
+        let sent = seen.iter().filter(|seen| seen.method == "PUT");
+        let sent = sent.filter(|seen| seen.path.contains("/blobs/uploads/"));
+        assert_eq!(sent.count(), 1, "{words:?}");
+    }
+}
+
+#[test]
 fn one_bad_tag_stops_no_other() {
     let (folder, registry) = (scratch(), Registry::http());
     fill(

@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use dxf_registry::archive::{Archive, Item};
 use dxf_registry::graph::{
-    Copier, CopyOptions, Nondistributable, Referrers, Related, Remote, Select, is_referrers_tag,
-    referrers_lists,
+    Copied, Copier, CopyOptions, Nondistributable, Referrers, Related, Remote, Select,
+    is_referrers_tag, referrers_lists,
 };
 use dxf_registry::image::{self, Family, Node};
-use dxf_registry::{Digest, Error, Place, Platform, Result, Store, Tag, Target, json};
+use dxf_registry::{Digest, Error, Place, Platform, Result, Store, Tag, Target, json, parallel};
 use serde_json::json;
 
 use crate::cli::args::{self, Convert, CopyImage};
@@ -78,6 +78,14 @@ struct Wanted {
     /// The image as it is to be copied, with the names that an archive has for
     /// it; of a repository, it is not known yet.
     item: Option<Item>,
+}
+
+/// One name that an image is copied to.
+struct Copy<'a> {
+    source: &'a Target,
+    target: Target,
+    /// Whether it is the first of the image's names.
+    is_first: bool,
 }
 
 struct Job<'a> {
@@ -241,22 +249,55 @@ impl Job<'_> {
         told: &mut Told,
     ) -> Result<(), Failure> {
         let copier = Copier::new(&source.remote, to, self.options());
-        for image in &source.images {
-            for (n, target) in self.targets_of(image).iter().enumerate() {
-                s.interrupt.stop().check()?;
-                let done = copier.copy(&image.source, target, s.run());
-                let done = done.map_err(platform_missing)?;
-                for layer in &done.summary.left_out {
-                    s.console.warn(&left_out(&layer.digest));
-                }
-                if n == 0 {
-                    let name = target.within(&self.to.name);
-                    told.one(s, &self.to.name, name, &done.digest)?;
-                    self.left_behind(s, done.left);
-                }
+        let copies: Vec<Copy> = source
+            .images
+            .iter()
+            .flat_map(|it| self.copies(it))
+            .collect();
+        let (at_once, each) = s.run().split(copies.len());
+        // Names are printed while others are still to come, and none is begun
+        // after a failure.
+        for some in copies.chunks(at_once) {
+            let done = parallel::map(
+                at_once,
+                some.iter().collect(),
+                each.watch.stop,
+                |one, stop| Ok(copier.copy(one.source, &one.target, each.stopped_by(stop))),
+            )?;
+            for (one, done) in some.iter().zip(done) {
+                self.copied(s, one, done.map_err(platform_missing)?, told)?;
             }
         }
         Ok(())
+    }
+
+    /// Prints what was copied, once for all names of an image.
+    fn copied(
+        &self,
+        s: &mut Session<'_, '_>,
+        one: &Copy,
+        done: Copied,
+        told: &mut Told,
+    ) -> Result<(), Failure> {
+        for layer in &done.summary.left_out {
+            s.console.warn(&left_out(&layer.digest));
+        }
+        if one.is_first {
+            let name = one.target.within(&self.to.name);
+            told.one(s, &self.to.name, name, &done.digest)?;
+            self.left_behind(s, done.left);
+        }
+        Ok(())
+    }
+
+    /// The names that an image gets, each a copy of its own.
+    fn copies<'b>(&self, image: &'b Wanted) -> impl Iterator<Item = Copy<'b>> + use<'b> {
+        let targets = self.targets_of(image).into_iter().enumerate();
+        targets.map(|(n, target)| Copy {
+            source: &image.source,
+            target,
+            is_first: n == 0,
+        })
     }
 
     /// Says how many signatures and other referrers were not copied.
