@@ -2,7 +2,7 @@
 //! each save writes the whole index and waits for the disk, so that a thousand
 //! tags that eight threads put one by one would cost a thousand of both.
 //!
-//! Whoever makes a change saves it, unless another thread is about to make one
+//! The thread that makes a change saves it, unless another thread is about to make one
 //! of its own: then that thread saves both, and the first waits for it.
 
 use std::collections::HashSet;
