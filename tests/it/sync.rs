@@ -230,6 +230,19 @@ fn a_repository_without_aliases_has_nothing_to_copy() {
 
 /// A list that is empty or can't be read is more likely a fault of the source.
 #[test]
+fn a_source_without_repositories_says_what_it_is() {
+    let (folder, other) = (scratch(), scratch());
+    fill(folder.path(), &[("a", "v1", b"one")]);
+    let sync = |from: &str| Dxf::new().args(["sync", from, &at(other.path())]);
+    let layout = format!("{}/a", at(folder.path()));
+    sync(&layout).fails(2).says("copy-image --all-tags");
+    fs::create_dir(folder.path().join("empty")).unwrap();
+    let empty = format!("{}/empty", at(folder.path()));
+    sync(&empty).fails(2).says("a repository in folder");
+    assert_eq!(fs::read_dir(other.path()).unwrap().count(), 0);
+}
+
+#[test]
 fn a_source_that_lists_nothing_deletes_nothing() {
     let (registry, target) = (Registry::http(), scratch());
     let full = scratch();

@@ -7,7 +7,7 @@ use dxf_registry::graph::{CopyOptions, Referrers, Remote};
 use dxf_registry::http::OnLimit;
 use dxf_registry::keeping::prune::{self, MaxDelete, RepoPlan};
 use dxf_registry::keeping::sync::{Additions, Filter, Pair, Step, Tagged};
-use dxf_registry::layout::Layouts;
+use dxf_registry::layout::{Layout, Layouts};
 use dxf_registry::{Error, Host, Platform, Registry, RepoName, Result, Store, json};
 use serde_json::{Value, json};
 
@@ -99,7 +99,7 @@ enum Side {
     /// A registry, and the names in it: all that begin with a prefix that ends in
     /// `/` or is empty, or one repository.
     Registry(Host, String),
-    /// A folder of repositories, or one that is itself a layout.
+    /// A folder of repositories.
     Folder(std::path::PathBuf),
 }
 
@@ -155,6 +155,24 @@ impl Side {
             ),
             false => Failure::Error(error),
         }
+    }
+
+    /// The error for a source that lists no repository below `prefix`.
+    fn lists_none(&self, prefix: &str) -> Error {
+        let what = match self {
+            Side::Folder(folder) if Layout::at(folder).manifests().is_ok() => {
+                let oci = format!("oci:{}", folder.display());
+                let why = format!(
+                    "it is itself a layout, not a folder of repositories; copy-image --all-tags {oci} DST copies its aliases"
+                );
+                return Error::invalid("place", oci, why);
+            }
+            Side::Folder(folder) => format!("a repository in folder {}", folder.display()),
+            Side::Registry(host, _) => format!(
+                "a repository below {host}/{prefix}; --repo NAME and --repos-from FILE name them where the registry does not list them"
+            ),
+        };
+        Error::NotFound { what }
     }
 
     fn open(&self, s: &mut Session<'_, '_>, which: Which) -> Result<Opened, Failure> {
@@ -247,10 +265,7 @@ fn names(
     all.retain(|name| name.as_str().starts_with(prefix));
     match all.is_empty() {
         false => Ok(all),
-        true => Err(Error::NotFound {
-            what: format!("a repository below {prefix:?}; --repo NAME and --repos-from FILE name them where the registry does not list them"),
-        }
-        .into()),
+        true => Err(from.lists_none(prefix).into()),
     }
 }
 
