@@ -34,7 +34,7 @@ use env::Context;
 use env::vars::Env;
 use exit::Failure;
 use interrupt::Interrupt;
-use out::bars;
+use out::bars::{self, Show};
 use out::console::{Console, Out, Terminals, stdout};
 use out::label::{Label, Names};
 use out::tally::Verb;
@@ -182,7 +182,11 @@ fn begin(
         hits: hits.clone(),
         names: names.clone(),
     };
-    let progress = bars::progress(context.show, input.console, label);
+    let show = match input.terminal.stdout && prints_bytes(command) {
+        true => Show::Nothing,
+        false => context.show,
+    };
+    let progress = bars::progress(show, input.console, label);
     let input = Input {
         stdin: &mut *input.stdin,
         ..input
@@ -191,6 +195,17 @@ fn begin(
     (session.source, session.hits, session.names) = (source, hits, names);
     let done = dispatch(&mut session, command).and_then(|()| session.end());
     done.map_err(|failure| no_login(failure, &context))
+}
+
+/// Whether a command writes the bytes that it fetches to standard output; on a
+/// terminal, bars would be among them.
+fn prints_bytes(command: &Command) -> bool {
+    match command {
+        Command::PullBlob(args) => args.output.is_none(),
+        Command::GetLayer(args) => args.output.is_none(),
+        Command::GetFile(args) => args.output.is_none(),
+        _ => false,
+    }
 }
 
 /// What a command does with the blobs that it moves.

@@ -176,6 +176,12 @@ fn on_a_terminal_there_is_a_bar_unless_it_is_turned_off() {
         assert!(!coloured || env != [("NO_COLOR", "1")], "{shown:?}");
     }
     assert_eq!(on_a_terminal(&at, &pull, &[("DXF_PROGRESS", "0")]), "");
+    // No bar among the bytes, where both go to the terminal.
+    let text = at.put("a", b"text");
+    assert_eq!(
+        on_a_terminal(&at, &format!("pull-blob a {text}; true"), &[]),
+        "text"
+    );
 }
 
 /// What a terminal of `columns` shows in the end: its rows, concatenated.
