@@ -43,11 +43,19 @@ pub fn as_options(words: Vec<OsString>) -> Vec<OsString> {
                 None if command.as_encoded_bytes().starts_with(b"-") => words,
                 // A topic with a slip: `help` says which.
                 None if command.to_str().and_then(Page::near).is_some() => words,
-                None => vec![dxf.clone(), command.clone()],
+                None if is_nearly_one(command) => vec![dxf.clone(), command.clone()],
+                None => words,
             }
         }
         _ => words,
     }
+}
+
+/// Whether a word is the name of a command in another tool, or almost one here.
+fn is_nearly_one(word: &OsStr) -> bool {
+    let parsed = Cli::command().try_get_matches_from([OsStr::new("dxf"), word]);
+    let guess = |error: clap::Error| error.get(ContextKind::SuggestedSubcommand).is_some();
+    word.to_str().and_then(pointer).is_some() || parsed.err().is_some_and(guess)
 }
 
 /// The topic of this name, or the only one that begins with it.

@@ -32,6 +32,12 @@ fn a_word_that_is_missing_or_in_another_place_is_named() {
         dxf(&["del-blob", "a", word]).fails(2).says(&meant);
         dxf(&["mount-blob", "a", "b", word]).fails(2).says(&meant);
     }
+    dxf(&["get-digest", "team/build", "v1"])
+        .ok()
+        .says("--manifest prints the digest of the manifest");
+    dxf(&["help", "nosuch"]).misused("getting-started");
+    dxf(&["help", "ls"]).misused("did you mean list-repos");
+    dxf(&["help", "pull-imag"]).misused("did you mean pull-image?");
     dxf(&["push-blob", "a", "DAY", "--", "echo", "x"])
         .misused("invalid alias DAY: an alias is written with @ here: @DAY");
     dxf(&["sync", "oci:x", "./y"])
