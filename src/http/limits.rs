@@ -13,6 +13,9 @@ const SLACK: Duration = Duration::from_millis(100);
 /// Bodies move in pieces that take this part of a second, so that waits are
 /// short and even.
 const PIECES: f64 = 20.0;
+/// Bytes a second for each connection at least. The system takes some hundred kilobytes
+/// from each before they are asked for, so many at a low rate would exceed it.
+const LANE: f64 = (2 << 20) as f64;
 
 /// Limits for all connections of a process; none by default.
 ///
@@ -47,6 +50,14 @@ impl Limits {
     pub fn requests_per_second(mut self, requests: f64) -> Limits {
         self.requests = (requests > 0.0).then(|| Pace::new(requests));
         self
+    }
+
+    /// How many connections the rate is shared by at most; more would be no faster.
+    pub fn connections(&self) -> usize {
+        match &self.bytes {
+            Some(pace) => (pace.per_second / LANE).max(1.0) as usize,
+            None => usize::MAX,
+        }
     }
 
     /// Waits until one more request may be sent.
@@ -133,6 +144,16 @@ mod tests {
         }
         let seconds = (now - later).as_secs_f64();
         assert!((0.75..0.95).contains(&seconds), "{seconds}");
+    }
+
+    #[test]
+    fn a_low_rate_is_shared_by_few_connections() {
+        let most = |rate| Limits::none().bytes_per_second(rate).connections();
+        assert_eq!([most(1), most(2 << 20), most(9 << 20)], [1, 1, 4]);
+        assert_eq!(
+            Limits::none().requests_per_second(1.0).connections(),
+            usize::MAX
+        );
     }
 
     #[test]

@@ -7,7 +7,9 @@ use crate::support::data::blob;
 use crate::support::dxf::Dxf;
 use crate::support::place::Place;
 use crate::support::proxy::Proxy;
+use crate::support::registry::Registry;
 use crate::support::rules::{GET, HEAD, on};
+use crate::support::scratch;
 use crate::support::server::Server;
 
 fn time(dxf: Dxf) -> Duration {
@@ -36,6 +38,32 @@ fn bytes_a_second_hold_both_ways_and_for_all_connections() {
         // A busy machine may take longer, never less.
         assert!(time > Duration::from_millis(1350), "{time:?}");
     }
+}
+
+/// The system takes from each connection before it is asked to, so that many of them
+/// exceed a low rate.
+#[test]
+fn a_low_rate_is_shared_by_few_connections() {
+    let registry = Registry::http();
+    let front = Server::before(&registry, []);
+    let folder = scratch();
+    let names: Vec<String> = (0..8).map(|i| format!("part{i}")).collect();
+    for (i, name) in names.iter().enumerate() {
+        std::fs::write(folder.path().join(name), blob(i as u64, 100_000)).unwrap();
+    }
+    let dxf = || {
+        let dxf = Dxf::new().plain(&front.host()).env("DXF_CACHE", "0");
+        dxf.env("DXF_JOBS", "8").current_dir(folder.path())
+    };
+    dxf().args(["push-files", "a", "v1"]).args(&names).ok();
+    let connections = |rate: &str| {
+        let before = front.connections();
+        let pull = dxf().env("DXF_LIMIT_RATE", rate);
+        pull.args(["pull-files", "a", "v1", "-o", rate]).ok();
+        front.connections() - before
+    };
+    assert_eq!(connections("2M"), 1);
+    assert!(connections("64M") > 1);
 }
 
 /// Ten seconds' worth of bytes take ten seconds, within 5 %.

@@ -58,8 +58,9 @@ fn wire(env: Env<'_>) -> Result<http::Settings> {
         .map(read_size)
         .transpose()?
         .unwrap_or(wire.read_size);
-    wire.jobs = jobs.map_or(wire.jobs, |n| n as usize);
     wire.limits = limits(env)?;
+    wire.jobs = jobs.map_or(wire.jobs, |n| n as usize);
+    wire.jobs = wire.jobs.min(wire.limits.connections());
     wire.tls = tls(env)?;
     wire.proxies = proxies(env)?;
     Ok(wire)
