@@ -9,6 +9,7 @@ use std::time::SystemTime;
 
 use ::http::header::{DATE, IF_NONE_MATCH};
 
+use crate::auth::Granted;
 use crate::blob::Blob;
 use crate::bounds;
 use crate::descriptor::{Descriptor, media_type};
@@ -94,7 +95,13 @@ pub fn examine(registry: &Registry, repo: &RepoName, reach: Reach) -> Vec<Check>
         checks: Vec::new(),
     };
     if doctor.connection() {
-        doctor.login();
+        if !doctor.login() {
+            // Each would be refused for the same reason.
+            let rest = ["catalog", "tags", "ranges", "referrers"].iter();
+            rest.chain(&WRITING)
+                .for_each(|name| doctor.untried(name, "not tested: the login was refused"));
+            return doctor.checks;
+        }
         doctor.lists();
         match reach {
             Reach::Read => doctor.read(),
@@ -187,19 +194,17 @@ impl Doctor<'_> {
         );
     }
 
-    fn login(&mut self) {
+    /// Whether the registry may be asked for more: not if it refuses the login.
+    fn login(&mut self) -> bool {
         let actions = ["pull", "push", "delete"].map(str::to_string);
         let granted = self
             .registry
             .authenticate(Some(self.repository.repo_name()), &actions);
-        let granted = granted.map(|granted| {
-            let rights = granted.granted.unwrap_or_else(|| "not told".into());
-            match granted.scheme {
-                "none" => "the registry asks for none".to_string(),
-                scheme => format!("{scheme} by {}, granted: {rights}", granted.source),
-            }
+        let is_refused = granted.as_ref().is_err_and(|error| {
+            error.status() == Some(401) || matches!(error.what(), Error::InsecureAuth { .. })
         });
-        self.note("login", granted, LOGIN);
+        self.note("login", granted.map(said), LOGIN);
+        !is_refused
     }
 
     fn lists(&mut self) {
@@ -248,14 +253,7 @@ impl Doctor<'_> {
                 );
             }
         }
-        for name in [
-            "uploads",
-            "chunks",
-            "mounts",
-            "delete-tag",
-            "delete-manifest",
-            "delete-blob",
-        ] {
+        for name in &WRITING {
             self.untried(name, "--read-only");
         }
     }
@@ -480,6 +478,15 @@ impl Doctor<'_> {
     }
 }
 
+/// The checks that store something first.
+const WRITING: [&str; 6] = [
+    "uploads",
+    "chunks",
+    "mounts",
+    "delete-tag",
+    "delete-manifest",
+    "delete-blob",
+];
 const CONNECTION: &str = "DXF_INSECURE=1 for http, DXF_TLSVERIFY for a certificate of your own, \
     DXF_PROXY for a proxy";
 const LOGIN: &str = "dxf login, or DXF_USERNAME and DXF_PASSWORD; auth --explain shows details";
@@ -491,6 +498,20 @@ const MANIFESTS: &str = "del-alias and prune-aliases do not work; on distributio
     REGISTRY_STORAGE_DELETE_ENABLED=true, and see `dxf help registries`";
 const RANGES: &str = "downloads use one connection, and restart after an interruption";
 const REFERRERS: &str = "dxf keeps lists of referrers under tags (sha256-…), as oras and regctl do";
+
+/// What a login was, in words.
+fn said(login: Granted) -> String {
+    let Granted { scheme, source, .. } = login;
+    let from = match source.as_str() {
+        "none" => "without credentials".to_string(),
+        source => format!("with the credentials from {source}"),
+    };
+    match (scheme, login.granted) {
+        ("none", _) => "the registry asks for none".to_string(),
+        (_, Some(rights)) => format!("{scheme} {from}, granted: {rights}"),
+        (_, None) => format!("{scheme} {from}; the registry does not say which rights they give"),
+    }
+}
 
 /// An artifact of one layer; with `size` its manifest has so many bytes.
 fn artifact(

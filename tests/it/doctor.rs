@@ -73,6 +73,46 @@ each_server!(a_registry_is_examined_and_left_as_it_was, |registry| {
     );
 });
 
+/// What there is none of, and who says what, is said in words.
+#[test]
+fn logins_and_proxies_are_told_in_words() {
+    let line = |output: &Output, name: &str| {
+        let text = output.text().to_string();
+        let found = text
+            .lines()
+            .find(|line| line.starts_with(name))
+            .map(str::to_string);
+        found.unwrap_or_else(|| panic!("{name}: {output}"))
+    };
+    let open = Registry::http();
+    let plain = || {
+        Dxf::new()
+            .plain(open.host())
+            .args(["doctor", "--read-only"])
+    };
+    let output = plain().ok();
+    assert!(line(&output, "login").ends_with("  the registry asks for none"), "{output}");
+    assert!(line(&output, "proxy").ends_with("  none"), "{output}");
+    let output = plain().env("DXF_PROXY", "http://127.0.0.1:1").ok();
+    assert!(
+        line(&output, "proxy").ends_with("  as DXF_PROXY says"),
+        "{output}"
+    );
+    let (one, two) = ("http://127.0.0.1:1", "http://127.0.0.1:2");
+    let output = plain().env("HTTP_PROXY", one).env("HTTPS_PROXY", two).ok();
+    assert!(
+        line(&output, "proxy").ends_with("  as HTTP_PROXY and HTTPS_PROXY say"),
+        "{output}"
+    );
+    let from = "with the credentials from DXF_USERNAME and DXF_PASSWORD";
+    let basic = Bench::new(Mode::Basic).dxf().args(["doctor", "a"]).ok();
+    let said = format!("Basic {from}; the registry does not say which rights they give");
+    assert!(line(&basic, "login").ends_with(&said), "{basic}");
+    let token = Bench::new(Mode::Token).dxf().args(["doctor", "a"]).ok();
+    let said = format!("Bearer {from}, granted: repository:a:");
+    assert!(line(&token, "login").contains(&said), "{token}");
+}
+
 #[test]
 fn abilities_differ() {
     let (old, new) = (
@@ -180,6 +220,40 @@ fn secrets_stay_secret_and_what_is_not_there_is_said() {
         .args(["doctor"])
         .fails(69);
     assert!(away.text().contains("connection"), "{away}");
+    // What was not tested is no finding, and only what helps is advised.
+    let rest = |output: &Output| {
+        let text = output.text().to_string();
+        for name in ["catalog", "tags", "uploads", "chunks", "delete-blob"] {
+            let line = text.lines().find(|line| line.starts_with(name));
+            let line = line.unwrap_or_else(|| panic!("{name}: {output}"));
+            assert!(
+                line.ends_with("untried  not tested: the login was refused"),
+                "{output}"
+            );
+        }
+        assert!(!text.contains("DXF_UPLOAD"), "{output}");
+        text
+    };
+    let login = |text: &str| {
+        text.lines()
+            .find(|line| line.starts_with("login"))
+            .unwrap()
+            .to_string()
+    };
+    let text = login(&rest(&output));
+    assert!(
+        text.contains("the credentials from DXF_USERNAME and DXF_PASSWORD were refused"),
+        "{text}"
+    );
+    let unsent = Dxf::new()
+        .plain(registry.host())
+        .login("user", PASSWORD)
+        .args(["doctor", "a"]);
+    let text = login(&rest(&unsent.fails(1)));
+    assert!(
+        text.ends_with("(try https, or DXF_ALLOW_INSECURE_AUTH=1)"),
+        "{text}"
+    );
     let folder = Dxf::new()
         .env("DXF_HOST", "oci:x")
         .args(["doctor"])

@@ -2,7 +2,7 @@
 //!
 //! The only place with exit codes.
 
-mod hint;
+pub mod hint;
 
 use dxf_registry::Error;
 use dxf_registry::text::one_line;

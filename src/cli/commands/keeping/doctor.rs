@@ -1,5 +1,6 @@
 //! `doctor`: what a registry can do, and what that means here.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use dxf_registry::registry::doctor::{Ability, Check, Reach, examine};
@@ -8,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::cli::args::{self, Doctor};
 use crate::cli::env::Shape;
-use crate::cli::exit::Failure;
+use crate::cli::exit::{Failure, hint};
 use crate::cli::session::Session;
 
 /// The repository that is used where none is named.
@@ -39,9 +40,7 @@ pub fn run(s: &mut Session<'_, '_>, args: &Doctor) -> Result<(), Failure> {
     }
     report(s, &checks)?;
     // What else a registry can't do is no failure of the examination.
-    let needed = checks
-        .into_iter()
-        .filter(|one| matches!(one.name, "connection" | "login"));
+    let needed = checks.into_iter().filter(is_needed);
     match needed.filter_map(|one| one.error).find_map(Arc::into_inner) {
         Some(error) => Err(error.into()),
         None => Ok(()),
@@ -50,11 +49,13 @@ pub fn run(s: &mut Session<'_, '_>, args: &Doctor) -> Result<(), Failure> {
 
 fn proxy(s: &Session<'_, '_>) -> Check {
     let names = s.context.settings.http.proxies.names;
-    let names: Vec<&str> = names.into_iter().flatten().collect();
-    let detail = match names.is_empty() {
-        true => "none".to_string(),
-        // Its address may contain a password.
-        false => format!("as {} says", names.join(" and ")),
+    let mut names: Vec<&str> = names.into_iter().flatten().collect();
+    names.dedup();
+    // Their addresses may contain a password.
+    let detail = match names[..] {
+        [] => "none".to_string(),
+        [one] => format!("as {one} says"),
+        _ => format!("as {} say", names.join(" and ")),
     };
     Check::new("proxy", Ability::Yes, detail)
 }
@@ -86,6 +87,17 @@ fn report(s: &mut Session<'_, '_>, checks: &[Check]) -> Result<(), Failure> {
     s.table(rows.collect::<Vec<_>>(), &[])
 }
 
-fn advice(check: &Check) -> Option<&'static str> {
-    Some(check.advice).filter(|text| !text.is_empty() && check.ability == Ability::No)
+/// What helps: what every command advises, where that is about the way there.
+fn advice(check: &Check) -> Option<Cow<'static, str>> {
+    if check.ability != Ability::No {
+        return None;
+    }
+    let error = check.error.as_deref().filter(|_| is_needed(check));
+    let advice = error.and_then(hint::of).map(Cow::Owned);
+    advice.or_else(|| (!check.advice.is_empty()).then_some(Cow::Borrowed(check.advice)))
+}
+
+/// Whether nothing works where this does not.
+fn is_needed(check: &Check) -> bool {
+    matches!(check.name, "connection" | "login")
 }
