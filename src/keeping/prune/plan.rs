@@ -65,6 +65,14 @@ impl RepoPlan {
         let held = |one: &&Planned| one.reason.starts_with(HELD);
         self.keep.iter().filter(held).count()
     }
+
+    /// How many of the tags that go have the manifest of one that stays.
+    pub fn shared(&self) -> usize {
+        let kept = self.keep.iter().chain(&self.unknown);
+        let kept: HashSet<Digest> = kept.map(|one| one.digest).collect();
+        let shared = self.delete.iter();
+        shared.filter(|one| kept.contains(&one.digest)).count()
+    }
 }
 
 /// A tag, and why it goes or stays.

@@ -142,6 +142,13 @@ fn explain(s: &Session<'_, '_>, args: &PruneAliases, plan: &RepoPlan) {
             "{repo}: the rules would delete {held} more; one run deletes no more than {most}, {rule}"
         ));
     }
+    let shared = plan.shared();
+    if shared > 0 && !plan.store.starts_with("oci:") {
+        s.console.line(&format!(
+            "{repo}: {shared} of these have the manifest of an alias that is kept; a registry \
+             that deletes only whole manifests keeps them"
+        ));
+    }
     let unknown = plan.unknown.len();
     if unknown > 0 {
         let hint = match args.rules.date_from_tag {
