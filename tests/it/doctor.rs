@@ -91,7 +91,10 @@ fn logins_and_proxies_are_told_in_words() {
             .args(["doctor", "--read-only"])
     };
     let output = plain().ok();
-    assert!(line(&output, "login").ends_with("  the registry asks for none"), "{output}");
+    assert!(
+        line(&output, "login").ends_with("  the registry asks for none"),
+        "{output}"
+    );
     assert!(line(&output, "proxy").ends_with("  none"), "{output}");
     let output = plain().env("DXF_PROXY", "http://127.0.0.1:1").ok();
     assert!(

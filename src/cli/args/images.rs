@@ -73,7 +73,8 @@ pub struct CopyImage {
     /// os/architecture[/variant] to select from an index (default: all)
     #[arg(long, value_name = "P")]
     pub platform: Option<String>,
-    /// Copy all tags of the repository, under the same names
+    /// Copy all tags of the repository, under the same names; signatures and other
+    /// referrers only with --referrers
     #[arg(long, conflicts_with = "tags")]
     pub all_tags: bool,
     /// Copy all tags that match GLOB (*, ?, [a-z]), under the same names

@@ -218,7 +218,8 @@ pub enum Command {
     ///
     /// The image `scratch` is empty: with it, dxf makes a new image. New layers are reproducible: owner root,
     /// times 1970. Consecutive --add-path, --add-file and --remove-path make
-    /// one layer.
+    /// one layer. The new image has another digest: signatures and attached artifacts stay
+    /// with the old one.
     #[command(
         after_help = "Examples:\n  dxf edit-image --add-path ./site:/srv --env LANG=C.UTF-8 team/app:v1 team/app:v2\n  dxf edit-image --dry-run --rebase debian:12.1 debian:12.2 team/app:v1 team/app:v2"
     )]
