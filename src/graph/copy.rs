@@ -92,6 +92,8 @@ pub struct Copier<'a> {
     to: &'a dyn Store,
     options: CopyOptions<'a>,
     known: Known,
+    /// Those whose referrers were copied.
+    related: Known,
 }
 
 /// What a copy came to.
@@ -143,6 +145,7 @@ impl<'a> Copier<'a> {
             to,
             options,
             known: Known::default(),
+            related: Known::default(),
         }
     }
 
@@ -226,7 +229,11 @@ impl<'a> Copier<'a> {
             None => self.put_counting(&node, first, run)?,
         };
         if !alone {
-            self.give_related(&node, from, run)?;
+            // Other tags of the same manifest have the same.
+            if !self.related.has(&digest) {
+                self.give_related(&node, from, run)?;
+                self.related.add([digest]);
+            }
             if *target != by_digest {
                 push_manifest(self.to, node.manifest(), target, None)?;
             }

@@ -119,11 +119,11 @@ struct Stored {
 }
 
 impl Known {
-    fn has(&self, digest: &Digest) -> bool {
+    pub fn has(&self, digest: &Digest) -> bool {
         self.lock().known.contains(digest)
     }
 
-    fn add(&self, digests: impl IntoIterator<Item = Digest>) {
+    pub fn add(&self, digests: impl IntoIterator<Item = Digest>) {
         self.lock().known.extend(digests);
     }
 

@@ -321,9 +321,15 @@ fn referrers_go_along_and_are_listed() {
     // All tags: lists of referrers are no tags to copy.
     between(&from, &to).args(["--all-tags", "a/b", "e/f"]).ok();
     assert_eq!(tags(&to.raw(), "e/f"), [cosign.as_str(), "v1"]);
+    // A second tag of the image has the same referrers.
+    from.dxf().args(["tag-image", "a/b:v1", "v2"]).ok();
+    from.requests();
     between(&from, &to)
         .args(["--all-tags", "--referrers", "a/b", "g/h"])
         .ok();
+    let subject = format!("/referrers/{}", node_digest(&node));
+    let asked = from.requests().into_iter();
+    assert_eq!(asked.filter(|one| one.path.ends_with(&subject)).count(), 1);
     let listed = repository(&to, "g/h")
         .referrers(&node.manifest().digest())
         .unwrap();
