@@ -70,6 +70,13 @@ fn hint(error: &Error) -> Option<String> {
         Error::Invalid {
             what: "tag", value, ..
         } if value.contains(['/', ':']) => "write the tag alone, without its repository",
+        Error::Invalid {
+            what: "repository",
+            value,
+            ..
+        } if value.starts_with("./") || value.starts_with("../") || value.starts_with('/') => {
+            "a folder of repositories is DXF_HOST=oci:FOLDER"
+        }
         Error::Invalid { what: "proxy", .. } => PROXIES,
         Error::Status { .. } => return status_hint(error),
         Error::Network { kind, request, .. } => network_hint(*kind, &request.url)?,

@@ -143,8 +143,8 @@ fn short(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use dxf_registry::Digest;
     use dxf_registry::error::{CertificateFault, Diagnostic, NetworkKind, RequestLine};
+    use dxf_registry::{Digest, RepoName};
     use std::io::ErrorKind;
 
     fn request(method: &str, url: &str) -> RequestLine {
@@ -240,6 +240,10 @@ mod tests {
             (
                 unauthorized(Some("DXF_TOKEN")),
                 "from DXF_TOKEN were refused",
+            ),
+            (
+                "./folder/app".parse::<RepoName>().unwrap_err(),
+                "; a folder of repositories is DXF_HOST=oci:FOLDER",
             ),
             (
                 Error::InsecureAuth {
