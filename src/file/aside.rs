@@ -212,7 +212,11 @@ impl AsideFolder {
         loop {
             let mut builder = Builder::new();
             let temp = builder.prefix(&prefix).suffix(SUFFIX).tempdir_in(folder)?;
-            let kept = File::open(temp.path())?;
+            let kept = match File::open(temp.path()) {
+                // Another thread or process took it for one that was left.
+                Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
+                kept => kept?,
+            };
             if keep(&kept, temp.path()) {
                 sweep_names(folder, Some(&prefix), true);
                 return Ok(AsideFolder {
@@ -383,6 +387,24 @@ mod tests {
         assert_eq!(fs::read(&path).unwrap(), b"whole");
         assert_eq!(names(dir.path()), ["f"]);
         assert!(Aside::beside(&dir.path().join("no/f")).is_err());
+    }
+
+    #[test]
+    fn folders_that_are_made_at_once_are_not_taken_for_left_ones() {
+        let dir = tempfile::tempdir().unwrap();
+        let target = dir.path().join("files");
+        let make = || {
+            for _ in 0..200 {
+                let aside = AsideFolder::beside(&target).unwrap();
+                fs::create_dir(aside.path()).unwrap();
+            }
+        };
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(make);
+            }
+        });
+        assert!(names(dir.path()).is_empty());
     }
 
     #[test]
