@@ -56,7 +56,8 @@ pub(crate) struct Index {
 enum Entry {
     /// A part of the document.
     Read(Range<u32>),
-    Written(Box<str>),
+    /// Copies of an index share it: there is one for every change.
+    Written(Arc<str>),
 }
 
 /// Whether an entry has a name, a tag or any other.
@@ -322,13 +323,13 @@ impl Index {
         at.map(|at| descriptor(value(self.entry(at)))).transpose()
     }
 
-    fn push(&mut self, entry: Box<str>) {
+    fn push(&mut self, entry: Arc<str>) {
         self.entries.push(Entry::Read(0..0));
         self.set(self.entries.len() - 1, entry);
     }
 
     /// Replaces an entry, or removes it for an empty one.
-    fn set(&mut self, at: usize, entry: Box<str>) {
+    fn set(&mut self, at: usize, entry: Arc<str>) {
         let (tag, digest) = keys(self.entry(at), at);
         tag.map(|key| self.by_tag.remove(&key));
         digest.map(|key| self.by_digest.remove(&key));
