@@ -46,7 +46,8 @@ pub(crate) struct Index {
     members: Vec<(String, Box<str>)>,
     /// The entries in order; an empty one was removed.
     entries: Vec<Entry>,
-    by_tag: BTreeSet<(Tag, usize)>,
+    /// Names that are tags; copies of an index share them.
+    by_tag: BTreeSet<(Arc<str>, usize)>,
     by_digest: BTreeSet<(Digest, Named, usize)>,
     subjects: Mutex<Option<Subjects>>,
 }
@@ -310,7 +311,8 @@ impl Index {
     }
 
     fn at_tag(&self, tag: &Tag) -> impl Iterator<Item = usize> + '_ {
-        let range = (tag.clone(), 0)..=(tag.clone(), usize::MAX);
+        let tag: Arc<str> = tag.as_str().into();
+        let range = (tag.clone(), 0)..=(tag, usize::MAX);
         self.by_tag.range(range).map(|(_, at)| *at)
     }
 
@@ -349,7 +351,7 @@ fn part(text: &str, entry: &str) -> Entry {
     part.map_or_else(|| Entry::Written(entry.into()), Entry::Read)
 }
 
-type Keys = (Option<(Tag, usize)>, Option<(Digest, Named, usize)>);
+type Keys = (Option<(Arc<str>, usize)>, Option<(Digest, Named, usize)>);
 
 /// What an entry is found by.
 fn keys(entry: &str, at: usize) -> Keys {
@@ -363,8 +365,11 @@ fn keys(entry: &str, at: usize) -> Keys {
     } else {
         Named::No
     };
-    let tag = name.and_then(|name| name.parse().ok());
-    (tag.map(|tag| (tag, at)), digest.map(|d| (d, named, at)))
+    let tag = name.filter(|name| name.parse::<Tag>().is_ok());
+    (
+        tag.map(|tag| (tag.into(), at)),
+        digest.map(|d| (d, named, at)),
+    )
 }
 
 /// An entry; `null` for one that is nested too deep to be of any use.
