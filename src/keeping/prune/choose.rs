@@ -4,7 +4,7 @@
 //! names say nothing about the other names. Tags of one
 //! manifest with one age count as one, as restic's snapshots do.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::rules::{LastTag, Rules};
 use crate::digest::Digest;
@@ -188,10 +188,42 @@ impl Rules {
             verdicts[newest] = Verdict::Keep("it is the last alias of the repository".into());
         }
         let most = self.max_delete.of(tags.len());
-        for at in gone.into_iter().skip(most) {
+        let chosen = first(tags, verdicts, &gone, most);
+        for at in gone.into_iter().filter(|at| !chosen.contains(at)) {
             verdicts[at] = Verdict::Keep(held(most));
         }
     }
+}
+
+/// Those of the tags at `gone`, the oldest first, that one run deletes: at most so
+/// many.
+///
+/// Before others, those go that leave no alias of their manifest. A registry that
+/// deletes only whole manifests leaves the others where they are: every run would
+/// choose the same ones, and delete nothing.
+fn first(tags: &[Aged], verdicts: &[Verdict], gone: &[usize], most: usize) -> HashSet<usize> {
+    let digest = |at: usize| tags[at].digest;
+    let stay = (0..tags.len()).filter(|at| !verdicts[*at].is_delete());
+    let stay: HashSet<Digest> = stay.map(digest).collect();
+    let mut groups: HashMap<Digest, Vec<usize>> = HashMap::new();
+    for at in gone {
+        groups.entry(digest(*at)).or_default().push(*at);
+    }
+    let mut chosen = HashSet::new();
+    for at in gone {
+        let group = groups.get(&digest(*at)).map_or(&[][..], Vec::as_slice);
+        let is_first = group.first() == Some(at);
+        let fits = chosen.len() + group.len() <= most;
+        if is_first && fits && !stay.contains(&digest(*at)) {
+            chosen.extend(group);
+        }
+    }
+    for at in gone {
+        if chosen.len() < most {
+            chosen.insert(*at);
+        }
+    }
+    chosen
 }
 
 /// How the reason begins why a tag stays that the next run deletes.
@@ -303,6 +335,32 @@ mod tests {
         assert_eq!(kept(rules(">=2024"), &tags), "2024.01.15");
         assert_eq!(kept(rules("^1.2"), &tags), "v01.2.3 1.2.3_build.7");
         assert_eq!(kept(rules("=1.2.3-rc.1"), &tags), "1.2.3-rc.1 1.2.3-rc.1_b");
+    }
+
+    #[test]
+    fn aliases_of_one_manifest_do_not_use_up_the_limit() {
+        let same = Digest::of(b"same");
+        let one = |tag: &str, days_old| Aged::new(tag, same, Some(NOW - days_old * DAY));
+        let mut tags: Vec<Aged> = (0..5).map(|i| one(&format!("s{i}"), 30 - i)).collect();
+        tags.extend((0..8).map(|i| aged(&format!("d{i}"), 20 - i)));
+        let deleted = |tags: &[Aged], most| {
+            let rules = Rules::default()
+                .with_keep_last(2)
+                .with_max_delete(MaxDelete::Tags(most));
+            let verdicts = rules.choose(tags, NOW).unwrap();
+            let gone = tags.iter().zip(verdicts);
+            let gone = gone.filter(|(_, verdict)| verdict.is_delete());
+            let gone: Vec<&str> = gone.map(|(one, _)| one.tag.as_str()).collect();
+            gone.join(" ")
+        };
+        assert_eq!(deleted(&tags, 3), "d0 d1 d2");
+        assert_eq!(deleted(&tags, 6), "s0 s1 s2 s3 s4 d0");
+        // What others can't fill is tried: a folder deletes one alias of several.
+        assert_eq!(deleted(&tags[..7], 2), "s0 s1");
+        // One that is kept keeps its manifest.
+        tags.push(one("now", 0));
+        assert_eq!(deleted(&tags, 3), "d0 d1 d2");
+        assert_eq!(deleted(&tags, 9), "s0 s1 d0 d1 d2 d3 d4 d5 d6");
     }
 
     #[test]
