@@ -492,6 +492,8 @@ pub fn push_manifest(
     let in_doubt = refused.status().is_some_and(|status| {
         (400..500).contains(&status) && !matches!(status, 401 | 404 | 408 | 429)
     });
+    // One that lacks a blob is no longer right, whatever the tag points to.
+    let in_doubt = in_doubt && !is_denied(&refused);
     if matches!(target, Target::Tag(_))
         && in_doubt
         && !to_move

@@ -208,6 +208,22 @@ fn folders_and_archives_are_sides_like_any_other() {
 }
 
 #[test]
+fn a_blob_that_the_destination_lost_is_sent_again_under_the_same_tag() {
+    let (from, to) = (Bench::new(Mode::Http), Bench::new(Mode::Http));
+    let node = docker_image();
+    seed(from.dxf(), &node, "a/b:v1");
+    between(&from, &to).args(["a/b:v1", "c/d:v1"]).ok();
+    let lost = *node.blobs()[0].digest();
+    let blob = repository(&to, "c/d");
+    blob.delete_blob(&lost).unwrap();
+    assert!(blob.blob_size(&lost).unwrap().is_none());
+    // The tag points to the manifest, but the registry refuses that now.
+    between(&from, &to).args(["a/b:v1", "c/d:v1"]).ok();
+    assert!(blob.blob_size(&lost).unwrap().is_some());
+    to.dxf().args(["verify-image", "c/d:v1"]).ok();
+}
+
+#[test]
 fn every_tag_goes_and_shared_blobs_once() {
     let (from, to) = (Bench::new(Mode::Http), Bench::new(Mode::Http));
     let (index, small) = (multi(), docker_image());
