@@ -51,6 +51,8 @@ pub struct Image {
     pub digest: Digest,
     /// What has to be done for it.
     pub outcome: Outcome,
+    /// The manifest that its name points to before, if that is another one.
+    pub replaces: Option<Digest>,
     /// Whether it is about another manifest of the bundle, as signatures are.
     pub is_referrer: bool,
     /// Bytes of its blobs that the repository has.

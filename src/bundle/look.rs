@@ -97,6 +97,7 @@ impl From<'_> {
                 target,
                 digest,
                 outcome: Outcome::UpToDate,
+                replaces: None,
                 is_referrer: false,
                 there: 0,
                 lacking: 0,
@@ -115,8 +116,12 @@ impl From<'_> {
             Target::Digest(digest),
             matches!(looked.image.target, Target::Tag(_)),
         );
-        if is_tag && has(&**store, &looked.image.target, digest)? {
-            return Ok(looked);
+        if is_tag {
+            let before = store.head(&looked.image.target)?.map(|head| head.digest);
+            if before == Some(digest) {
+                return Ok(looked);
+            }
+            looked.image.replaces = before;
         }
         let is_there = store.head(&by_digest)?.is_some();
         let merged = Merged {
@@ -215,13 +220,6 @@ impl Looked {
         }
         Ok(())
     }
-}
-
-/// Whether a name points to the manifest with this digest.
-fn has(store: &dyn Store, target: &Target, digest: Digest) -> Result<bool> {
-    Ok(store
-        .head(target)?
-        .is_some_and(|there| there.digest == digest))
 }
 
 /// The error for what can't be loaded, in one line.

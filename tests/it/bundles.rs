@@ -243,6 +243,28 @@ fn into_a_folder_from_a_pipe() {
 }
 
 #[test]
+fn a_dry_run_names_what_loses_its_name() {
+    let (registry, folder) = (Registry::http(), scratch());
+    let run = |words: &[&str]| dxf(&registry, folder.path()).args(words).ok();
+    let mut digests = Vec::new();
+    for (text, bundle) in [("old", "old.tar"), ("new", "new.tar")] {
+        std::fs::write(folder.path().join("f"), text).expect("a file");
+        run(&["push-files", "a", "v1", "f"]);
+        let digest = run(&["get-digest", "--manifest", "a", "v1"]);
+        digests.push(digest.text().trim().to_string());
+        run(&["save-bundle", bundle, "a:v1"]);
+    }
+    let again = run(&["load-bundle", "--dry-run", "new.tar"]);
+    assert!(again.text().contains("a:v1: up to date"), "{again}");
+    let back = run(&["load-bundle", "--dry-run", "old.tar"]);
+    let line = format!("a:v1: tag, replaces {}", digests[1]);
+    assert!(back.text().contains(&line), "{back}");
+    run(&["load-bundle", "old.tar"]);
+    let now = run(&["get-digest", "--manifest", "a", "v1"]);
+    assert_eq!(now.text().trim(), digests[0]);
+}
+
+#[test]
 fn other_programs_read_a_bundle() {
     let (one, other, work) = (Registry::http(), Registry::http(), scratch());
     let names = furnish(&one, &other, work.path());

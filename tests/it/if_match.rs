@@ -37,7 +37,7 @@ each_place!(an_alias_that_is_not_as_expected_stays, |at| {
     refused(&digest(b"never"), &two, was);
     assert_eq!(at.says(["get-alias", "a", "v"]), format!("{one}\n"));
     set(was, &two).ok();
-    refused(was, &one, "points at");
+    refused(was, &one, "points to");
     assert_eq!(at.says(["get-alias", "a", "v"]), format!("{two}\n"));
     for bad in ["latest", "NONE", ""] {
         set(bad, &one).fails(2).says("get-digest --manifest");

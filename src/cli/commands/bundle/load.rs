@@ -220,15 +220,19 @@ fn report(s: &mut Session<'_, '_>, load: &Load, root: &Root, dry_run: bool) -> R
         match s.context.shape {
             Shape::Json => {
                 let value = json!({"name": name, "digest": image.digest, "from": image.name.to_string(),
-                    "state": state(image), "there": image.there, "lacking": image.lacking});
+                    "state": state(image), "replaces": image.replaces, "there": image.there,
+                    "lacking": image.lacking});
                 list.item(s.out, &value)?;
             }
             Shape::Text if dry_run && image.outcome == Outcome::Load => s.line(format_args!(
-                "{name}: load, {} to send, {} already in the target",
+                "{name}: load, {} to send, {} already in the target{}",
                 size::show(image.lacking),
-                size::show(image.there)
+                size::show(image.there),
+                replaced(image)
             ))?,
-            Shape::Text if dry_run => s.line(format_args!("{name}: {}", state(image)))?,
+            Shape::Text if dry_run => {
+                s.line(format_args!("{name}: {}{}", state(image), replaced(image)))?
+            }
             Shape::Text if image.name.digest.is_some() => s.line(name)?,
             Shape::Text => s.line(format_args!("{name}@{}", image.digest))?,
         }
@@ -242,6 +246,12 @@ fn report(s: &mut Session<'_, '_>, load: &Load, root: &Root, dry_run: bool) -> R
             s.line(format_args!("{blobs}, {} {what}", size::show(bytes)))
         }
     }
+}
+
+/// What the name no longer points to then.
+fn replaced(image: &Image) -> String {
+    let digest = image.replaces.map(|digest| format!(", replaces {digest}"));
+    digest.unwrap_or_default()
 }
 
 fn state(image: &Image) -> &'static str {
