@@ -100,8 +100,10 @@ fn files_are_asked_in_their_order() {
             .env("DXF_PASSWORD_FILE", folder.join("password")),
     )
     .ok();
-    // A name alone is none.
-    size(named.clone()).fails(13).says("config.json");
+    // A name alone is no login, as a warning says.
+    let alone = size(named.clone()).run();
+    assert_eq!(alone.code, Some(13), "{alone}");
+    alone.says("DXF_PASSWORD is not").says("config.json");
     let basic = format!("Basic {}", auth(USER, PASSWORD));
     size(dxf.clone().env("DXF_AUTHORIZATION", &basic)).ok();
     let both = named.env("DXF_PASSWORD", WRONG);
