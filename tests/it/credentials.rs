@@ -412,8 +412,7 @@ fn a_slow_helper_is_waited_for_and_a_stop_is_not() {
     while !helpers.file("pid").exists() {
         std::thread::sleep(Duration::from_millis(5));
     }
-    pull.signal("INT");
-    pull.signal("INT");
+    pull.interrupt_twice();
     let ended = pull.finish();
     assert_eq!(ended.code, Some(130), "{ended}");
     assert!(ended.took < Duration::from_secs(5), "{ended}");

@@ -206,9 +206,8 @@ fn interrupted_it_leaves_nothing() {
             assert!(Instant::now() < end, "the pull does not begin");
             std::thread::sleep(Duration::from_millis(5));
         }
-        running.signal("INT");
-        // A second one does not wait for the connection.
-        running.signal("INT");
+        // The second one does not wait for the connection.
+        running.interrupt_twice();
         assert_eq!(running.finish().code, Some(130));
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0, "{form}");
     }

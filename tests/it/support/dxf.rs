@@ -309,6 +309,13 @@ impl Running {
         assert!(signal(name, self.child.id()), "no signal {name}");
     }
 
+    /// Sends SIGINT, and again after a moment: two that come together are one.
+    pub fn interrupt_twice(&self) {
+        self.signal("INT");
+        thread::sleep(Duration::from_millis(200));
+        self.signal("INT");
+    }
+
     /// Ends it with SIGKILL, unless it has ended by itself.
     pub fn kill(mut self) -> Output {
         let _ = self.child.kill();
