@@ -214,6 +214,32 @@ fn what_the_source_lost_goes_within_bounds() {
 
 /// A registry that got blobs and no alias yet, as after an upload that was ended.
 #[test]
+fn what_can_not_be_deleted_does_not_use_up_the_limit() {
+    let registry = Registry::http();
+    let (folder, dxf) = (scratch(), || Dxf::new().plain(registry.host()));
+    fill(folder.path(), &[("a", "kept", b"kept")]);
+    let sync = |words: &[&str]| {
+        let (source, target) = (at(folder.path()), format!("{}/a/", registry.host()));
+        let all = [&["sync", &source, &target], words].concat();
+        dxf().args(all).ok()
+    };
+    sync(&[]);
+    // This registry deletes whole manifests alone: these stay with the one that is kept.
+    for old in ["old1", "old2", "old3"] {
+        dxf().args(["tag-image", "a/a:kept", old]).ok();
+    }
+    for (tag, text) in [("z1", "one"), ("z2", "two")] {
+        let at = format!("@{tag}");
+        let push = dxf().stdin(text).args(["push-blob", "a/a", "-", &at]);
+        push.ok();
+    }
+    sync(&["--delete", "--max-delete", "2"]);
+    let left = tags(dxf(), "a/a");
+    let left: BTreeSet<&str> = left.split(' ').collect();
+    assert_eq!(left, BTreeSet::from(["kept", "old1", "old2", "old3"]));
+}
+
+#[test]
 fn a_repository_without_aliases_has_nothing_to_copy() {
     let (from, to) = (Registry::http(), scratch());
     from.raw().push_blob("lib/base", b"a blob");

@@ -188,33 +188,34 @@ impl Rules {
             verdicts[newest] = Verdict::Keep("it is the last alias of the repository".into());
         }
         let most = self.max_delete.of(tags.len());
-        let chosen = first(tags, verdicts, &gone, most);
+        let digests: Vec<Digest> = tags.iter().map(|one| one.digest).collect();
+        let chosen = within(&digests, &gone, most);
         for at in gone.into_iter().filter(|at| !chosen.contains(at)) {
             verdicts[at] = Verdict::Keep(held(most));
         }
     }
 }
 
-/// Those of the tags at `gone`, the oldest first, that one run deletes: at most so
-/// many.
+/// Those of the tags at `gone`, in their order, that one run deletes: at most so many.
+/// `digests` are those of all tags.
 ///
 /// Before others, those go that leave no alias of their manifest. A registry that
 /// deletes only whole manifests leaves the others where they are: every run would
 /// choose the same ones, and delete nothing.
-fn first(tags: &[Aged], verdicts: &[Verdict], gone: &[usize], most: usize) -> HashSet<usize> {
-    let digest = |at: usize| tags[at].digest;
-    let stay = (0..tags.len()).filter(|at| !verdicts[*at].is_delete());
-    let stay: HashSet<Digest> = stay.map(digest).collect();
+pub(super) fn within(digests: &[Digest], gone: &[usize], most: usize) -> HashSet<usize> {
+    let is_gone: HashSet<usize> = gone.iter().copied().collect();
+    let stay = (0..digests.len()).filter(|at| !is_gone.contains(at));
+    let stay: HashSet<Digest> = stay.map(|at| digests[at]).collect();
     let mut groups: HashMap<Digest, Vec<usize>> = HashMap::new();
     for at in gone {
-        groups.entry(digest(*at)).or_default().push(*at);
+        groups.entry(digests[*at]).or_default().push(*at);
     }
     let mut chosen = HashSet::new();
     for at in gone {
-        let group = groups.get(&digest(*at)).map_or(&[][..], Vec::as_slice);
+        let group = groups.get(&digests[*at]).map_or(&[][..], Vec::as_slice);
         let is_first = group.first() == Some(at);
         let fits = chosen.len() + group.len() <= most;
-        if is_first && fits && !stay.contains(&digest(*at)) {
+        if is_first && fits && !stay.contains(&digests[*at]) {
             chosen.extend(group);
         }
     }

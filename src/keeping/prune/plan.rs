@@ -5,7 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
-use super::choose::{Aged, HELD, Verdict, held};
+use super::choose::{Aged, HELD, Verdict, held, within};
 use super::rules::{MaxDelete, Rules};
 use super::source::{Source, is_related};
 use crate::bounds;
@@ -204,6 +204,25 @@ pub fn plan(repo: Repo<'_>, rules: &Rules, cache: Option<Cache>, run: Run<'_>) -
     Ok(plan)
 }
 
+/// Whether each of the tags is deleted, and why or why not.
+fn gone_verdicts(
+    tags: &[(Tag, Descriptor)],
+    gone: &dyn Fn(&Tag) -> bool,
+    most: usize,
+) -> Vec<(bool, String)> {
+    let digests: Vec<Digest> = tags.iter().map(|(_, head)| head.digest).collect();
+    let all: Vec<usize> = (0..tags.len()).filter(|at| gone(&tags[*at].0)).collect();
+    let chosen = within(&digests, &all, most);
+    let mut verdicts = vec![(false, String::new()); tags.len()];
+    for at in all {
+        verdicts[at] = match chosen.contains(&at) {
+            true => (true, "the source has no such alias".into()),
+            false => (false, held(most)),
+        };
+    }
+    verdicts
+}
+
 /// A plan to delete the tags that are `gone` from where `repo` follows, no more of
 /// them than `most` says, and never all.
 ///
@@ -234,13 +253,8 @@ pub fn plan_deletion(
         .iter()
         .map(|(_, head)| (head.digest, head.size))
         .collect();
-    for (tag, head) in tags {
-        let (is_gone, is_room) = (gone(&tag), plan.delete.len() < most);
-        let reason = match (is_gone, is_room) {
-            (true, true) => "the source has no such alias".to_string(),
-            (true, false) => held(most),
-            (false, _) => String::new(),
-        };
+    let verdicts = gone_verdicts(&tags, gone, most);
+    for ((tag, head), (is_deleted, reason)) in tags.into_iter().zip(verdicts) {
         let (tag, digest) = (tag.to_string(), head.digest);
         let planned = Planned {
             tag,
@@ -248,7 +262,7 @@ pub fn plan_deletion(
             created: None,
             reason,
         };
-        match is_gone && is_room {
+        match is_deleted {
             true => plan.delete.push(planned),
             false => plan.keep.push(planned),
         }
