@@ -155,10 +155,11 @@ impl Open {
         // A later change may have listed it again.
         self.unused
             .retain(|old| matches!(index.listed(old), Ok(None)));
-        layout.save(self.index)?;
         let blobs = layout.blobs()?;
+        layout.save(self.index)?;
         for old in &self.unused {
-            blobs.remove(old)?;
+            // The changes are made; what can't be removed is left to gc.
+            let _ = blobs.remove(old);
         }
         Ok(())
     }
@@ -187,11 +188,14 @@ mod tests {
     const THREADS: usize = 8;
     const EACH: usize = 40;
 
+    /// A layout with an alias `first`, and its manifest.
     fn filled(dir: &tempfile::TempDir) -> (Layout, Manifest) {
         let repo = Layout::at(dir.path());
         let blob = Blob::bytes(OCTET_STREAM, b"1".to_vec());
         repo.put_blob(&blob, Watch::new(&(), &Stop::new())).unwrap();
         let alias = Manifest::alias(&[blob.descriptor().clone()]).unwrap();
+        repo.put_manifest(&alias, &"first".parse().unwrap())
+            .unwrap();
         (repo, alias)
     }
 
@@ -219,8 +223,6 @@ mod tests {
     fn what_many_threads_change_is_saved_together() {
         let dir = tempfile::tempdir().unwrap();
         let (repo, alias) = filled(&dir);
-        repo.put_manifest(&alias, &"first".parse().unwrap())
-            .unwrap();
         let saves = together(|thread| {
             for i in 0..EACH {
                 let tag: Tag = format!("t{thread}-{i}").parse().unwrap();
@@ -242,8 +244,6 @@ mod tests {
     fn what_can_not_be_saved_is_told_to_whom_it_belongs() {
         let dir = tempfile::tempdir().unwrap();
         let (repo, alias) = filled(&dir);
-        repo.put_manifest(&alias, &"first".parse().unwrap())
-            .unwrap();
         // Room for about three hundred more entries.
         let room = 300 * 300;
         let text = "x".repeat(super::super::INDEX_MAX as usize - room);
