@@ -33,6 +33,10 @@ QUICK = Sizes(
 )
 
 
+# Those that send files without reading them.
+SENDFILE = ["crane", "oras"]
+
+
 class Case:
     """Something several tools do, for the sake of comparing them."""
 
@@ -45,20 +49,31 @@ class Case:
         self.method = method
         self.more = more
 
-    def reason(self, tool):
-        """Why a tool can be faster, where that is known."""
+    def reason(self, tool, what):
+        """Why a tool can take less wall or CPU time, where that is known."""
         if tool == "curl":
             return "curl hashes nothing, syncs nothing and knows no registry: it is what the wire takes."
         if tool == "openssl":
-            return "openssl hashes and asks no registry."
+            return "openssl hashes the same bytes in a file and asks no registry: no tool that verifies can take less."
         if tool == "dxf pull-image":
             return "dxf pull-image writes one image as it arrives, without an index in front."
         if self.saves and tool != "before" and not tool.startswith("dxf"):
             return f"{tool} is done before what it saved is on the disk; dxf syncs it first."
+        if self.sends and tool in SENDFILE and not self.place.tls:
+            return (
+                f"{tool} lets the kernel send its files (sendfile), which leaves more CPU to the registry on "
+                "the same machine, and is possible over plain http alone."
+            )
+        if self.hashes and what == "cpu":
+            return f"{tool} hashes between reads; dxf hashes on a second thread, which takes more CPU and less time."
         return None
 
     # Whether a file or a folder is left, which dxf syncs.
     saves = False
+    # Whether files are sent.
+    sends = False
+    # Whether what arrives is hashed on its way.
+    hashes = False
 
     def describe(self, sizes):
         return self.title.format(**{key: show(value) for key, value in vars(sizes).items()})
@@ -105,7 +120,16 @@ def show(value):
     return f"{value // 1024} KiB" if value >= 1 << 16 and value % 1024 == 0 else f"{value:,}"
 
 
+def hashing(world, size):
+    """The least that has to be done with a blob: to hash it."""
+    path = world.noise(getattr(world.sizes, size))
+    hashers = [tool for tool in world.tools if tool.name == "openssl"]
+    return {tool.name: lambda i, tool=tool: tool.hash(path) for tool in hashers}
+
+
 class PullBlob(Case):
+    hashes = True
+
     @property
     def saves(self):
         return self.more["to"] != PIPE
@@ -115,6 +139,10 @@ class PullBlob(Case):
         path = PIPE if self.more["to"] == PIPE else os.path.join(world.work, "pulled")
         return lambda i: ("blobs/here", digest, path)
 
+    def contestants(self, world):
+        made = super().contestants(world)
+        return {**made, **hashing(world, self.more["size"])} if self.more["to"] == PIPE else made
+
 
 class FirstByte(PullBlob):
     """How long a file, or what is renamed to it, takes to have its first bytes."""
@@ -123,6 +151,8 @@ class FirstByte(PullBlob):
 
     def contestants(self, world):
         made = super().contestants(world)
+        # What a shell started is not accounted for when it is ended.
+        made.pop("curl+openssl", None)
         return {tool: lambda i, make=make: self.watched(make(i)) for tool, make in made.items()}
 
     def watched(self, step):
@@ -132,6 +162,8 @@ class FirstByte(PullBlob):
 
 
 class PushBlob(Case):
+    sends = True
+
     def prepare(self, world):
         size = getattr(world.sizes, self.more["size"])
         path = world.noise(size)
@@ -144,12 +176,9 @@ class PushBlob(Case):
     def contestants(self, world):
         made = super().contestants(world)
         if not self.more.get("new"):
-            # What curl does is send; the least that has to be done is to hash.
+            # What curl does is send.
             made.pop("curl", None)
-            path = world.noise(getattr(world.sizes, self.more["size"]))
-            hashers = [tool for tool in world.tools if tool.name == "openssl"]
-            made.update({tool.name: lambda i, tool=tool: tool.hash(path) for tool in hashers})
-        return made
+        return {**made, **hashing(world, self.more["size"])}
 
 
 class PushMany(Case):
@@ -164,7 +193,7 @@ class PushMany(Case):
         host = world.host(self.place)
         made = {}
         for tool in world.tools:
-            if tool.name != "curl" and hasattr(tool, "push_blob"):
+            if tool.name != "curl" and getattr(tool, "push_blob", None):
                 made[tool.name] = lambda i, tool=tool: self.each(tool, host, *words(i))
         return made
 
@@ -231,6 +260,8 @@ def with_twin(made, world, method, words):
 
 
 class PushImage(Case):
+    sends = True
+
     def prepare(self, world):
         image = world.image(getattr(world.sizes, self.more["layers"]))
         if self.more.get("again"):
@@ -240,6 +271,8 @@ class PushImage(Case):
 
 
 class CopyImage(Case):
+    hashes = True
+
     def prepare(self, world):
         repo = world.image_in_registry(getattr(world.sizes, self.more["layers"]))
         return lambda i: (repo, world.second().host, f"images/new{i}")

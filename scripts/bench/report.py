@@ -78,11 +78,19 @@ def shown(ratio):
 
 
 def slower(results):
-    """Why others are faster, for each one that is."""
+    """Each result in which another tool took less, with the tool and of what."""
     for result in results:
         for tool in result.runs:
-            if tool != OURS and OURS in result.runs and result.ratio(tool, "wall") > MARGIN:
-                yield result.case.reason(tool)
+            for what in ("wall", "cpu"):
+                if tool != OURS and OURS in result.runs and result.ratio(tool, what) > MARGIN:
+                    yield result, tool, what
+
+
+def unexplained(results):
+    """A line for each figure of another tool that is better for no known reason."""
+    for result, tool, what in slower(results):
+        if not result.case.reason(tool, what):
+            yield f"{result.case.name}: {tool} takes less ({what}), and cases.py does not say why"
 
 
 def title(place, options):
@@ -116,7 +124,7 @@ def machine():
 
 def document(results, tools, options):
     """The whole report as Markdown."""
-    versions = ", ".join(f"{tool.name} {tool.version()}" for tool in tools)
+    versions = ", ".join(f"{tool.name} {tool.version()}" for tool in tools if tool.versioned)
     parts = [
         f"Measured on {machine()}, over plain http on loopback where nothing else is said, with the storage of "
         f"{os.path.basename(options.registry)} in memory and files on disk. {versions}. Medians of {options.runs} runs in turn after a "
@@ -128,7 +136,8 @@ def document(results, tools, options):
             parts.append(title(place, options))
         if there:
             parts.append(table(there))
-    reasons = list(dict.fromkeys(filter(None, slower(results))))
+    reasons = (result.case.reason(tool, what) for result, tool, what in slower(results))
+    reasons = list(dict.fromkeys(filter(None, reasons)))
     if reasons:
         parts.append("Bold: the other tool is faster.\n\n" + "\n".join(f"- {reason}" for reason in reasons))
     return "\n\n".join(parts) + "\n"

@@ -23,6 +23,8 @@ class Tool:
     version_words = ["--version"]
     # Whether it is measured over https, too.
     secure = False
+    # Whether its version is told; not for what consists of others.
+    versioned = True
 
     def __init__(self, program=None):
         self.program = program or shutil.which(self.name) or shutil.which(self.name, path=BUILT)
@@ -189,6 +191,25 @@ class Openssl(Tool):
 
     def hash(self, path):
         return self.step("dgst", "-sha256", path)
+
+
+class Hashed(Curl):
+    """What the wire, a hash and the disk take: curl and openssl do what dxf does."""
+
+    name = "curl+openssl"
+    versioned = False
+    list_aliases = push_blob = None
+
+    def __init__(self):
+        super().__init__(shutil.which("openssl") and shutil.which("curl"))
+
+    def pull_blob(self, host, repo, digest, path):
+        url = f"{self.scheme(host)}://{host}/v2/{repo}/blobs/{digest}"
+        if path == PIPE:
+            script, remove = 'curl -sSf "$1" | openssl dgst -sha256', []
+        else:
+            script, remove = 'curl -sSf "$1" | tee "$2" | openssl dgst -sha256; sync "$2"', [path]
+        return Step(["sh", "-ec", script, "sh", url, path], remove=remove, env=self.trusting(host))
 
 
 class Skopeo(Tool):
@@ -406,5 +427,5 @@ def found(dxf, venv, before=None):
     """Those that are here, ours first; with `before`, only the two builds."""
     if before:
         return [Dxf(dxf), Before(before)]
-    tools = [Dxf(dxf), Curl(), Openssl(), PythonDxf(venv), Crane(), Skopeo(), Oras(), Regctl(), Charon()]
+    tools = [Dxf(dxf), Curl(), Hashed(), Openssl(), PythonDxf(venv), Crane(), Skopeo(), Oras(), Regctl(), Charon()]
     return [tool for tool in tools if tool.program]
