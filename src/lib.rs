@@ -549,8 +549,8 @@ pub mod error;
 pub mod fetch;
 pub mod file;
 pub mod files;
-#[cfg(test)]
-mod fuzz;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 pub mod graph;
 pub mod http;
 pub mod hub;

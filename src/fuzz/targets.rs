@@ -6,7 +6,7 @@ use std::path::Path;
 use flate2::write::GzEncoder;
 use serde_json::json;
 
-use super::Harness;
+use super::{Make, Target};
 use crate::auth::challenge;
 use crate::blob::Blob;
 use crate::bundle::{Bundle, Listing};
@@ -18,7 +18,7 @@ use crate::keeping::prune::Plan;
 use crate::layout::index::Index;
 use crate::manifest::Manifest;
 use crate::place::Place;
-use crate::reference::{Host, Reference, RepoName, Tag, Target};
+use crate::reference::{self, Host, Reference, RepoName, Tag};
 use crate::store::{Memory, Store};
 use crate::stream::{Run, Watch};
 use crate::tar::Entries;
@@ -27,6 +27,19 @@ use crate::{Digest, Platform, archive, http};
 const DIGEST: &str = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 /// The digest of `{}`.
 const EMPTY: &str = "sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a";
+/// One that vouches for `h.example`, of P-256.
+const CERTIFICATE: &str = "\
+-----BEGIN CERTIFICATE-----\n\
+MIIBljCCATugAwIBAgIUGHbNPUSTI98+ITmehGVr6q/SFD8wCgYIKoZIzj0EAwIw\n\
+FDESMBAGA1UEAwwJaC5leGFtcGxlMCAXDTI2MTEzMDAyNTk0NloYDzIxMjYxMTA2\n\
+MDI1OTQ2WjAUMRIwEAYDVQQDDAloLmV4YW1wbGUwWTATBgcqhkjOPQIBBggqhkjO\n\
+PQMBBwNCAAR61NXI5bhmMES5wIl7Z2N5lgIWbmqQRmM0DUh2/Uv0bAXKb8dSAnxg\n\
+seyqHhBxnSrhxx+fJSeiNSLDftA+FMcso2kwZzAdBgNVHQ4EFgQU85gO3+ct6H7S\n\
+Ss4mX5QIz3JNojUwHwYDVR0jBBgwFoAU85gO3+ct6H7SSs4mX5QIz3JNojUwDwYD\n\
+VR0TAQH/BAUwAwEB/zAUBgNVHREEDTALggloLmV4YW1wbGUwCgYIKoZIzj0EAwID\n\
+SQAwRgIhAM3JWHeBzF2T70agdXs5DUnqDzQUxlB9PX7J8aKr+US+AiEA2raMjy8I\n\
+y+8k8EXpPyu6iKyVvrPASdtKUaGHT+kOk0Y=\n\
+-----END CERTIFICATE-----\n";
 const JSON: &[&str] = &[
     "\"schemaVersion\":2",
     "\"mediaType\":",
@@ -53,20 +66,28 @@ fn texts(examples: &[&str]) -> Vec<Vec<u8>> {
         .collect()
 }
 
-/// A reader of text: bytes that are none are read as text all the same.
-fn fuzz_text(
-    name: &'static str,
-    examples: &[&str],
+/// A reader of bytes.
+fn bytes(
+    examples: Vec<Vec<u8>>,
     words: &'static [&'static str],
-    read: impl Fn(&str),
-) {
-    let examples = texts(examples);
-    let harness = Harness {
-        name,
+    read: impl Fn(&[u8]) + 'static,
+) -> Target {
+    let read = Box::new(read);
+    Target {
         examples,
         words,
-    };
-    harness.run(|input| read(&String::from_utf8_lossy(input)));
+        read,
+    }
+}
+
+/// A reader of text: bytes that are none are read as text all the same.
+fn text(
+    examples: &[&str],
+    words: &'static [&'static str],
+    read: impl Fn(&str) + 'static,
+) -> Target {
+    let read = move |input: &[u8]| read(&String::from_utf8_lossy(input));
+    bytes(texts(examples), words, read)
 }
 
 /// A descriptor of `{}`.
@@ -160,8 +181,8 @@ fn with_checksums(input: &[u8]) -> Vec<u8> {
     bytes
 }
 
-#[test]
-fn reference() {
+/// References, digests, hosts, repositories, tags and platforms as users write them.
+fn reference() -> Target {
     let examples = [
         "team/app:v1",
         "localhost:5000/a/b@sha256:00",
@@ -175,8 +196,7 @@ fn reference() {
         "linux/arm/v7",
         "windows/amd64:10.0.17763",
     ];
-    fuzz_text(
-        "reference",
+    text(
         &examples,
         &["oci:", "docker://", "[", "]", ":5000", "@sha512:"],
         |text| {
@@ -193,53 +213,42 @@ fn reference() {
             );
             let _ = (
                 text.parse::<Tag>(),
-                text.parse::<Target>(),
+                text.parse::<reference::Target>(),
                 text.parse::<Platform>(),
             );
         },
-    );
+    )
 }
 
-#[test]
-fn challenge_header() {
+/// `WWW-Authenticate` (RFC 9110, 11.6.1).
+fn challenge_header() -> Target {
     let examples = [
         "Bearer realm=\"https://a/t\",service=\"s\",scope=\"repository:a:pull,push\"",
         "Basic realm=\"x\\\"y\", Negotiate, Digest qop=auth , nonce=\"1\"",
     ];
-    fuzz_text(
-        "challenge",
-        &examples,
-        &["Bearer ", "realm=", "\\\"", ", "],
-        |text| {
-            let _ = challenge::unsupported(&challenge::parse([text, text].into_iter()));
-        },
-    );
+    text(&examples, &["Bearer ", "realm=", "\\\"", ", "], |text| {
+        let _ = challenge::unsupported(&challenge::parse([text, text].into_iter()));
+    })
 }
 
-#[test]
-fn link_header() {
+/// `Link` (RFC 8288).
+fn link_header() -> Target {
     let examples = [
         "</v2/a/tags/list?n=1&last=b>; rel=\"next\"",
         "<a>; rel=prev, <b>; rel=next; x=\",\"",
     ];
-    fuzz_text(
-        "link",
+    text(
         &examples,
         &["<", ">", "; rel=next", "rel=\"next\""],
         |text| {
             let _ = http::link::next([text, text].into_iter());
         },
-    );
+    )
 }
 
-#[test]
-fn manifest() {
-    let harness = Harness {
-        name: "manifest",
-        examples: manifests(),
-        words: JSON,
-    };
-    harness.run(|input| {
+/// Manifests and indexes of every kind.
+fn manifest() -> Target {
+    bytes(manifests(), JSON, |input| {
         let Ok(manifest) = Manifest::new(None, input.to_vec()) else {
             return;
         };
@@ -256,11 +265,11 @@ fn manifest() {
             manifest.signers(),
         );
         let _ = (manifest.subject(), manifest.referrer(), entries(&manifest));
-    });
+    })
 }
 
-#[test]
-fn tar_and_pax() {
+/// Tars, with the headers of both dialects.
+fn tar_and_pax() -> Target {
     let words = &[
         "18 path=",
         "GNU.sparse.map=",
@@ -269,12 +278,7 @@ fn tar_and_pax() {
         "99999",
         "ustar\0",
     ];
-    let harness = Harness {
-        name: "tar",
-        examples: tars(),
-        words,
-    };
-    harness.run(|input| {
+    bytes(tars(), words, |input| {
         for bytes in [input.to_vec(), with_checksums(input)] {
             let mut entries = Entries::new("a.tar", &bytes[..]);
             while let Some(Ok(entry)) = entries.next() {
@@ -285,11 +289,11 @@ fn tar_and_pax() {
                 }
             }
         }
-    });
+    })
 }
 
-#[test]
-fn compressed() {
+/// Layers in gzip and zstd.
+fn compressed() -> Target {
     let mut examples = Vec::new();
     for bytes in tars() {
         let mut gzip = GzEncoder::new(Vec::new(), flate2::Compression::fast());
@@ -297,16 +301,11 @@ fn compressed() {
         examples.push(gzip.finish().unwrap());
         examples.push(zstd::encode_all(&bytes[..], 1).unwrap());
     }
-    let harness = Harness {
-        name: "compressed",
-        examples,
-        words: &["\u{1f}", "\u{8}"],
-    };
-    harness.run(|input| {
+    bytes(examples, &["\u{1f}", "\u{8}"], |input| {
         if let Ok(plain) = Uncompressed::new("layer", input) {
             let _ = io::copy(&mut plain.take(64 << 20), &mut io::sink());
         }
-    });
+    })
 }
 
 /// Opens a tar whose member `name` is the input, beside blobs of `{}`.
@@ -328,30 +327,24 @@ fn in_archive(name: &str, input: &[u8], folder: &Path) {
     }
 }
 
-#[test]
-fn docker_archive() {
+/// The `manifest.json` of an archive.
+fn docker_archive() -> Target {
     let folder = tempfile::tempdir().unwrap();
     let docker =
         r#"[{"Config":"c.json","RepoTags":["a:b"],"Layers":["l/layer.tar"],"LayerSources":{}}]"#;
-    fuzz_text(
-        "docker-archive",
+    text(
         &[docker, "[]"],
         &["\"Config\":", "\"Layers\":[", "\"RepoTags\":null"],
-        |text| {
+        move |text| {
             in_archive("manifest.json", text.as_bytes(), folder.path());
         },
-    );
+    )
 }
 
-#[test]
-fn layout_index() {
+/// The `index.json` of a folder, alone and in an archive.
+fn layout_index() -> Target {
     let folder = tempfile::tempdir().unwrap();
-    let harness = Harness {
-        name: "index",
-        examples: manifests(),
-        words: JSON,
-    };
-    harness.run(|input| {
+    bytes(manifests(), JSON, move |input| {
         if let Ok(mut index) = Index::parse("index.json", input) {
             let tag: Tag = "v1".parse().unwrap();
             let _ = (
@@ -363,21 +356,20 @@ fn layout_index() {
             Index::parse("index.json", index.to_bytes()).unwrap();
         }
         in_archive("index.json", input, folder.path());
-    });
+    })
 }
 
-#[test]
-fn credential_config() {
+/// `config.json` of docker and podman.
+fn credential_config() -> Target {
     let examples = [
         r#"{"auths":{"https://index.docker.io/v1/":{"auth":"YTpi"},"h:5000/team":{"username":"a","password":"b"}},"credHelpers":{"q.io":"x"},"credsStore":"y"}"#,
         r#"{"auths":{"h":{"identitytoken":"t","registrytoken":"r"}}}"#,
     ];
     let host: Host = "h:5000".parse().unwrap();
-    fuzz_text(
-        "credentials",
+    text(
         &examples,
         &["\"auths\":{", "\"auth\":\"", "YTpi", "Og==", "https://"],
-        |text| {
+        move |text| {
             let path = Path::new("config.json");
             let Ok(config) = Config::parse(path, text) else {
                 return;
@@ -396,31 +388,29 @@ fn credential_config() {
                 );
             }
         },
-    );
+    )
 }
 
-#[test]
-fn pem() {
+/// Files of certificates.
+fn pem() -> Target {
     let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("ca.pem");
-    let made = rcgen::generate_simple_self_signed(vec!["h.example".to_string()]).unwrap();
-    let both = made.cert.pem() + &made.signing_key.serialize_pem();
-    let examples = [both.as_str(), &made.cert.pem()];
-    fuzz_text(
-        "pem",
+    let key = "-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEIA==\n-----END PRIVATE KEY-----\n";
+    let examples = [&format!("{CERTIFICATE}{key}"), CERTIFICATE];
+    text(
         &examples,
         &["-----BEGIN ", "-----END ", "CERTIFICATE-----\n", "\r"],
-        |text| {
+        move |text| {
+            let path = folder.path().join("ca.pem");
             std::fs::write(&path, text).unwrap();
             let _ = Tls::default()
-                .with_roots(Roots::File(path.clone()))
+                .with_roots(Roots::File(path))
                 .home("h.example");
         },
-    );
+    )
 }
 
-#[test]
-fn bundle_index() {
+/// What bundles have of their own.
+fn bundle_index() -> Target {
     let folder = tempfile::tempdir().unwrap();
     let listing = json!({"mediaType": "application/vnd.dxf.bundle.index.v1+json", "against": ["b"],
         "repositories": ["h/a"], "items": [{"digest": EMPTY, "size": 2, "in": [0], "needs": [0]}]});
@@ -428,19 +418,18 @@ fn bundle_index() {
         "blobs": [{"digest": EMPTY, "size": 2, "parts": [1]}]});
     let examples = [listing.to_string(), table.to_string()];
     let examples = [examples[0].as_str(), &examples[1]];
-    fuzz_text(
-        "bundle",
+    text(
         &examples,
         &["\"items\":[", "\"in\":[", "\"needs\":[", "\"parts\":"],
-        |text| {
+        move |text| {
             let _ = Listing::parse("bundle.json", text.as_bytes());
             in_archive("vnd.dxf.parts.json", text.as_bytes(), folder.path());
         },
-    );
+    )
 }
 
-#[test]
-fn prune_plan() {
+/// Plans of `prune-aliases`.
+fn prune_plan() -> Target {
     let empty = String::from_utf8(Plan::new(Vec::new()).to_bytes().unwrap()).unwrap();
     let full = empty.replace(
         "[]",
@@ -448,8 +437,7 @@ fn prune_plan() {
             "[{{\"repository\":\"a\",\"delete\":[{{\"alias\":\"v1\",\"digest\":\"{DIGEST}\"}}]}}]"
         ),
     );
-    fuzz_text(
-        "plan",
+    text(
         &[&empty, &full],
         &[
             "\"repositories\":",
@@ -462,25 +450,24 @@ fn prune_plan() {
                 plan.to_bytes().unwrap();
             }
         },
-    );
+    )
 }
 
-#[test]
-fn artifact_tar() {
+/// A tar that is unpacked into a folder, beside which nothing may appear.
+fn artifact_tar() -> Target {
     let outer = tempfile::tempdir().unwrap();
     let target = outer.path().join("target");
     let words = &["../", "/etc/x", "target/../../x", "./", "ustar\0"];
-    let harness = Harness {
-        name: "artifact",
-        examples: tars(),
-        words,
-    };
-    harness.run(|input| {
+    bytes(tars(), words, move |input| {
         let store = Memory::new();
-        let layer = Blob::bytes("application/vnd.oci.image.layer.v1.tar", with_checksums(input));
+        let layer = Blob::bytes(
+            "application/vnd.oci.image.layer.v1.tar",
+            with_checksums(input),
+        );
         store.put_blob(&layer, Watch::default()).unwrap();
         let mut listed = serde_json::to_value(layer.descriptor()).unwrap();
-        listed["annotations"] = json!({"org.opencontainers.image.title": "d", "io.deis.oras.content.unpack": "true"});
+        listed["annotations"] =
+            json!({"org.opencontainers.image.title": "d", "io.deis.oras.content.unpack": "true"});
         let manifest = json!({"schemaVersion": 2, "artifactType": "text/x", "mediaType": "application/vnd.oci.image.manifest.v1+json",
             "config": empty("application/vnd.oci.empty.v1+json"), "layers": [listed]});
         let manifest = Manifest::new(None, manifest.to_string().into_bytes()).unwrap();
@@ -488,5 +475,22 @@ fn artifact_tar() {
         let left: Vec<_> = std::fs::read_dir(outer.path()).unwrap().collect();
         assert!(left.len() <= 1, "{left:?}");
         let _ = std::fs::remove_dir_all(&target);
-    });
+    })
 }
+
+/// Every target, by its name.
+pub const ALL: [(&str, Make); 13] = [
+    ("reference", reference),
+    ("challenge", challenge_header),
+    ("link", link_header),
+    ("manifest", manifest),
+    ("tar", tar_and_pax),
+    ("compressed", compressed),
+    ("docker-archive", docker_archive),
+    ("index", layout_index),
+    ("credentials", credential_config),
+    ("pem", pem),
+    ("bundle", bundle_index),
+    ("plan", prune_plan),
+    ("artifact", artifact_tar),
+];

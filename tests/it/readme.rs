@@ -71,12 +71,12 @@ fn readme_is_short() {
 #[test]
 fn every_script_is_in_readme() {
     let scripts = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts");
-    let bench = ["run", "instructions"].map(|name| format!("bench/{name}"));
+    let within = ["bench/run", "bench/instructions", "fuzz/run"].map(str::to_string);
     let names = fs::read_dir(scripts).unwrap().map(|entry| entry.unwrap());
     let names = names.map(|entry| entry.file_name().into_string().unwrap());
     let missing: Vec<String> = names
-        .filter(|name| name != "bench" && name != "deny.toml")
-        .chain(bench)
+        .filter(|name| !matches!(name.as_str(), "bench" | "fuzz" | "deny.toml"))
+        .chain(within)
         .filter(|name| !include_str!("../../README.md").contains(&format!("`scripts/{name}`")))
         .collect();
     assert!(missing.is_empty(), "{missing:?}");
