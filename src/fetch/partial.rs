@@ -41,13 +41,14 @@ pub fn into_file(
     path: &Path,
     run: Run<'_>,
 ) -> Result<u64> {
-    let (partial, bytes) = fetched(store, row, path, run)?;
+    let (partial, bytes) = whole(Partial::open(path)?, store, row, run)?;
     partial.commit()?;
     Ok(bytes)
 }
 
 /// The same for one file of many: the name survives a loss of power when its folder was
-/// synced, which the caller does once for all of them.
+/// synced, which the caller does once for all of them. What the file `equal` has is
+/// copied, as far as it is right, and not fetched.
 ///
 /// # Errors
 /// As [`into_file`].
@@ -55,21 +56,25 @@ pub(crate) fn into_unsynced_folder(
     store: &dyn ReadStore,
     row: &[Sequence],
     path: &Path,
+    equal: Option<&Path>,
     run: Run<'_>,
 ) -> Result<u64> {
-    let (partial, bytes) = fetched(store, row, path, run)?;
+    let mut partial = Partial::open(path)?;
+    if let Some(equal) = equal {
+        partial.begin_with(equal)?;
+    }
+    let (partial, bytes) = whole(partial, store, row, run)?;
     partial.commit_name()?;
     Ok(bytes)
 }
 
-/// A file to which all of its bytes were written, and how many those are.
-fn fetched(
+/// The file with all of its bytes, and how many those are.
+fn whole(
+    mut partial: Partial,
     store: &dyn ReadStore,
     row: &[Sequence],
-    path: &Path,
     run: Run<'_>,
 ) -> Result<(Partial, u64)> {
-    let mut partial = Partial::open(path)?;
     let (synced, filled) = match partial.file.try_clone() {
         // It is brought to the disk at the end, in one go.
         Ok(_) if is_small(row) => (Ok(()), partial.fill(store, row, run, &|_| ())),
@@ -252,6 +257,21 @@ impl Partial {
     /// Whether there is nothing in it yet.
     pub fn is_empty(&self) -> bool {
         self.file.metadata().is_ok_and(|meta| meta.len() == 0)
+    }
+
+    /// Begins a new file with the bytes of another, which are checked like those of an
+    /// earlier call.
+    fn begin_with(&mut self, other: &Path) -> Result<()> {
+        // Without it they are fetched.
+        let Ok(mut from) = File::open(other) else {
+            return Ok(());
+        };
+        match self.is_empty() {
+            true => io::copy(&mut from, &mut self.file)
+                .map(drop)
+                .map_err(|e| self.failed(e)),
+            false => Ok(()),
+        }
     }
 
     fn fill(

@@ -1,7 +1,8 @@
 //! Files of an artifact, written into a folder: each atomically, several
 //! at once, and never outside of the folder.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::hash_map::Entry::{Occupied, Vacant};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fs::{self, File, Permissions};
 use std::io::ErrorKind;
 use std::os::unix::fs::PermissionsExt;
@@ -88,33 +89,46 @@ impl<'a> Pull<'a> {
         for entry in entries {
             self.look(entry, run.watch.stop)?;
         }
-        let several: Vec<(&Entry, bool)> = entries.iter().zip(repeated(entries)).collect();
-        let single = several.len() <= 1;
+        let single = entries.len() <= 1;
         let merging = Mutex::new(self.others(entries));
         let names: HashSet<String> = entries.iter().map(|e| e.name.to_lowercase()).collect();
-        let pulled = parallel::map(
-            run.jobs,
-            several,
-            run.watch.stop,
-            |(entry, repeated), stop| {
-                if repeated {
-                    return Ok(Pulled::Unchanged);
+        let work = |(at, (entry, twin)): (usize, (&Entry, Twin)), stop: &Stop| {
+            // One level of threads: several files, or several parts of one.
+            let run = Run {
+                jobs: if single { run.jobs } else { 1 },
+                ..run.stopped_by(stop)
+            };
+            let pulled = match (&entry.form, twin) {
+                (_, Twin::Done) => Ok(Pulled::Unchanged),
+                (Form::Tree | Form::Packed, _) => self.tree(store, entry, run, &merging),
+                // Another file has the name of this one while it is fetched.
+                (Form::File, twin) if names.contains(&partial(entry)) => {
+                    self.apart(store, entry, self.equal(twin).as_deref(), run)
                 }
-                // One level of threads: several files, or several parts of one.
-                let run = Run {
-                    jobs: if single { run.jobs } else { 1 },
-                    ..run.stopped_by(stop)
-                };
-                match entry.form {
-                    Form::Tree | Form::Packed => self.tree(store, entry, run, &merging),
-                    // Another file has the name of this one while it is fetched.
-                    Form::File if names.contains(&partial(entry)) => self.apart(store, entry, run),
-                    _ => self.one(store, entry, run),
-                }
-            },
-        )?;
+                (_, twin) => self.one(store, entry, self.equal(twin).as_deref(), run),
+            };
+            Ok((at, pulled?))
+        };
+        // Those that are equal to others come when these are there.
+        let all = entries.iter().zip(twins(entries)).enumerate();
+        let (first, then): (Vec<_>, Vec<_>) =
+            all.partition(|(_, (_, twin))| !matches!(twin, Twin::Equal(_)));
+        let mut pulled = vec![Pulled::Unchanged; entries.len()];
+        for some in [first, then] {
+            for (at, one) in parallel::map(run.jobs, some, run.watch.stop, work)? {
+                pulled[at] = one;
+            }
+        }
         self.sync_folders(entries)?;
         Ok(pulled)
+    }
+
+    /// The file that has the bytes of another already.
+    fn equal(&self, twin: Twin<'_>) -> Option<PathBuf> {
+        match twin {
+            Twin::Equal(other) => Some(self.folder.join(&other.name)),
+            Twin::None | Twin::Done => None,
+        }
     }
 
     /// Refuses what is in the way, before anything is fetched.
@@ -165,13 +179,19 @@ impl<'a> Pull<'a> {
         Ok(path)
     }
 
-    fn one(&self, store: &dyn ReadStore, entry: &Entry, run: Run<'_>) -> Result<Pulled> {
+    fn one(
+        &self,
+        store: &dyn ReadStore,
+        entry: &Entry,
+        equal: Option<&Path>,
+        run: Run<'_>,
+    ) -> Result<Pulled> {
         let path = self.path(entry)?;
         let row = std::slice::from_ref(&entry.content);
         if entry.form == Form::File {
             let there = holds(&path, entry, run.watch.stop)?;
             if !there {
-                fetch::into_unsynced_folder(store, row, &path, run)?;
+                fetch::into_unsynced_folder(store, row, &path, equal, run)?;
             }
             make_executable(&path, entry)?;
             return Ok(if there {
@@ -248,7 +268,7 @@ impl<'a> Pull<'a> {
         path: &Path,
         run: Run<'_>,
     ) -> Result<()> {
-        let fetched = self.fetched(store, entry, path, run)?;
+        let fetched = self.fetched(store, entry, path, None, run)?;
         let open =
             || File::open(&fetched.0).map_err(|e| Error::io(fetched.0.display().to_string(), e));
         if is_below(&entry.name, open()?)? {
@@ -259,11 +279,18 @@ impl<'a> Pull<'a> {
     }
 
     /// Fetches a file under a name that no other file has.
-    fn apart(&self, store: &dyn ReadStore, entry: &Entry, run: Run<'_>) -> Result<Pulled> {
+    fn apart(
+        &self,
+        store: &dyn ReadStore,
+        entry: &Entry,
+        equal: Option<&Path>,
+        run: Run<'_>,
+    ) -> Result<Pulled> {
         let path = self.path(entry)?;
         let there = holds(&path, entry, run.watch.stop)?;
         if !there {
-            self.fetched(store, entry, &path, run)?.place(&path)?;
+            self.fetched(store, entry, &path, equal, run)?
+                .place(&path)?;
         }
         make_executable(&path, entry)?;
         Ok(match there {
@@ -278,12 +305,13 @@ impl<'a> Pull<'a> {
         store: &dyn ReadStore,
         entry: &Entry,
         path: &Path,
+        equal: Option<&Path>,
         run: Run<'_>,
     ) -> Result<Fetched> {
         let fetched = Fetched(beside(path, entry));
         if !holds(&fetched.0, entry, run.watch.stop)? {
             let row = std::slice::from_ref(&entry.content);
-            fetch::into_unsynced_folder(store, row, &fetched.0, run)?;
+            fetch::into_unsynced_folder(store, row, &fetched.0, equal, run)?;
         }
         Ok(fetched)
     }
@@ -304,11 +332,35 @@ impl<'a> Pull<'a> {
     }
 }
 
-/// Whether an entry is a layer that was listed before: it is unpacked once.
-fn repeated(entries: &[Entry]) -> Vec<bool> {
-    let mut trees = HashSet::new();
-    let repeated = |entry: &Entry| entry.name == TOP && !trees.insert(entry.digest);
-    entries.iter().map(repeated).collect()
+/// What an earlier entry of the same bytes spares this one.
+#[derive(Debug, Clone, Copy)]
+enum Twin<'a> {
+    /// There is none.
+    None,
+    /// It is the same layer, which is unpacked once.
+    Done,
+    /// It is a file too, under another name.
+    Equal(&'a Entry),
+}
+
+fn twins<'a>(entries: &'a [Entry]) -> Vec<Twin<'a>> {
+    let mut seen: HashMap<(bool, Digest), &'a Entry> = HashMap::new();
+    let twin = |entry: &'a Entry| {
+        let (is_top, is_file) = (entry.name == TOP, entry.form == Form::File);
+        if !is_top && !is_file {
+            return Twin::None;
+        }
+        match seen.entry((is_top, entry.digest)) {
+            Occupied(_) if is_top => Twin::Done,
+            Occupied(other) if other.get().name != entry.name => Twin::Equal(other.get()),
+            Occupied(_) => Twin::None,
+            Vacant(first) => {
+                first.insert(entry);
+                Twin::None
+            }
+        }
+    };
+    entries.iter().map(twin).collect()
 }
 
 /// What a file is called while it is fetched, in lower case.

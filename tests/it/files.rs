@@ -12,6 +12,7 @@ use crate::support::place::{Place, each_place};
 use crate::support::python::oras_py;
 use crate::support::registry::Registry;
 use crate::support::scratch;
+use crate::support::server::Server;
 
 /// Eleven files, two of them in folders, and two folders to be kept as such.
 fn tree(at: &Path) -> Vec<String> {
@@ -56,6 +57,46 @@ fn same(one: &Path, other: &Path, names: &[String]) {
     if names.iter().any(|name| name == "d" || name == "d/sub") {
         assert_eq!(mode(one).unwrap(), mode(other).unwrap());
     }
+}
+
+#[test]
+fn equal_files_are_fetched_once() {
+    let (files, registry) = (scratch(), Registry::http());
+    let bytes = blob(7, 300_000);
+    let names = ["a", "a.partial", "b.sh", "d/a"];
+    fs::create_dir(files.path().join("d")).unwrap();
+    for name in names {
+        fs::write(files.path().join(name), &bytes).unwrap();
+    }
+    fs::set_permissions(files.path().join("b.sh"), Permissions::from_mode(0o755)).unwrap();
+    let push = Dxf::new().plain(registry.host()).current_dir(files.path());
+    push.args(["push-files", "team/twins", "v1"])
+        .args(names)
+        .ok();
+    let front = Server::before(&registry, []);
+    let pull = || {
+        let pull = Dxf::new().plain(&front.host()).current_dir(files.path());
+        pull.args(["pull-files", "team/twins", "v1", "-o", "out"])
+            .ok()
+            .text()
+            .to_string()
+    };
+    assert_eq!(pull().lines().collect::<Vec<_>>(), names);
+    for name in names {
+        assert!(fs::read(files.path().join("out").join(name)).unwrap() == bytes);
+    }
+    let mode = fs::metadata(files.path().join("out/b.sh"))
+        .unwrap()
+        .permissions();
+    assert_eq!(mode.mode() & 0o111, 0o111);
+    assert_eq!(front.count("GET", "/v2/team/twins/blobs/*"), 1);
+    // One that was changed is not what another is made of.
+    for name in ["a", "d/a"] {
+        fs::write(files.path().join("out").join(name), "changed").unwrap();
+    }
+    assert_eq!(pull(), "a\nd/a\n");
+    assert!(fs::read(files.path().join("out/d/a")).unwrap() == bytes);
+    assert_eq!(front.count("GET", "/v2/team/twins/blobs/*"), 2);
 }
 
 each_place!(files_come_back_and_the_same_is_not_fetched, |place| {
