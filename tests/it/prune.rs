@@ -456,6 +456,50 @@ fn the_plan_is_what_is_done() {
 }
 
 #[test]
+fn a_dry_run_shows_a_plan_and_deletes_nothing() {
+    let folder = scratch();
+    let repo = Repo::folder(folder.path());
+    repo.days();
+    let plan = folder.path().join("plan.json").display().to_string();
+    repo.prune(&["--keep-last", "2", "--plan", &plan]).ok();
+    let dry = |words: &[&str]| {
+        let done = repo.dxf(words).arg("--dry-run").ok();
+        assert_eq!(repo.tags(), "d1 d2 d3 d4 d5");
+        assert!(done.text().contains("no rule keeps it"), "{done}");
+        done.stderr
+    };
+    let said = dry(&["prune-aliases", "--apply", &plan]);
+    let hint = format!("nothing was deleted; --apply {plan} deletes them");
+    assert!(said.contains(&hint), "{said}");
+    let said = dry(&["prune-aliases", "a", "--keep-last", "1"]);
+    assert!(said.contains("--yes deletes them"), "{said}");
+    let both = [
+        "prune-aliases",
+        "a",
+        "--keep-last",
+        "1",
+        "--yes",
+        "--dry-run",
+    ];
+    repo.dxf(&both).misused("--dry-run");
+}
+
+#[test]
+fn names_that_no_alias_has_are_told() {
+    let folder = scratch();
+    let repo = Repo::folder(folder.path());
+    repo.days();
+    let words = ["prune-aliases", "a", "--keep-last", "1", "--only"];
+    let only = |glob| repo.dxf(&words).arg(glob).ok().stderr;
+    let said = only("nightly-*");
+    assert!(
+        said.contains("a: --only matches none of its 5 aliases"),
+        "{said}"
+    );
+    assert!(!only("d1").contains("--only matches"));
+}
+
+#[test]
 fn one_run_deletes_a_tenth_unless_told_otherwise_and_never_the_last() {
     let folder = scratch();
     let repo = Repo::folder(folder.path());

@@ -41,6 +41,9 @@ pub struct PruneAliases {
     /// Delete the aliases instead of only listing them
     #[arg(long)]
     pub yes: bool,
+    /// Only list what would be deleted, as without --yes and --apply
+    #[arg(long, conflicts_with = "yes")]
+    pub dry_run: bool,
     /// Store the deleted manifests there; copy-image --all-tags --referrers restores
     /// them
     #[arg(long, value_name = "oci:FOLDER")]

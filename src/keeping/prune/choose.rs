@@ -115,7 +115,7 @@ impl Rules {
     /// The rules that look at nothing but the name.
     fn by_name(&self, tag: &str) -> Option<Verdict> {
         if !self.is_candidate(tag) {
-            return Some(Verdict::Keep("--only does not name it".into()));
+            return Some(Verdict::Keep(NOT_NAMED.into()));
         }
         if let Some(glob) = self.keep.iter().find(|glob| glob.matches(tag)) {
             return Some(Verdict::Keep(format!("--keep {glob}")));
@@ -229,6 +229,8 @@ pub(super) fn within(digests: &[Digest], gone: &[usize], most: usize) -> HashSet
 
 /// How the reason begins why a tag stays that the next run deletes.
 pub(super) const HELD: &str = "one run deletes no more than";
+/// Why a tag stays that is none of the named ones.
+pub(super) const NOT_NAMED: &str = "--only does not name it";
 
 /// Why a tag stays that is one too many for one run.
 pub(super) fn held(most: usize) -> String {

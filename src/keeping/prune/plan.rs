@@ -5,7 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
-use super::choose::{Aged, HELD, Verdict, held, within};
+use super::choose::{Aged, HELD, NOT_NAMED, Verdict, held, within};
 use super::rules::{MaxDelete, Rules};
 use super::source::{Source, is_related};
 use crate::bounds;
@@ -64,6 +64,13 @@ impl RepoPlan {
     pub fn held(&self) -> usize {
         let held = |one: &&Planned| one.reason.starts_with(HELD);
         self.keep.iter().filter(held).count()
+    }
+
+    /// Whether the rules are about names, and no tag has one of these.
+    pub fn names_none(&self) -> bool {
+        let others = self.delete.len() + self.unknown.len();
+        let is_other = |one: &Planned| one.reason == NOT_NAMED;
+        others == 0 && !self.keep.is_empty() && self.keep.iter().all(is_other)
     }
 
     /// How many of the tags that go have the manifest of one that stays.

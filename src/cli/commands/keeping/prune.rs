@@ -30,7 +30,7 @@ pub fn run(s: &mut Session<'_, '_>, args: &PruneAliases) -> Result<(), Failure> 
         Some(file) => chosen(read(file)?, &repos)?,
         None => make(s, args, &repos)?,
     };
-    if args.apply.is_some() || args.yes {
+    if !args.dry_run && (args.apply.is_some() || args.yes) {
         return apply(s, args, &plan);
     }
     if let Some(file) = &args.plan {
@@ -40,7 +40,7 @@ pub fn run(s: &mut Session<'_, '_>, args: &PruneAliases) -> Result<(), Failure> 
     if plan.repositories.iter().all(|one| one.delete.is_empty()) {
         return Ok(());
     }
-    let hint = match &args.plan {
+    let hint = match args.plan.as_ref().or(args.apply.as_ref()) {
         Some(file) => format!("--apply {} deletes them", file.display()),
         None => "--yes deletes them; --plan FILE writes them down for --apply FILE".into(),
     };
@@ -132,6 +132,12 @@ fn make(s: &Session<'_, '_>, args: &PruneAliases, repos: &[RepoName]) -> Result<
 /// Says why aliases stay that one would expect to go.
 fn explain(s: &Session<'_, '_>, args: &PruneAliases, plan: &RepoPlan) {
     let repo = &plan.repository;
+    if plan.names_none() {
+        s.console.warn(&format!(
+            "{repo}: --only matches none of its {} aliases",
+            plan.tags
+        ));
+    }
     let (held, most) = (plan.held(), plan.delete.len());
     if held > 0 {
         let rule = match args.max_delete {
