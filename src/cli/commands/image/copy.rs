@@ -341,11 +341,13 @@ impl Job<'_> {
     /// Prints what would be sent, and what would be printed then.
     fn dry_run(&self, s: &mut Session<'_, '_>, source: &Source) -> Result<(), Failure> {
         let from = self.source_name();
+        // As a copy does: what the destination has need not be in the source.
+        let remote = source.remote.without_configs();
         let mut transfer = Transfer::new(&self.to);
         let mut copied = Vec::new();
         for image in &source.images {
             s.interrupt.stop().check()?;
-            let item = self.item(s, &source.remote, image)?;
+            let item = self.item(s, &remote, image)?;
             let targets = self.targets_of(image);
             for target in &targets {
                 // Only the image itself has to be the one beside the tag.
@@ -358,7 +360,7 @@ impl Job<'_> {
                     let target = Some(&found.target);
                     transfer.add(s, &found.node, target, self.foreign())
                 };
-                let done = source.remote.related(&item.node, s.run(), &mut each);
+                let done = remote.related(&item.node, s.run(), &mut each);
                 done.map_err(|e| e.at(&from))?;
             }
             let name = match (self.to.is_archive(), targets.first()) {
