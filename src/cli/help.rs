@@ -8,7 +8,7 @@ use clap::CommandFactory;
 use clap::builder::StyledStr;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use dxf_registry::text::without_login;
-use dxf_registry::{Reference, Target};
+use dxf_registry::{Host, Reference, Target};
 
 use crate::cli::args::{Cli, guide};
 use crate::cli::manual::{Page, TOPICS};
@@ -72,12 +72,13 @@ fn topic(word: &OsStr) -> Option<&'static str> {
 const NEW: &str = "edit-image with the image scratch";
 
 /// What other tools call something, and the commands for it here.
-const POINTERS: [(&str, &str); 33] = [
+const POINTERS: [(&str, &str); 46] = [
     ("-v", "dxf --version"),
     ("backup", "dxf help housekeeping"),
     ("build", NEW),
     ("build-image", NEW),
     ("bundle", "save-bundle, load-bundle or show-bundle"),
+    ("cat", "pull-blob or get-file"),
     ("catalog", "list-repos"),
     ("copy", "copy-image"),
     ("create-image", NEW),
@@ -85,23 +86,35 @@ const POINTERS: [(&str, &str); 33] = [
     ("del-image", "del-alias"),
     ("delete", "del-alias or del-blob"),
     ("digest", "get-digest"),
+    ("discover", "list-referrers"),
     ("download", "pull-blob, pull-files or pull-image"),
     ("du", "show-usage"),
     ("garbage-collect", "gc"),
     ("get", "pull-blob, pull-files or pull-image"),
     ("images", "list-repos or list-aliases"),
+    ("import", "push-image or load-bundle"),
     ("inspect", "get-manifest, get-config or list-layers"),
     ("list", "list-repos or list-aliases"),
+    ("list-artifacts", "list-aliases or list-referrers"),
+    ("list-blobs", "get-alias or list-layers"),
+    ("list-images", "list-repos or list-aliases"),
+    ("list-refs", "list-referrers"),
+    ("list-tags", "list-aliases"),
     ("ls", "list-repos, list-aliases or list-files"),
     ("make-image", NEW),
     ("manifest", "get-manifest"),
     ("new-image", NEW),
     ("publish", "push-files"),
     ("put", "push-blob, push-files or push-image"),
+    ("refs", "list-referrers"),
     ("restore", "pull-blob, or dxf help housekeeping"),
     ("rotation", "dxf help housekeeping"),
     ("rm", "del-alias or del-blob"),
+    ("rm-alias", "del-alias"),
     ("run", "run-image"),
+    ("save-image", "pull-image or save-bundle"),
+    ("show-image", "get-manifest, get-config or list-layers"),
+    ("show-manifest", "get-manifest"),
     ("tags", "list-aliases"),
     ("upload", "push-blob, push-files or push-image"),
     ("usage", "show-usage"),
@@ -165,6 +178,10 @@ fn meant(error: &clap::Error, word: Option<&OsStr>) -> Option<String> {
         match word.and_then(OsStr::to_str) {
             // Docker's option; a password on the command line shows in lists of processes.
             Some("login") if wrong == "-p" => Some("--password-stdin".to_string()),
+            Some("pull-files") if is_twice(error) && wrong.starts_with("--file ") => {
+                Some("--only, which takes several".to_string())
+            }
+            Some("list-repos") if is_word(error) => on_host(&wrong),
             Some(word) if word == wrong => pointer(&wrong),
             Some(word) => longer(word, &wrong),
             None => None,
@@ -203,6 +220,17 @@ fn with_tag(words: &[OsString], extra: &str, rendered: &str) -> Option<String> {
     let target: Target = extra.strip_prefix('@').unwrap_or(extra).parse().ok()?;
     let is_bare = image.tag.is_none() && image.digest.is_none();
     (usage.ends_with("<image>") && is_bare).then(|| target.within(&image.to_string()))
+}
+
+/// The command for a host that `list-repos` was given as an argument.
+fn on_host(word: &str) -> Option<String> {
+    let host: Host = word.parse().ok().filter(|_| word.contains(['.', ':']))?;
+    Some(format!("DXF_HOST={host} dxf list-repos"))
+}
+
+/// Whether an option was written twice that takes one value.
+fn is_twice(error: &clap::Error) -> bool {
+    error.kind() == ErrorKind::ArgumentConflict && error.to_string().contains("multiple times")
 }
 
 /// Whether what is too much is not an option.

@@ -294,6 +294,12 @@ fn help_and_version_need_nothing() {
         (["cache", "prnue"], "prune"),
         (["completions", "fsh"], "fish"),
         (["help", "rotation"], "dxf help housekeeping"),
+        (["help", "list-refs"], "list-referrers"),
+        (["list-tags", "team/x"], "list-aliases"),
+        (
+            ["list-repos", "localhost:5000"],
+            "DXF_HOST=localhost:5000 dxf list-repos",
+        ),
         (["prune-aliases", "--daily"], "--keep-daily"),
     ] {
         let said = place.run(&words).err;

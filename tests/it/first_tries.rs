@@ -46,6 +46,17 @@ fn a_word_that_is_missing_or_in_another_place_is_named() {
     dxf(&["list-aliases", "team/build", "v*"])
         .misused("did you mean dxf list-aliases --long team/build 'v*'?");
     dxf(&["pull-files", "team/build:v1", "f"]).misused("did you mean team/build:v1 --file f?");
+    dxf(&["pull-files", "a", "v1", "--file", "f", "--file", "g"])
+        .misused("did you mean --only, which takes several?");
+    dxf(&[
+        "pull-blob",
+        "a",
+        &format!("sha256:{hex}"),
+        "-o",
+        "missing/f",
+    ])
+    .fails(1)
+    .says("there is no folder missing");
     fs::create_dir(dir.path().join("plain")).unwrap();
     dxf(&["push", "plain", "team/build:v2"])
         .fails(65)

@@ -246,9 +246,8 @@ const ACTION: Positional = Positional::new(
     "Print the size of the cache, or delete from it",
 )
 .values(&["size", "prune"]);
-const HOST: Positional = Positional::new("host", "Registry, as host or host:port")
-    .hint(ValueHint::Hostname)
-    .count(Count::AtMostOne);
+const HOST: Positional =
+    Positional::new("host", "Registry, as host or host:port").count(Count::AtMostOne);
 const SHELL: Positional =
     Positional::new("shell", "Shell").values(&["bash", "elvish", "fish", "powershell", "zsh"]);
 const TOPIC: Positional = Positional::new("topic", "Page of the manual, or a command")

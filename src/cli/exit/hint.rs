@@ -2,6 +2,7 @@
 //! its words.
 
 use std::io::ErrorKind;
+use std::path::Path;
 
 use dxf_registry::error::{CertificateFault, NetworkKind};
 use dxf_registry::text::one_line;
@@ -89,7 +90,7 @@ fn hint(error: &Error) -> Option<String> {
         Error::NoAlias { store, .. } if store.starts_with("oci:") => {
             "dxf list-aliases prints the existing aliases of a repository"
         }
-        Error::Io { what, source } => return room_hint(what, source.kind()),
+        Error::Io { what, source } => return file_hint(what, source.kind()),
         _ => return None,
     };
     Some(fixed.to_string())
@@ -107,9 +108,10 @@ fn digest_hint(value: &str) -> Option<String> {
     }
 }
 
-/// Where there is no room for the file `what`.
-fn room_hint(what: &str, kind: ErrorKind) -> Option<String> {
+/// What keeps the file `what` from being read or written: no folder, or no room.
+fn file_hint(what: &str, kind: ErrorKind) -> Option<String> {
     let fixed = match (kind, what.strip_suffix(".partial")) {
+        (ErrorKind::NotFound | ErrorKind::NotADirectory, _) => return missing_folder(what),
         (ErrorKind::FileTooLarge, _) => "raise the limit on the size of files (ulimit -f)",
         // Temporary files of a folder store are removed.
         (ErrorKind::StorageFull, Some(_)) if what.contains("/.dxf/") => {
@@ -127,6 +129,17 @@ fn room_hint(what: &str, kind: ErrorKind) -> Option<String> {
         _ => return None,
     };
     Some(fixed.to_string())
+}
+
+/// The folder that a file would have to be in, where there is none.
+fn missing_folder(file: &str) -> Option<String> {
+    let path = Path::new(file);
+    let folder = match file.ends_with('/') {
+        true => path,
+        false => path.parent()?,
+    };
+    let is_missing = !folder.as_os_str().is_empty() && !folder.is_dir();
+    is_missing.then(|| format!("there is no folder {}", folder.display()))
 }
 
 /// Whether no image of an index says what it runs on.

@@ -137,11 +137,15 @@ fn only(found: Vec<Entry>, globs: &[String]) -> Result<Vec<Entry>> {
     let patterns = patterns?;
     let names: Vec<&str> = found.iter().map(|entry| entry.name.as_str()).collect();
     if !names.iter().any(|name| Pattern::any_fits(&patterns, name)) {
-        let what = format!(
+        let mut what = format!(
             "no file matches {}; there are: {}",
             globs.join(", "),
             some(&names)
         );
+        what += &globs
+            .iter()
+            .find_map(|glob| whole(&found, glob))
+            .unwrap_or_default();
         return Err(Error::NotFound { what });
     }
     let mut found = found;
@@ -164,6 +168,15 @@ fn some(names: &[&str]) -> String {
     shown.join(", ")
 }
 
+/// What to say of a file that is in a folder, which is one layer.
+fn whole(found: &[Entry], file: &str) -> Option<String> {
+    let inside = |entry: &&Entry| entry.is_folder() && below(file, &entry.name);
+    let folder = &found.iter().find(inside)?.name;
+    Some(format!(
+        "; {folder} is stored as one folder: pull it whole, or print a file of it with dxf get-file"
+    ))
+}
+
 /// Whether a file lies in a folder, by their names.
 fn below(file: &str, folder: &str) -> bool {
     let rest = file.strip_prefix(folder);
@@ -182,13 +195,7 @@ fn one(
     let Some(entry) = found.iter().find(|entry| entry.name == wanted) else {
         let names: Vec<&str> = found.iter().map(|entry| entry.name.as_str()).collect();
         let mut what = format!("file {name}; there are: {}", some(&names));
-        let inside = |entry: &&Entry| entry.is_folder() && below(wanted, &entry.name);
-        if let Some(folder) = found.iter().find(inside) {
-            what += &format!(
-                "; {} is stored as one folder: pull it whole, or print a file of it with dxf get-file",
-                folder.name
-            );
-        }
+        what += &whole(found, wanted).unwrap_or_default();
         return Err(Error::NotFound { what }.into());
     };
     if name.ends_with('/') && entry.form == Form::File {
