@@ -16,7 +16,7 @@ use crate::fetch::{Sequence, Sink};
 use crate::file::{self, Follower, Growth};
 use crate::parallel::{Pipe, beside};
 use crate::store::ReadStore;
-use crate::stream::{Buffer, Run, Watch};
+use crate::stream::{Buffer, Run, Stop, Watch};
 
 /// The longest name of a file, bytes; how much of a longer one `NAME.partial` has,
 /// and how many digits of its digest.
@@ -61,7 +61,7 @@ pub(crate) fn into_unsynced_folder(
 ) -> Result<u64> {
     let mut partial = Partial::open(path)?;
     if let Some(equal) = equal {
-        partial.begin_with(equal)?;
+        partial.begin_with(equal, run.watch.stop)?;
     }
     let (partial, bytes) = whole(partial, store, row, run)?;
     partial.commit_name()?;
@@ -261,16 +261,20 @@ impl Partial {
 
     /// Begins a new file with the bytes of another, which are checked like those of an
     /// earlier call.
-    fn begin_with(&mut self, other: &Path) -> Result<()> {
+    fn begin_with(&mut self, other: &Path, stop: &Stop) -> Result<()> {
+        let from = file::open_regular(File::options().read(true), other);
         // Without it they are fetched.
-        let Ok(mut from) = File::open(other) else {
+        let Some(from) = from.ok().flatten().filter(|_| self.is_empty()) else {
             return Ok(());
         };
-        match self.is_empty() {
-            true => io::copy(&mut from, &mut self.file)
-                .map(drop)
-                .map_err(|e| self.failed(e)),
-            false => Ok(()),
+        loop {
+            stop.check()?;
+            // By the kernel, which may share the bytes.
+            match io::copy(&mut (&from).take(FLUSH), &mut self.file) {
+                Ok(0) => return Ok(()),
+                Ok(_) => {}
+                Err(error) => return Err(self.failed(error)),
+            }
         }
     }
 
