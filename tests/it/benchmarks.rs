@@ -231,6 +231,17 @@ fn instructions_are_counted() {
     assert!(out.stderr.starts_with("start (--version): "), "{out}");
 }
 
+/// At "z" the compiler fills a buffer byte by byte, and lends that code to the crates that
+/// depend on it: a new connection took half a millisecond for it.
+#[test]
+fn nothing_that_fills_buffers_is_compiled_as_small_as_it_gets() {
+    let profiles = include_str!("../../Cargo.toml");
+    for name in ["ureq", "ureq-proto", "rustls", "rustls-webpki", "flate2"] {
+        let small = format!("[profile.release.package.{name}]\nopt-level = \"z\"");
+        assert!(!profiles.contains(&small), "{name}");
+    }
+}
+
 #[test]
 fn its_cases_have_names() {
     let listed = bench().args(["--list"]).ok();
