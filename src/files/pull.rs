@@ -101,11 +101,12 @@ impl<'a> Pull<'a> {
             let pulled = match (&entry.form, twin) {
                 (_, Twin::Done) => Ok(Pulled::Unchanged),
                 (Form::Tree | Form::Packed, _) => self.tree(store, entry, run, &merging),
-                // Another file has the name of this one while it is fetched.
-                (Form::File, twin) if names.contains(&partial(entry)) => {
-                    self.apart(store, entry, self.equal(twin).as_deref(), run)
+                (Form::File, twin) => {
+                    // Another file has the name of this one while it is fetched.
+                    let apart = names.contains(&partial(entry));
+                    self.file(store, entry, self.equal(twin).as_deref(), apart, run)
                 }
-                (_, twin) => self.one(store, entry, self.equal(twin).as_deref(), run),
+                _ => self.folder(store, entry, run),
             };
             Ok((at, pulled?))
         };
@@ -179,27 +180,36 @@ impl<'a> Pull<'a> {
         Ok(path)
     }
 
-    fn one(
+    /// Fetches a file, or copies it from an equal one; `apart` under a name that no other
+    /// file has.
+    fn file(
         &self,
         store: &dyn ReadStore,
         entry: &Entry,
         equal: Option<&Path>,
+        apart: bool,
         run: Run<'_>,
     ) -> Result<Pulled> {
         let path = self.path(entry)?;
-        let row = std::slice::from_ref(&entry.content);
-        if entry.form == Form::File {
-            let there = holds(&path, entry, run.watch.stop)?;
-            if !there {
-                fetch::into_unsynced_folder(store, row, &path, equal, run)?;
-            }
-            make_executable(&path, entry)?;
-            return Ok(if there {
-                Pulled::Unchanged
-            } else {
-                Pulled::Written
-            });
+        let there = holds(&path, entry, run.watch.stop)?;
+        if !there && apart {
+            let fetched = self.fetched(store, entry, &path, equal, run)?;
+            fetched.place(&path)?;
+        } else if !there {
+            let row = std::slice::from_ref(&entry.content);
+            fetch::into_unsynced_folder(store, row, &path, equal, run)?;
         }
+        make_executable(&path, entry)?;
+        Ok(match there {
+            true => Pulled::Unchanged,
+            false => Pulled::Written,
+        })
+    }
+
+    /// Fetches the archive of a folder, or what may be one.
+    fn folder(&self, store: &dyn ReadStore, entry: &Entry, run: Run<'_>) -> Result<Pulled> {
+        let path = self.path(entry)?;
+        let row = std::slice::from_ref(&entry.content);
         if is_same_folder(&path, entry, run.watch.stop)? {
             return Ok(Pulled::Unchanged);
         }
@@ -278,27 +288,6 @@ impl<'a> Pull<'a> {
         fetched.place(path)
     }
 
-    /// Fetches a file under a name that no other file has.
-    fn apart(
-        &self,
-        store: &dyn ReadStore,
-        entry: &Entry,
-        equal: Option<&Path>,
-        run: Run<'_>,
-    ) -> Result<Pulled> {
-        let path = self.path(entry)?;
-        let there = holds(&path, entry, run.watch.stop)?;
-        if !there {
-            self.fetched(store, entry, &path, equal, run)?
-                .place(&path)?;
-        }
-        make_executable(&path, entry)?;
-        Ok(match there {
-            true => Pulled::Unchanged,
-            false => Pulled::Written,
-        })
-    }
-
     /// The bytes of an entry, beside its path.
     fn fetched(
         &self,
@@ -343,6 +332,7 @@ enum Twin<'a> {
     Equal(&'a Entry),
 }
 
+/// What is spared, entry by entry.
 fn twins<'a>(entries: &'a [Entry]) -> Vec<Twin<'a>> {
     let mut seen: HashMap<(bool, Digest), &'a Entry> = HashMap::new();
     let twin = |entry: &'a Entry| {
