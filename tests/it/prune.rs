@@ -575,8 +575,10 @@ fn a_plan_of_another_place_is_refused() {
         let plan = at.join("plan.json").display().to_string();
         repo.prune(&["--keep-last", "1", "--plan", &plan]).ok();
         untouched(|other, _| {
-            let apply = other.dxf(&["prune-aliases", "--apply", &plan]);
-            apply.fails(2).says("was made for");
+            for more in [&[][..], &["--dry-run"]] {
+                let apply = other.dxf(&["prune-aliases", "--apply", &plan]);
+                apply.args(more).fails(2).says("was made for");
+            }
         });
         let registry = Registry::http();
         let other = Repo::on(&registry);

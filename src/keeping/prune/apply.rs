@@ -7,7 +7,7 @@ use super::source::{Source, is_related};
 use crate::alias::cannot_untag;
 use crate::descriptor::Descriptor;
 use crate::digest::Digest;
-use crate::error::{Error, Result, if_found};
+use crate::error::{Result, if_found};
 use crate::graph::mark::{Reached, mark};
 use crate::graph::verify::{Finding, wrong};
 use crate::layout::Layout;
@@ -50,7 +50,7 @@ pub struct Left {
 /// once more.
 ///
 /// # Errors
-/// [`Error::Conflict`] for a plan of another store; the store's refusal to delete
+/// Those of [`RepoPlan::must_be_of`]; the store's refusal to delete
 /// anything; those of the store and of the backup, which leave the rest undone.
 pub fn apply(
     store: &dyn Store,
@@ -58,14 +58,7 @@ pub fn apply(
     backup: Option<&Layout>,
     run: Run<'_>,
 ) -> Result<Applied> {
-    if plan.store != store.name() {
-        let why = format!(
-            "it was made for {}, and this is {}",
-            plan.store,
-            store.name()
-        );
-        return Err(Error::invalid("plan", &plan.repository, why));
-    }
+    plan.must_be_of(store)?;
     let mut work = Work {
         store,
         plan,

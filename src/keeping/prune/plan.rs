@@ -60,6 +60,19 @@ pub struct RepoPlan {
 }
 
 impl RepoPlan {
+    /// Fails unless the plan was made for `store`.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] that names both stores.
+    pub fn must_be_of(&self, store: &dyn ReadStore) -> Result<()> {
+        let name = store.name();
+        if self.store == name {
+            return Ok(());
+        }
+        let why = format!("it was made for {}, and this is {name}", self.store);
+        Err(Error::invalid("plan", &self.repository, why))
+    }
+
     /// How many tags stay only because one run deletes no more.
     pub fn held(&self) -> usize {
         let held = |one: &&Planned| one.reason.starts_with(HELD);

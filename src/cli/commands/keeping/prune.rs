@@ -33,6 +33,11 @@ pub fn run(s: &mut Session<'_, '_>, args: &PruneAliases) -> Result<(), Failure> 
     if !args.dry_run && (args.apply.is_some() || args.yes) {
         return apply(s, args, &plan);
     }
+    if args.apply.is_some() {
+        for one in &plan.repositories {
+            one.must_be_of(&*s.store(one.repository.parse()?)?)?;
+        }
+    }
     if let Some(file) = &args.plan {
         write(file, &plan.to_bytes()?)?;
     }
